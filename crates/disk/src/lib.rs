@@ -1,0 +1,1 @@
+//! Files, redb and the write-ahead log, opened one way.

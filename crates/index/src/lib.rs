@@ -1,0 +1,1 @@
+//! The label index of both stores.

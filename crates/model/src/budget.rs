@@ -1,0 +1,171 @@
+//! The budget of one query: time, samples, series, bytes of memory, and cancellation.
+//!
+//! It stands on the lowest floor because the ports carry it: a store must be able to stop in
+//! the middle of a selection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Why a query may not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BudgetError {
+    #[error("query timed out in {0}")]
+    Timeout(&'static str),
+    #[error("query was canceled in {0}")]
+    Canceled(&'static str),
+    #[error("query processing would load too many samples into memory in {0}")]
+    Samples(&'static str),
+    #[error("the query exceeded the maximum number of series (limit: {limit} series)")]
+    Series { limit: u64 },
+    #[error("the query exceeded the memory it may take (limit: {limit} bytes)")]
+    Memory { limit: u64 },
+}
+
+/// Ceilings of one query; `u64::MAX` where there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Ceilings {
+    pub timeout: Duration,
+    pub samples: u64,
+    pub series: u64,
+    pub memory_bytes: u64,
+}
+
+impl Ceilings {
+    pub const NONE: Self = Self {
+        timeout: Duration::from_secs(u32::MAX as u64),
+        samples: u64::MAX,
+        series: u64::MAX,
+        memory_bytes: u64::MAX,
+    };
+}
+
+#[derive(Debug)]
+struct Inner {
+    ceilings: Ceilings,
+    deadline: Instant,
+    canceled: AtomicBool,
+    samples: AtomicU64,
+    series: AtomicU64,
+    memory_bytes: AtomicU64,
+    memory_peak_bytes: AtomicU64,
+}
+
+/// Shared by everything that works for one query; cloning is a reference count.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Inner>);
+
+impl Budget {
+    pub fn new(ceilings: Ceilings) -> Self {
+        Self(Arc::new(Inner {
+            ceilings,
+            deadline: Instant::now() + ceilings.timeout,
+            canceled: AtomicBool::new(false),
+            samples: AtomicU64::new(0),
+            series: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
+            memory_peak_bytes: AtomicU64::new(0),
+        }))
+    }
+
+    pub fn unlimited() -> Self {
+        Self::new(Ceilings::NONE)
+    }
+
+    /// Stops the query at its next check; called when the client has gone.
+    pub fn cancel(&self) {
+        self.0.canceled.store(true, Relaxed);
+    }
+
+    /// Asks whether to go on; `stage` names the work for the message, as Prometheus does
+    /// (`expression evaluation`). Cheap enough for once a series or a page, not for once a sample.
+    pub fn check(&self, stage: &'static str) -> Result<(), BudgetError> {
+        if self.0.canceled.load(Relaxed) {
+            return Err(BudgetError::Canceled(stage));
+        }
+        if Instant::now() >= self.0.deadline {
+            return Err(BudgetError::Timeout(stage));
+        }
+        Ok(())
+    }
+
+    pub fn add_samples(&self, n: u64) -> Result<(), BudgetError> {
+        let total = self.0.samples.fetch_add(n, Relaxed) + n;
+        if total > self.0.ceilings.samples { Err(BudgetError::Samples("query execution")) } else { Ok(()) }
+    }
+
+    pub fn add_series(&self, n: u64) -> Result<(), BudgetError> {
+        let limit = self.0.ceilings.series;
+        let total = self.0.series.fetch_add(n, Relaxed) + n;
+        if total > limit { Err(BudgetError::Series { limit }) } else { Ok(()) }
+    }
+
+    /// Takes memory; give it back with [`Budget::release_bytes`].
+    pub fn reserve_bytes(&self, n: u64) -> Result<(), BudgetError> {
+        let limit = self.0.ceilings.memory_bytes;
+        let total = self.0.memory_bytes.fetch_add(n, Relaxed) + n;
+        self.0.memory_peak_bytes.fetch_max(total, Relaxed);
+        if total > limit { Err(BudgetError::Memory { limit }) } else { Ok(()) }
+    }
+
+    pub fn release_bytes(&self, n: u64) {
+        self.0.memory_bytes.fetch_sub(n, Relaxed);
+    }
+
+    pub fn samples(&self) -> u64 {
+        self.0.samples.load(Relaxed)
+    }
+
+    pub fn series(&self) -> u64 {
+        self.0.series.load(Relaxed)
+    }
+
+    pub fn memory_peak_bytes(&self) -> u64 {
+        self.0.memory_peak_bytes.load(Relaxed)
+    }
+}
+
+/// Cancels its budget when dropped before [`CancelOnDrop::disarm`]: hold it in the request's
+/// future, and a client that goes away stops its query.
+#[derive(Debug)]
+pub struct CancelOnDrop(Option<Budget>);
+
+impl CancelOnDrop {
+    pub fn new(budget: &Budget) -> Self {
+        Self(Some(budget.clone()))
+    }
+
+    pub fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.0 {
+            budget.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_ceiling_is_enforced() {
+        let budget = Budget::new(Ceilings { samples: 10, series: 2, memory_bytes: 100, ..Ceilings::NONE });
+        assert_eq!(budget.add_samples(10), Ok(()));
+        assert_eq!(budget.add_samples(1), Err(BudgetError::Samples("query execution")));
+        assert_eq!(budget.add_series(3), Err(BudgetError::Series { limit: 2 }));
+        assert_eq!(budget.reserve_bytes(100), Ok(()));
+        budget.release_bytes(60);
+        assert_eq!(budget.reserve_bytes(60), Ok(()));
+        assert_eq!(budget.reserve_bytes(1), Err(BudgetError::Memory { limit: 100 }));
+        assert_eq!(budget.check("a test"), Ok(()));
+        drop(CancelOnDrop::new(&budget));
+        assert_eq!(budget.check("a test"), Err(BudgetError::Canceled("a test")));
+        let late = Budget::new(Ceilings { timeout: Duration::ZERO, ..Ceilings::NONE });
+        assert_eq!(late.check("a test"), Err(BudgetError::Timeout("a test")));
+    }
+}

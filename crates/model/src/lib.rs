@@ -1,0 +1,30 @@
+//! The words of the house, and the ports through which its parts meet.
+//!
+//! Nothing here reads a file, opens a socket or knows a protocol. What is here is
+//! said once and used by every other crate: label sets, matchers, times, samples,
+//! query results, the one list of limits, the budget of a query, and the ports that
+//! stores implement and languages consume.
+//!
+//! Reading order: [`labels`], [`matcher`], [`time`], [`sample`], [`histogram`],
+//! [`result`], [`write`], [`limits`], [`budget`], [`ports`].
+
+pub mod budget;
+pub mod histogram;
+pub mod labels;
+pub mod limits;
+pub mod matcher;
+pub mod ports;
+pub mod result;
+pub mod sample;
+pub mod time;
+pub mod write;
+
+pub use budget::{Budget, BudgetError};
+pub use histogram::{Histogram, ResetHint, Span};
+pub use labels::{Labels, LabelsBuilder};
+pub use matcher::{MatchOp, Matcher};
+pub use ports::{
+    Clock, LabelNeeds, SampleSink, SelectedSeries, Selection, SeriesSamples, SeriesSource, SourceError,
+};
+pub use result::{Annotations, MatrixSeries, QueryValue, SampleValue, VectorSample};
+pub use sample::SampleColumns;

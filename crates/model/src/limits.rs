@@ -1,0 +1,88 @@
+//! The one list of limits: name, default, unit, help. Command line, configuration, admission
+//! and the reference page are all made from it.
+
+/// One limit as the reference page and the command line show it.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitInfo {
+    pub name: &'static str,
+    pub default: u64,
+    pub unit: &'static str,
+    pub help: &'static str,
+}
+
+macro_rules! limits {
+    ($( $name:ident = $default:expr, $unit:literal, $help:literal; )*) => {
+        /// The limits in force. Each field is named, defaulted and explained in [`Limits::LIST`].
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits { $( #[doc = $help] pub $name: u64, )* }
+
+        impl Default for Limits {
+            fn default() -> Self { Self { $( $name: $default, )* } }
+        }
+
+        impl Limits {
+            pub const LIST: &'static [LimitInfo] = &[ $( LimitInfo {
+                name: stringify!($name), default: $default, unit: $unit, help: $help,
+            }, )* ];
+
+            /// Sets a limit by name; `false` if there is none of that name.
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name { $( stringify!($name) => self.$name = value, )* _ => return false }
+                true
+            }
+
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name { $( stringify!($name) => Some(self.$name), )* _ => None }
+            }
+        }
+    };
+}
+
+limits! {
+    max_active_series = 250_000, "series", "Series that got a sample in the last 20 minutes; new ones beyond it are refused. 0: no limit.";
+    max_log_streams = 5_000, "streams", "Log streams that got an entry in the last 30 minutes; new ones beyond it are refused. 0: no limit.";
+    max_labels_per_series = 40, "labels", "Labels of one series, the metric name included.";
+    max_label_name_bytes = 1_024, "bytes", "Length of a label name.";
+    max_label_value_bytes = 2_048, "bytes", "Length of a label value.";
+    max_future_ms = 600_000, "ms", "How far ahead of the clock a sample may be.";
+    out_of_order_window_ms = u64::MAX, "ms", "How much older than its series' newest sample a sample may be; unsaid, anything within retention.";
+    max_samples_per_second = 0, "samples/s", "Rate of samples taken in; more is answered 429. 0: no limit.";
+    max_samples_burst = 200_000, "samples", "Samples that may come at once above the rate.";
+    max_requests_in_flight = 1_024, "requests", "Requests served at once; more are answered 503.";
+    max_body_bytes = 100 << 20, "bytes", "Size of a request body after decompression.";
+    max_exemplars = 100_000, "exemplars", "Exemplars kept per data source, oldest dropped first.";
+    max_exemplar_label_chars = 128, "characters", "Characters of all labels of one exemplar together.";
+    max_metadata_families = 50_000, "families", "Metric families whose metadata is kept.";
+    max_metadata_text_bytes = 1_024, "bytes", "Length of a help or unit text; longer ones are cut.";
+    max_histogram_buckets = 10_000, "buckets", "Buckets of one native histogram.";
+    max_query_length_bytes = 1 << 20, "bytes", "Length of a query's text.";
+    max_query_depth = 200, "levels", "Nesting of a query's expressions.";
+    max_query_samples = 50_000_000, "samples", "Samples one query may hold in memory.";
+    max_query_series = 1_000_000, "series", "Series one query may select.";
+    max_query_memory_bytes = 2 << 30, "bytes", "Memory one query may take.";
+    max_query_points = 11_000, "points", "Points per series of a range query.";
+    query_timeout_ms = 120_000, "ms", "Time one query may take.";
+    max_concurrent_queries = 20, "queries", "Queries evaluated at once; more wait their turn.";
+    max_queued_queries = 200, "queries", "Queries that may wait; more are answered 429.";
+    max_regex_bytes = 10 << 20, "bytes", "Size of one compiled regular expression.";
+    head_memory_bytes = 512 << 20, "bytes", "Samples held in memory before groups are sealed early.";
+    block_cache_bytes = 64 << 20, "bytes", "Decoded pages kept for queries.";
+    max_open_days = 8, "files", "Closed days held open for queries.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_listed_and_can_be_set() {
+        let mut limits = Limits::default();
+        for info in Limits::LIST {
+            assert_eq!(limits.get(info.name), Some(info.default));
+            assert!(limits.set(info.name, 7));
+            assert_eq!(limits.get(info.name), Some(7));
+            assert!(!info.help.is_empty() && !info.unit.is_empty());
+        }
+        assert!(!limits.set("no_such_limit", 1));
+    }
+}

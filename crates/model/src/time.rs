@@ -1,0 +1,117 @@
+//! Times and durations. Metrics count in milliseconds, logs in nanoseconds, both since 1970 UTC.
+
+use std::fmt::Write as _;
+
+pub const SECOND_MS: i64 = 1_000;
+pub const MINUTE_MS: i64 = 60 * SECOND_MS;
+pub const HOUR_MS: i64 = 60 * MINUTE_MS;
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// The UTC day that holds a time, counted from 1970-01-01; negative before it.
+pub fn day_of(t_ms: i64) -> i32 {
+    t_ms.div_euclid(DAY_MS).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    #[error("empty duration string")]
+    Empty,
+    #[error("not a valid duration string: {0:?}")]
+    Invalid(String),
+    #[error("duration out of range")]
+    OutOfRange,
+}
+
+const UNITS: [(&str, i64); 7] = [
+    ("y", 365 * DAY_MS),
+    ("w", 7 * DAY_MS),
+    ("d", DAY_MS),
+    ("h", HOUR_MS),
+    ("m", MINUTE_MS),
+    ("s", SECOND_MS),
+    ("ms", 1),
+];
+
+/// A Prometheus duration in milliseconds: units `y w d h m s ms`, each at most once and in
+/// that order (`1h30m`), or a bare `0`.
+pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
+    let invalid = || DurationError::Invalid(text.to_owned());
+    match text {
+        "" => return Err(DurationError::Empty),
+        "0" => return Ok(0),
+        _ => {}
+    }
+    let (mut rest, mut total, mut from) = (text, 0i64, 0usize);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+        let number: i64 = match rest[..digits].parse() {
+            Ok(n) => n,
+            Err(_) if digits > 0 => return Err(DurationError::OutOfRange),
+            Err(_) => return Err(invalid()),
+        };
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = UNITS[from..].iter().position(|(u, _)| *u == &rest[..end]).ok_or_else(invalid)? + from;
+        from = unit + 1;
+        rest = &rest[end..];
+        total = number
+            .checked_mul(UNITS[unit].1)
+            .and_then(|n| total.checked_add(n))
+            .filter(|n| *n <= i64::MAX / 1_000_000)
+            .ok_or(DurationError::OutOfRange)?;
+    }
+    Ok(total)
+}
+
+/// A duration as Prometheus prints it: `1h30m`, `90s` as `1m30s`, weeks and years only where
+/// they fit exactly.
+pub fn format_duration_ms(duration_ms: i64) -> String {
+    if duration_ms == 0 {
+        return "0s".to_owned();
+    }
+    let mut out = String::new();
+    let mut rest = duration_ms;
+    if rest < 0 {
+        out.push('-');
+        rest = rest.saturating_neg();
+    }
+    for (unit, length) in UNITS {
+        let exact_only = matches!(unit, "y" | "w");
+        if rest >= length && (!exact_only || rest % length == 0) {
+            let _ = write!(out, "{}{unit}", rest / length);
+            rest %= length;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_parse_and_print() {
+        for (text, ms, printed) in [
+            ("0", 0, "0s"),
+            ("5m", 300_000, "5m"),
+            ("90s", 90_000, "1m30s"),
+            ("1h30m", 5_400_000, "1h30m"),
+            ("1d12h", 129_600_000, "1d12h"),
+            ("2w", 1_209_600_000, "2w"),
+            ("8d", 691_200_000, "8d"),
+            ("1y", 31_536_000_000, "1y"),
+            ("1500ms", 1500, "1s500ms"),
+        ] {
+            assert_eq!(parse_duration_ms(text), Ok(ms), "{text}");
+            assert_eq!(format_duration_ms(ms), printed);
+        }
+        for bad in ["", "5", "m", "1m1h", "1h1h", "-1m", "1 m", "1x", "99999999999999y"] {
+            assert!(parse_duration_ms(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn days_are_utc_and_floor() {
+        assert_eq!([day_of(-1), day_of(0), day_of(DAY_MS - 1), day_of(DAY_MS)], [-1, 0, 0, 1]);
+    }
+}

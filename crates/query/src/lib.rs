@@ -1,0 +1,1 @@
+//! What both query languages stand on.
