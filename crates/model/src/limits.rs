@@ -50,6 +50,8 @@ limits! {
     max_samples_burst = 200_000, "samples", "Samples that may come at once above the rate.";
     max_requests_in_flight = 1_024, "requests", "Requests served at once; more are answered 503.";
     max_body_bytes = 100 << 20, "bytes", "Size of a request body after decompression.";
+    max_request_series = 1_000_000, "series", "Series of one write request.";
+    max_request_samples = 10_000_000, "samples", "Samples, histogram buckets and exemplars of one write request together.";
     max_exemplars = 100_000, "exemplars", "Exemplars kept per data source, oldest dropped first.";
     max_exemplar_label_chars = 128, "characters", "Characters of all labels of one exemplar together.";
     max_metadata_families = 50_000, "families", "Metric families whose metadata is kept.";

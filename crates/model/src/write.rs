@@ -228,6 +228,11 @@ pub enum Reason {
     },
     /// Neither samples nor histograms, which remote write 2.0 forbids.
     NoSamples,
+    /// A part of the request that makes no sense in itself; `why` is fit for the client and
+    /// names the part (`invalid labelRefs length 3`, `line 7: expected a value`).
+    Undecodable {
+        why: String,
+    },
 }
 
 /// One refusal: why, and of which series (printed as `name{a="b"}`, invalid bytes replaced).
