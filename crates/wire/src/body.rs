@@ -1,0 +1,210 @@
+//! Compressed bodies. The decoded size is bounded before memory is taken for it.
+
+use std::io::{self, Read, Write as _};
+
+/// How a body is compressed, as its `Content-Encoding` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    Identity,
+    /// The block format, not the framed one; as remote write and remote read use it.
+    Snappy,
+    Gzip,
+    /// zlib as the HTTP standard says, or raw deflate as some clients send.
+    Deflate,
+    Zstd,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    #[error("unsupported compression: {0:?}; use snappy, gzip, deflate, zstd or none")]
+    UnsupportedEncoding(String),
+    #[error("the body is larger than {limit} bytes after decompression")]
+    TooLarge { limit: u64 },
+    #[error("cannot decompress the body as {encoding}: {why}")]
+    Corrupt { encoding: Encoding, why: String },
+}
+
+impl Encoding {
+    /// From the value of a `Content-Encoding` header; the empty text is [`Encoding::Identity`].
+    pub fn from_header(value: &str) -> Result<Self, BodyError> {
+        Ok(match value.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Self::Identity,
+            "snappy" => Self::Snappy,
+            "gzip" | "x-gzip" => Self::Gzip,
+            "deflate" => Self::Deflate,
+            "zstd" => Self::Zstd,
+            _ => return Err(BodyError::UnsupportedEncoding(value.to_owned())),
+        })
+    }
+}
+
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Identity => "identity",
+            Self::Snappy => "snappy",
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// The body as it was before compression, of at most `max_bytes`.
+pub fn decompress(encoding: Encoding, body: &[u8], max_bytes: u64) -> Result<Vec<u8>, BodyError> {
+    let mut out = Vec::new();
+    decompress_into(encoding, body, max_bytes, &mut out)?;
+    Ok(out)
+}
+
+/// As [`decompress`], replacing the contents of a buffer that is used again and again. After an
+/// error the buffer's contents are unspecified.
+pub fn decompress_into(
+    encoding: Encoding,
+    body: &[u8],
+    max_bytes: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), BodyError> {
+    match encoding {
+        Encoding::Identity if body.len() as u64 > max_bytes => Err(BodyError::TooLarge { limit: max_bytes }),
+        Encoding::Identity => {
+            out.clear();
+            out.extend_from_slice(body);
+            Ok(())
+        }
+        Encoding::Snappy => snappy_block(body, max_bytes, out),
+        Encoding::Gzip => stream(flate2::read::MultiGzDecoder::new(body), encoding, max_bytes, out),
+        Encoding::Deflate if is_zlib(body) => {
+            stream(flate2::read::ZlibDecoder::new(body), encoding, max_bytes, out)
+        }
+        Encoding::Deflate => stream(flate2::read::DeflateDecoder::new(body), encoding, max_bytes, out),
+        Encoding::Zstd => zstd_frames(body, max_bytes, out),
+    }
+}
+
+/// A snappy block, for answers.
+pub fn snappy(body: &[u8]) -> Vec<u8> {
+    // Fails only beyond 4 GiB, which no answer reaches; an empty block is then the honest minimum.
+    snap::raw::Encoder::new().compress_vec(body).unwrap_or_default()
+}
+
+/// A gzip stream at a fast level, for answers.
+pub fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+    // Writing into memory does not fail.
+    let written = encoder.write_all(body);
+    debug_assert!(written.is_ok());
+    encoder.finish().unwrap_or_default()
+}
+
+fn snappy_block(body: &[u8], max_bytes: u64, out: &mut Vec<u8>) -> Result<(), BodyError> {
+    let corrupt = |e: snap::Error| BodyError::Corrupt { encoding: Encoding::Snappy, why: e.to_string() };
+    if body.is_empty() {
+        return Err(corrupt(snap::Error::Empty));
+    }
+    let length = snap::raw::decompress_len(body).map_err(corrupt)?;
+    if length as u64 > max_bytes {
+        return Err(BodyError::TooLarge { limit: max_bytes });
+    }
+    // The longest run that a snappy block can say is 64 bytes in 2 or more; a header that claims
+    // more than that is a lie, and is not worth its memory.
+    if length as u64 > body.len() as u64 * 64 {
+        return Err(corrupt(snap::Error::HeaderMismatch { expected_len: length as u64, got_len: 0 }));
+    }
+    out.resize(length, 0);
+    let written = snap::raw::Decoder::new().decompress(body, out).map_err(corrupt)?;
+    out.truncate(written);
+    Ok(())
+}
+
+/// The first two bytes of a zlib stream: deflate with a window of at most 32 KiB, and a checksum
+/// that makes the pair a multiple of 31.
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [first, second, ..]
+        if first & 0x0f == 8 && first >> 4 <= 7 && (u32::from(*first) << 8 | u32::from(*second)) % 31 == 0)
+}
+
+fn zstd_frames(body: &[u8], max_bytes: u64, out: &mut Vec<u8>) -> Result<(), BodyError> {
+    let corrupt = |e: io::Error| BodyError::Corrupt { encoding: Encoding::Zstd, why: e.to_string() };
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(corrupt)?;
+    // The window is memory too: a frame may ask for one as large as the bound, but no larger.
+    let window_log = (u64::BITS - max_bytes.max(1 << 10).leading_zeros()).clamp(10, 27);
+    decoder.window_log_max(window_log).map_err(corrupt)?;
+    stream(decoder, Encoding::Zstd, max_bytes, out)
+}
+
+fn stream(from: impl Read, encoding: Encoding, max_bytes: u64, out: &mut Vec<u8>) -> Result<(), BodyError> {
+    out.clear();
+    from.take(max_bytes.saturating_add(1))
+        .read_to_end(out)
+        .map_err(|e| BodyError::Corrupt { encoding, why: e.to_string() })?;
+    if out.len() as u64 > max_bytes { Err(BodyError::TooLarge { limit: max_bytes }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compressed(encoding: Encoding, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        match encoding {
+            Encoding::Identity => out.extend_from_slice(body),
+            Encoding::Snappy => out = snappy(body),
+            Encoding::Gzip => out = gzip(body),
+            Encoding::Deflate => {
+                let mut encoder = flate2::write::ZlibEncoder::new(&mut out, flate2::Compression::default());
+                encoder.write_all(body).unwrap();
+            }
+            Encoding::Zstd => out = zstd::bulk::compress(body, 3).unwrap(),
+        }
+        out
+    }
+
+    const ALL: [Encoding; 5] =
+        [Encoding::Identity, Encoding::Snappy, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
+
+    #[test]
+    fn each_encoding_goes_both_ways_and_is_bounded() {
+        let body: Vec<u8> = (0..100_000u32).map(|i| (i / 7 % 251) as u8).collect();
+        for encoding in ALL {
+            let small = compressed(encoding, &body);
+            assert_eq!(decompress(encoding, &small, 100_000).as_deref(), Ok(body.as_slice()), "{encoding}");
+            assert_eq!(decompress(encoding, &small, 99_999), Err(BodyError::TooLarge { limit: 99_999 }));
+            assert_eq!(Encoding::from_header(&encoding.to_string()), Ok(encoding));
+        }
+        let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        raw.write_all(&body).unwrap();
+        assert_eq!(decompress(Encoding::Deflate, &raw.finish().unwrap(), 100_000), Ok(body));
+    }
+
+    #[test]
+    fn broken_bodies_are_told_apart_from_large_ones() {
+        for encoding in [Encoding::Snappy, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
+            let mut cut =
+                compressed(encoding, b"a body that is long enough to be cut in two halves, twice over");
+            cut.truncate(cut.len() - 5);
+            for body in [&cut[..], b"\xff\xfe nonsense nonsense"] {
+                assert!(
+                    matches!(decompress(encoding, body, 1 << 20), Err(BodyError::Corrupt { .. })),
+                    "{encoding}"
+                );
+            }
+        }
+        assert!(matches!(decompress(Encoding::Snappy, b"", 10), Err(BodyError::Corrupt { .. })));
+        assert_eq!(decompress(Encoding::Snappy, b"\x00", 10), Ok(Vec::new()));
+        assert_eq!(Encoding::from_header(""), Ok(Encoding::Identity));
+        assert!(Encoding::from_header("br").is_err());
+    }
+
+    #[test]
+    fn a_snappy_header_that_claims_too_much_takes_no_memory() {
+        let claims_a_gibibyte = b"\x80\x80\x80\x80\x04\x00a";
+        let mut out = Vec::new();
+        assert!(matches!(
+            decompress_into(Encoding::Snappy, claims_a_gibibyte, u64::MAX, &mut out),
+            Err(BodyError::Corrupt { .. })
+        ));
+        assert_eq!(out.capacity(), 0);
+    }
+}

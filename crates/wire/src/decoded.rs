@@ -1,0 +1,134 @@
+//! What every decoder of written samples answers, and the bounds it keeps.
+
+use pilothouse_model::limits::Limits;
+use pilothouse_model::write::{Appended, BatchSeries, Reason, Rejection, WriteBatch};
+
+use crate::labels;
+use crate::proto::ProtoError;
+
+/// The good part of a request, and what was refused of the rest.
+#[derive(Debug)]
+pub struct Decoded {
+    pub batch: WriteBatch,
+    /// The first refusals, at most [`Appended::MAX_REJECTIONS`]; `rejected` counts all.
+    pub rejections: Vec<Rejection>,
+    /// Series, samples or points that were refused.
+    pub rejected: u64,
+}
+
+/// A request that is refused as a whole. The text is fit for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("cannot decode {message} at byte {at}: {cause}")]
+    Protobuf { message: &'static str, at: usize, cause: ProtoError },
+    #[error("cannot decode {message}: {why}")]
+    Malformed { message: &'static str, why: String },
+    #[error("line {line}: {why}")]
+    Text { line: usize, why: String },
+    #[error("the request has more than {limit} {what}")]
+    TooMany { what: &'static str, limit: u64 },
+}
+
+impl DecodeError {
+    /// Whether the request is too large rather than wrong (413 instead of 400).
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooMany { .. })
+    }
+
+    pub(crate) fn malformed(message: &'static str, why: impl Into<String>) -> Self {
+        Self::Malformed { message, why: why.into() }
+    }
+}
+
+impl Decoded {
+    pub(crate) fn new() -> Self {
+        Self { batch: WriteBatch::new(labels::read_labels), rejections: Vec::new(), rejected: 0 }
+    }
+
+    /// Refuses something; `series` is only made for the first few.
+    pub(crate) fn refuse(&mut self, reason: Reason, series: impl FnOnce() -> String) {
+        self.rejected += 1;
+        if self.rejections.len() < Appended::MAX_REJECTIONS {
+            self.rejections.push(Rejection { reason, series: series() });
+        }
+    }
+
+    /// Where the next series' parts will start.
+    pub(crate) fn mark(&self) -> Mark {
+        let at = |n: usize| n as u32;
+        Mark {
+            floats: at(self.batch.floats.len()),
+            histograms: at(self.batch.histograms.len()),
+            exemplars: at(self.batch.exemplars.len()),
+        }
+    }
+
+    /// Adds a series made of what was pushed since `mark`.
+    #[inline]
+    pub(crate) fn close_series(&mut self, mark: Mark, key: u128, labels: std::ops::Range<u32>) {
+        let now = self.mark();
+        self.batch.series.push(BatchSeries {
+            key,
+            labels,
+            floats: mark.floats..now.floats,
+            histograms: mark.histograms..now.histograms,
+            exemplars: mark.exemplars..now.exemplars,
+        });
+    }
+
+    /// Takes back what was pushed since `mark`.
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        self.batch.floats.truncate(mark.floats as usize);
+        self.batch.histograms.truncate(mark.histograms as usize);
+        self.batch.exemplars.truncate(mark.exemplars as usize);
+    }
+}
+
+/// The lengths of a batch's lists before a series.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) floats: u32,
+    pub(crate) histograms: u32,
+    pub(crate) exemplars: u32,
+}
+
+/// What a request may still hold.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    series: u64,
+    samples: u64,
+    max_series: u64,
+    max_samples: u64,
+    pub(crate) max_buckets: usize,
+}
+
+impl Quota {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            series: 0,
+            samples: 0,
+            max_series: limits.max_request_series.min(u64::from(u32::MAX)),
+            max_samples: limits.max_request_samples.min(u64::from(u32::MAX)),
+            max_buckets: usize::try_from(limits.max_histogram_buckets).unwrap_or(usize::MAX),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take_series(&mut self) -> Result<(), DecodeError> {
+        self.series += 1;
+        if self.series > self.max_series {
+            return Err(DecodeError::TooMany { what: "series", limit: self.max_series });
+        }
+        Ok(())
+    }
+
+    /// Takes `n` samples, exemplars, or buckets of histograms.
+    #[inline]
+    pub(crate) fn take_samples(&mut self, n: usize) -> Result<(), DecodeError> {
+        self.samples += n as u64;
+        if self.samples > self.max_samples {
+            return Err(DecodeError::TooMany { what: "samples", limit: self.max_samples });
+        }
+        Ok(())
+    }
+}
