@@ -1,1 +1,18 @@
 //! Files, redb and the write-ahead log, opened one way.
+//!
+//! Stores use the disk only through this crate: [`files`] holds the directory lock, whole-file
+//! replacement and the names of file generations; [`database`] opens redb with a checked format
+//! version and a commit that survives a crash without a walk over the file; [`wal`] is the log
+//! that a write is in before it is answered.
+//!
+//! Nothing here knows what a series is. Records, tables and their bytes belong to the stores.
+
+pub mod database;
+pub mod durations;
+mod error;
+pub mod files;
+pub mod wal;
+
+pub use database::{Database, ReadOnlyDatabase};
+pub use error::Error;
+pub use wal::{Position, Wal, WalError};

@@ -1,0 +1,224 @@
+//! redb opened one way: a kind and a format version in every file, small caches, commits that
+//! are durable and leave nothing to walk after a crash.
+//!
+//! There is no migration of older formats here: a store that needs one reads the old file with
+//! its old version number and writes a new one.
+
+use std::path::{Path, PathBuf};
+
+use redb::{Durability, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
+
+use crate::{Error, files};
+
+/// One row: the kind of the file and its format version.
+const FORMAT: TableDefinition<&str, u32> = TableDefinition::new("format");
+
+/// A redb file open for reading and writing. This process holds it alone.
+#[derive(Debug)]
+pub struct Database {
+    redb: redb::Database,
+    path: PathBuf,
+}
+
+/// A redb file that is only read; it must not be open for writing anywhere.
+pub struct ReadOnlyDatabase {
+    redb: redb::ReadOnlyDatabase,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Opens a file or creates it. A file of another kind, or of another format version, is
+    /// refused by name and left as it is.
+    ///
+    /// `cache_bytes` is redb's own cache. Keep it at some MiB: the operating system caches the
+    /// file already, and every open file has a cache of its own.
+    pub fn open(path: &Path, kind: &'static str, version: u32, cache_bytes: usize) -> Result<Self, Error> {
+        let redb =
+            redb::Builder::new().set_cache_size(cache_bytes).create(path).map_err(Error::database(path))?;
+        let database = Self { redb, path: path.to_owned() };
+        if database.read()?.list_tables().map_err(Error::database(path))?.next().is_none() {
+            database.write_format(kind, version)?;
+        } else {
+            check_format(&database.read()?, path, kind, version)?;
+        }
+        Ok(database)
+    }
+
+    fn write_format(&self, kind: &'static str, version: u32) -> Result<(), Error> {
+        self.write(|transaction| {
+            let mut format = transaction.open_table(FORMAT).map_err(Error::database(&self.path))?;
+            format.insert(kind, version).map_err(Error::database(&self.path))?;
+            Ok(())
+        })
+    }
+
+    pub fn read(&self) -> Result<ReadTransaction, Error> {
+        self.redb.begin_read().map_err(Error::database(&self.path))
+    }
+
+    /// A transaction that is on the disk when [`commit`](WriteTransaction::commit) returns, and
+    /// after which an unclean end costs no walk over the file. Waits for the one before it.
+    pub fn begin_write(&self) -> Result<WriteTransaction, Error> {
+        let mut transaction = self.redb.begin_write().map_err(Error::database(&self.path))?;
+        transaction.set_durability(Durability::Immediate).map_err(Error::database(&self.path))?;
+        transaction.set_quick_repair(true);
+        Ok(transaction)
+    }
+
+    /// Runs `change` in a transaction and commits; an error of `change` undoes all of it.
+    pub fn write<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.begin_write()?;
+        let value = change(&transaction)?;
+        transaction.commit().map_err(Error::database(&self.path))?;
+        Ok(value)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Disk blocks in use, not the length of the sparse file.
+    pub fn allocated_bytes(&self) -> Result<u64, Error> {
+        files::allocated_bytes(&self.path)
+    }
+
+    /// Gives free pages back to the file system; rewrites what stays, and needs that no reader
+    /// is left. Returns whether anything moved.
+    pub fn compact(&mut self) -> Result<bool, Error> {
+        self.redb.compact().map_err(Error::database(&self.path))
+    }
+}
+
+impl ReadOnlyDatabase {
+    /// Opens an existing file; checks as [`Database::open`] does.
+    pub fn open(path: &Path, kind: &'static str, version: u32, cache_bytes: usize) -> Result<Self, Error> {
+        let redb = redb::Builder::new()
+            .set_cache_size(cache_bytes)
+            .open_read_only(path)
+            .map_err(Error::database(path))?;
+        let database = Self { redb, path: path.to_owned() };
+        check_format(&database.read()?, path, kind, version)?;
+        Ok(database)
+    }
+
+    pub fn read(&self) -> Result<ReadTransaction, Error> {
+        self.redb.begin_read().map_err(Error::database(&self.path))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Disk blocks in use, not the length of the sparse file.
+    pub fn allocated_bytes(&self) -> Result<u64, Error> {
+        files::allocated_bytes(&self.path)
+    }
+}
+
+impl std::fmt::Debug for ReadOnlyDatabase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadOnlyDatabase").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn check_format(
+    transaction: &ReadTransaction,
+    path: &Path,
+    kind: &'static str,
+    version: u32,
+) -> Result<(), Error> {
+    let Some((found_kind, found)) = read_format(transaction, path)? else {
+        return Err(Error::NoFormat { path: path.to_owned() });
+    };
+    let path = path.to_owned();
+    if found_kind != kind {
+        return Err(Error::WrongKind { path, expected: kind, found: found_kind });
+    }
+    match found.cmp(&version) {
+        std::cmp::Ordering::Greater => Err(Error::Newer { path, kind, found, known: version }),
+        std::cmp::Ordering::Less => Err(Error::Older { path, kind, found, known: version }),
+        std::cmp::Ordering::Equal => Ok(()),
+    }
+}
+
+fn read_format(transaction: &ReadTransaction, path: &Path) -> Result<Option<(String, u32)>, Error> {
+    let table = match transaction.open_table(FORMAT) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_) | redb::TableError::TableTypeMismatch { .. }) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(Error::database(path)(e)),
+    };
+    let row = table.first().map_err(Error::database(path))?;
+    Ok(row.map(|(kind, version)| (kind.value().to_owned(), version.value())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: TableDefinition<u32, &str> = TableDefinition::new("rows");
+    const CACHE: usize = 1 << 20;
+
+    #[test]
+    fn what_is_written_is_read_again_by_kind_and_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.redb");
+        let database = Database::open(&path, "rows", 2, CACHE).unwrap();
+        database
+            .write(|t| -> Result<(), Error> {
+                t.open_table(ROWS).unwrap().insert(1, "one").unwrap();
+                Ok(())
+            })
+            .unwrap();
+        let undone = database.write(|t| -> Result<(), Error> {
+            t.open_table(ROWS).unwrap().insert(2, "two").unwrap();
+            Err(Error::NoFormat { path: path.clone() })
+        });
+        assert!(undone.is_err());
+        assert!(database.allocated_bytes().unwrap() > 0);
+        drop(database);
+
+        let database = ReadOnlyDatabase::open(&path, "rows", 2, CACHE).unwrap();
+        let rows = database.read().unwrap().open_table(ROWS).unwrap();
+        assert_eq!(rows.get(1).unwrap().unwrap().value(), "one");
+        assert!(rows.get(2).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_of_another_kind_or_version_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.redb");
+        drop(Database::open(&path, "rows", 2, CACHE).unwrap());
+        let newer = Database::open(&path, "rows", 1, CACHE).unwrap_err().to_string();
+        assert!(
+            newer.contains("x.redb") && newer.contains("version 2") && newer.contains("newer"),
+            "{newer}"
+        );
+        assert!(matches!(Database::open(&path, "rows", 3, CACHE), Err(Error::Older { .. })));
+        assert!(matches!(ReadOnlyDatabase::open(&path, "pages", 2, CACHE), Err(Error::WrongKind { .. })));
+        Database::open(&path, "rows", 2, CACHE).unwrap();
+    }
+
+    #[test]
+    fn a_foreign_redb_file_and_no_redb_file_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let foreign = dir.path().join("foreign.redb");
+        let redb = redb::Database::create(&foreign).unwrap();
+        let t = redb.begin_write().unwrap();
+        t.open_table(ROWS).unwrap().insert(1, "one").unwrap();
+        t.commit().unwrap();
+        drop(redb);
+        assert!(matches!(Database::open(&foreign, "rows", 1, CACHE), Err(Error::NoFormat { .. })));
+        let text = dir.path().join("text");
+        std::fs::write(&text, "no database at all").unwrap();
+        assert!(matches!(Database::open(&text, "rows", 1, CACHE), Err(Error::Database { .. })));
+        assert!(matches!(
+            ReadOnlyDatabase::open(&dir.path().join("gone"), "rows", 1, CACHE),
+            Err(Error::Database { .. })
+        ));
+    }
+}

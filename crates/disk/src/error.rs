@@ -1,0 +1,52 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with a file or a database. Failures of the log are [`crate::WalError`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{path} is in use by another process", path = path.display())]
+    Locked { path: PathBuf },
+    #[error("{path}: {source}", path = path.display())]
+    Database { path: PathBuf, source: Box<redb::Error> },
+    #[error("{path} is no Pilothouse file: it carries no format version", path = path.display())]
+    NoFormat { path: PathBuf },
+    #[error("{path} holds {found:?}, not {expected:?}", path = path.display())]
+    WrongKind { path: PathBuf, expected: &'static str, found: String },
+    #[error(
+        "{path} has format version {found} of {kind:?}, written by a newer release; this one reads version {known}",
+        path = path.display()
+    )]
+    Newer { path: PathBuf, kind: &'static str, found: u32, known: u32 },
+    #[error("{path} has format version {found} of {kind:?}, which this release no longer reads (it reads version {known})",
+        path = path.display())]
+    Older { path: PathBuf, kind: &'static str, found: u32, known: u32 },
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Names the file of a redb failure; for use with `map_err` around calls into redb.
+    pub fn database<E: Into<redb::Error>>(path: &Path) -> impl FnOnce(E) -> Self + use<E> {
+        let path = path.to_owned();
+        move |source| Self::Database { path, source: Box::new(source.into()) }
+    }
+
+    /// Whether the device or a quota is full, which may pass without a hand.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_no_space(source),
+            Self::Database { source, .. } => matches!(&**source, redb::Error::Io(e) if is_no_space(e)),
+            _ => false,
+        }
+    }
+}
+
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,226 @@
+//! Directories and whole files: the lock, replacement in one step, generations, free space.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// Ending of files that are being written. They are nothing until renamed, and
+/// [`remove_unfinished`] clears them away at start.
+pub const UNFINISHED: &str = "tmp";
+
+/// Holds a data directory for this process alone, until dropped or the process ends.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Creates the directory if it is not there and locks its file `LOCK`. Fails with
+    /// [`Error::Locked`] while another process holds it.
+    pub fn acquire(directory: &Path) -> Result<Self, Error> {
+        create_directory(directory)?;
+        let path = directory.join("LOCK");
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { path }),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", path)(e)),
+        }
+    }
+}
+
+/// Creates a directory with its parents, and makes the new entries durable.
+pub fn create_directory(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Makes creations, renames and removals in a directory survive a power cut.
+pub fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync directory", path))
+}
+
+/// Replaces a file's whole content: after a crash there is the old one or the new one.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let unfinished = unfinished_path(path);
+    let written = File::create(&unfinished).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(e) = written {
+        let _ = fs::remove_file(&unfinished);
+        return Err(Error::io("write", unfinished)(e));
+    }
+    rename_durably(&unfinished, path)
+}
+
+/// The name under which a file is written before it takes its place.
+pub fn unfinished_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED);
+    PathBuf::from(name)
+}
+
+/// Renames a file, whose content the caller has synced, and syncs the directory it lands in.
+pub fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(Error::io("rename", from))?;
+    sync_directory(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Removes a file if it is there; the removal is durable with the next [`sync_directory`].
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Clears away what a crash left half written; returns how many files that were.
+pub fn remove_unfinished(directory: &Path) -> Result<usize, Error> {
+    let mut removed = 0;
+    for name in file_names(directory)? {
+        let path = directory.join(&name);
+        if path.extension().is_some_and(|e| e == UNFINISHED) {
+            remove(&path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The plain files of a directory by name, sorted; names that are not UTF-8 are left out, as
+/// none of ours is.
+pub fn file_names(directory: &Path) -> Result<Vec<String>, Error> {
+    let failed = |e| Error::io("list", directory)(e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_file()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A file that is replaced by later generations of itself: `2026-11-22.000003.l1`, a stem, a
+/// generation counted up for ever, and a kind. The names alone tell what stands after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation {
+    /// Without dots.
+    pub stem: String,
+    pub number: u64,
+    /// What the file holds; may contain dots (`l0.redb`).
+    pub kind: String,
+}
+
+impl Generation {
+    pub fn new(stem: impl Into<String>, number: u64, kind: impl Into<String>) -> Self {
+        Self { stem: stem.into(), number, kind: kind.into() }
+    }
+
+    pub fn file_name(&self) -> String {
+        format!("{}.{:06}.{}", self.stem, self.number, self.kind)
+    }
+
+    /// `None` for a name of another shape, and for a file not finished.
+    pub fn parse(file_name: &str) -> Option<Self> {
+        let mut parts = file_name.splitn(3, '.');
+        let (stem, number, kind) = (parts.next()?, parts.next()?, parts.next()?);
+        let digits = number.len() >= 6 && number.bytes().all(|b| b.is_ascii_digit());
+        let finished = kind.rsplit('.').next() != Some(UNFINISHED);
+        if stem.is_empty() || kind.is_empty() || !digits || !finished {
+            return None;
+        }
+        let parsed = Self::new(stem, number.parse().ok()?, kind);
+        (parsed.file_name() == file_name).then_some(parsed)
+    }
+}
+
+/// What a file really takes on the disk. Lengths mislead: redb's files are sparse.
+pub fn allocated_bytes(path: &Path) -> Result<u64, Error> {
+    fs::metadata(path).map(|m| m.blocks() * 512).map_err(Error::io("stat", path))
+}
+
+/// Room on the file system that holds a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still write; the share reserved for root is not in it.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
+pub fn space(path: &Path) -> Result<Space, Error> {
+    let stat = rustix::fs::statvfs(path).map_err(|e| Error::io("stat file system of", path)(e.into()))?;
+    Ok(Space {
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_locked_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/data");
+        let lock = DirectoryLock::acquire(&path).unwrap();
+        assert!(matches!(DirectoryLock::acquire(&path), Err(Error::Locked { .. })));
+        drop(lock);
+        DirectoryLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn replacing_leaves_one_content_and_no_leftover() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        fs::write(unfinished_path(&path), b"half").unwrap();
+        assert_eq!(remove_unfinished(dir.path()).unwrap(), 1);
+        assert_eq!(file_names(dir.path()).unwrap(), ["state"]);
+    }
+
+    #[test]
+    fn generation_names_read_back() {
+        let day = Generation::new("2026-11-22", 3, "l0.redb");
+        assert_eq!(day.file_name(), "2026-11-22.000003.l0.redb");
+        for number in [0, 3, 999_999, 1_000_000, u64::MAX] {
+            let g = Generation::new("2026-11-22", number, "l1");
+            assert_eq!(Generation::parse(&g.file_name()), Some(g));
+        }
+        for bad in
+            ["", "a", "a.000001", "a.1.l0", "a.+00001.l0", "a.000001.", "a.0000001.l0", "a.000001.l0.tmp"]
+        {
+            assert_eq!(Generation::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn space_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = space(dir.path()).unwrap();
+        assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
+        assert!(super::space(Path::new("/no/such/place")).is_err());
+    }
+}

@@ -1,0 +1,412 @@
+//! Opening a log: every record from a position on, a torn end cut off, damage told.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::record::{self, Entry, Invalid};
+use super::segment::{self, BadHeader, HEADER_BYTES, Header, Segment, SegmentFiles};
+use super::writer::{Shared, Writer};
+use super::{Options, Position, Wal, WalError};
+use crate::files;
+
+/// Bytes read at a time; a longer record is read as a whole.
+const READ_BYTES: usize = 1 << 20;
+/// So many stretches of damage are told one by one; more are only counted.
+const MAX_DAMAGE: usize = 100;
+
+/// What to do about bytes that had been synced and are not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Fail with [`WalError::Damaged`]; nothing is changed on the disk.
+    Stop,
+    /// Go on with the next entry that can be found, and tell what was lost.
+    Skip,
+}
+
+/// A stretch of the log that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    pub from: Position,
+    /// Where reading went on.
+    pub to: Position,
+    pub reason: &'static str,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, Default)]
+pub struct Replayed {
+    /// Records given to the caller, and their payload.
+    pub records: u64,
+    pub bytes: u64,
+    /// Where the log ends.
+    pub end: Position,
+    /// Bytes of a torn end, cut off. Nobody was told that they were durable.
+    pub cut_bytes: u64,
+    /// Only with [`OnDamage::Skip`]; at most the first hundred.
+    pub damage: Vec<Damage>,
+    pub damages: u64,
+}
+
+/// A log that is not yet appended to. Replay it, then start it.
+#[derive(Debug)]
+pub struct Recovery {
+    directory: PathBuf,
+    options: Options,
+    files: Box<dyn SegmentFiles>,
+    segments: Vec<Segment>,
+    /// Where the log ends; known once the newest segment was read.
+    end: Option<Position>,
+}
+
+impl Recovery {
+    pub(super) fn open(
+        directory: &Path,
+        options: Options,
+        files: Box<dyn SegmentFiles>,
+    ) -> Result<Self, WalError> {
+        files::create_directory(directory)?;
+        let segments = segment::list(directory)?;
+        Ok(Self { directory: directory.to_owned(), options, files, segments, end: None })
+    }
+
+    /// The oldest position still kept; zero for an empty log.
+    pub fn first(&self) -> Position {
+        self.segments.first().map_or(Position(0), |s| s.first)
+    }
+
+    /// Gives every record at or behind `from` to `take`, in order. Cuts a torn end off.
+    ///
+    /// `from` is where the caller's own state stands: that records between it and the oldest
+    /// segment are gone is damage. From zero on, whatever is there is read.
+    pub fn replay<E: From<WalError>>(
+        &mut self,
+        from: Position,
+        on_damage: OnDamage,
+        mut take: impl FnMut(Position, &[u8]) -> Result<(), E>,
+    ) -> Result<Replayed, E> {
+        let mut run = Run { from, on_damage, found: Replayed::default() };
+        let mut expected = if from.0 == 0 { None } else { Some(from) };
+        let last = self.segments.len().saturating_sub(1);
+        let mut kept = Vec::new();
+        for (i, segment) in self.segments.iter().enumerate() {
+            if i < last && segment.end() <= from {
+                expected = Some(segment.end());
+                kept.push(segment.clone());
+                continue;
+            }
+            let end = if i == last {
+                run.newest(segment, expected, &mut take)?
+            } else {
+                run.closed(segment, expected, &mut take)?
+            };
+            expected = Some(end);
+            kept.extend(segment_now(segment)?);
+        }
+        self.segments = kept;
+        run.found.end = expected.unwrap_or_default();
+        self.end = Some(run.found.end);
+        Ok(run.found)
+    }
+
+    /// Opens the log for appending. The first record gets a position of at least `at_least`: a
+    /// caller whose own state is ahead of the log, after a power cut in [`super::SyncMode::Interval`],
+    /// must not see positions again that it takes for done.
+    ///
+    /// Reads the newest segment to its end if there was no replay.
+    pub fn start(mut self, at_least: Position) -> Result<Wal, WalError> {
+        let end = match self.end {
+            Some(end) => end,
+            None => {
+                let newest = self.segments.last().map_or(Position(0), |s| s.first);
+                self.replay(newest, OnDamage::Skip, |_, _| Ok::<_, WalError>(()))?.end
+            }
+        };
+        self.settle()?;
+        let start = end.max(at_least);
+        let shared = Arc::new(Shared::new(self.options, self.segments, start));
+        let writer = Writer::new(shared.clone(), self.files, self.directory.clone(), end);
+        let writer = std::thread::Builder::new()
+            .name("wal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(WalError::io("start the writer of", &self.directory))?;
+        Ok(Wal { shared, writer: Some(writer) })
+    }
+
+    /// What was replayed is durable from now on: the newest segment may have been written but
+    /// not synced by the life before.
+    fn settle(&mut self) -> Result<(), WalError> {
+        if let Some(last) = self.segments.last() {
+            let synced = File::open(&last.path).and_then(|f| f.sync_all());
+            synced.map_err(WalError::io("sync", &last.path))?;
+        }
+        Ok(files::sync_directory(&self.directory)?)
+    }
+}
+
+/// The segment as it lies there after it was read; `None` if it was removed.
+fn segment_now(segment: &Segment) -> Result<Option<Segment>, WalError> {
+    match std::fs::metadata(&segment.path) {
+        Ok(meta) => Ok(Some(Segment { bytes: meta.len(), ..segment.clone() })),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(WalError::io("stat", &segment.path)(e)),
+    }
+}
+
+/// One replay.
+struct Run {
+    from: Position,
+    on_damage: OnDamage,
+    found: Replayed,
+}
+
+/// How reading a segment ended.
+enum Ended {
+    /// With its last entry whole.
+    Whole,
+    /// With something invalid at the current position.
+    Invalid(&'static str),
+}
+
+impl Run {
+    /// A segment that was synced before the next was begun: anything invalid is damage.
+    fn closed<E: From<WalError>>(
+        &mut self,
+        segment: &Segment,
+        expected: Option<Position>,
+        take: &mut impl FnMut(Position, &[u8]) -> Result<(), E>,
+    ) -> Result<Position, E> {
+        let mut reader = Reader::open(segment)?;
+        match reader.header()? {
+            Ok(header) => self.follows(segment, header, expected)?,
+            Err(reason) => self.damaged(segment, segment.first, segment.first, reason)?,
+        }
+        while let Ended::Invalid(reason) = self.entries(&mut reader, take)? {
+            let rest = reader.rest()?;
+            let to = resume(&rest, reader.position()).unwrap_or_else(|| segment.end());
+            self.damaged(segment, reader.position(), to, reason)?;
+            reader.skip_to(to);
+        }
+        Ok(reader.position())
+    }
+
+    /// The segment written last: what was not yet synced may be torn.
+    fn newest<E: From<WalError>>(
+        &mut self,
+        segment: &Segment,
+        expected: Option<Position>,
+        take: &mut impl FnMut(Position, &[u8]) -> Result<(), E>,
+    ) -> Result<Position, E> {
+        let mut reader = Reader::open(segment)?;
+        match reader.header()? {
+            Ok(header) => self.follows(segment, header, expected)?,
+            Err(reason) => {
+                reader.skip_to(segment.first);
+                if synced_behind(&reader.rest()?, segment.first).is_none() {
+                    return Ok(self.drop_stump(segment, expected)?);
+                }
+                self.damaged(segment, segment.first, segment.first, reason)?;
+            }
+        }
+        while let Ended::Invalid(reason) = self.entries(&mut reader, take)? {
+            let (at, rest) = (reader.position(), reader.rest()?);
+            if synced_behind(&rest, at).is_none() {
+                self.cut(segment, at)?;
+                break;
+            }
+            let to = resume(&rest, at).unwrap_or_else(|| segment.end());
+            self.damaged(segment, at, to, reason)?;
+            reader.skip_to(to);
+        }
+        Ok(reader.position())
+    }
+
+    /// Reads entries until the segment ends or one is invalid.
+    fn entries<E: From<WalError>>(
+        &mut self,
+        reader: &mut Reader,
+        take: &mut impl FnMut(Position, &[u8]) -> Result<(), E>,
+    ) -> Result<Ended, E> {
+        loop {
+            let position = reader.position();
+            match reader.entry()? {
+                None => return Ok(Ended::Whole),
+                Some(Ok(Entry::Record(payload))) if position >= self.from => {
+                    self.found.records += 1;
+                    self.found.bytes += payload.len() as u64;
+                    take(position, payload)?;
+                }
+                Some(Ok(_)) => {}
+                Some(Err(invalid)) => return Ok(Ended::Invalid(reason_of(invalid))),
+            }
+        }
+    }
+
+    /// Checks that nothing is missing between the segment before and this one.
+    fn follows(
+        &mut self,
+        segment: &Segment,
+        header: Header,
+        expected: Option<Position>,
+    ) -> Result<(), WalError> {
+        let Some(expected) = expected else { return Ok(()) };
+        if header.previous_end > expected && header.previous_end > self.from {
+            return self.damaged(segment, expected, segment.first, "segments are missing");
+        }
+        Ok(())
+    }
+
+    fn damaged(
+        &mut self,
+        segment: &Segment,
+        from: Position,
+        to: Position,
+        reason: &'static str,
+    ) -> Result<(), WalError> {
+        let damage = Damage { from, to, reason };
+        if self.on_damage == OnDamage::Stop {
+            return Err(WalError::Damaged { path: segment.path.clone(), damage });
+        }
+        self.found.damages += 1;
+        if self.found.damage.len() < MAX_DAMAGE {
+            self.found.damage.push(damage);
+        }
+        Ok(())
+    }
+
+    /// Cuts a segment off at a position, durably.
+    fn cut(&mut self, segment: &Segment, at: Position) -> Result<(), WalError> {
+        let bytes = at.0 - segment.first.0 + HEADER_BYTES as u64;
+        let cut = OpenOptions::new().write(true).open(&segment.path).and_then(|file| {
+            file.set_len(bytes)?;
+            file.sync_all()
+        });
+        self.found.cut_bytes += segment.bytes.saturating_sub(bytes);
+        cut.map_err(WalError::io("truncate", &segment.path))
+    }
+
+    /// Removes a segment of which not even the header got to the disk whole.
+    fn drop_stump(&mut self, segment: &Segment, expected: Option<Position>) -> Result<Position, WalError> {
+        files::remove(&segment.path)?;
+        self.found.cut_bytes += segment.bytes;
+        // Not before the name of the stump: a caller may know of positions before it.
+        Ok(expected.map_or(segment.first, |end| end.max(segment.first)))
+    }
+}
+
+fn reason_of(invalid: Invalid) -> &'static str {
+    match invalid {
+        Invalid::Short => "an entry ends behind its segment",
+        Invalid::Length => "an entry has an impossible length",
+        Invalid::Checksum => "an entry has a wrong checksum",
+    }
+}
+
+/// The newest position that a mark in `bytes` says was synced, if that lies behind `at`, where
+/// `bytes` start: then what is invalid there was synced once.
+fn synced_behind(bytes: &[u8], at: Position) -> Option<Position> {
+    record::marks(bytes, at).map(|(_, synced)| synced).filter(|synced| *synced > at).max()
+}
+
+/// Where to go on behind something invalid at the start of `bytes`: the entry that its length
+/// leads to, if that one is valid, else the next mark.
+fn resume(bytes: &[u8], at: Position) -> Option<Position> {
+    let position = |offset: usize| Position(at.0 + offset as u64);
+    let next = record::offset_behind(bytes).filter(|offset| {
+        let rest = bytes.get(*offset..).unwrap_or(&[]);
+        record::read(rest, position(*offset)).is_ok()
+    });
+    next.or_else(|| record::marks(bytes, at).map(|(offset, _)| offset).next()).map(position)
+}
+
+/// Walks over the entries of a segment with a window into it.
+struct Reader<'a> {
+    segment: &'a Segment,
+    file: File,
+    window: Vec<u8>,
+    /// Offset in the file of the window's first byte, and in the window of what comes next.
+    window_offset: u64,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn open(segment: &'a Segment) -> Result<Self, WalError> {
+        let file = File::open(&segment.path).map_err(WalError::io("open", &segment.path))?;
+        Ok(Self { segment, file, window: Vec::new(), window_offset: 0, at: 0 })
+    }
+
+    /// Reads the header; the inner error says what is wrong with it.
+    fn header(&mut self) -> Result<Result<Header, &'static str>, WalError> {
+        self.fill(HEADER_BYTES)?;
+        let header = self.window.first_chunk().map(Header::decode);
+        self.at = HEADER_BYTES.min(self.window.len());
+        match header {
+            Some(Ok(header)) if header.first == self.segment.first => Ok(Ok(header)),
+            Some(Err(BadHeader::Newer(found))) => {
+                Err(WalError::Newer { path: self.segment.path.clone(), found, known: segment::VERSION })
+            }
+            Some(_) => Ok(Err("a segment's header is damaged")),
+            None => Ok(Err("a segment's header is cut off")),
+        }
+    }
+
+    fn offset(&self) -> u64 {
+        self.window_offset + self.at as u64
+    }
+
+    fn position(&self) -> Position {
+        Position(self.segment.first.0 + self.offset().saturating_sub(HEADER_BYTES as u64))
+    }
+
+    /// Goes on at a position, or at the end if it lies behind that.
+    fn skip_to(&mut self, position: Position) {
+        let offset = position.0.saturating_sub(self.segment.first.0) + HEADER_BYTES as u64;
+        self.window_offset = offset.min(self.segment.bytes);
+        self.window.clear();
+        self.at = 0;
+    }
+
+    /// The next entry; `None` at the end of the segment. An invalid one is not passed over.
+    fn entry(&mut self) -> Result<Option<Result<Entry<'_>, Invalid>>, WalError> {
+        self.fill(record::HEAD)?;
+        if self.at >= self.window.len() {
+            return Ok(None);
+        }
+        let position = self.position();
+        self.fill(record::needed(self.window.get(self.at..).unwrap_or(&[])))?;
+        match record::read(self.window.get(self.at..).unwrap_or(&[]), position) {
+            Ok((entry, size)) => {
+                self.at += size;
+                Ok(Some(Ok(entry)))
+            }
+            Err(invalid) => Ok(Some(Err(invalid))),
+        }
+    }
+
+    /// Makes `needed` bytes ready from the current place on, or as many as there are.
+    fn fill(&mut self, needed: usize) -> Result<(), WalError> {
+        if self.window.len() - self.at >= needed {
+            return Ok(());
+        }
+        self.window.drain(..self.at);
+        self.window_offset += self.at as u64;
+        self.at = 0;
+        let end = self.window_offset + self.window.len() as u64;
+        let left = self.segment.bytes.saturating_sub(end);
+        let wanted = left.min(needed.max(READ_BYTES) as u64) as usize;
+        let old = self.window.len();
+        self.window.resize(old + wanted, 0);
+        let target = self.window.get_mut(old..).unwrap_or(&mut []);
+        self.file.read_exact_at(target, end).map_err(WalError::io("read", &self.segment.path))
+    }
+
+    /// Everything from the current place to the end of the segment, for a search.
+    fn rest(&self) -> Result<Vec<u8>, WalError> {
+        let left = self.segment.bytes.saturating_sub(self.offset());
+        let mut rest = vec![0; left as usize];
+        let read = self.file.read_exact_at(&mut rest, self.offset());
+        read.map_err(WalError::io("read", &self.segment.path))?;
+        Ok(rest)
+    }
+}
