@@ -145,6 +145,7 @@ fn check_format(
 }
 
 fn read_format(transaction: &ReadTransaction, path: &Path) -> Result<Option<(String, u32)>, Error> {
+    use redb::ReadableTable as _;
     let table = match transaction.open_table(FORMAT) {
         Ok(table) => table,
         Err(redb::TableError::TableDoesNotExist(_) | redb::TableError::TableTypeMismatch { .. }) => {
