@@ -1,1 +1,108 @@
-//! PromQL: check, plan, evaluate.
+//! PromQL: read, check, plan, evaluate over any series source.
+
+pub mod ast;
+mod check;
+mod durations;
+mod error;
+mod functions;
+mod literals;
+mod lower;
+mod reader;
+mod tokens;
+
+pub use ast::{Node, ValueType};
+pub use error::{EvalError, ParseError};
+
+use pilothouse_model::Matcher;
+use pilothouse_model::limits::Limits;
+
+/// What bounds the reading of a query.
+#[derive(Debug, Clone, Copy)]
+pub struct ParseContext {
+    pub max_length_bytes: usize,
+    pub max_depth: usize,
+}
+
+impl From<&Limits> for ParseContext {
+    fn from(limits: &Limits) -> Self {
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            max_length_bytes: size(limits.max_query_length_bytes),
+            max_depth: size(limits.max_query_depth),
+        }
+    }
+}
+
+impl Default for ParseContext {
+    fn default() -> Self {
+        Self::from(&Limits::default())
+    }
+}
+
+/// A query that was read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expr {
+    text: String,
+    root: Node,
+}
+
+impl Expr {
+    /// The query as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
+    pub fn value_type(&self) -> ValueType {
+        self.root.value_type()
+    }
+
+    /// The matchers of every selector, in source order.
+    pub fn selectors(&self) -> Vec<&[Matcher]> {
+        let mut found = Vec::new();
+        collect_selectors(&self.root, &mut found);
+        found
+    }
+}
+
+fn collect_selectors<'a>(node: &'a Node, found: &mut Vec<&'a [Matcher]>) {
+    match &node.kind {
+        ast::Kind::Vector(selector) => found.push(&selector.matchers),
+        ast::Kind::Matrix(matrix) => found.push(&matrix.selector.matchers),
+        _ => {}
+    }
+    for child in node.children() {
+        collect_selectors(child, found);
+    }
+}
+
+/// Reads and checks a query.
+pub fn parse(query: &str, context: &ParseContext) -> Result<Expr, ParseError> {
+    if query.len() > context.max_length_bytes {
+        let message = format!("query is longer than {} bytes", context.max_length_bytes);
+        return Err(ParseError::new(query, ast::Span::default(), message));
+    }
+    let reading = reader::read(query, context.max_depth)?;
+    let mut root = lower::lower(query, reading)?;
+    check::check(query, &mut root)?;
+    Ok(Expr { text: query.to_owned(), root })
+}
+
+/// Reads a series selector such as `match[]` has it: `name{a="b"}`, one matcher at least not
+/// matching the empty text.
+pub fn parse_selector(text: &str, context: &ParseContext) -> Result<Vec<Matcher>, ParseError> {
+    if text.len() > context.max_length_bytes {
+        let message = format!("selector is longer than {} bytes", context.max_length_bytes);
+        return Err(ParseError::new(text, ast::Span::default(), message));
+    }
+    let selector = reader::read_selector(text)?;
+    let mut node = Node { span: ast::Span::new(0, text.len()), kind: ast::Kind::Vector(selector) };
+    check::check(text, &mut node)?;
+    match node.kind {
+        ast::Kind::Vector(selector) => Ok(selector.matchers),
+        _ => Ok(Vec::new()),
+    }
+}

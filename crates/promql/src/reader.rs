@@ -1,0 +1,690 @@
+//! The pass over the tokens: what each word of a query says.
+//!
+//! promql-parser is given a plain text in which every operand is a `v`, every function and
+//! aggregation a call of one catch-all function, and every modifier is gone; it settles how the
+//! parts nest. The parts themselves, with their positions, are the notes made here, in source
+//! order. So the newest syntax (durations as expressions, `anchored`, fill modifiers, trims)
+//! needs no support from the parser, and error texts can be Prometheus' own.
+
+use pilothouse_model::{MatchOp, Matcher};
+
+use crate::ast::{
+    AggregateOp, At, BinaryOp, Cardinality, Duration, Extended, Kind, Matching, MatrixSelector, Node,
+    NumberLiteral, Span, TimeShift, VectorSelector,
+};
+use crate::error::ParseError;
+use crate::functions::{self, Function};
+use crate::literals::{duration_seconds, number, unquote};
+use crate::tokens::{Keyword, Token, Word, lex};
+
+/// The name of the catch-all function in the text for promql-parser.
+pub(crate) const CALL: &str = "call";
+
+/// One part of a query. In source order they are what a walk over the parser's tree meets:
+/// the note of a call, a parenthesis or a sign before its inside, that of a binary operator
+/// between its sides, that of a subquery behind its inside.
+#[derive(Debug)]
+pub(crate) enum Note {
+    Operand(Node),
+    Paren(Span),
+    Call { function: &'static Function, span: Span },
+    Aggregate { op: AggregateOp, grouping: Vec<String>, without: bool, span: Span },
+    Binary { op: BinaryOp, return_bool: bool, matching: Matching },
+    Unary { minus: bool, span: Span },
+    Subquery { range: Duration, step: Option<Duration>, time: TimeShift, end: u32 },
+}
+
+/// A query in two halves: the text for promql-parser, and the notes.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) skeleton: String,
+    pub(crate) notes: Vec<Note>,
+}
+
+pub(crate) type Read<T> = Result<T, ParseError>;
+
+/// Reads a query whose nesting, counted as in the finished tree, is at most `max_depth`.
+pub(crate) fn read(query: &str, max_depth: usize) -> Read<Reading> {
+    let mut reader = Reader::new(query, max_depth);
+    if *reader.word() == Word::End {
+        return Err(ParseError::new(query, Span::default(), "no expression found in input"));
+    }
+    reader.expression()?;
+    if *reader.word() != Word::End {
+        return Err(reader.unexpected("", ""));
+    }
+    Ok(Reading { skeleton: reader.skeleton, notes: reader.notes })
+}
+
+/// Reads a series selector as `match[]` has it: a name, matchers, or both, and nothing else.
+pub(crate) fn read_selector(query: &str) -> Read<VectorSelector> {
+    let mut reader = Reader::new(query, 1);
+    let node = match reader.word() {
+        Word::LeftBrace => reader.selector(None)?,
+        word if names_a_metric(word) => {
+            let name = reader.advance();
+            reader.selector(Some(name))?
+        }
+        _ => return Err(reader.unexpected("", "")),
+    };
+    match node.kind {
+        Kind::Vector(selector) if *reader.word() == Word::End => Ok(selector),
+        _ => Err(reader.unexpected("", "")),
+    }
+}
+
+pub(crate) fn names_a_metric(word: &Word) -> bool {
+    match word {
+        Word::Identifier | Word::MetricIdentifier | Word::Aggregator(_) => true,
+        Word::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) => true,
+        Word::Keyword(keyword) => keyword.is_metric_name(),
+        _ => false,
+    }
+}
+
+pub(crate) struct Reader<'q> {
+    pub(crate) query: &'q str,
+    tokens: Vec<Token>,
+    at: usize,
+    skeleton: String,
+    notes: Vec<Note>,
+    depth: usize,
+    max_depth: usize,
+}
+
+impl<'q> Reader<'q> {
+    fn new(query: &'q str, max_depth: usize) -> Self {
+        let tokens = lex(query);
+        Self { query, tokens, at: 0, skeleton: String::new(), notes: Vec::new(), depth: 0, max_depth }
+    }
+
+    // ── tokens ──────────────────────────────────────────────────────────────────────────
+
+    pub(crate) fn token(&self) -> &Token {
+        static END: Token = Token { word: Word::End, span: Span { start: 0, end: 0 } };
+        self.tokens.get(self.at).or_else(|| self.tokens.last()).unwrap_or(&END)
+    }
+
+    pub(crate) fn word(&self) -> &Word {
+        &self.token().word
+    }
+
+    fn word_after(&self) -> &Word {
+        self.tokens.get(self.at + 1).map_or(&Word::End, |token| &token.word)
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        self.token().span
+    }
+
+    pub(crate) fn text_of(&self, token: &Token) -> &'q str {
+        token.text(self.query)
+    }
+
+    /// Takes the token; the last one stays.
+    pub(crate) fn advance(&mut self) -> Token {
+        let token = self.token().clone();
+        if self.at + 1 < self.tokens.len() {
+            self.at += 1;
+        }
+        token
+    }
+
+    pub(crate) fn accept(&mut self, word: &Word) -> Option<Token> {
+        (self.word() == word).then(|| self.advance())
+    }
+
+    pub(crate) fn expect(&mut self, word: &Word, context: &str, expected: &str) -> Read<Token> {
+        match self.accept(word) {
+            Some(token) => Ok(token),
+            None => Err(self.unexpected(context, expected)),
+        }
+    }
+
+    /// What Prometheus says of a token in the wrong place.
+    pub(crate) fn unexpected(&self, context: &str, expected: &str) -> ParseError {
+        let token = self.token();
+        if let Word::Error(message) = &token.word {
+            return self.error(token.span, message.clone());
+        }
+        let mut message = format!("unexpected {}", token.describe(self.query));
+        if !context.is_empty() {
+            message += &format!(" in {context}");
+        }
+        if !expected.is_empty() {
+            message += &format!(", expected {expected}");
+        }
+        self.error(token.span, message)
+    }
+
+    pub(crate) fn error(&self, span: Span, message: impl Into<String>) -> ParseError {
+        ParseError::new(self.query, span, message)
+    }
+
+    pub(crate) fn deeper(&mut self) -> Read<()> {
+        self.depth += 1;
+        if self.depth > self.max_depth {
+            let message = format!("expression nests deeper than {} levels", self.max_depth);
+            return Err(self.error(self.span(), message));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(crate) fn back_to_depth(&mut self, depth: usize) {
+        self.depth = depth;
+    }
+
+    // ── expressions ─────────────────────────────────────────────────────────────────────
+
+    /// Operands and the operators between them. A chain may lean wholly to one side, so each
+    /// operator counts as a level.
+    fn expression(&mut self) -> Read<()> {
+        let depth = self.depth;
+        self.deeper()?;
+        self.operand()?;
+        while let Word::Operator(op) = *self.word() {
+            self.deeper()?;
+            self.advance();
+            self.skeleton.push_str(match op {
+                BinaryOp::TrimUpper | BinaryOp::TrimLower => " < ",
+                _ => " ",
+            });
+            if !matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+                self.skeleton.push_str(op.as_str());
+                self.skeleton.push(' ');
+            }
+            let note = self.modifiers(op)?;
+            self.notes.push(note);
+            self.operand()?;
+        }
+        self.back_to_depth(depth);
+        Ok(())
+    }
+
+    fn operand(&mut self) -> Read<()> {
+        while let Word::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) = *self.word() {
+            self.deeper()?;
+            let span = self.advance().span;
+            self.notes.push(Note::Unary { minus: op == BinaryOp::Sub, span });
+            self.skeleton.push_str("- ");
+        }
+        let start = self.span();
+        let first = self.notes.len();
+        self.primary()?;
+        self.postfixes(first, start)
+    }
+
+    fn primary(&mut self) -> Read<()> {
+        let followed_by_paren = *self.word_after() == Word::LeftParen;
+        match self.word().clone() {
+            Word::Number | Word::Duration => {
+                let node = self.number()?;
+                self.push_operand(node);
+            }
+            Word::Text => {
+                let token = self.advance();
+                let text = unquote(self.text_of(&token));
+                self.push_operand(Node { span: token.span, kind: Kind::String(text) });
+            }
+            Word::LeftParen => self.paren()?,
+            Word::LeftBrace => {
+                let node = self.selector(None)?;
+                self.push_operand(node);
+            }
+            Word::Aggregator(op) if self.aggregates() => self.aggregate(op)?,
+            Word::Identifier if followed_by_paren => self.call()?,
+            Word::Keyword(keyword) if keyword.is_function() && followed_by_paren => self.call()?,
+            word if names_a_metric(&word) => {
+                let name = self.advance();
+                let node = self.selector(Some(name))?;
+                self.push_operand(node);
+            }
+            _ => return Err(self.unexpected("", "")),
+        }
+        Ok(())
+    }
+
+    fn push_operand(&mut self, node: Node) {
+        self.skeleton.push('v');
+        self.notes.push(Note::Operand(node));
+    }
+
+    fn number(&mut self) -> Read<Node> {
+        let token = self.advance();
+        let text = self.text_of(&token);
+        let is_duration = token.word == Word::Duration;
+        let value = if is_duration { duration_seconds(text) } else { number(text) };
+        let value = value.map_err(|message| self.error(token.span, message))?;
+        Ok(Node { span: token.span, kind: Kind::Number(NumberLiteral { value, is_duration }) })
+    }
+
+    fn paren(&mut self) -> Read<()> {
+        let open = self.advance();
+        let note = self.notes.len();
+        self.notes.push(Note::Paren(open.span));
+        self.skeleton.push('(');
+        self.expression()?;
+        self.skeleton.push(')');
+        let close = self.expect(&Word::RightParen, "", "")?;
+        self.notes[note] = Note::Paren(open.span.to(close.span));
+        Ok(())
+    }
+
+    /// Whether an aggregator's name stands for the aggregation and not for a metric.
+    fn aggregates(&self) -> bool {
+        matches!(self.word_after(), Word::LeftParen | Word::Keyword(Keyword::By | Keyword::Without))
+    }
+
+    fn aggregate(&mut self, op: AggregateOp) -> Read<()> {
+        let name = self.advance();
+        let note = self.notes.len();
+        self.notes.push(Note::Paren(name.span));
+        let mut grouping = self.aggregate_modifier()?;
+        let (count, mut end) = self.arguments("aggregation")?;
+        if grouping.is_none() {
+            grouping = self.aggregate_modifier()?;
+            if grouping.is_some() {
+                end = self.tokens[self.at - 1].span;
+            }
+        }
+        let span = name.span.to(end);
+        let wanted = 1 + usize::from(op.has_param());
+        if count == 0 {
+            return Err(self.error(span, "no arguments for aggregate expression provided"));
+        }
+        if count != wanted {
+            let what = "wrong number of arguments for aggregate expression provided";
+            return Err(self.error(span, format!("{what}, expected {wanted}, got {count}")));
+        }
+        let (without, grouping) = grouping.unwrap_or_default();
+        self.notes[note] = Note::Aggregate { op, grouping, without, span };
+        Ok(())
+    }
+
+    fn aggregate_modifier(&mut self) -> Read<Option<(bool, Vec<String>)>> {
+        let without = match self.word() {
+            Word::Keyword(Keyword::By) => false,
+            Word::Keyword(Keyword::Without) => true,
+            _ => return Ok(None),
+        };
+        self.advance();
+        Ok(Some((without, self.grouping_labels()?)))
+    }
+
+    fn call(&mut self) -> Read<()> {
+        let name = self.advance();
+        let note = self.notes.len();
+        self.notes.push(Note::Paren(name.span));
+        let (_, end) = self.arguments("")?;
+        let text = self.text_of(&name);
+        let function = functions::find(text)
+            .or_else(|| functions::find(&text.to_ascii_lowercase()).filter(|_| name.word != Word::Identifier))
+            .ok_or_else(|| self.error(name.span, format!("unknown function with name {text:?}")))?;
+        self.notes[note] = Note::Call { function, span: name.span.to(end) };
+        Ok(())
+    }
+
+    /// Arguments in parentheses: their number, and the closing parenthesis.
+    fn arguments(&mut self, context: &str) -> Read<(usize, Span)> {
+        let depth = self.depth;
+        self.deeper()?;
+        self.expect(&Word::LeftParen, context, "")?;
+        self.skeleton.push_str(CALL);
+        self.skeleton.push('(');
+        let mut count = 0;
+        if *self.word() != Word::RightParen {
+            self.expression()?;
+            count += 1;
+        }
+        while let Some(comma) = (count > 0).then(|| self.accept(&Word::Comma)).flatten() {
+            if *self.word() == Word::RightParen {
+                return Err(self.error(comma.span, "trailing commas not allowed in function call args"));
+            }
+            self.skeleton.push(',');
+            self.expression()?;
+            count += 1;
+        }
+        let close = self.expect(&Word::RightParen, "", "")?;
+        self.skeleton.push(')');
+        self.back_to_depth(depth);
+        Ok((count, close.span))
+    }
+
+    // ── what stands behind an operator ──────────────────────────────────────────────────
+
+    fn modifiers(&mut self, op: BinaryOp) -> Read<Note> {
+        let return_bool = self.accept(&Word::Keyword(Keyword::Bool)).is_some();
+        let mut matching = Matching::default();
+        if let Word::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = *self.word() {
+            self.advance();
+            matching.on = keyword == Keyword::On;
+            matching.labels = self.grouping_labels()?;
+            if let Word::Keyword(side @ (Keyword::GroupLeft | Keyword::GroupRight)) = *self.word() {
+                self.advance();
+                matching.card = match side {
+                    Keyword::GroupLeft => Cardinality::ManyToOne,
+                    _ => Cardinality::OneToMany,
+                };
+                if *self.word() == Word::LeftParen {
+                    matching.include = self.grouping_labels()?;
+                }
+            }
+        }
+        self.fill(&mut matching)?;
+        Ok(Note::Binary { op, return_bool, matching })
+    }
+
+    fn fill(&mut self, matching: &mut Matching) -> Read<()> {
+        match *self.word() {
+            Word::Keyword(Keyword::Fill) => {
+                self.advance();
+                let value = self.fill_value()?;
+                (matching.fill_left, matching.fill_right) = (Some(value), Some(value));
+            }
+            Word::Keyword(Keyword::FillLeft) => {
+                self.advance();
+                matching.fill_left = Some(self.fill_value()?);
+                if self.accept(&Word::Keyword(Keyword::FillRight)).is_some() {
+                    matching.fill_right = Some(self.fill_value()?);
+                }
+            }
+            Word::Keyword(Keyword::FillRight) => {
+                self.advance();
+                matching.fill_right = Some(self.fill_value()?);
+                if self.accept(&Word::Keyword(Keyword::FillLeft)).is_some() {
+                    matching.fill_left = Some(self.fill_value()?);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fill_value(&mut self) -> Read<f64> {
+        self.expect(&Word::LeftParen, "", "")?;
+        let value = self.signed_number()?;
+        self.expect(&Word::RightParen, "", "")?;
+        value.ok_or_else(|| self.unexpected("", ""))
+    }
+
+    /// A number or duration with at most one sign; `None` if there is none.
+    fn signed_number(&mut self) -> Read<Option<f64>> {
+        let sign = match *self.word() {
+            Word::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) => {
+                self.advance();
+                if op == BinaryOp::Sub { -1.0 } else { 1.0 }
+            }
+            _ => 1.0,
+        };
+        if !matches!(self.word(), Word::Number | Word::Duration) {
+            return Ok(None);
+        }
+        match self.number()?.kind {
+            Kind::Number(literal) => Ok(Some(sign * literal.value)),
+            _ => Ok(None),
+        }
+    }
+
+    fn grouping_labels(&mut self) -> Read<Vec<String>> {
+        const CONTEXT: &str = "grouping opts";
+        self.expect(&Word::LeftParen, CONTEXT, "\"(\"")?;
+        let mut labels = Vec::new();
+        while self.accept(&Word::RightParen).is_none() {
+            labels.push(self.grouping_label()?);
+            if self.accept(&Word::Comma).is_none() && *self.word() != Word::RightParen {
+                return Err(self.unexpected(CONTEXT, "\",\" or \")\""));
+            }
+        }
+        Ok(labels)
+    }
+
+    fn grouping_label(&mut self) -> Read<String> {
+        match self.word() {
+            Word::Text => {
+                let token = self.advance();
+                Ok(unquote(self.text_of(&token)))
+            }
+            Word::Identifier
+            | Word::MetricIdentifier
+            | Word::Aggregator(_)
+            | Word::Keyword(_)
+            | Word::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::Atan2) => {
+                let token = self.advance();
+                Ok(self.text_of(&token).to_owned())
+            }
+            _ => Err(self.unexpected("grouping opts", "label")),
+        }
+    }
+
+    // ── selectors ───────────────────────────────────────────────────────────────────────
+
+    fn selector(&mut self, name: Option<Token>) -> Read<Node> {
+        let mut span = name.as_ref().map_or(self.span(), |token| token.span);
+        let name = name.map(|token| self.text_of(&token).to_owned());
+        let mut matchers = Vec::new();
+        if *self.word() == Word::LeftBrace {
+            self.advance();
+            span = span.to(self.matchers(&mut matchers)?);
+        }
+        if let Some(name) = &name {
+            matchers.push(Matcher::equal(pilothouse_model::labels::METRIC_NAME, name.clone()));
+        }
+        let selector = VectorSelector { name, matchers, time: TimeShift::default(), extended: None };
+        Ok(Node { span, kind: Kind::Vector(selector) })
+    }
+
+    /// Matchers up to the closing brace, whose place it returns.
+    fn matchers(&mut self, out: &mut Vec<Matcher>) -> Read<Span> {
+        const CONTEXT: &str = "label matching";
+        loop {
+            if !out.is_empty() || *self.word() == Word::RightBrace {
+                if let Some(close) = self.accept(&Word::RightBrace) {
+                    return Ok(close.span);
+                }
+            }
+            out.push(self.matcher()?);
+            if self.accept(&Word::Comma).is_none() && *self.word() != Word::RightBrace {
+                return Err(self.unexpected(CONTEXT, "\",\" or \"}\""));
+            }
+        }
+    }
+
+    fn matcher(&mut self) -> Read<Matcher> {
+        const CONTEXT: &str = "label matching";
+        let quoted = *self.word() == Word::Text;
+        if !quoted && *self.word() != Word::Identifier {
+            return Err(self.unexpected(CONTEXT, "identifier or \"}\""));
+        }
+        let name_token = self.advance();
+        let text = self.text_of(&name_token);
+        let name = if quoted { unquote(text) } else { text.to_owned() };
+        let op = match self.word() {
+            Word::Equal => MatchOp::Equal,
+            Word::Operator(BinaryOp::Ne) => MatchOp::NotEqual,
+            Word::EqualRegex => MatchOp::Regex,
+            Word::NotEqualRegex => MatchOp::NotRegex,
+            _ if quoted => {
+                return Ok(Matcher::equal(pilothouse_model::labels::METRIC_NAME, name));
+            }
+            _ => return Err(self.unexpected(CONTEXT, "label matching operator")),
+        };
+        self.advance();
+        let value = self.expect(&Word::Text, CONTEXT, "string")?;
+        Matcher::new(op, name, unquote(self.text_of(&value)))
+            .map_err(|e| self.error(name_token.span.to(value.span), e.to_string()))
+    }
+
+    // ── what stands behind an operand ───────────────────────────────────────────────────
+
+    fn postfixes(&mut self, first: usize, start: Span) -> Read<()> {
+        loop {
+            match *self.word() {
+                Word::LeftBracket => self.brackets(first, start)?,
+                Word::Keyword(Keyword::Offset) => self.offset(start)?,
+                Word::At => self.at_modifier(start)?,
+                Word::Keyword(Keyword::Anchored) => self.extended(Extended::Anchored, start)?,
+                Word::Keyword(Keyword::Smoothed) => self.extended(Extended::Smoothed, start)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The note that a modifier would change: the last one, if the operand is just a selector
+    /// or ends in a subquery. Anything else ends in a parenthesis or is no selector.
+    fn target(&mut self) -> Option<&mut Note> {
+        if self.skeleton.ends_with(')') {
+            return None;
+        }
+        self.notes.last_mut()
+    }
+
+    fn brackets(&mut self, first: usize, start: Span) -> Read<()> {
+        const EITHER: &str = "subquery or range";
+        let depth = self.depth;
+        self.deeper()?;
+        let open = self.advance();
+        let range = self.positive_duration("subquery or range selector")?;
+        match self.word() {
+            Word::Colon => {
+                self.advance();
+                let step = match self.word() {
+                    Word::RightBracket => None,
+                    _ => Some(self.positive_duration("subquery selector")?),
+                };
+                let close = self.expect(&Word::RightBracket, "subquery selector", "\"]\"")?;
+                let time = TimeShift::default();
+                self.notes.push(Note::Subquery { range, step, time, end: close.span.end });
+                self.skeleton.push_str("[1s:1s]");
+            }
+            Word::RightBracket => {
+                let close = self.advance();
+                self.back_to_depth(depth);
+                return self.range_selector(first, start, open.span.to(close.span), range);
+            }
+            _ => return Err(self.unexpected(EITHER, "\":\" or \"]\"")),
+        }
+        // A subquery is one more level around its operand, and stays so.
+        Ok(())
+    }
+
+    fn range_selector(&mut self, first: usize, start: Span, brackets: Span, range: Duration) -> Read<()> {
+        let only_note = first + 1 == self.notes.len();
+        let complaint = match self.target() {
+            Some(Note::Operand(node)) if only_note => match &mut node.kind {
+                Kind::Vector(selector) if selector.time.offset.is_some() => {
+                    "no offset modifiers allowed before range"
+                }
+                Kind::Vector(selector) if selector.time.at.is_some() => "no @ modifiers allowed before range",
+                Kind::Vector(selector) => {
+                    let selector = selector.clone();
+                    let kind = Kind::Matrix(MatrixSelector { selector, range });
+                    *node = Node { span: start.to(brackets), kind };
+                    return Ok(());
+                }
+                _ => "ranges only allowed for vector selectors",
+            },
+            _ => "ranges only allowed for vector selectors",
+        };
+        Err(self.error(brackets, complaint))
+    }
+
+    fn offset(&mut self, start: Span) -> Read<()> {
+        self.advance();
+        let duration = self.offset_duration()?;
+        let end = duration.span.end;
+        let span = start.to(Span { start: start.start, end });
+        let already = match self.time_shift(end) {
+            Some(time) if time.offset.is_some() => true,
+            Some(time) => {
+                time.offset = Some(duration);
+                false
+            }
+            None => return Err(self.error(span, not_a_selector("offset"))),
+        };
+        if already {
+            return Err(self.error(span, "offset may not be set multiple times"));
+        }
+        Ok(())
+    }
+
+    fn at_modifier(&mut self, start: Span) -> Read<()> {
+        self.advance();
+        let at = self.at_time(start)?;
+        let end = self.tokens[self.at - 1].span.end;
+        let already = match self.time_shift(end) {
+            Some(time) if time.at.is_some() => true,
+            Some(time) => {
+                time.at = Some(at);
+                false
+            }
+            None => return Err(self.error(start, not_a_selector("@"))),
+        };
+        if already {
+            return Err(self.error(start, "@ <timestamp> may not be set multiple times"));
+        }
+        Ok(())
+    }
+
+    fn at_time(&mut self, start: Span) -> Read<At> {
+        const EXPECTED: &str = "timestamp";
+        if let Word::Keyword(keyword @ (Keyword::Start | Keyword::End)) = *self.word() {
+            self.advance();
+            self.expect(&Word::LeftParen, "@", EXPECTED)?;
+            self.expect(&Word::RightParen, "@", EXPECTED)?;
+            return Ok(if keyword == Keyword::Start { At::Start } else { At::End });
+        }
+        let Some(seconds) = self.signed_number()? else { return Err(self.unexpected("@", EXPECTED)) };
+        if !seconds.is_finite() || seconds.abs() >= i64::MAX as f64 {
+            let text = match seconds {
+                s if s.is_nan() => "NaN".to_owned(),
+                s if s.is_infinite() => if s > 0.0 { "+Inf" } else { "-Inf" }.to_owned(),
+                s => format!("{s:.6}"),
+            };
+            return Err(self.error(start, format!("timestamp out of bounds for @ modifier: {text}")));
+        }
+        Ok(At::Time { t_ms: (seconds * 1000.0).round() as i64 })
+    }
+
+    fn extended(&mut self, how: Extended, start: Span) -> Read<()> {
+        self.advance();
+        let name = how.as_str();
+        let complaint = match self.target() {
+            Some(Note::Operand(Node { kind: Kind::Vector(selector), .. }))
+            | Some(Note::Operand(Node { kind: Kind::Matrix(MatrixSelector { selector, .. }), .. })) => {
+                if selector.extended.is_none_or(|before| before == how) {
+                    selector.extended = Some(how);
+                    return Ok(());
+                }
+                "anchored and smoothed modifiers cannot be used together".to_owned()
+            }
+            Some(Note::Subquery { .. }) => format!("{name} modifier is not supported for subqueries"),
+            _ => format!("{name} modifier not implemented"),
+        };
+        Err(self.error(start, complaint))
+    }
+
+    /// The place for `offset` and `@`, with the operand stretched to `end`.
+    fn time_shift(&mut self, new_end: u32) -> Option<&mut TimeShift> {
+        match self.target()? {
+            Note::Operand(Node { kind: Kind::Vector(selector), span })
+            | Note::Operand(Node { kind: Kind::Matrix(MatrixSelector { selector, .. }), span }) => {
+                span.end = new_end;
+                Some(&mut selector.time)
+            }
+            Note::Subquery { time, end, .. } => {
+                *end = new_end;
+                Some(time)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn not_a_selector(modifier: &str) -> String {
+    let what = "an instant vector selector or range vector selector or a subquery";
+    format!("{modifier} modifier must be preceded by {what}")
+}
