@@ -74,11 +74,11 @@ pub fn format_float_plain(value: f64) -> String {
 }
 
 /// A float as Go's `%v` and `strconv.FormatFloat(f, 'g', -1, 64)`: an exponent below 1e-4 and
-/// from 1e21 on.
+/// from 1e6 on, where the shortest form turns to it whatever the number of digits.
 pub fn format_float_general(value: f64) -> String {
     let mut out = String::with_capacity(24);
     let magnitude = value.abs();
-    push_go_float(&mut out, value, magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude));
+    push_go_float(&mut out, value, magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude));
     out
 }
 
@@ -193,7 +193,15 @@ mod tests {
         ] {
             assert_eq!(format_float(value), text);
         }
-        assert_eq!(format_float_general(0.00001), "1e-05");
+        for (value, text) in [
+            (0.00001, "1e-05"),
+            (0.0001, "0.0001"),
+            (999999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (123456789.0, "1.23456789e+08"),
+        ] {
+            assert_eq!(format_float_general(value), text);
+        }
         assert_eq!(format_float_plain(1e-9), "0.000000001");
     }
 

@@ -1,1 +1,11 @@
-//! What both query languages stand on.
+//! What both query languages stand on: number kernels and the algebra of native histograms.
+//!
+//! Nothing here knows a language, a store or a clock. Every function takes plain values of the
+//! crate `model` and gives plain values back; what a user has to be told (a bucket layout that
+//! was reconciled, a counter that was no counter) comes back as a typed note, and the languages
+//! make their annotations of it.
+//!
+//! Reading order: [`kahan`], then [`histogram`].
+
+pub mod histogram;
+pub mod kahan;

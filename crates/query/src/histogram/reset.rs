@@ -1,0 +1,94 @@
+//! Counter resets between two histograms.
+
+use pilothouse_model::{Histogram, ResetHint};
+
+use super::bound::{bucket_bound, exponential_bound};
+use super::buckets::Indexed;
+use super::combine::{schema_steps, shared_bounds, zero_bucket_of};
+use super::iterate::coarse_run;
+
+/// Whether a counter was reset between two samples of it: the hint of the later one says so, or
+/// some count went down, a populated bucket went missing, or the layout became finer. The sum does
+/// not matter, since observations may be negative.
+///
+/// A gauge is examined like a counter of which nothing is known, as in Prometheus.
+pub fn has_reset(current: &Histogram, previous: &Histogram) -> bool {
+    match current.reset_hint {
+        ResetHint::Reset => return true,
+        ResetHint::NotReset => return false,
+        ResetHint::Unknown | ResetHint::Gauge => {}
+    }
+    if current.count < previous.count || current.has_custom_buckets() != previous.has_custom_buckets() {
+        return true;
+    }
+    if current.has_custom_buckets() {
+        return custom_counts_fell(current, previous);
+    }
+    exponential_counts_fell(current, previous)
+}
+
+fn exponential_counts_fell(current: &Histogram, previous: &Histogram) -> bool {
+    let threshold = current.zero_threshold;
+    if current.schema > previous.schema || threshold < previous.zero_threshold {
+        return true;
+    }
+    let (zero_count, widened) = if threshold == previous.zero_threshold {
+        (previous.zero_count, threshold)
+    } else {
+        zero_bucket_of(previous, threshold)
+    };
+    // Had no reset happened, the edge could not cut a bucket that held something before.
+    if widened != threshold || current.zero_count < zero_count {
+        return true;
+    }
+    let steps = schema_steps(previous.schema, current.schema);
+    let outside =
+        |(index, _): &(i64, f64)| threshold <= 0.0 || exponential_bound(*index, current.schema) > threshold;
+    let run = |spans, counts, steps| {
+        coarse_run(Indexed::new(spans, counts), steps).skip_while(move |b| !outside(b))
+    };
+    run_fell(
+        run(&current.positive_spans, &current.positive_counts, 0),
+        run(&previous.positive_spans, &previous.positive_counts, steps),
+    ) || run_fell(
+        run(&current.negative_spans, &current.negative_counts, 0),
+        run(&previous.negative_spans, &previous.negative_counts, steps),
+    )
+}
+
+/// Whether any bucket of `previous` holds less in `current`, where it may be missing if empty.
+fn run_fell(current: impl Iterator<Item = (i64, f64)>, previous: impl Iterator<Item = (i64, f64)>) -> bool {
+    let mut current = current.peekable();
+    for (index, before) in previous {
+        while current.next_if(|(i, _)| *i < index).is_some() {}
+        match current.peek() {
+            Some((i, now)) if *i == index => {
+                if *now < before {
+                    return true;
+                }
+            }
+            _ if before != 0.0 => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// With custom buckets of different bounds the counts up to each shared bound are compared.
+fn custom_counts_fell(current: &Histogram, previous: &Histogram) -> bool {
+    let run = |h: &Histogram| Indexed::new(&h.positive_spans, &h.positive_counts).collect::<Vec<_>>();
+    if current.custom_bounds == previous.custom_bounds {
+        return run_fell(run(current).into_iter(), run(previous).into_iter());
+    }
+    let shared = shared_bounds(&current.custom_bounds, &previous.custom_bounds);
+    let cells = |h: &Histogram| {
+        let mut cells = vec![0.0; shared.len() + 1];
+        for (index, count) in run(h) {
+            let bound = bucket_bound(index, h.schema, &h.custom_bounds);
+            let cell = shared.partition_point(|s| *s < bound);
+            cells[cell] += count;
+        }
+        cells
+    };
+    cells(current).iter().zip(cells(previous)).any(|(now, before)| *now < before)
+}
