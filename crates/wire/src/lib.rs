@@ -1,7 +1,8 @@
 //! Bytes to words and back.
 //!
 //! Everything that comes over the network as a body, and every body that leaves, is taken apart
-//! or put together here: compression ([`body`]), remote write 1.0 and 2.0 ([`remote_write`]).
+//! or put together here: compression ([`body`]), remote write 1.0 and 2.0 ([`remote_write`]),
+//! remote read ([`remote_read`]) with Prometheus' chunks ([`chunk`]).
 //! Nothing here knows HTTP: a caller hands in bytes and the value of a header.
 //!
 //! What holds for every decoder: it never allocates by a length that the input only claims, the
@@ -15,7 +16,9 @@
 //! whichever protocol it comes by (see [`labels`]).
 
 pub mod body;
+pub mod chunk;
 pub mod labels;
+pub mod remote_read;
 pub mod remote_write;
 
 mod decoded;
