@@ -1,6 +1,7 @@
 //! The buckets of one sign: a run of counts whose indexes the spans tell.
 
 use std::fmt::Debug;
+use std::iter;
 
 use pilothouse_model::Span;
 
@@ -62,6 +63,28 @@ impl Tally for Sum {
 /// The index that a bucket has after `steps` halvings of the resolution.
 pub(super) fn coarse_index(index: i64, steps: u32) -> i64 {
     ((index - 1) >> steps.min(63)) + 1
+}
+
+/// A run of buckets in the order of their indexes, after `steps` halvings of the resolution.
+pub(super) fn coarse_run(
+    mut fine: impl Iterator<Item = (i64, f64)>,
+    steps: u32,
+) -> impl Iterator<Item = (i64, f64)> {
+    let mut held: Option<(i64, f64)> = None;
+    iter::from_fn(move || {
+        for (index, count) in fine.by_ref() {
+            let index = if steps == 0 { index } else { coarse_index(index, steps) };
+            match &mut held {
+                Some((same, total)) if *same == index => *total += count,
+                _ => {
+                    if let Some(done) = held.replace((index, count)) {
+                        return Some(done);
+                    }
+                }
+            }
+        }
+        held.take()
+    })
 }
 
 /// Buckets of one sign, away from zero.
@@ -191,8 +214,8 @@ struct Cursor {
 
 impl<'a, T: Copy> Indexed<'a, T> {
     pub(super) fn new(spans: &'a [Span], counts: &'a [T]) -> Self {
-        let mut front = Cursor::default();
-        front.index = spans.first().map_or(0, |s| i64::from(s.offset));
+        let index = spans.first().map_or(0, |s| i64::from(s.offset));
+        let front = Cursor { index, ..Cursor::default() };
         // The back end stands where the spans or the counts end, whichever is first.
         let mut back = Cursor::default();
         for (i, span) in spans.iter().enumerate() {

@@ -59,7 +59,7 @@ pub fn classic_quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> ClassicQuan
 /// `finite` are the buckets below the one up to +Inf.
 fn interpolate(q: f64, finite: &[ClassicBucket], last: ClassicBucket) -> f64 {
     let rank = q * last.count;
-    let at = finite.partition_point(|b| !(b.count >= rank));
+    let at = finite.partition_point(|b| b.count.partial_cmp(&rank).is_none_or(Ordering::is_lt));
     let Some(bucket) = finite.get(at) else {
         return finite.last().map_or(f64::NAN, |b| b.upper_bound);
     };

@@ -1,7 +1,5 @@
 //! Buckets with their bounds, in order.
 
-use std::iter;
-
 use pilothouse_model::Histogram;
 
 use super::bound::bucket_bound;
@@ -121,30 +119,5 @@ pub fn negative_buckets(h: &Histogram) -> impl DoubleEndedIterator<Item = Bucket
     Indexed::new(side.0, side.1).map(move |(index, count)| {
         let (lower, upper) = (bound(index), bound(index.saturating_sub(1)));
         Bucket { lower, upper, boundaries: Boundaries::new(lower < 0.0, upper > 0.0), count }
-    })
-}
-
-/// Runs of indexes from `spans` as `(index, count)`, merged by `steps` halvings; used where
-/// bounds do not matter.
-pub(super) fn coarse_run<'a>(
-    mut indexed: Indexed<'a, f64>,
-    steps: u32,
-) -> impl Iterator<Item = (i64, f64)> + 'a {
-    use super::buckets::coarse_index;
-    let coarse = move |i| if steps == 0 { i } else { coarse_index(i, steps) };
-    let mut held: Option<(i64, f64)> = None;
-    iter::from_fn(move || {
-        for (index, count) in indexed.by_ref() {
-            let index = coarse(index);
-            match &mut held {
-                Some((same, total)) if *same == index => *total += count,
-                _ => {
-                    if let Some(done) = held.replace((index, count)) {
-                        return Some(done);
-                    }
-                }
-            }
-        }
-        held.take()
     })
 }

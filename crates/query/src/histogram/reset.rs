@@ -3,9 +3,8 @@
 use pilothouse_model::{Histogram, ResetHint};
 
 use super::bound::{bucket_bound, exponential_bound};
-use super::buckets::Indexed;
+use super::buckets::{Indexed, coarse_run};
 use super::combine::{schema_steps, shared_bounds, zero_bucket_of};
-use super::iterate::coarse_run;
 
 /// Whether a counter was reset between two samples of it: the hint of the later one says so, or
 /// some count went down, a populated bucket went missing, or the layout became finer. The sum does
@@ -42,17 +41,18 @@ fn exponential_counts_fell(current: &Histogram, previous: &Histogram) -> bool {
         return true;
     }
     let steps = schema_steps(previous.schema, current.schema);
-    let outside =
-        |(index, _): &(i64, f64)| threshold <= 0.0 || exponential_bound(*index, current.schema) > threshold;
-    let run = |spans, counts, steps| {
-        coarse_run(Indexed::new(spans, counts), steps).skip_while(move |b| !outside(b))
+    // The finer buckets within the zero bucket have been counted there.
+    let run = |h: &Histogram, spans, counts, steps| {
+        let schema = h.schema;
+        let inside = move |i| threshold > 0.0 && exponential_bound(i, schema) <= threshold;
+        coarse_run(Indexed::new(spans, counts).skip_while(move |(i, _)| inside(*i)), steps)
     };
     run_fell(
-        run(&current.positive_spans, &current.positive_counts, 0),
-        run(&previous.positive_spans, &previous.positive_counts, steps),
+        run(current, &current.positive_spans, &current.positive_counts, 0),
+        run(previous, &previous.positive_spans, &previous.positive_counts, steps),
     ) || run_fell(
-        run(&current.negative_spans, &current.negative_counts, 0),
-        run(&previous.negative_spans, &previous.negative_counts, steps),
+        run(current, &current.negative_spans, &current.negative_counts, 0),
+        run(previous, &previous.negative_spans, &previous.negative_counts, steps),
     )
 }
 
@@ -61,14 +61,12 @@ fn run_fell(current: impl Iterator<Item = (i64, f64)>, previous: impl Iterator<I
     let mut current = current.peekable();
     for (index, before) in previous {
         while current.next_if(|(i, _)| *i < index).is_some() {}
-        match current.peek() {
-            Some((i, now)) if *i == index => {
-                if *now < before {
-                    return true;
-                }
-            }
-            _ if before != 0.0 => return true,
-            _ => {}
+        let fell = match current.peek() {
+            Some((i, now)) if *i == index => *now < before,
+            _ => before != 0.0,
+        };
+        if fell {
+            return true;
         }
     }
     false
