@@ -1,0 +1,474 @@
+//! Lines of text into a batch.
+
+use std::collections::HashMap;
+
+use pilothouse_model::labels::METRIC_NAME;
+use pilothouse_model::limits::Limits;
+use pilothouse_model::write::{BatchExemplar, FloatSample, MetadataEntry, MetricType, Reason};
+
+use super::{TextFormat, openmetrics_float};
+use crate::decoded::Quota;
+use crate::labels;
+use crate::{DecodeError, Decoded};
+
+/// Reads a whole text; the first line that cannot be read is the error. Samples without a time
+/// get `default_t_ms`.
+pub fn parse(
+    format: TextFormat,
+    text: &[u8],
+    default_t_ms: i64,
+    limits: &Limits,
+) -> Result<Decoded, DecodeError> {
+    Parser::new(format, default_t_ms, limits).run(text, |_, line, why| Err(DecodeError::Text { line, why }))
+}
+
+/// Reads what can be read: each line that cannot be becomes a refusal that names it. Fails only
+/// on a text with more in it than a request may hold.
+pub fn import(
+    format: TextFormat,
+    text: &[u8],
+    default_t_ms: i64,
+    limits: &Limits,
+) -> Result<Decoded, DecodeError> {
+    Parser::new(format, default_t_ms, limits).run(text, |decoded, line, why| {
+        decoded.refuse(Reason::Undecodable { why: format!("line {line}: {why}") }, String::new);
+        Ok(())
+    })
+}
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// Why a line is no good, or why the whole text is not.
+enum Fault {
+    Line(String),
+    Request(DecodeError),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Line(why)
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(cause: DecodeError) -> Self {
+        Self::Request(cause)
+    }
+}
+
+struct Parser {
+    format: TextFormat,
+    default_t_ms: i64,
+    decoded: Decoded,
+    quota: Quota,
+    /// Place of each family in the batch's metadata.
+    families: HashMap<Vec<u8>, usize>,
+    /// The type that the last `# TYPE` line said.
+    metric_type: MetricType,
+    pairs: Vec<Pair>,
+    ended: bool,
+}
+
+impl Parser {
+    fn new(format: TextFormat, default_t_ms: i64, limits: &Limits) -> Self {
+        Self {
+            format,
+            default_t_ms,
+            decoded: Decoded::new(),
+            quota: Quota::new(limits),
+            families: HashMap::new(),
+            metric_type: MetricType::Unknown,
+            pairs: Vec::new(),
+            ended: false,
+        }
+    }
+
+    fn run(
+        mut self,
+        text: &[u8],
+        mut bad_line: impl FnMut(&mut Decoded, usize, String) -> Result<(), DecodeError>,
+    ) -> Result<Decoded, DecodeError> {
+        let mut lines = 0;
+        for (i, line) in text.split(|b| *b == b'\n').enumerate() {
+            lines = i + 1;
+            match self.line(line.strip_suffix(b"\r").unwrap_or(line)) {
+                Ok(()) => {}
+                Err(Fault::Line(why)) => bad_line(&mut self.decoded, lines, why)?,
+                Err(Fault::Request(cause)) => return Err(cause),
+            }
+        }
+        if self.format == TextFormat::OpenMetrics && !self.ended {
+            bad_line(&mut self.decoded, lines, "data does not end with # EOF".to_owned())?;
+        }
+        Ok(self.decoded)
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let mut rest = Line(line);
+        rest.blanks();
+        match rest.0.first() {
+            None => Ok(()),
+            Some(_) if self.ended => Err("unexpected data after # EOF".to_owned().into()),
+            Some(b'#') => {
+                rest.0 = &rest.0[1..];
+                self.comment(rest)
+            }
+            Some(_) => self.sample(rest),
+        }
+    }
+
+    fn comment(&mut self, mut rest: Line<'_>) -> Result<(), Fault> {
+        rest.blanks();
+        let open_metrics = self.format == TextFormat::OpenMetrics;
+        if open_metrics && rest.0 == b"EOF" {
+            self.ended = true;
+            return Ok(());
+        }
+        let word_end = rest.0.iter().position(|b| is_blank(*b)).unwrap_or(rest.0.len());
+        let (word, after) = rest.0.split_at(word_end);
+        if !(matches!(word, b"HELP" | b"TYPE") || open_metrics && word == b"UNIT") {
+            return Ok(());
+        }
+        let mut rest = Line(after);
+        rest.blanks();
+        let family = match rest.0.first() {
+            Some(b'"') => rest.quoted()?,
+            _ => rest.name(true).to_vec(),
+        };
+        if family.is_empty() {
+            return Err(format!("expected metric name after {}", lossy(word)).into());
+        }
+        let text = rest.0.get(1..).unwrap_or(&[]);
+        self.metadata(word, family, text)
+    }
+
+    fn metadata(&mut self, word: &[u8], family: Vec<u8>, text: &[u8]) -> Result<(), Fault> {
+        let at = match self.families.get(&family) {
+            Some(at) => *at,
+            None => {
+                self.quota.take_series()?;
+                let entry = MetadataEntry {
+                    family: lossy(&family),
+                    metric_type: MetricType::Unknown,
+                    help: String::new(),
+                    unit: String::new(),
+                };
+                self.decoded.batch.metadata.push(entry);
+                self.families.insert(family, self.decoded.batch.metadata.len() - 1);
+                self.decoded.batch.metadata.len() - 1
+            }
+        };
+        let Some(entry) = self.decoded.batch.metadata.get_mut(at) else { return Ok(()) };
+        match word {
+            b"TYPE" => {
+                entry.metric_type = metric_type(text, self.format)?;
+                self.metric_type = entry.metric_type;
+            }
+            b"HELP" => {
+                let text = unescape(text, self.format == TextFormat::OpenMetrics);
+                entry.help =
+                    String::from_utf8(text).map_err(|_| "help text is not valid UTF-8".to_owned())?;
+            }
+            _ => {
+                let unit = lossy(text);
+                if !unit.is_empty() && !entry.family.ends_with(&format!("_{unit}")) {
+                    return Err(format!("unit {unit:?} not a suffix of metric {:?}", entry.family).into());
+                }
+                entry.unit = unit;
+            }
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, mut rest: Line<'_>) -> Result<(), Fault> {
+        let mut pairs = std::mem::take(&mut self.pairs);
+        let parsed = self.read_sample(&mut rest, &mut pairs);
+        let stored = parsed.and_then(|(sample, exemplar)| self.push(&mut pairs, sample, exemplar));
+        pairs.clear();
+        self.pairs = pairs;
+        stored
+    }
+
+    fn read_sample(
+        &mut self,
+        rest: &mut Line<'_>,
+        pairs: &mut Vec<Pair>,
+    ) -> Result<(FloatSample, Option<BatchExemplar>), Fault> {
+        let name = rest.name(true);
+        let mut named = !name.is_empty();
+        if named {
+            pairs.push((METRIC_NAME.as_bytes().to_vec(), name.to_vec()));
+            rest.blanks();
+        }
+        if rest.eat(b'{') {
+            rest.labels(pairs, Some(&mut named))?;
+        } else if !named {
+            return Err(format!("expected a metric name, got {}", rest.shown()).into());
+        }
+        if !named {
+            return Err("metric name not set".to_owned().into());
+        }
+        let value = float(rest.word("expected value after metric")?)?;
+        let mut t_ms = self.default_t_ms;
+        rest.blanks();
+        if !rest.0.is_empty() && !rest.0.starts_with(b"#") {
+            t_ms = self.time(rest.word("expected timestamp or new record")?)?;
+            rest.blanks();
+        }
+        let exemplar = match self.format {
+            TextFormat::OpenMetrics if rest.eat(b'#') => Some(self.read_exemplar(rest, t_ms)?),
+            _ => None,
+        };
+        if !rest.0.is_empty() {
+            return Err(format!("expected end of line, got {}", rest.shown()).into());
+        }
+        Ok((FloatSample { t_ms, value }, exemplar))
+    }
+
+    fn read_exemplar(&self, rest: &mut Line<'_>, sample_t_ms: i64) -> Result<BatchExemplar, Fault> {
+        rest.blanks();
+        if !rest.eat(b'{') {
+            return Err(format!("expected exemplar labels, got {}", rest.shown()).into());
+        }
+        let mut pairs = Vec::new();
+        rest.labels(&mut pairs, None)?;
+        let value = float(rest.word("expected value after exemplar labels")?)?;
+        rest.blanks();
+        let mut t_ms = sample_t_ms;
+        if !rest.0.is_empty() {
+            t_ms = self.time(rest.word("expected exemplar timestamp")?)?;
+            rest.blanks();
+        }
+        let labels = pairs.iter().map(|(n, v)| (lossy(n), lossy(v))).collect();
+        Ok(BatchExemplar { t_ms, value, labels })
+    }
+
+    fn time(&self, text: &[u8]) -> Result<i64, Fault> {
+        let invalid = || Fault::Line(format!("invalid timestamp {:?}", lossy(text)));
+        let text_utf8 = std::str::from_utf8(text).map_err(|_| invalid())?;
+        match self.format {
+            TextFormat::Prometheus => text_utf8.parse().map_err(|_| invalid()),
+            TextFormat::OpenMetrics => {
+                let seconds = float(text)?;
+                let t_ms = (seconds * 1000.0).round();
+                // i64::MAX as a float is one above it.
+                if t_ms >= i64::MIN as f64 && t_ms < i64::MAX as f64 {
+                    Ok(t_ms as i64)
+                } else {
+                    Err(invalid())
+                }
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        pairs: &mut [Pair],
+        sample: FloatSample,
+        exemplar: Option<BatchExemplar>,
+    ) -> Result<(), Fault> {
+        self.quota.take_samples(1 + exemplar.as_ref().map_or(0, |e| 1 + e.labels.len()))?;
+        self.normalise(pairs);
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let batch = &mut self.decoded.batch;
+        let start = batch.arena.len();
+        pairs.iter().for_each(|(name, value)| labels::push_pair(&mut batch.arena, name, value));
+        let end = batch.arena.len();
+        if end > u32::MAX as usize {
+            let cause = DecodeError::TooMany { what: "bytes of labels", limit: u64::from(u32::MAX) };
+            return Err(cause.into());
+        }
+        // A backfill has the samples of a series on neighbouring lines.
+        let key = labels::key(batch.arena.get(start..end).unwrap_or(&[]));
+        let continued = batch.series.last().is_some_and(|last| last.key == key);
+        let mark = self.decoded.mark();
+        let batch = &mut self.decoded.batch;
+        batch.floats.push(sample);
+        batch.exemplars.extend(exemplar);
+        if continued {
+            batch.arena.truncate(start);
+            if let Some(last) = batch.series.last_mut() {
+                last.floats.end = batch.floats.len() as u32;
+                last.exemplars.end = batch.exemplars.len() as u32;
+            }
+            return Ok(());
+        }
+        self.quota.take_series()?;
+        self.decoded.close_series(mark, key, start as u32..end as u32);
+        Ok(())
+    }
+
+    /// `le` and `quantile` are numbers that are written in many ways but are one label value.
+    fn normalise(&self, pairs: &mut [Pair]) {
+        let label: &[u8] = match self.metric_type {
+            MetricType::Histogram => b"le",
+            MetricType::Summary => b"quantile",
+            _ => return,
+        };
+        for (name, value) in pairs {
+            if name == label
+                && let Ok(number) = float(value)
+            {
+                *value = openmetrics_float(number).into_bytes();
+            }
+        }
+    }
+}
+
+/// What is left of a line.
+#[derive(Debug, Clone, Copy)]
+struct Line<'a>(&'a [u8]);
+
+impl<'a> Line<'a> {
+    fn blanks(&mut self) {
+        self.0 = self.0.trim_ascii_start();
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        match self.0.strip_prefix(&[byte]) {
+            Some(rest) => {
+                self.0 = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// An unquoted name, empty if there is none; colons are for metric names.
+    fn name(&mut self, colons: bool) -> &'a [u8] {
+        let belongs = |i: usize, b: u8| {
+            b.is_ascii_alphabetic() || b == b'_' || (colons && b == b':') || (i > 0 && b.is_ascii_digit())
+        };
+        let end = self.0.iter().enumerate().position(|(i, b)| !belongs(i, *b)).unwrap_or(self.0.len());
+        let (name, rest) = self.0.split_at(end);
+        self.0 = rest;
+        name
+    }
+
+    /// A text in double quotes, unescaped.
+    fn quoted(&mut self) -> Result<Vec<u8>, String> {
+        let body = self
+            .0
+            .strip_prefix(b"\"")
+            .ok_or_else(|| format!("expected a quoted text, got {}", self.shown()))?;
+        let mut escaped = false;
+        let end = body.iter().position(|b| {
+            let closes = *b == b'"' && !escaped;
+            escaped = *b == b'\\' && !escaped;
+            closes
+        });
+        let end = end.ok_or_else(|| format!("a quoted text does not end: {}", self.shown()))?;
+        let (text, rest) = body.split_at(end);
+        self.0 = &rest[1..];
+        Ok(unescape(text, true))
+    }
+
+    /// Labels up to and with the closing brace. A quoted text alone is the metric name, where
+    /// there may be one and none was given yet.
+    fn labels(&mut self, pairs: &mut Vec<Pair>, mut named: Option<&mut bool>) -> Result<(), String> {
+        loop {
+            self.blanks();
+            if self.eat(b'}') {
+                return Ok(());
+            }
+            let is_quoted = self.0.starts_with(b"\"");
+            let name = if is_quoted { self.quoted()? } else { self.name(false).to_vec() };
+            if name.is_empty() && !is_quoted {
+                return Err(format!("expected label name, got {}", self.shown()));
+            }
+            self.blanks();
+            if self.eat(b'=') {
+                self.blanks();
+                let value =
+                    self.quoted().map_err(|_| format!("expected label value, got {}", self.shown()))?;
+                if std::str::from_utf8(&value).is_err() {
+                    return Err(format!("invalid UTF-8 label value: {:?}", lossy(&value)));
+                }
+                pairs.push((name, value));
+            } else {
+                match named.as_deref_mut() {
+                    Some(named) if is_quoted && !*named => *named = true,
+                    Some(_) if is_quoted => return Err("metric name already set".to_owned()),
+                    _ => return Err(format!("expected equal, got {}", self.shown())),
+                }
+                pairs.push((METRIC_NAME.as_bytes().to_vec(), name));
+            }
+            self.blanks();
+            if !self.eat(b',') && !self.0.starts_with(b"}") {
+                return Err(format!("expected comma or brace close, got {}", self.shown()));
+            }
+        }
+    }
+
+    /// The next word, up to a blank or the end.
+    fn word(&mut self, expected: &str) -> Result<&'a [u8], String> {
+        self.blanks();
+        let end = self.0.iter().position(|b| is_blank(*b)).unwrap_or(self.0.len());
+        let (word, rest) = self.0.split_at(end);
+        if word.is_empty() {
+            return Err(format!("{expected}, got the end of the line"));
+        }
+        self.0 = rest;
+        Ok(word)
+    }
+
+    /// The head of what is left, for a message.
+    fn shown(&self) -> String {
+        if self.0.is_empty() {
+            return "the end of the line".to_owned();
+        }
+        format!("{:?}", lossy(&self.0[..self.0.len().min(40)]))
+    }
+}
+
+fn is_blank(b: u8) -> bool {
+    b == b' ' || b == b'\t'
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `\\` and `\n`, and `\"` where quotes are escaped; a backslash before anything else stays.
+fn unescape(text: &[u8], quotes: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied();
+    while let Some(b) = bytes.next() {
+        if b != b'\\' {
+            out.push(b);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'\\') => out.push(b'\\'),
+            Some(b'n') => out.push(b'\n'),
+            Some(b'"') if quotes => out.push(b'"'),
+            other => {
+                out.push(b'\\');
+                out.extend(other);
+            }
+        }
+    }
+    out
+}
+
+/// A number as Go reads it, without its newer forms; every NaN is the same one.
+fn float(text: &[u8]) -> Result<f64, String> {
+    let invalid = || format!("invalid number {:?}", lossy(text));
+    let text = std::str::from_utf8(text).map_err(|_| invalid())?;
+    let value: f64 = text.parse().map_err(|_| invalid())?;
+    Ok(if value.is_nan() { f64::from_bits(NORMAL_NAN) } else { value })
+}
+
+/// The NaN that Prometheus stores for a NaN in a text.
+const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
+
+fn metric_type(text: &[u8], format: TextFormat) -> Result<MetricType, String> {
+    let text = lossy(text.trim_ascii());
+    if format == TextFormat::Prometheus && text == "untyped" {
+        return Ok(MetricType::Unknown);
+    }
+    MetricType::ALL
+        .into_iter()
+        .find(|t| t.as_str() == text)
+        .ok_or_else(|| format!("invalid metric type {text:?}"))
+}
