@@ -403,9 +403,10 @@ fn mean_and_spread() {
 
 #[test]
 fn trimming() {
+    type Trim = fn(&mut Histogram, f64);
     let h = exponential(0, (0.5, 2.0), &[(1, 4.0), (2, 4.0)], &[(1, 4.0)]);
     let root = 2f64.sqrt();
-    let table: [(f64, fn(&mut Histogram, f64), &str); 6] = [
+    let table: [(f64, Trim, &str); 6] = [
         (10.0, trim_above, "{count:14, sum:28, [-2,-1):4, [-0.5,0.5]:2, (1,2]:4, (2,4]:4}"),
         (2.0, trim_above, "{count:10, sum:0, [-2,-1):4, [-0.5,0.5]:2, (1,2]:4}"),
         (0.25, trim_above, "[-2,-1):4, [-0.5,0.5]:1.5}"),
