@@ -6,12 +6,14 @@
 //! stores implement and languages consume.
 //!
 //! Reading order: [`labels`], [`matcher`], [`time`], [`sample`], [`histogram`],
-//! [`result`], [`write`], [`limits`], [`budget`], [`ports`].
+//! [`result`], [`write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`].
 
 pub mod budget;
 pub mod histogram;
 pub mod labels;
 pub mod limits;
+pub mod log_ports;
+pub mod logs;
 pub mod matcher;
 pub mod ports;
 pub mod result;
@@ -22,6 +24,8 @@ pub mod write;
 pub use budget::{Budget, BudgetError};
 pub use histogram::{Histogram, ResetHint, Span};
 pub use labels::{Labels, LabelsBuilder};
+pub use log_ports::{EntrySink, EntrySource, EntryVisitor, Flow, ReadReport, StreamQuery};
+pub use logs::{EntryBatch, EntryRun, LogBatch, LogSelection};
 pub use matcher::{MatchOp, Matcher};
 pub use ports::{
     Clock, LabelNeeds, SampleSink, SelectedSeries, Selection, SeriesSamples, SeriesSource, SourceError,
