@@ -1,0 +1,22 @@
+use pilothouse_model::BudgetError;
+
+/// Why the index could not answer or take something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The bytes on disk are not what was written.
+    #[error("malformed index: {0}")]
+    Malformed(&'static str),
+    #[error("a series with {0} labels is more than the index takes")]
+    TooManyLabels(usize),
+    #[error("index: {0}")]
+    Database(Box<redb::Error>),
+}
+
+impl Error {
+    pub fn database<E: Into<redb::Error>>(source: E) -> Self {
+        Self::Database(Box::new(source.into()))
+    }
+}
