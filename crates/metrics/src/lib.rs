@@ -1,1 +1,3 @@
 //! The series store.
+
+pub mod codec;

@@ -1,0 +1,499 @@
+//! The open chunk of one series: samples are appended one at a time and can be read at any time.
+//!
+//! There is one of these per active series, so what counts is bytes per series. Times are coded
+//! against a grid: the usual sample lies one step after the last and costs one bit, a late one
+//! does not move the grid. Values are coded as differences of decimal numbers as long as they
+//! are such (`12.34` is 1234 hundredths) and by XOR with the previous value from the first value
+//! that is not. The bits are private to this process and may change with any version.
+
+use pilothouse_model::SampleColumns;
+
+use super::bits::{BitReader, bit_length, low_mask, unzigzag, zigzag};
+
+/// Samples of one series in the order they were appended.
+#[derive(Debug, Clone, Default)]
+pub struct HeadChunk {
+    bytes: Vec<u8>,
+    first_t: i64,
+    coder: Coder,
+    /// Bits used of the last byte, 1 to 8; 0 while there is no byte.
+    tail_bits: u8,
+    count: u32,
+}
+
+/// What writer and reader carry from sample to sample. They change it by the same steps.
+#[derive(Debug, Clone, Default)]
+struct Coder {
+    last_t: i64,
+    last_bits: u64,
+    step_ms: u32,
+    /// How far the last time was off the grid.
+    off_grid: i8,
+    form: u8,
+    /// Decimal: average bit length of recent differences, in quarters. XOR: low end of the window.
+    level: u8,
+    /// XOR: width of the window.
+    width: u8,
+}
+
+/// Forms 0 to 12 are values times a power of ten; then whole multiples; then XOR.
+const MULTIPLE_1024: u8 = 13;
+const MULTIPLE_4096: u8 = 14;
+const XOR: u8 = 15;
+const DECIMALS: [f64; 13] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
+/// Ones that begin a control code instead of a quotient.
+const QUOTIENT_LIMIT: u32 = 12;
+const SMALL_OFF_GRID_BITS: u32 = 7;
+const MOVE_BITS: u32 = 18;
+
+/// The value as a whole number of the form's unit, if that gives back the same bits.
+#[inline]
+fn to_units(form: u8, value: f64) -> Option<i64> {
+    // Adding and taking away this rounds to the nearest whole number without a library call.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let scaled = match form {
+        0..=12 => value * DECIMALS[usize::from(form)],
+        MULTIPLE_1024 => value * (1.0 / 1024.0),
+        MULTIPLE_4096 => value * (1.0 / 4096.0),
+        _ => return None,
+    };
+    // Also refuses infinities and NaN.
+    if scaled.abs() >= 2_251_799_813_685_248.0 || scaled.is_nan() {
+        return None;
+    }
+    let units = ((scaled + ROUND) - ROUND) as i64;
+    (from_units(form, units).to_bits() == value.to_bits()).then_some(units)
+}
+
+#[inline]
+fn from_units(form: u8, units: i64) -> f64 {
+    let units_f = units as f64;
+    match form {
+        0 => units_f,
+        1..=12 => units_f / DECIMALS[usize::from(form)],
+        MULTIPLE_1024 => units_f * 1024.0,
+        _ => units_f * 4096.0,
+    }
+}
+
+/// The form a value asks for when the present one cannot hold it.
+fn choose_form(present: u8, value: f64) -> u8 {
+    if present == 0 || present > 12 {
+        (0..=12).find(|f| to_units(*f, value).is_some()).unwrap_or(XOR)
+    } else {
+        (present..=12).find(|f| to_units(*f, value).is_some()).unwrap_or(XOR)
+    }
+}
+
+/// NaN, infinities and the negative zero: written whole, and no reason to leave a form.
+fn is_special(value: f64) -> bool {
+    !value.is_finite() || value.to_bits() == (-0.0f64).to_bits()
+}
+
+impl HeadChunk {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Samples held.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn first_t(&self) -> Option<i64> {
+        (self.count > 0).then_some(self.first_t)
+    }
+
+    pub fn last_t(&self) -> Option<i64> {
+        (self.count > 0).then_some(self.coder.last_t)
+    }
+
+    pub fn last_value(&self) -> Option<f64> {
+        (self.count > 0).then(|| f64::from_bits(self.coder.last_bits))
+    }
+
+    /// Bytes allocated beside the struct itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Appends a sample. Times are expected to ascend; others are kept exactly, but
+    /// [`HeadChunk::read_range`] then stops too early.
+    pub fn append(&mut self, t_ms: i64, value: f64) {
+        let mut bits = Bits::default();
+        if self.count == 0 {
+            self.first_t = t_ms;
+            self.coder = Coder { last_t: t_ms, ..Coder::default() };
+            let whole = |unit: f64| value != 0.0 && (value / unit).fract() == 0.0;
+            self.coder.form = match value {
+                _ if whole(4096.0) && to_units(MULTIPLE_4096, value).is_some() => MULTIPLE_4096,
+                _ if whole(1024.0) && to_units(MULTIPLE_1024, value).is_some() => MULTIPLE_1024,
+                _ => 0,
+            };
+            bits.put(u64::from(self.coder.form), 4);
+        } else {
+            self.coder.write_time(t_ms, &mut bits);
+            if bits.length > 24 {
+                self.push_bits(std::mem::take(&mut bits));
+            }
+        }
+        self.coder.write_value(value.to_bits(), &mut bits);
+        self.count += 1;
+        self.push_bits(bits);
+    }
+
+    fn push_bits(&mut self, bits: Bits) {
+        let free = if self.tail_bits == 0 { 0 } else { 8 - u32::from(self.tail_bits) };
+        let total = bits.length - free.min(bits.length);
+        let mut value = bits.value;
+        if free > 0 {
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= (value << (8 - free)) as u8;
+            }
+            value >>= free;
+            if bits.length <= free {
+                self.tail_bits += bits.length as u8;
+                return;
+            }
+        }
+        let n = total.div_ceil(8) as usize;
+        self.reserve(n);
+        self.bytes.extend_from_slice(&value.to_le_bytes()[..n]);
+        self.tail_bits = (total - (n as u32 - 1) * 8) as u8;
+    }
+
+    /// Grows by half, not to the double: a quarter of a million of these live at once.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            let target = needed.max(self.bytes.capacity() * 3 / 2).max(16).next_multiple_of(8);
+            self.bytes.reserve_exact(target - self.bytes.len());
+        }
+    }
+
+    pub fn iter(&self) -> Iter<'_> {
+        Iter {
+            reader: BitReader::new(&self.bytes),
+            coder: Coder { last_t: self.first_t, ..Coder::default() },
+            units: Some(0),
+            left: self.count,
+            started: false,
+        }
+    }
+
+    /// Appends the samples with `start_ms <= t <= end_ms` to `out`.
+    pub fn read_range(&self, start_ms: i64, end_ms: i64, out: &mut SampleColumns) {
+        if self.count == 0 || self.first_t > end_ms || self.coder.last_t < start_ms {
+            return;
+        }
+        for (t, value) in self.iter() {
+            if t > end_ms {
+                return;
+            }
+            if t >= start_ms {
+                out.push_float(t, value);
+            }
+        }
+    }
+
+    /// Appends all samples to two columns.
+    pub fn read_all(&self, times_ms: &mut Vec<i64>, values: &mut Vec<f64>) {
+        times_ms.reserve(self.len());
+        values.reserve(self.len());
+        for (t, value) in self.iter() {
+            times_ms.push(t);
+            values.push(value);
+        }
+    }
+}
+
+/// Bits on their way to the list, at most 128: a short time and a value, or a long time.
+#[derive(Default)]
+struct Bits {
+    value: u128,
+    length: u32,
+}
+
+impl Bits {
+    #[inline]
+    fn put(&mut self, value: u64, width: u32) {
+        self.value |= u128::from(value) << self.length;
+        self.length += width;
+    }
+}
+
+impl Coder {
+    /// Codes, by leading ones: on the grid; near it; off it and the grid moves along; a new step
+    /// besides; anything (the last two keep sums of arbitrary times exact by wrapping).
+    fn write_time(&mut self, t_ms: i64, bits: &mut Bits) {
+        let expected =
+            self.last_t.wrapping_sub(i64::from(self.off_grid)).wrapping_add(i64::from(self.step_ms));
+        let off = t_ms.wrapping_sub(expected);
+        let change = t_ms.wrapping_sub(self.last_t).wrapping_sub(i64::from(self.step_ms));
+        if off == 0 {
+            bits.put(0, 1);
+        } else if self.step_ms > 0 && fits(off, SMALL_OFF_GRID_BITS) {
+            bits.put(0b01 | (zigzag(off) << 2), 2 + SMALL_OFF_GRID_BITS);
+        } else if fits(off, MOVE_BITS) && self.is_gap(t_ms) {
+            bits.put(0b011 | (zigzag(off) << 3), 3 + MOVE_BITS);
+        } else if fits(change, MOVE_BITS) && t_ms > self.last_t {
+            bits.put(0b0111 | (zigzag(change) << 4), 4 + MOVE_BITS);
+        } else {
+            bits.put(0b1111, 4);
+            bits.put(t_ms as u64, 64);
+        }
+        self.advance_time(t_ms, off, bits.value as u64);
+    }
+
+    /// Whether the time is late by about whole steps: scrapes that failed, not another interval.
+    fn is_gap(&self, t_ms: i64) -> bool {
+        let delta = t_ms.wrapping_sub(self.last_t);
+        let step = i64::from(self.step_ms);
+        step > 0 && delta > step && { (delta + step / 16) % step <= step / 8 }
+    }
+
+    fn advance_time(&mut self, t_ms: i64, off: i64, code: u64) {
+        match code.trailing_ones() {
+            0 => self.off_grid = 0,
+            1 => self.off_grid = off as i8,
+            2 => self.off_grid = 0,
+            _ => {
+                self.off_grid = 0;
+                let delta = t_ms.wrapping_sub(self.last_t);
+                self.step_ms = u32::try_from(delta).unwrap_or(0);
+            }
+        }
+        self.last_t = t_ms;
+    }
+
+    fn read_time(&mut self, reader: &mut BitReader<'_>) {
+        let expected =
+            self.last_t.wrapping_sub(i64::from(self.off_grid)).wrapping_add(i64::from(self.step_ms));
+        let code = reader.peek();
+        match code.trailing_ones() {
+            0 => {
+                reader.skip(1);
+                self.off_grid = 0;
+                self.last_t = expected;
+            }
+            1 => {
+                reader.skip(2 + SMALL_OFF_GRID_BITS);
+                let off = unzigzag((code >> 2) & low_mask(SMALL_OFF_GRID_BITS));
+                self.advance_time(expected.wrapping_add(off), off, 0b01);
+            }
+            2 => {
+                reader.skip(3 + MOVE_BITS);
+                let off = unzigzag((code >> 3) & low_mask(MOVE_BITS));
+                self.advance_time(expected.wrapping_add(off), off, 0b011);
+            }
+            3 => {
+                reader.skip(4 + MOVE_BITS);
+                let change = unzigzag((code >> 4) & low_mask(MOVE_BITS));
+                let delta = i64::from(self.step_ms).wrapping_add(change);
+                self.advance_time(self.last_t.wrapping_add(delta), 0, 0b0111);
+            }
+            _ => {
+                reader.skip(4);
+                let t_ms = reader.take(64) as i64;
+                self.advance_time(t_ms, 0, 0b1111);
+            }
+        }
+    }
+
+    fn write_value(&mut self, value: u64, bits: &mut Bits) {
+        if value == self.last_bits {
+            return bits.put(0, 1);
+        }
+        if self.form == XOR {
+            return self.write_xor(value, bits);
+        }
+        let float = f64::from_bits(value);
+        match to_units(self.form, float) {
+            Some(units) => self.write_units(units, bits),
+            None if is_special(float) => {
+                put_control(bits, Control::Whole);
+                bits.put(value, 64);
+            }
+            None => {
+                self.form = choose_form(self.form, float);
+                self.level = 0;
+                self.width = 0;
+                put_control(bits, Control::Form);
+                bits.put(u64::from(self.form), 4);
+                return self.write_value(value, bits);
+            }
+        }
+        self.last_bits = value;
+    }
+
+    /// The previous value in the present form's units; 0 if it has none there.
+    fn last_units(&self) -> i64 {
+        to_units(self.form, f64::from_bits(self.last_bits)).unwrap_or(0)
+    }
+
+    fn write_units(&mut self, units: i64, bits: &mut Bits) {
+        let difference = zigzag(units - self.last_units());
+        let low_bits = rice_bits(self.level);
+        // Equal units with unequal values happen after a special value; code them as the control.
+        let quotient = difference.wrapping_sub(1) >> low_bits;
+        if difference > 0 && quotient < u64::from(QUOTIENT_LIMIT) {
+            let quotient = quotient as u32;
+            bits.put(1 | (low_mask(quotient) << 1), quotient + 2);
+            bits.put((difference - 1) & low_mask(low_bits), low_bits);
+        } else {
+            put_control(bits, Control::Difference);
+            let width = bit_length(difference).max(1);
+            bits.put(u64::from(width - 1), 6);
+            bits.put(difference, width);
+        }
+        self.level = next_level(self.level, difference);
+    }
+
+    fn write_xor(&mut self, value: u64, bits: &mut Bits) {
+        let xor = value ^ self.last_bits;
+        let (low, high) = (xor.trailing_zeros(), bit_length(xor));
+        let window = u32::from(self.level)..u32::from(self.level) + u32::from(self.width);
+        let slack = u32::from(self.width).saturating_sub(high - low);
+        if low >= window.start && high <= window.end && slack <= 14 {
+            bits.put(0b01, 2);
+            bits.put(xor >> window.start, window.end - window.start);
+        } else {
+            let width = high - low;
+            bits.put(0b11 | (u64::from(low) << 2) | (u64::from(width - 1) << 8), 14);
+            bits.put(xor >> low, width);
+            self.level = low as u8;
+            self.width = width as u8;
+        }
+        self.last_bits = value;
+    }
+}
+
+fn fits(value: i64, width: u32) -> bool {
+    zigzag(value) <= low_mask(width)
+}
+
+/// What may follow [`QUOTIENT_LIMIT`] ones.
+#[derive(Clone, Copy)]
+enum Control {
+    Difference = 0,
+    Form = 1,
+    Whole = 2,
+}
+
+fn put_control(bits: &mut Bits, control: Control) {
+    let ones = QUOTIENT_LIMIT + 1;
+    bits.put(low_mask(ones) | ((control as u64) << ones), ones + 2);
+}
+
+/// Bits of a difference that are written as they are.
+#[inline]
+fn rice_bits(level: u8) -> u32 {
+    u32::from(level >> 2).saturating_sub(1)
+}
+
+#[inline]
+fn next_level(level: u8, difference: u64) -> u8 {
+    let (level, now) = (i32::from(level), (bit_length(difference) * 4) as i32);
+    (level + ((now - level + 2) >> 2)) as u8
+}
+
+/// Decodes a chunk from its first sample.
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    reader: BitReader<'a>,
+    coder: Coder,
+    /// The last value in units of the form; `None` when it must be computed from the value.
+    units: Option<i64>,
+    left: u32,
+    started: bool,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = (i64, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<(i64, f64)> {
+        self.left = self.left.checked_sub(1)?;
+        if self.started {
+            self.coder.read_time(&mut self.reader);
+        } else {
+            self.started = true;
+            self.coder.form = self.reader.take(4) as u8;
+        }
+        self.read_value();
+        Some((self.coder.last_t, f64::from_bits(self.coder.last_bits)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+impl Iter<'_> {
+    #[inline]
+    fn read_value(&mut self) {
+        let code = self.reader.peek();
+        if code & 1 == 0 {
+            return self.reader.skip(1);
+        }
+        if self.coder.form == XOR {
+            return self.read_xor(code);
+        }
+        let quotient = (code >> 1).trailing_ones();
+        if quotient >= QUOTIENT_LIMIT {
+            return self.read_control(code);
+        }
+        let low_bits = rice_bits(self.coder.level);
+        self.reader.skip(quotient + 2);
+        let difference = ((u64::from(quotient) << low_bits) | self.reader.take(low_bits)) + 1;
+        self.add_units(difference);
+    }
+
+    #[inline]
+    fn add_units(&mut self, difference: u64) {
+        let last = self.units.unwrap_or_else(|| self.coder.last_units());
+        let units = last.wrapping_add(unzigzag(difference));
+        self.units = Some(units);
+        self.coder.last_bits = from_units(self.coder.form, units).to_bits();
+        self.coder.level = next_level(self.coder.level, difference);
+    }
+
+    #[cold]
+    fn read_control(&mut self, code: u64) {
+        let control = (code >> (QUOTIENT_LIMIT + 1)) & 3;
+        self.reader.skip(QUOTIENT_LIMIT + 3);
+        if control == Control::Difference as u64 {
+            let width = self.reader.take(6) as u32 + 1;
+            let difference = self.reader.take(width);
+            self.add_units(difference);
+        } else if control == Control::Form as u64 {
+            self.coder.form = self.reader.take(4) as u8;
+            self.coder.level = 0;
+            self.coder.width = 0;
+            self.units = None;
+            self.read_value();
+        } else {
+            self.coder.last_bits = self.reader.take(64);
+            self.units = None;
+        }
+    }
+
+    #[inline]
+    fn read_xor(&mut self, code: u64) {
+        if code & 2 == 0 {
+            self.reader.skip(2);
+        } else {
+            self.coder.level = ((code >> 2) & 63) as u8;
+            self.coder.width = ((code >> 8) & 63) as u8 + 1;
+            self.reader.skip(14);
+        }
+        let xor = self.reader.take(u32::from(self.coder.width));
+        self.coder.last_bits ^= xor << self.coder.level;
+    }
+}
