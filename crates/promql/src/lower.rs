@@ -68,12 +68,6 @@ impl Lowering {
                 let binary = Binary { op, lhs, rhs, return_bool, matching: Some(matching) };
                 Some(Node { span, kind: Kind::Binary(Box::new(binary)) })
             }
-            Parsed::Subquery(subquery) => {
-                let inner = self.node(&subquery.expr)?;
-                let Note::Subquery { range, step, time, end } = self.notes.next()? else { return None };
-                let span = Span { start: inner.span.start, end };
-                Some(Node { span, kind: Kind::Subquery(Box::new(Subquery { inner, range, step, time })) })
-            }
             Parsed::Call(call) => self.call(&call.args.args),
             _ => None,
         }
@@ -88,6 +82,10 @@ impl Lowering {
                 let inner = args.pop()?;
                 let aggregate = Aggregate { op, inner, param: args.pop(), grouping, without };
                 Some(Node { span, kind: Kind::Aggregate(Box::new(aggregate)) })
+            }
+            Note::Subquery { range, step, time, span } => {
+                let subquery = Subquery { inner: args.pop()?, range, step, time };
+                Some(Node { span, kind: Kind::Subquery(Box::new(subquery)) })
             }
             _ => None,
         }

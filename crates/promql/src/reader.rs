@@ -1,7 +1,7 @@
 //! The pass over the tokens: what each word of a query says.
 //!
-//! promql-parser is given a plain text in which every operand is a `v`, every function and
-//! aggregation a call of one catch-all function, and every modifier is gone; it settles how the
+//! promql-parser is given a plain text in which every operand is a `v`, every function,
+//! aggregation and subquery a call of one catch-all function, and every modifier is gone; it settles how the
 //! parts nest. The parts themselves, with their positions, are the notes made here, in source
 //! order. So the newest syntax (durations as expressions, `anchored`, fill modifiers, trims)
 //! needs no support from the parser, and error texts can be Prometheus' own.
@@ -21,8 +21,8 @@ use crate::tokens::{Keyword, Token, Word, lex};
 pub(crate) const CALL: &str = "call";
 
 /// One part of a query. In source order they are what a walk over the parser's tree meets:
-/// the note of a call, a parenthesis or a sign before its inside, that of a binary operator
-/// between its sides, that of a subquery behind its inside.
+/// the note of a call, a parenthesis, a sign or a subquery before its inside, that of a binary
+/// operator between its sides.
 #[derive(Debug)]
 pub(crate) enum Note {
     Operand(Node),
@@ -31,7 +31,16 @@ pub(crate) enum Note {
     Aggregate { op: AggregateOp, grouping: Vec<String>, without: bool, span: Span },
     Binary { op: BinaryOp, return_bool: bool, matching: Matching },
     Unary { minus: bool, span: Span },
-    Subquery { range: Duration, step: Option<Duration>, time: TimeShift, end: u32 },
+    Subquery { range: Duration, step: Option<Duration>, time: TimeShift, span: Span },
+}
+
+/// Where an operand begins: its first note, its place in the skeleton and in the query. What
+/// stands behind it changes that note.
+#[derive(Debug, Clone, Copy)]
+struct Operand {
+    note: usize,
+    skeleton: usize,
+    start: Span,
 }
 
 /// A query in two halves: the text for promql-parser, and the notes.
@@ -212,10 +221,9 @@ impl<'q> Reader<'q> {
             self.notes.push(Note::Unary { minus: op == BinaryOp::Sub, span });
             self.skeleton.push_str("- ");
         }
-        let start = self.span();
-        let first = self.notes.len();
+        let operand = Operand { note: self.notes.len(), skeleton: self.skeleton.len(), start: self.span() };
         self.primary()?;
-        self.postfixes(first, start)
+        self.postfixes(operand)
     }
 
     fn primary(&mut self) -> Read<()> {
@@ -520,29 +528,20 @@ impl<'q> Reader<'q> {
 
     // ── what stands behind an operand ───────────────────────────────────────────────────
 
-    fn postfixes(&mut self, first: usize, start: Span) -> Read<()> {
+    fn postfixes(&mut self, operand: Operand) -> Read<()> {
         loop {
             match *self.word() {
-                Word::LeftBracket => self.brackets(first, start)?,
-                Word::Keyword(Keyword::Offset) => self.offset(start)?,
-                Word::At => self.at_modifier(start)?,
-                Word::Keyword(Keyword::Anchored) => self.extended(Extended::Anchored, start)?,
-                Word::Keyword(Keyword::Smoothed) => self.extended(Extended::Smoothed, start)?,
+                Word::LeftBracket => self.brackets(operand)?,
+                Word::Keyword(Keyword::Offset) => self.offset(operand)?,
+                Word::At => self.at_modifier(operand)?,
+                Word::Keyword(Keyword::Anchored) => self.extended(Extended::Anchored, operand)?,
+                Word::Keyword(Keyword::Smoothed) => self.extended(Extended::Smoothed, operand)?,
                 _ => return Ok(()),
             }
         }
     }
 
-    /// The note that a modifier would change: the last one, if the operand is just a selector
-    /// or ends in a subquery. Anything else ends in a parenthesis or is no selector.
-    fn target(&mut self) -> Option<&mut Note> {
-        if self.skeleton.ends_with(')') {
-            return None;
-        }
-        self.notes.last_mut()
-    }
-
-    fn brackets(&mut self, first: usize, start: Span) -> Read<()> {
+    fn brackets(&mut self, operand: Operand) -> Read<()> {
         const EITHER: &str = "subquery or range";
         let depth = self.depth;
         self.deeper()?;
@@ -557,13 +556,15 @@ impl<'q> Reader<'q> {
                 };
                 let close = self.expect(&Word::RightBracket, "subquery selector", "\"]\"")?;
                 let time = TimeShift::default();
-                self.notes.push(Note::Subquery { range, step, time, end: close.span.end });
-                self.skeleton.push_str("[1s:1s]");
+                let span = operand.start.to(close.span);
+                self.notes.insert(operand.note, Note::Subquery { range, step, time, span });
+                self.skeleton.insert_str(operand.skeleton, "call(");
+                self.skeleton.push(')');
             }
             Word::RightBracket => {
                 let close = self.advance();
                 self.back_to_depth(depth);
-                return self.range_selector(first, start, open.span.to(close.span), range);
+                return self.range_selector(operand, open.span.to(close.span), range);
             }
             _ => return Err(self.unexpected(EITHER, "\":\" or \"]\"")),
         }
@@ -571,10 +572,9 @@ impl<'q> Reader<'q> {
         Ok(())
     }
 
-    fn range_selector(&mut self, first: usize, start: Span, brackets: Span, range: Duration) -> Read<()> {
-        let only_note = first + 1 == self.notes.len();
-        let complaint = match self.target() {
-            Some(Note::Operand(node)) if only_note => match &mut node.kind {
+    fn range_selector(&mut self, operand: Operand, brackets: Span, range: Duration) -> Read<()> {
+        let complaint = match self.notes.get_mut(operand.note) {
+            Some(Note::Operand(node)) => match &mut node.kind {
                 Kind::Vector(selector) if selector.time.offset.is_some() => {
                     "no offset modifiers allowed before range"
                 }
@@ -582,7 +582,7 @@ impl<'q> Reader<'q> {
                 Kind::Vector(selector) => {
                     let selector = selector.clone();
                     let kind = Kind::Matrix(MatrixSelector { selector, range });
-                    *node = Node { span: start.to(brackets), kind };
+                    *node = Node { span: operand.start.to(brackets), kind };
                     return Ok(());
                 }
                 _ => "ranges only allowed for vector selectors",
@@ -592,12 +592,12 @@ impl<'q> Reader<'q> {
         Err(self.error(brackets, complaint))
     }
 
-    fn offset(&mut self, start: Span) -> Read<()> {
+    fn offset(&mut self, operand: Operand) -> Read<()> {
         self.advance();
         let duration = self.offset_duration()?;
         let end = duration.span.end;
-        let span = start.to(Span { start: start.start, end });
-        let already = match self.time_shift(end) {
+        let span = operand.start;
+        let already = match self.time_shift(operand, end) {
             Some(time) if time.offset.is_some() => true,
             Some(time) => {
                 time.offset = Some(duration);
@@ -611,11 +611,12 @@ impl<'q> Reader<'q> {
         Ok(())
     }
 
-    fn at_modifier(&mut self, start: Span) -> Read<()> {
+    fn at_modifier(&mut self, operand: Operand) -> Read<()> {
+        let start = operand.start;
         self.advance();
         let at = self.at_time(start)?;
         let end = self.tokens[self.at - 1].span.end;
-        let already = match self.time_shift(end) {
+        let already = match self.time_shift(operand, end) {
             Some(time) if time.at.is_some() => true,
             Some(time) => {
                 time.at = Some(at);
@@ -649,10 +650,10 @@ impl<'q> Reader<'q> {
         Ok(At::Time { t_ms: (seconds * 1000.0).round() as i64 })
     }
 
-    fn extended(&mut self, how: Extended, start: Span) -> Read<()> {
+    fn extended(&mut self, how: Extended, operand: Operand) -> Read<()> {
         self.advance();
         let name = how.as_str();
-        let complaint = match self.target() {
+        let complaint = match self.notes.get_mut(operand.note) {
             Some(Note::Operand(Node { kind: Kind::Vector(selector), .. }))
             | Some(Note::Operand(Node { kind: Kind::Matrix(MatrixSelector { selector, .. }), .. })) => {
                 if selector.extended.is_none_or(|before| before == how) {
@@ -664,19 +665,19 @@ impl<'q> Reader<'q> {
             Some(Note::Subquery { .. }) => format!("{name} modifier is not supported for subqueries"),
             _ => format!("{name} modifier not implemented"),
         };
-        Err(self.error(start, complaint))
+        Err(self.error(operand.start, complaint))
     }
 
     /// The place for `offset` and `@`, with the operand stretched to `end`.
-    fn time_shift(&mut self, new_end: u32) -> Option<&mut TimeShift> {
-        match self.target()? {
+    fn time_shift(&mut self, operand: Operand, new_end: u32) -> Option<&mut TimeShift> {
+        match self.notes.get_mut(operand.note)? {
             Note::Operand(Node { kind: Kind::Vector(selector), span })
             | Note::Operand(Node { kind: Kind::Matrix(MatrixSelector { selector, .. }), span }) => {
                 span.end = new_end;
                 Some(&mut selector.time)
             }
-            Note::Subquery { time, end, .. } => {
-                *end = new_end;
+            Note::Subquery { time, span, .. } => {
+                span.end = new_end;
                 Some(time)
             }
             _ => None,

@@ -5,7 +5,11 @@
 //! was reconciled, a counter that was no counter) comes back as a typed note, and the languages
 //! make their annotations of it.
 //!
-//! Reading order: [`kahan`], then [`histogram`].
+//! Reading order: [`steps`], [`kahan`], [`arithmetic`], [`window`], [`vectors`], then [`histogram`].
 
+pub mod arithmetic;
 pub mod histogram;
 pub mod kahan;
+pub mod steps;
+pub mod vectors;
+pub mod window;
