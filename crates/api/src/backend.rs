@@ -1,0 +1,46 @@
+//! The data behind the server: two ports, and the little that is asked of a store beyond them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pilothouse_model::{Matcher, SampleSink, SeriesSource, SourceError};
+
+use crate::telemetry::Family;
+
+/// Figures of what is in memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeadFigures {
+    pub chunks: u64,
+    pub min_time_ms: i64,
+    pub max_time_ms: i64,
+}
+
+/// What a store does besides taking and giving samples.
+pub trait StoreAdmin: Send + Sync {
+    fn head(&self) -> HeadFigures;
+    /// Deletes samples between two times, both inclusive, of the series that match; returns
+    /// when that is durable. Blocks.
+    fn delete(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<(), SourceError>;
+    /// The store's own metrics.
+    fn families(&self) -> Vec<Family>;
+}
+
+#[derive(Clone)]
+pub struct Backend {
+    pub source: Arc<dyn SeriesSource>,
+    pub sink: Arc<dyn SampleSink>,
+    pub store: Arc<dyn StoreAdmin>,
+}
+
+impl Backend {
+    /// All three sides of one store.
+    pub fn of<S: SeriesSource + SampleSink + StoreAdmin + 'static>(store: Arc<S>) -> Self {
+        Self { source: Arc::clone(&store) as _, sink: Arc::clone(&store) as _, store }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Backend")
+    }
+}

@@ -1,0 +1,170 @@
+//! What is there: series, label names, label values, metadata, exemplars.
+
+use std::sync::Arc;
+
+use pilothouse_model::budget::CancelOnDrop;
+use pilothouse_model::labels::{quote, unescape_name};
+use pilothouse_model::ports::{Exemplar, LabelQuery};
+use pilothouse_model::sample::push_float;
+use pilothouse_model::write::MetadataEntry;
+use pilothouse_model::{Annotations, Budget, Labels, Matcher, SeriesSource, SourceError};
+
+use crate::App;
+use crate::answer::success;
+use crate::error::ApiError;
+use crate::json::{push_labels, push_list, push_seconds, push_string};
+use crate::language;
+use crate::offload;
+use crate::params::Params;
+use crate::reply::Reply;
+use crate::service::Call;
+
+pub(crate) const TRUNCATED: &str = "results truncated due to limit";
+
+pub(crate) async fn series(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    if call.params.all("match[]").next().is_none() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let query = label_query(app, &call.params)?;
+    listed(app, query, |source, query, budget| source.series(query, budget), |out, labels| push_labels(out, &labels))
+        .await
+}
+
+pub(crate) async fn labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let query = label_query(app, &call.params)?;
+    let ask = |source: &dyn SeriesSource, query: &LabelQuery, budget: &Budget| source.label_names(query, budget);
+    listed(app, query, ask, |out, name| push_string(out, &name)).await
+}
+
+pub(crate) async fn label_values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let name = unescape_name(&call.name).into_owned();
+    if name.is_empty() {
+        return Err(ApiError::bad_data(format!("invalid label name: {}", quote(&name))));
+    }
+    let query = label_query(app, &call.params)?;
+    let ask = move |source: &dyn SeriesSource, query: &LabelQuery, budget: &Budget| {
+        source.label_values(&name, query, budget)
+    };
+    listed(app, query, ask, |out, value| push_string(out, &value)).await
+}
+
+/// `match[]`, `start`, `end` and `limit`.
+fn label_query(app: &App, params: &Params) -> Result<LabelQuery, ApiError> {
+    let limit = params.limit()?;
+    let (start_ms, end_ms) = params.range()?;
+    let matcher_sets = matcher_sets(app, params)?;
+    Ok(LabelQuery { matcher_sets, start_ms, end_ms, limit })
+}
+
+/// The selectors of `match[]`; each must hold a matcher that does not match the empty text.
+pub(crate) fn matcher_sets(app: &App, params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    let limits = &app.settings.limits;
+    let sets = params
+        .all("match[]")
+        .map(|text| language::selector(text, limits).map_err(|e| ApiError::parameter("match[]", e)))
+        .collect::<Result<Vec<_>, _>>()?;
+    if sets.iter().any(|set| set.iter().all(Matcher::matches_empty)) {
+        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+    }
+    Ok(sets)
+}
+
+/// Asks for a list with one more entry than the limit, so that a cut shows, and writes it.
+async fn listed<T: Send + 'static>(
+    app: &Arc<App>,
+    mut query: LabelQuery,
+    ask: impl FnOnce(&dyn SeriesSource, &LabelQuery, &Budget) -> Result<Vec<T>, SourceError> + Send + 'static,
+    element: impl Fn(&mut String, T) + Send + 'static,
+) -> Result<Reply, ApiError> {
+    let permit = app.admission.query().await?;
+    let budget = app.budget(None);
+    let guard = CancelOnDrop::new(&budget);
+    let source = Arc::clone(&app.backend()?.source);
+    let limit = query.limit;
+    query.limit = if limit == 0 { 0 } else { limit.saturating_add(1) };
+    let work = move || {
+        let _permit = permit;
+        let mut items = ask(&*source, &query, &budget)?;
+        let mut annotations = Annotations::default();
+        if limit > 0 && items.len() > limit {
+            items.truncate(limit);
+            annotations.warnings.insert(TRUNCATED.to_owned());
+        }
+        Ok::<_, SourceError>(success(&annotations, |out| push_list(out, items, element)))
+    };
+    let reply = offload::query(work).await??;
+    guard.disarm();
+    Ok(reply)
+}
+
+pub(crate) async fn metadata(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let number = |name: &str| {
+        let error = |_| ApiError::bad_data(format!("{name} must be a number"));
+        call.params.number(name).map_err(error)
+    };
+    // As Prometheus: a negative limit is none; 0 families is an empty answer, 0 per family none.
+    let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let per_family = number("limit_per_metric")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+    let family = Some(call.params.text("metric").to_owned()).filter(|m| !m.is_empty());
+    let source = Arc::clone(&app.backend()?.source);
+    let entries = offload::query(move || source.metadata(family.as_deref())).await??;
+    let mut families: Vec<&[MetadataEntry]> = entries.chunk_by(|a, b| a.family == b.family).collect();
+    families.truncate(limit);
+    Ok(success(&Annotations::default(), |out| push_metadata(out, &families, per_family.unwrap_or(usize::MAX))))
+}
+
+fn push_metadata(out: &mut String, families: &[&[MetadataEntry]], per_family: usize) {
+    out.push('{');
+    for (i, entries) in families.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        push_string(out, entries.first().map_or("", |e| e.family.as_str()));
+        out.push(':');
+        push_list(out, entries.iter().take(per_family), |out, entry| {
+            out.push_str("{\"type\":");
+            push_string(out, entry.metric_type.as_str());
+            out.push_str(",\"help\":");
+            push_string(out, &entry.help);
+            out.push_str(",\"unit\":");
+            push_string(out, &entry.unit);
+            out.push('}');
+        });
+    }
+    out.push('}');
+}
+
+pub(crate) async fn exemplars(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let (start_ms, end_ms) = call.params.range()?;
+    if end_ms < start_ms {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+    }
+    let text = call.params.text("query");
+    let matcher_sets =
+        language::selectors(text, &app.settings.limits).map_err(|e| ApiError::bad_data(e.to_string()))?;
+    let source = Arc::clone(&app.backend()?.source);
+    let work = move || {
+        if matcher_sets.is_empty() {
+            return Ok(Vec::new());
+        }
+        source.exemplars(&LabelQuery { matcher_sets, start_ms, end_ms, limit: 0 })
+    };
+    let found = offload::query(work).await??;
+    Ok(success(&Annotations::default(), |out| push_list(out, found, push_exemplars)))
+}
+
+fn push_exemplars(out: &mut String, (series, exemplars): (Labels, Vec<Exemplar>)) {
+    out.push_str("{\"seriesLabels\":");
+    push_labels(out, &series);
+    out.push_str(",\"exemplars\":");
+    push_list(out, exemplars, |out, exemplar| {
+        out.push_str("{\"labels\":");
+        push_labels(out, &exemplar.labels);
+        out.push_str(",\"value\":\"");
+        push_float(out, exemplar.value);
+        out.push_str("\",\"timestamp\":");
+        push_seconds(out, exemplar.t_ms);
+        out.push('}');
+    });
+    out.push('}');
+}

@@ -1,0 +1,143 @@
+//! One error of a request: its kind decides status and shape.
+
+use std::fmt;
+
+use http::{HeaderValue, StatusCode, header};
+use pilothouse_model::{BudgetError, SourceError};
+
+use crate::json::push_string;
+use crate::offload::Panicked;
+use crate::reply::Reply;
+
+/// Kinds as Prometheus' HTTP API names them, and two that Mimir adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    BadData,
+    Execution,
+    Canceled,
+    Timeout,
+    Internal,
+    Unavailable,
+    TooManyRequests,
+    TooLarge,
+    UnsupportedMediaType,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::BadData => "bad_data",
+            Self::Execution => "execution",
+            Self::Canceled => "canceled",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+            Self::TooManyRequests => "too_many_requests",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMediaType => "bad_data",
+        }
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::BadData => StatusCode::BAD_REQUEST,
+            Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) kind: Kind,
+    pub(crate) text: String,
+    /// Seconds after which the client may try again.
+    pub(crate) retry_after_s: Option<u64>,
+}
+
+impl ApiError {
+    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), retry_after_s: None }
+    }
+
+    pub(crate) fn bad_data(text: impl Into<String>) -> Self {
+        Self::new(Kind::BadData, text)
+    }
+
+    /// `invalid parameter "NAME": REASON`.
+    pub(crate) fn parameter(name: &str, reason: impl fmt::Display) -> Self {
+        Self::bad_data(format!("invalid parameter \"{name}\": {reason}"))
+    }
+
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// The JSON envelope of Prometheus' API.
+    pub(crate) fn into_json(self) -> Reply {
+        let mut body = String::with_capacity(self.text.len() + 64);
+        body.push_str("{\"status\":\"error\",\"errorType\":\"");
+        body.push_str(self.kind.name());
+        body.push_str("\",\"error\":");
+        push_string(&mut body, &self.text);
+        body.push('}');
+        let reply = Reply::new(self.kind.status(), "application/json", body);
+        self.with_retry(reply)
+    }
+
+    /// The text alone, as the push paths and Mimir's cardinality paths answer.
+    pub(crate) fn into_text(self) -> Reply {
+        let reply = Reply::text(self.kind.status(), format!("{}\n", self.text));
+        self.with_retry(reply)
+    }
+
+    fn with_retry(&self, reply: Reply) -> Reply {
+        match self.retry_after_s {
+            Some(seconds) => reply.header(header::RETRY_AFTER, HeaderValue::from(seconds)),
+            None => reply,
+        }
+    }
+}
+
+impl From<Panicked> for ApiError {
+    fn from(panicked: Panicked) -> Self {
+        Self::new(Kind::Internal, panicked.to_string())
+    }
+}
+
+impl From<BudgetError> for ApiError {
+    fn from(e: BudgetError) -> Self {
+        let kind = match e {
+            BudgetError::Timeout(_) => Kind::Timeout,
+            BudgetError::Canceled(_) => Kind::Canceled,
+            BudgetError::Series { .. } => return Self::max_series(&e),
+            BudgetError::Samples(_) | BudgetError::Memory { .. } => Kind::Execution,
+        };
+        Self::new(kind, e.to_string())
+    }
+}
+
+impl ApiError {
+    fn max_series(e: &BudgetError) -> Self {
+        Self::new(Kind::Execution, format!("{e} (err-mimir-max-series-per-query)"))
+    }
+}
+
+impl From<SourceError> for ApiError {
+    fn from(e: SourceError) -> Self {
+        match e {
+            SourceError::Budget(e) => e.into(),
+            SourceError::Storage(_) => {
+                tracing::error!("{e}");
+                Self::new(Kind::Internal, e.to_string())
+            }
+            SourceError::NotWritable(_) => Self::new(Kind::Unavailable, e.to_string()),
+        }
+    }
+}

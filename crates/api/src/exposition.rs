@@ -1,0 +1,37 @@
+//! `/metrics`: what the server counts about itself, in the text format that is asked for.
+
+use http::{StatusCode, header};
+use pilothouse_wire::exposition::TextFormat;
+
+use crate::App;
+use crate::process;
+use crate::reply::Reply;
+use crate::service::Call;
+use crate::telemetry::Family;
+
+pub(crate) fn own_metrics(app: &App, call: &Call) -> Reply {
+    let format = TextFormat::negotiate(call.header(header::ACCEPT));
+    Reply::new(StatusCode::OK, format.content_type(), app.own_metrics(format, &[]))
+}
+
+/// All families, in the order in which they are shown.
+pub(crate) fn families(app: &App) -> Vec<Family> {
+    let build = &app.settings.build;
+    let limits = &app.settings.limits;
+    let mut families = vec![
+        Family::gauge("pilothouse_build_info", "The build; always 1.")
+            .labelled(&[("revision", build.revision), ("version", build.version)], 1.0),
+        Family::gauge("pilothouse_ready", "Whether the data is served.")
+            .value(f64::from(u8::from(app.backend.get().is_some()))),
+        Family::gauge("pilothouse_queries_running", "Queries being evaluated.")
+            .value(app.admission.running_queries(limits) as f64),
+        Family::gauge("pilothouse_queries_queued", "Queries that wait their turn.")
+            .value(app.admission.queued_queries() as f64),
+    ];
+    families.extend(app.telemetry.families());
+    if let Some(backend) = app.backend.get() {
+        families.extend(backend.store.families());
+    }
+    families.extend(process::families(app.started_ms));
+    families
+}

@@ -1,0 +1,69 @@
+//! Work that takes the processor or the disk leaves the async workers here.
+//!
+//! Two pools, so that a storm of queries never delays a write: queries run in rayon's global
+//! pool, which the evaluator and the store spread over as well; decoding and appending of
+//! writes has a pool of its own. A panic in the work ends that request alone, as an error.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+use tokio::sync::oneshot;
+
+/// The work panicked; the request is lost, the process is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("internal error: the request's work panicked")]
+pub(crate) struct Panicked;
+
+/// `None` when the threads could not be started; the work then shares the queries' pool.
+static WRITES: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| {
+    let built = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("write-{i}")).build();
+    built.inspect_err(|e| tracing::warn!("no pool for writes: {e}")).ok()
+});
+
+/// Runs work that answers a query.
+pub(crate) async fn query<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    let (task, answer) = task(work);
+    rayon::spawn(task);
+    answer.await.map_err(|_| Panicked)
+}
+
+/// Runs work that takes samples in.
+pub(crate) async fn write<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    let (task, answer) = task(work);
+    match &*WRITES {
+        Some(pool) => pool.spawn(task),
+        None => rayon::spawn(task),
+    }
+    answer.await.map_err(|_| Panicked)
+}
+
+/// A panic drops the sender, which is what the waiting side sees.
+fn task<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (impl FnOnce() + Send + 'static, oneshot::Receiver<T>) {
+    let (sender, receiver) = oneshot::channel();
+    let run = move || {
+        if let Ok(value) = catch_unwind(AssertUnwindSafe(work)) {
+            // The request may be gone; then nobody wants the value.
+            let _ = sender.send(value);
+        }
+    };
+    (run, receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_the_pool_goes_on() {
+        assert_eq!(query(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
+        assert_eq!(write(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
+        assert_eq!(query(|| 7).await, Ok(7));
+        assert_eq!(write(|| 8).await, Ok(8));
+    }
+}

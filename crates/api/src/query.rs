@@ -1,0 +1,174 @@
+//! `query` and `query_range`: parameters in, evaluation on the pool, answer out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pilothouse_model::budget::CancelOnDrop;
+use pilothouse_model::{Annotations, Budget, QueryValue};
+use pilothouse_promql as promql;
+
+use crate::App;
+use crate::answer::query_reply;
+use crate::discover::TRUNCATED;
+use crate::error::ApiError;
+use crate::language;
+use crate::offload;
+use crate::params::{Params, parse_duration_ns};
+use crate::reply::Reply;
+use crate::service::Call;
+use crate::stats::Timings;
+
+/// When a query is evaluated: once, or on every step of a grid whose ends are inclusive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Grid {
+    Instant { t_ms: i64 },
+    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+}
+
+/// A query with everything that was asked about it.
+struct Question {
+    expr: promql::Expr,
+    grid: Grid,
+    lookback_ms: Option<i64>,
+    limit: usize,
+    stats: String,
+}
+
+pub(crate) async fn instant(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let params = &call.params;
+    let limit = params.limit()?;
+    let t_ms = params.time_or("time", app.now_ms())?;
+    answer(app, params, limit, Grid::Instant { t_ms }).await
+}
+
+pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let params = &call.params;
+    let limit = params.limit()?;
+    let (start_ms, end_ms) = (params.time("start")?, params.time("end")?);
+    if end_ms < start_ms {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step_ns = parse_duration_ns(params.text("step")).map_err(|e| ApiError::parameter("step", e))?;
+    // Steps are whole milliseconds; one that is not even that is none.
+    let step_ms = step_ns / 1_000_000;
+    if step_ms <= 0 {
+        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", reason));
+    }
+    let max_points = app.settings.limits.max_query_points;
+    if (end_ms.saturating_sub(start_ms) / step_ms).unsigned_abs() > max_points {
+        return Err(ApiError::bad_data(format!(
+            "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
+            grouped(max_points)
+        )));
+    }
+    answer(app, params, limit, Grid::Range { start_ms, end_ms, step_ms }).await
+}
+
+async fn answer(app: &Arc<App>, params: &Params, limit: usize, grid: Grid) -> Result<Reply, ApiError> {
+    let timeout = params.duration_ns("timeout")?.map(|ns| Duration::from_nanos(ns.max(0).unsigned_abs()));
+    let lookback_ms = lookback(params)?;
+    let parsed = Instant::now();
+    let expr = language::query(params.text("query"), &app.settings.limits)?;
+    language::check_grid(&expr, grid)?;
+    let question = Question { expr, grid, lookback_ms, limit, stats: params.text("stats").to_owned() };
+    let mut timings = Timings { preparation: parsed.elapsed(), ..Timings::default() };
+
+    let queued = Instant::now();
+    let permit = app.admission.query().await?;
+    timings.queue = queued.elapsed();
+    let budget = app.budget(timeout);
+    let guard = CancelOnDrop::new(&budget);
+    let work = {
+        let app = Arc::clone(app);
+        move || {
+            let _permit = permit;
+            evaluate(&app, &question, timings, &budget)
+        }
+    };
+    let reply = offload::query(work).await?;
+    guard.disarm();
+    reply.inspect_err(|_| app.telemetry.query_failures.add(1))
+}
+
+fn lookback(params: &Params) -> Result<Option<i64>, ApiError> {
+    let text = params.text("lookback_delta");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let ns = parse_duration_ns(text)
+        .map_err(|e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}")))?;
+    // As Prometheus: what is not positive leaves the default.
+    Ok(Some(ns / 1_000_000).filter(|ms| *ms > 0))
+}
+
+fn evaluate(
+    app: &App,
+    question: &Question,
+    mut timings: Timings,
+    budget: &Budget,
+) -> Result<Reply, ApiError> {
+    let started = Instant::now();
+    let source = &app.backend()?.source;
+    let evaluated = language::evaluate(&question.expr, question.grid, question.lookback_ms, &**source, budget);
+    timings.evaluation = started.elapsed();
+    app.telemetry.query_seconds.observe(timings.evaluation);
+    app.telemetry.query_samples.add(budget.samples());
+    let (mut value, mut annotations) = evaluated?;
+    if question.limit > 0 && truncate(&mut value, question.limit) {
+        annotations.warnings.insert(TRUNCATED.to_owned());
+    }
+    let stats = match question.stats.as_str() {
+        "" => String::new(),
+        asked => {
+            warn_of_stats(asked, &mut annotations);
+            timings.to_json(budget)
+        }
+    };
+    Ok(query_reply(value, &annotations, &stats))
+}
+
+fn truncate(value: &mut QueryValue, limit: usize) -> bool {
+    match value {
+        QueryValue::Vector(samples) if samples.len() > limit => samples.truncate(limit),
+        QueryValue::Matrix(series) if series.len() > limit => series.truncate(limit),
+        _ => return false,
+    }
+    true
+}
+
+/// As Prometheus: any value gives the statistics, but only two are here to stay.
+fn warn_of_stats(asked: &str, annotations: &mut Annotations) {
+    if !matches!(asked, "true" | "all") {
+        annotations.warnings.insert(format!(
+            "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \
+             \"true\" or \"all\"",
+            pilothouse_model::labels::quote(asked)
+        ));
+    }
+}
+
+/// `11,000`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (11_000, "11,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

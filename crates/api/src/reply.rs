@@ -1,0 +1,209 @@
+//! What a handler answers, before it becomes bytes on a connection.
+//!
+//! A body is either whole or a producer of pieces. A producer runs on the query pool, one
+//! piece at a time and at most two ahead of the client, so an answer of any size takes little
+//! memory and none of the async workers' time, and stops as soon as the client is gone.
+
+use std::io::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use tokio::sync::mpsc;
+
+use crate::offload;
+
+/// Bodies below this are compressed on the spot, larger ones on the pool.
+const INLINE_BYTES: usize = 32 << 10;
+/// What a producer should give at once.
+pub(crate) const PIECE_BYTES: usize = 128 << 10;
+
+/// Why a body ends before its end. The connection is cut, so that nobody takes half an answer
+/// for a whole one.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BrokenBody(pub String);
+
+pub(crate) type Pieces = Box<dyn Iterator<Item = Result<Vec<u8>, BrokenBody>> + Send>;
+
+pub(crate) enum ReplyBody {
+    Whole(Vec<u8>),
+    /// A first piece, already there, and the rest.
+    Pieces(Vec<u8>, Pieces),
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: ReplyBody,
+}
+
+impl Reply {
+    pub(crate) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self::with_body(status, content_type, ReplyBody::Whole(body.into()))
+    }
+
+    pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: ReplyBody::Whole(Vec::new()) }
+    }
+
+    pub(crate) fn json(body: impl Into<Vec<u8>>) -> Self {
+        Self::new(StatusCode::OK, "application/json", body)
+    }
+
+    pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        Self::new(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Makes the response, compressed where `gzip` is asked for and the body is not coded yet.
+    pub(crate) async fn into_response(mut self, gzip: bool) -> Response<Body> {
+        let empty = matches!(&self.body, ReplyBody::Whole(b) if b.is_empty());
+        if gzip && !empty && !self.headers.contains_key(header::CONTENT_ENCODING) {
+            self.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            self.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            self.body = compress(self.body);
+        }
+        let body = match self.body {
+            ReplyBody::Whole(bytes) => Body::from(bytes),
+            ReplyBody::Pieces(first, rest) => stream(first, rest),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+fn compress(body: ReplyBody) -> ReplyBody {
+    match body {
+        ReplyBody::Whole(bytes) if bytes.len() <= INLINE_BYTES => {
+            let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 3), Compression::fast());
+            // Writing to a Vec does not fail.
+            let _ = encoder.write_all(&bytes);
+            ReplyBody::Whole(encoder.finish().unwrap_or_default())
+        }
+        ReplyBody::Whole(bytes) => gzip_pieces(Box::new(std::iter::once(Ok(bytes)))),
+        ReplyBody::Pieces(first, rest) => gzip_pieces(Box::new(std::iter::once(Ok(first)).chain(rest))),
+    }
+}
+
+fn gzip_pieces(pieces: Pieces) -> ReplyBody {
+    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    ReplyBody::Pieces(Vec::new(), Box::new(GzipPieces { encoder: Some(encoder), pieces }))
+}
+
+struct GzipPieces {
+    /// `None` once finished.
+    encoder: Option<GzEncoder<Vec<u8>>>,
+    pieces: Pieces,
+}
+
+impl Iterator for GzipPieces {
+    type Item = Result<Vec<u8>, BrokenBody>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let broken = |e: std::io::Error| BrokenBody(e.to_string());
+        loop {
+            let encoder = self.encoder.as_mut()?;
+            match self.pieces.next() {
+                Some(Ok(piece)) => {
+                    if let Err(e) = encoder.write_all(&piece) {
+                        return Some(Err(broken(e)));
+                    }
+                    let ready = std::mem::take(encoder.get_mut());
+                    if !ready.is_empty() {
+                        return Some(Ok(ready));
+                    }
+                }
+                Some(Err(e)) => return Some(Err(e)),
+                None => return self.encoder.take().map(|e| e.finish().map_err(broken)),
+            }
+        }
+    }
+}
+
+/// Drives a producer from a task of its own; the task ends with the client.
+fn stream(first: Vec<u8>, mut rest: Pieces) -> Body {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        if !first.is_empty() && sender.send(Ok(Bytes::from(first))).await.is_err() {
+            return;
+        }
+        while let Ok((piece, pieces)) = offload::query(move || (rest.next(), rest)).await {
+            rest = pieces;
+            let Some(piece) = piece else { return };
+            let broken = piece.is_err();
+            if sender.send(piece.map(Bytes::from)).await.is_err() || broken {
+                return;
+            }
+        }
+        let _ = sender.send(Err(BrokenBody("the request's work panicked".to_owned()))).await;
+    });
+    Body::new(PieceBody(receiver))
+}
+
+struct PieceBody(mpsc::Receiver<Result<Bytes, BrokenBody>>);
+
+impl http_body::Body for PieceBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BrokenBody>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|p| p.map(http_body::Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn bytes_of(response: Response<Body>) -> Vec<u8> {
+        response.into_body().collect().await.unwrap().to_bytes().to_vec()
+    }
+
+    #[tokio::test]
+    async fn pieces_arrive_whole_with_and_without_gzip() {
+        for gzip in [false, true] {
+            let rest: Pieces = Box::new((1..4u8).map(|i| Ok(vec![i; 100_000])));
+            let reply = Reply::with_body(StatusCode::OK, "x/y", ReplyBody::Pieces(vec![0; 10], rest));
+            let mut got = bytes_of(reply.into_response(gzip).await).await;
+            if gzip {
+                let coded = std::mem::take(&mut got);
+                flate2::read::GzDecoder::new(coded.as_slice()).read_to_end(&mut got).unwrap();
+            }
+            assert_eq!(got.len(), 300_010);
+            assert_eq!(got.last(), Some(&3));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_producer_breaks_the_body() {
+        let rest: Pieces = Box::new([Ok(vec![1]), Err(BrokenBody("gone".into()))].into_iter());
+        let reply = Reply::with_body(StatusCode::OK, "x/y", ReplyBody::Pieces(vec![0], rest));
+        assert!(reply.into_response(false).await.into_body().collect().await.is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! From a request to an answer: who may, what it asks, which handler, how it is shown.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, Request};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::App;
+use crate::error::{ApiError, Kind};
+use crate::handlers;
+use crate::params::Params;
+use crate::reply::Reply;
+use crate::routes::{Endpoint, Methods, ROUTES, Route};
+
+/// A request with its body in hand.
+pub(crate) struct Call {
+    pub(crate) headers: HeaderMap,
+    pub(crate) params: Params,
+    pub(crate) body: Bytes,
+    /// The `{name}` of the path, percent-decoded; empty where the route has none.
+    pub(crate) name: String,
+}
+
+impl Call {
+    /// A header as text; empty where it is missing or not text.
+    pub(crate) fn header(&self, name: header::HeaderName) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+}
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        for path in route.paths() {
+            let app = Arc::clone(&app);
+            let handler = move |params: RawPathParams, request: Request| answer(app, route, params, request);
+            router = router.route(&path, any(handler));
+        }
+    }
+    let fallback = move |request: Request| not_found(Arc::clone(&app), request);
+    router.fallback(fallback)
+}
+
+async fn answer(app: Arc<App>, route: &'static Route, path: RawPathParams, request: Request) -> Response {
+    let started = Instant::now();
+    let (gzip, origin) = (accepts_gzip(request.headers()), request.headers().get(header::ORIGIN).cloned());
+    let reply = match handle(&app, route, path, request).await {
+        Ok(reply) => reply,
+        Err(e) if speaks_text(route.endpoint) => e.into_text(),
+        Err(e) => e.into_json(),
+    };
+    app.telemetry.served(route.endpoint, reply.status.as_u16(), started.elapsed());
+    let mut response = reply.into_response(gzip).await;
+    if origin.is_some() {
+        allow_origins(response.headers_mut());
+    }
+    response
+}
+
+async fn handle(
+    app: &Arc<App>,
+    route: &'static Route,
+    path: RawPathParams,
+    request: Request,
+) -> Result<Reply, ApiError> {
+    if request.method() == Method::OPTIONS {
+        return Ok(Reply::empty(StatusCode::NO_CONTENT));
+    }
+    if !app.settings.auth.permits(route.scope, request.headers()) {
+        return Ok(unauthorized());
+    }
+    if !route.methods.accept(request.method()) {
+        return Ok(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+            .header(header::ALLOW, HeaderValue::from_static(route.methods.allow())));
+    }
+    let _place = app.admission.request()?;
+    let name = path.iter().find(|(n, _)| *n == "name").map_or(String::new(), |(_, v)| v.to_owned());
+    let (parts, body) = request.into_parts();
+    let body = match route.methods {
+        Methods::Get => Bytes::new(),
+        _ => read_body(body, app.settings.limits.max_body_bytes).await?,
+    };
+    let params = Params::read(parts.uri.query(), &parts.headers, &body);
+    let call = Call { headers: parts.headers, params, body, name };
+    handlers::dispatch(app, route.endpoint, call).await
+}
+
+/// The whole body, up to the limit on what it may be after decompression.
+async fn read_body(body: Body, limit: u64) -> Result<Bytes, ApiError> {
+    let bytes = usize::try_from(limit).unwrap_or(usize::MAX);
+    match Limited::new(body, bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => Err(too_large(limit)),
+        Err(e) => Err(ApiError::bad_data(format!("cannot read the request body: {e}"))),
+    }
+}
+
+pub(crate) fn too_large(limit: u64) -> ApiError {
+    let text = format!(
+        "the incoming push request has been rejected because its message size is larger than the allowed limit of \
+         {limit} bytes (err-mimir-distributor-max-write-message-size). To adjust the related limit, configure \
+         -distributor.max-recv-msg-size, or contact your service administrator."
+    );
+    ApiError::new(Kind::TooLarge, text)
+}
+
+/// Paths whose errors are plain text: writers log them, Mimir's cardinality paths have no
+/// envelope, and probes look at the status only.
+fn speaks_text(endpoint: Endpoint) -> bool {
+    use Endpoint::{
+        CardinalityActive, CardinalityNames, CardinalityValues, Federate, Healthy, ImportText, OtlpMetrics,
+        OwnMetrics, Push, Ready, RemoteRead,
+    };
+    matches!(
+        endpoint,
+        CardinalityActive
+            | CardinalityNames
+            | CardinalityValues
+            | Federate
+            | Healthy
+            | ImportText
+            | OtlpMetrics
+            | OwnMetrics
+            | Push
+            | Ready
+            | RemoteRead
+    )
+}
+
+fn unauthorized() -> Reply {
+    ApiErrorBody::unauthorized()
+}
+
+/// 401 is no kind of Prometheus' API; its body is the envelope all the same.
+struct ApiErrorBody;
+
+impl ApiErrorBody {
+    fn unauthorized() -> Reply {
+        let body = "{\"status\":\"error\",\"errorType\":\"unauthorized\",\"error\":\"missing or invalid token\"}";
+        Reply::new(StatusCode::UNAUTHORIZED, "application/json", body)
+    }
+}
+
+/// As Go's router says it: plain text, never HTML, so that no client takes it for a page.
+async fn not_found(app: Arc<App>, request: Request) -> Response {
+    let permitted = app.settings.auth.permits(crate::routes::Scope::Root, request.headers());
+    let reply =
+        if permitted { Reply::text(StatusCode::NOT_FOUND, "404 page not found\n") } else { unauthorized() };
+    reply.into_response(false).await
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    accepted.flat_map(|v| v.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next().unwrap_or("");
+        let refused = parts.any(|p| p.replace(' ', "").trim_start_matches("q=").parse() == Ok(0.0f32));
+        name.eq_ignore_ascii_case("gzip") && !refused
+    })
+}
+
+fn allow_origins(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_used_when_asked_for() {
+        for (accept, expected) in
+            [("gzip", true), ("deflate, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false), ("", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, accept.parse().unwrap());
+            assert_eq!(accepts_gzip(&headers), expected, "{accept}");
+        }
+    }
+}
