@@ -116,6 +116,11 @@ impl HeadChunk {
         (self.count > 0).then(|| f64::from_bits(self.coder.last_bits))
     }
 
+    /// Bytes of the encoded samples.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes allocated beside the struct itself.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity()

@@ -242,8 +242,9 @@ impl Plan {
 
     /// Narrows the width as long as patches for what no longer fits cost less.
     fn with_patches(best: &mut Self, lengths: &[u8; 65], most: u32, n: usize) {
-        let mut patches = 0u32;
-        for width in (0..most.min(62)).rev() {
+        let widest = most.min(62);
+        let mut patches: u32 = lengths[widest as usize + 1..].iter().map(|c| u32::from(*c)).sum();
+        for width in (0..widest).rev() {
             patches += u32::from(lengths[width as usize + 1]);
             if patches > n as u32 / 4 {
                 return;
@@ -283,7 +284,10 @@ fn plan_group(group: &[i64]) -> Plan {
 }
 
 fn put_group(group: &[i64], last_base: i64, out: &mut Vec<u8>) -> i64 {
-    let plan = plan_group(group);
+    let mut plan = plan_group(group);
+    if plan.width == 64 {
+        plan.base = last_base;
+    }
     let mut flags = if plan.patches > 0 { PATCHED } else { 0 };
     if plan.base != last_base {
         flags |= NEW_BASE;
