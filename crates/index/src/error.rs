@@ -11,6 +11,8 @@ pub enum Error {
     Malformed(&'static str),
     #[error("a series with {0} labels is more than the index takes")]
     TooManyLabels(usize),
+    #[error("series came out of order")]
+    Unordered,
     #[error("index: {0}")]
     Database(Box<redb::Error>),
 }

@@ -110,17 +110,21 @@ impl Index {
         Some(self.pairs.value(*pair))
     }
 
-    /// A series by its label set, found through its rarest pair.
+    /// A series by its label set: among those that have its two rarest pairs there are few.
     pub fn get(&self, labels: &Labels) -> Option<u32> {
-        let mut row = Vec::with_capacity(16);
+        let (mut row, mut lists) = (Vec::with_capacity(16), Vec::with_capacity(16));
         for (name, value) in labels {
-            row.push(self.pairs.find(name, value)?);
+            let pair = self.pairs.find(name, value)?;
+            row.push(pair);
+            lists.push(self.pairs.postings(pair)?);
         }
-        let rarest = row.iter().filter_map(|pair| self.pairs.postings(*pair)).min_by_key(|p| p.len());
+        lists.sort_unstable_by_key(|list| list.len());
         let is = |id: &u32| self.rows.get(*id) == Some(row.as_slice());
-        match rarest {
-            Some(rarest) => rarest.to_bitmap().iter().find(is),
-            None => self.all.iter().find(is),
+        match lists.as_slice() {
+            [] => self.all.iter().find(is),
+            [only] => only.to_bitmap().iter().find(is),
+            [rarest, second, ..] if second.len() < 16 => rarest.to_bitmap().iter().find(is),
+            [rarest, second, ..] => (&*rarest.to_bitmap() & &*second.to_bitmap()).iter().find(is),
         }
     }
 

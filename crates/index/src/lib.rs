@@ -8,14 +8,17 @@
 //!
 //! Nothing here locks for its caller: reading takes `&self`, changing takes `&mut self`.
 //!
-//! Reading order: [`pairs`] and [`rows`] (what is held), [`index`](mod@index),
+//! Reading order: `pairs` and `rows` (what is held), [`index`](mod@index),
 //! [`resolve`](mod@resolve), [`projection`], [`cardinality`]; then [`page`] and [`day`] for the
 //! disk, whose bytes are told in `docs/formats/index.md`.
 
+mod bytes;
 mod cache;
 pub mod cardinality;
+pub mod day;
 mod error;
 pub mod index;
+pub mod page;
 mod pairs;
 mod postings;
 pub mod projection;
@@ -23,8 +26,10 @@ pub mod resolve;
 mod rows;
 mod sorted;
 
+pub use day::{DayIndex, DayRows, DayWriter};
 pub use error::Error;
 pub use index::Index;
+pub use page::{Page, PageRow, PageWriter};
 pub use postings::{Listed, Union};
 pub use projection::Projection;
 pub use resolve::{PostingsSource, Scan, Test, label_names, label_values, resolve};

@@ -53,6 +53,10 @@ impl Rows {
     }
 
     fn slice(&self, span: Span) -> Option<&[PairId]> {
+        if span.len == 0 {
+            // Such a row has no place, maybe in no chunk.
+            return Some(&[]);
+        }
         let (chunk, from) = (span.at as usize / CHUNK, span.at as usize % CHUNK);
         self.chunks.get(chunk)?.get(from..from + usize::from(span.len))
     }
