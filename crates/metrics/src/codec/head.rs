@@ -1,8 +1,8 @@
 //! The open chunk of one series: samples are appended one at a time and can be read at any time.
 //!
 //! There is one of these per active series, so what counts is bytes per series. Times are coded
-//! against a grid: the usual sample lies one step after the last and costs one bit, a late one
-//! does not move the grid. Values are coded as differences of decimal numbers as long as they
+//! against a grid: the usual sample lies one step after the last and costs nothing, a late one
+//! does not move the grid; a sample on the grid with an unchanged value takes one bit. Values are coded as differences of decimal numbers as long as they
 //! are such (`12.34` is 1234 hundredths) and by XOR with the previous value from the first value
 //! that is not. The bits are private to this process and may change with any version.
 
@@ -32,7 +32,8 @@ struct Coder {
     form: u8,
     /// Decimal: average bit length of recent differences, in quarters. XOR: low end of the window.
     level: u8,
-    /// XOR: width of the window.
+    /// XOR: width of the window. Decimal, in the writer only: whether the last value is known to
+    /// be whole units.
     width: u8,
 }
 
@@ -40,40 +41,53 @@ struct Coder {
 const MULTIPLE_1024: u8 = 13;
 const MULTIPLE_4096: u8 = 14;
 const XOR: u8 = 15;
-const DECIMALS: [f64; 13] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
+/// By form: what a value is multiplied by to be whole. Dividing by it is exact in both ways.
+const FACTORS: [f64; 16] = [
+    1.0,
+    1e1,
+    1e2,
+    1e3,
+    1e4,
+    1e5,
+    1e6,
+    1e7,
+    1e8,
+    1e9,
+    1e10,
+    1e11,
+    1e12,
+    1.0 / 1024.0,
+    1.0 / 4096.0,
+    1.0,
+];
 /// Ones that begin a control code instead of a quotient.
 const QUOTIENT_LIMIT: u32 = 12;
+const KNOWN_UNITS: u8 = 1;
 const SMALL_OFF_GRID_BITS: u32 = 7;
 const MOVE_BITS: u32 = 18;
 
 /// The value as a whole number of the form's unit, if that gives back the same bits.
 #[inline]
 fn to_units(form: u8, value: f64) -> Option<i64> {
-    // Adding and taking away this rounds to the nearest whole number without a library call.
-    const ROUND: f64 = 6_755_399_441_055_744.0;
-    let scaled = match form {
-        0..=12 => value * DECIMALS[usize::from(form)],
-        MULTIPLE_1024 => value * (1.0 / 1024.0),
-        MULTIPLE_4096 => value * (1.0 / 4096.0),
-        _ => return None,
-    };
+    let scaled = value * FACTORS[usize::from(form & 15)];
     // Also refuses infinities and NaN.
-    if scaled.abs() >= 2_251_799_813_685_248.0 || scaled.is_nan() {
+    if form == XOR || scaled.is_nan() || scaled.abs() >= 2_251_799_813_685_248.0 {
         return None;
     }
-    let units = ((scaled + ROUND) - ROUND) as i64;
+    let units = round(scaled);
     (from_units(form, units).to_bits() == value.to_bits()).then_some(units)
+}
+
+/// To the nearest whole number without a library call, for magnitudes below 2^51.
+#[inline]
+fn round(scaled: f64) -> i64 {
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    ((scaled + ROUND) - ROUND) as i64
 }
 
 #[inline]
 fn from_units(form: u8, units: i64) -> f64 {
-    let units_f = units as f64;
-    match form {
-        0 => units_f,
-        1..=12 => units_f / DECIMALS[usize::from(form)],
-        MULTIPLE_1024 => units_f * 1024.0,
-        _ => units_f * 4096.0,
-    }
+    units as f64 / FACTORS[usize::from(form & 15)]
 }
 
 /// The form a value asks for when the present one cannot hold it.
@@ -130,6 +144,7 @@ impl HeadChunk {
     /// [`HeadChunk::read_range`] then stops too early.
     pub fn append(&mut self, t_ms: i64, value: f64) {
         let mut bits = Bits::default();
+        let mut on_grid = false;
         if self.count == 0 {
             self.first_t = t_ms;
             self.coder = Coder { last_t: t_ms, ..Coder::default() };
@@ -141,12 +156,22 @@ impl HeadChunk {
             };
             bits.put(u64::from(self.coder.form), 4);
         } else {
-            self.coder.write_time(t_ms, &mut bits);
+            on_grid = self.coder.write_time(t_ms, &mut bits);
             if bits.length > 24 {
                 self.push_bits(std::mem::take(&mut bits));
             }
         }
-        self.coder.write_value(value.to_bits(), &mut bits);
+        let value = value.to_bits();
+        let changed = u64::from(value != self.coder.last_bits);
+        if on_grid {
+            // One bit says that nothing is new, two that only the value is.
+            bits.put(changed, 1 + changed as u32);
+        } else {
+            bits.put(changed, 1);
+        }
+        if changed != 0 {
+            self.coder.write_value(value, &mut bits);
+        }
         self.count += 1;
         self.push_bits(bits);
     }
@@ -231,27 +256,41 @@ impl Bits {
     }
 }
 
+/// What a time off the grid does to the grid.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Near,
+    Along,
+    Step,
+}
+
 impl Coder {
-    /// Codes, by leading ones: on the grid; near it; off it and the grid moves along; a new step
-    /// besides; anything (the last two keep sums of arbitrary times exact by wrapping).
-    fn write_time(&mut self, t_ms: i64, bits: &mut Bits) {
-        let expected =
-            self.last_t.wrapping_sub(i64::from(self.off_grid)).wrapping_add(i64::from(self.step_ms));
-        let off = t_ms.wrapping_sub(expected);
+    /// Writes a time unless it is on the grid, which is answered. Codes begin with two ones and
+    /// go on, by leading ones: near the grid; off it, and the grid moves along; a new step
+    /// besides; anything. Sums wrap, so that arbitrary times are exact.
+    fn write_time(&mut self, t_ms: i64, bits: &mut Bits) -> bool {
+        let off = t_ms.wrapping_sub(self.expected());
         let change = t_ms.wrapping_sub(self.last_t).wrapping_sub(i64::from(self.step_ms));
+        let mut moved = Moved::Near;
         if off == 0 {
-            bits.put(0, 1);
+            self.off_grid = 0;
+            self.last_t = t_ms;
+            return true;
         } else if self.step_ms > 0 && fits(off, SMALL_OFF_GRID_BITS) {
-            bits.put(0b01 | (zigzag(off) << 2), 2 + SMALL_OFF_GRID_BITS);
+            bits.put(0b011 | (zigzag(off) << 3), 3 + SMALL_OFF_GRID_BITS);
         } else if fits(off, MOVE_BITS) && self.is_gap(t_ms) {
-            bits.put(0b011 | (zigzag(off) << 3), 3 + MOVE_BITS);
+            moved = Moved::Along;
+            bits.put(0b0111 | (zigzag(off) << 4), 4 + MOVE_BITS);
         } else if fits(change, MOVE_BITS) && t_ms > self.last_t {
-            bits.put(0b0111 | (zigzag(change) << 4), 4 + MOVE_BITS);
+            moved = Moved::Step;
+            bits.put(0b0_1111 | (zigzag(change) << 5), 5 + MOVE_BITS);
         } else {
-            bits.put(0b1111, 4);
+            moved = Moved::Step;
+            bits.put(0b1_1111, 5);
             bits.put(t_ms as u64, 64);
         }
-        self.advance_time(t_ms, off, bits.value as u64);
+        self.advance_time(t_ms, off, moved);
+        false
     }
 
     /// Whether the time is late by about whole steps: scrapes that failed, not another interval.
@@ -261,58 +300,50 @@ impl Coder {
         step > 0 && delta > step && { (delta + step / 16) % step <= step / 8 }
     }
 
-    fn advance_time(&mut self, t_ms: i64, off: i64, code: u64) {
-        match code.trailing_ones() {
-            0 => self.off_grid = 0,
-            1 => self.off_grid = off as i8,
-            2 => self.off_grid = 0,
-            _ => {
-                self.off_grid = 0;
-                let delta = t_ms.wrapping_sub(self.last_t);
-                self.step_ms = u32::try_from(delta).unwrap_or(0);
-            }
+    fn advance_time(&mut self, t_ms: i64, off: i64, moved: Moved) {
+        self.off_grid = if moved == Moved::Near { off as i8 } else { 0 };
+        if moved == Moved::Step {
+            self.step_ms = u32::try_from(t_ms.wrapping_sub(self.last_t)).unwrap_or(0);
         }
         self.last_t = t_ms;
     }
 
+    /// The time one step on, on the grid.
+    #[inline]
+    fn expected(&self) -> i64 {
+        self.last_t.wrapping_add(i64::from(self.step_ms) - i64::from(self.off_grid))
+    }
+
+    /// Reads a time that is not on the grid.
     fn read_time(&mut self, reader: &mut BitReader<'_>) {
-        let expected =
-            self.last_t.wrapping_sub(i64::from(self.off_grid)).wrapping_add(i64::from(self.step_ms));
         let code = reader.peek();
+        let number = |ones: u32, width: u32| unzigzag((code >> (ones + 1)) & low_mask(width));
         match code.trailing_ones() {
-            0 => {
-                reader.skip(1);
-                self.off_grid = 0;
-                self.last_t = expected;
-            }
-            1 => {
-                reader.skip(2 + SMALL_OFF_GRID_BITS);
-                let off = unzigzag((code >> 2) & low_mask(SMALL_OFF_GRID_BITS));
-                self.advance_time(expected.wrapping_add(off), off, 0b01);
-            }
-            2 => {
-                reader.skip(3 + MOVE_BITS);
-                let off = unzigzag((code >> 3) & low_mask(MOVE_BITS));
-                self.advance_time(expected.wrapping_add(off), off, 0b011);
+            0..=2 => {
+                reader.skip(3 + SMALL_OFF_GRID_BITS);
+                let off = number(2, SMALL_OFF_GRID_BITS);
+                self.advance_time(self.expected().wrapping_add(off), off, Moved::Near);
             }
             3 => {
                 reader.skip(4 + MOVE_BITS);
-                let change = unzigzag((code >> 4) & low_mask(MOVE_BITS));
-                let delta = i64::from(self.step_ms).wrapping_add(change);
-                self.advance_time(self.last_t.wrapping_add(delta), 0, 0b0111);
+                let t_ms = self.expected().wrapping_add(number(3, MOVE_BITS));
+                self.advance_time(t_ms, 0, Moved::Along);
+            }
+            4 => {
+                reader.skip(5 + MOVE_BITS);
+                let delta = i64::from(self.step_ms).wrapping_add(number(4, MOVE_BITS));
+                self.advance_time(self.last_t.wrapping_add(delta), 0, Moved::Step);
             }
             _ => {
-                reader.skip(4);
+                reader.skip(5);
                 let t_ms = reader.take(64) as i64;
-                self.advance_time(t_ms, 0, 0b1111);
+                self.advance_time(t_ms, 0, Moved::Step);
             }
         }
     }
 
+    /// Writes a value that differs from the last.
     fn write_value(&mut self, value: u64, bits: &mut Bits) {
-        if value == self.last_bits {
-            return bits.put(0, 1);
-        }
         if self.form == XOR {
             return self.write_xor(value, bits);
         }
@@ -322,6 +353,7 @@ impl Coder {
             None if is_special(float) => {
                 put_control(bits, Control::Whole);
                 bits.put(value, 64);
+                self.width = 0;
             }
             None => {
                 self.form = choose_form(self.form, float);
@@ -341,13 +373,19 @@ impl Coder {
     }
 
     fn write_units(&mut self, units: i64, bits: &mut Bits) {
-        let difference = zigzag(units - self.last_units());
+        let last = if self.width == KNOWN_UNITS {
+            round(f64::from_bits(self.last_bits) * FACTORS[usize::from(self.form & 15)])
+        } else {
+            self.last_units()
+        };
+        self.width = KNOWN_UNITS;
+        let difference = zigzag(units - last);
         let low_bits = rice_bits(self.level);
         // Equal units with unequal values happen after a special value; code them as the control.
         let quotient = difference.wrapping_sub(1) >> low_bits;
         if difference > 0 && quotient < u64::from(QUOTIENT_LIMIT) {
             let quotient = quotient as u32;
-            bits.put(1 | (low_mask(quotient) << 1), quotient + 2);
+            bits.put(low_mask(quotient), quotient + 1);
             bits.put((difference - 1) & low_mask(low_bits), low_bits);
         } else {
             put_control(bits, Control::Difference);
@@ -364,11 +402,11 @@ impl Coder {
         let window = u32::from(self.level)..u32::from(self.level) + u32::from(self.width);
         let slack = u32::from(self.width).saturating_sub(high - low);
         if low >= window.start && high <= window.end && slack <= 14 {
-            bits.put(0b01, 2);
+            bits.put(0, 1);
             bits.put(xor >> window.start, window.end - window.start);
         } else {
             let width = high - low;
-            bits.put(0b11 | (u64::from(low) << 2) | (u64::from(width - 1) << 8), 14);
+            bits.put(1 | (u64::from(low) << 1) | (u64::from(width - 1) << 7), 13);
             bits.put(xor >> low, width);
             self.level = low as u8;
             self.width = width as u8;
@@ -390,8 +428,7 @@ enum Control {
 }
 
 fn put_control(bits: &mut Bits, control: Control) {
-    let ones = QUOTIENT_LIMIT + 1;
-    bits.put(low_mask(ones) | ((control as u64) << ones), ones + 2);
+    bits.put(low_mask(QUOTIENT_LIMIT) | ((control as u64) << QUOTIENT_LIMIT), QUOTIENT_LIMIT + 2);
 }
 
 /// Bits of a difference that are written as they are.
@@ -420,16 +457,22 @@ pub struct Iter<'a> {
 impl Iterator for Iter<'_> {
     type Item = (i64, f64);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<(i64, f64)> {
         self.left = self.left.checked_sub(1)?;
-        if self.started {
-            self.coder.read_time(&mut self.reader);
+        let code = self.reader.peek();
+        if code & 3 != 3 && self.started {
+            // On the grid, as nearly all are: the value's code is in the same word.
+            self.coder.last_t = self.coder.expected();
+            self.coder.off_grid = 0;
+            let changed = code & 1;
+            self.reader.skip(1 + changed as u32);
+            if changed != 0 {
+                self.read_value(code >> 2);
+            }
         } else {
-            self.started = true;
-            self.coder.form = self.reader.take(4) as u8;
+            self.read_off_grid();
         }
-        self.read_value();
         Some((self.coder.last_t, f64::from_bits(self.coder.last_bits)))
     }
 
@@ -441,23 +484,35 @@ impl Iterator for Iter<'_> {
 impl ExactSizeIterator for Iter<'_> {}
 
 impl Iter<'_> {
-    #[inline]
-    fn read_value(&mut self) {
-        let code = self.reader.peek();
-        if code & 1 == 0 {
-            return self.reader.skip(1);
+    /// Reads the first sample, or one whose time is off the grid.
+    fn read_off_grid(&mut self) {
+        if self.started {
+            self.coder.read_time(&mut self.reader);
+        } else {
+            self.started = true;
+            self.coder.form = self.reader.take(4) as u8;
         }
+        if self.reader.take(1) != 0 {
+            self.read_value(self.reader.peek());
+        }
+    }
+
+    /// Reads a changed value whose code begins with these bits, at least 55 of them real.
+    #[inline(always)]
+    fn read_value(&mut self, code: u64) {
         if self.coder.form == XOR {
             return self.read_xor(code);
         }
-        let quotient = (code >> 1).trailing_ones();
+        let quotient = code.trailing_ones();
         if quotient >= QUOTIENT_LIMIT {
             return self.read_control(code);
         }
         let low_bits = rice_bits(self.coder.level);
-        self.reader.skip(quotient + 2);
-        let difference = ((u64::from(quotient) << low_bits) | self.reader.take(low_bits)) + 1;
-        self.add_units(difference);
+        let code = code >> (quotient + 1);
+        self.reader.skip(quotient + 1);
+        let low = if low_bits <= 40 { code & low_mask(low_bits) } else { self.reader.clone().take(low_bits) };
+        self.reader.skip(low_bits);
+        self.add_units(((u64::from(quotient) << low_bits) | low) + 1);
     }
 
     #[inline]
@@ -471,8 +526,8 @@ impl Iter<'_> {
 
     #[cold]
     fn read_control(&mut self, code: u64) {
-        let control = (code >> (QUOTIENT_LIMIT + 1)) & 3;
-        self.reader.skip(QUOTIENT_LIMIT + 3);
+        let control = (code >> QUOTIENT_LIMIT) & 3;
+        self.reader.skip(QUOTIENT_LIMIT + 2);
         if control == Control::Difference as u64 {
             let width = self.reader.take(6) as u32 + 1;
             let difference = self.reader.take(width);
@@ -482,21 +537,25 @@ impl Iter<'_> {
             self.coder.level = 0;
             self.coder.width = 0;
             self.units = None;
-            self.read_value();
+            self.read_value_again();
         } else {
             self.coder.last_bits = self.reader.take(64);
             self.units = None;
         }
     }
 
+    fn read_value_again(&mut self) {
+        self.read_value(self.reader.peek());
+    }
+
     #[inline]
     fn read_xor(&mut self, code: u64) {
-        if code & 2 == 0 {
-            self.reader.skip(2);
+        if code & 1 == 0 {
+            self.reader.skip(1);
         } else {
-            self.coder.level = ((code >> 2) & 63) as u8;
-            self.coder.width = ((code >> 8) & 63) as u8 + 1;
-            self.reader.skip(14);
+            self.coder.level = ((code >> 1) & 63) as u8;
+            self.coder.width = ((code >> 7) & 63) as u8 + 1;
+            self.reader.skip(13);
         }
         let xor = self.reader.take(u32::from(self.coder.width));
         self.coder.last_bits ^= xor << self.coder.level;
