@@ -1,7 +1,9 @@
 //! What every decoder of written samples answers, and the bounds it keeps.
 
 use pilothouse_model::limits::Limits;
-use pilothouse_model::write::{Appended, BatchSeries, Reason, Rejection, WriteBatch};
+use pilothouse_model::write::{
+    Appended, BatchExemplar, BatchSeries, FloatSample, HistogramSample, Reason, Rejection, WriteBatch,
+};
 
 use crate::labels;
 use crate::proto::ProtoError;
@@ -37,6 +39,33 @@ impl DecodeError {
 
     pub(crate) fn malformed(message: &'static str, why: impl Into<String>) -> Self {
         Self::Malformed { message, why: why.into() }
+    }
+}
+
+/// Why the walk stopped; where is known only to its caller.
+pub(crate) enum Fault {
+    Proto(ProtoError),
+    Request(DecodeError),
+}
+
+impl From<ProtoError> for Fault {
+    fn from(cause: ProtoError) -> Self {
+        Self::Proto(cause)
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(cause: DecodeError) -> Self {
+        Self::Request(cause)
+    }
+}
+
+impl Fault {
+    pub(crate) fn at(self, message: &'static str, at: usize) -> DecodeError {
+        match self {
+            Self::Proto(cause) => DecodeError::Protobuf { message, at, cause },
+            Self::Request(cause) => cause,
+        }
     }
 }
 
@@ -76,12 +105,60 @@ impl Decoded {
         });
     }
 
+    /// Adds one sample of the series with the given labels, sorted by name. A run of samples of
+    /// one series becomes one entry.
+    pub(crate) fn push_sample<'p>(
+        &mut self,
+        quota: &mut Quota,
+        pairs: impl IntoIterator<Item = (&'p [u8], &'p [u8])>,
+        sample: Sample,
+        exemplars: Vec<BatchExemplar>,
+    ) -> Result<(), DecodeError> {
+        quota.take_samples(1 + exemplars.iter().map(|e| 1 + e.labels.len()).sum::<usize>())?;
+        let mark = self.mark();
+        let start = self.batch.arena.len();
+        for (name, value) in pairs {
+            labels::push_pair(&mut self.batch.arena, name, value);
+        }
+        let end = self.batch.arena.len();
+        if end > u32::MAX as usize {
+            return Err(DecodeError::TooMany { what: "bytes of labels", limit: u64::from(u32::MAX) });
+        }
+        let key = labels::key(self.batch.arena.get(start..end).unwrap_or(&[]));
+        match sample {
+            Sample::Float(float) => self.batch.floats.push(float),
+            Sample::Histogram(histogram) => self.batch.histograms.push(histogram),
+        }
+        self.batch.exemplars.extend(exemplars);
+        let now = self.mark();
+        match self.batch.series.last_mut() {
+            Some(last) if last.key == key => {
+                self.batch.arena.truncate(start);
+                last.floats.end = now.floats;
+                last.histograms.end = now.histograms;
+                last.exemplars.end = now.exemplars;
+            }
+            _ => {
+                quota.take_series()?;
+                self.close_series(mark, key, start as u32..end as u32);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes back what was pushed since `mark`.
     pub(crate) fn rewind(&mut self, mark: Mark) {
         self.batch.floats.truncate(mark.floats as usize);
         self.batch.histograms.truncate(mark.histograms as usize);
         self.batch.exemplars.truncate(mark.exemplars as usize);
     }
+}
+
+/// One sample of either kind.
+#[derive(Debug)]
+pub(crate) enum Sample {
+    Float(FloatSample),
+    Histogram(HistogramSample),
 }
 
 /// The lengths of a batch's lists before a series.

@@ -7,8 +7,7 @@ use pilothouse_model::limits::Limits;
 use pilothouse_model::write::{BatchExemplar, FloatSample, MetadataEntry, MetricType, Reason};
 
 use super::{TextFormat, openmetrics_float};
-use crate::decoded::Quota;
-use crate::labels;
+use crate::decoded::{Quota, Sample};
 use crate::{DecodeError, Decoded};
 
 /// Reads a whole text; the first line that cannot be read is the error. Samples without a time
@@ -267,34 +266,11 @@ impl Parser {
         sample: FloatSample,
         exemplar: Option<BatchExemplar>,
     ) -> Result<(), Fault> {
-        self.quota.take_samples(1 + exemplar.as_ref().map_or(0, |e| 1 + e.labels.len()))?;
         self.normalise(pairs);
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        let batch = &mut self.decoded.batch;
-        let start = batch.arena.len();
-        pairs.iter().for_each(|(name, value)| labels::push_pair(&mut batch.arena, name, value));
-        let end = batch.arena.len();
-        if end > u32::MAX as usize {
-            let cause = DecodeError::TooMany { what: "bytes of labels", limit: u64::from(u32::MAX) };
-            return Err(cause.into());
-        }
-        // A backfill has the samples of a series on neighbouring lines.
-        let key = labels::key(batch.arena.get(start..end).unwrap_or(&[]));
-        let continued = batch.series.last().is_some_and(|last| last.key == key);
-        let mark = self.decoded.mark();
-        let batch = &mut self.decoded.batch;
-        batch.floats.push(sample);
-        batch.exemplars.extend(exemplar);
-        if continued {
-            batch.arena.truncate(start);
-            if let Some(last) = batch.series.last_mut() {
-                last.floats.end = batch.floats.len() as u32;
-                last.exemplars.end = batch.exemplars.len() as u32;
-            }
-            return Ok(());
-        }
-        self.quota.take_series()?;
-        self.decoded.close_series(mark, key, start as u32..end as u32);
+        let pairs = pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        let exemplars = exemplar.into_iter().collect();
+        self.decoded.push_sample(&mut self.quota, pairs, Sample::Float(sample), exemplars)?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use pilothouse_model::write::{
 };
 
 use super::histogram;
-use crate::decoded::{Mark, Quota};
+use crate::decoded::{Fault, Mark, Quota};
 use crate::labels::{self, LABELS_KEY};
 use crate::proto::{Cursor, ProtoError, bytes_key, fixed64_key, varint_key};
 use crate::{DecodeError, Decoded};
@@ -38,33 +38,6 @@ pub(super) fn decode(body: Vec<u8>, limits: &Limits) -> Result<Decoded, DecodeEr
     *arena = body;
     arena.extend_from_slice(&spilled);
     Ok(decoded)
-}
-
-/// Why the walk stopped; where is known only to its caller.
-pub(super) enum Fault {
-    Proto(ProtoError),
-    Request(DecodeError),
-}
-
-impl From<ProtoError> for Fault {
-    fn from(cause: ProtoError) -> Self {
-        Self::Proto(cause)
-    }
-}
-
-impl From<DecodeError> for Fault {
-    fn from(cause: DecodeError) -> Self {
-        Self::Request(cause)
-    }
-}
-
-impl Fault {
-    pub(super) fn at(self, message: &'static str, at: usize) -> DecodeError {
-        match self {
-            Self::Proto(cause) => DecodeError::Protobuf { message, at, cause },
-            Self::Request(cause) => cause,
-        }
-    }
 }
 
 struct Walk<'a> {

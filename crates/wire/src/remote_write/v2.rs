@@ -10,8 +10,8 @@ use pilothouse_model::limits::Limits;
 use pilothouse_model::write::{BatchExemplar, HistogramSample, MetadataEntry, MetricType, Reason};
 
 use super::histogram;
-use super::v1::{Fault, read_sample, too_many_buckets};
-use crate::decoded::Quota;
+use super::v1::{read_sample, too_many_buckets};
+use crate::decoded::{Fault, Quota};
 use crate::labels;
 use crate::proto::{Cursor, ProtoError, bytes_key, fixed64_key, varint_key};
 use crate::{DecodeError, Decoded};
