@@ -97,7 +97,7 @@ fn step(class: Class, scale: f64, value: f64, rng: &mut Rng) -> f64 {
     match class {
         Class::Constant => value,
         Class::SlowGauge if rng.one_in(12) => (value + (rng.bell() * 2.0).round()).max(0.0),
-        Class::NoisyCounter => value + (scale * 10.0 * (rng.bell() * 0.8).exp()).round(),
+        Class::NoisyCounter => value + (scale * 50.0 * rng.bell().exp()).round(),
         Class::DecimalCounter => hundredths(value + scale * 0.05 * (1.0 + 0.3 * rng.bell()).max(0.0)),
         Class::MemoryGauge if rng.one_in(3) => {
             (value + (rng.bell() * scale * 4.0).round() * 4096.0).max(4096.0)

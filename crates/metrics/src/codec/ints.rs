@@ -25,6 +25,8 @@ enum Form {
     Sparse = 2,
     /// By the library pco, which searches an order and a divisor of its own.
     Pco = 3,
+    /// A bit for each residual, and the ones that are not zero packed in groups.
+    Masked = 4,
 }
 
 /// Appends the column to `out`. An empty column writes nothing.
@@ -55,17 +57,26 @@ fn put_column(order: u8, divisor: u64, seeds: &[i64], residuals: &[i64], out: &m
         return;
     }
     let body = out.len();
-    out[begin] |= (Form::Packed as u8) << FORM_SHIFT;
     put_groups(residuals, out);
-    if changes <= residuals.len() / 4 {
-        let mut sparse = Vec::with_capacity(out.len() - body);
-        put_sparse(residuals, changes, &mut sparse);
-        if sparse.len() < out.len() - body {
-            out.truncate(body);
-            out.extend_from_slice(&sparse);
-            out[begin] ^= (Form::Packed as u8 ^ Form::Sparse as u8) << FORM_SHIFT;
+    let mut form = Form::Packed;
+    // Half as large at half the speed is worth it; a little smaller is not.
+    let mut consider = |candidate: Form, put: &dyn Fn(&mut Vec<u8>), out: &mut Vec<u8>| {
+        let at = out.len();
+        put(out);
+        if (out.len() - at) * 9 / 8 < at - body {
+            out.drain(body..at);
+            form = candidate;
+        } else {
+            out.truncate(at);
         }
+    };
+    if changes <= residuals.len() / 2 {
+        consider(Form::Masked, &|out| put_masked(residuals, changes, out), out);
     }
+    if changes <= residuals.len() / 4 {
+        consider(Form::Sparse, &|out| put_sparse(residuals, changes, out), out);
+    }
+    out[begin] |= (form as u8) << FORM_SHIFT;
 }
 
 /// Replaces what stands from `begin` on by pco's form if that is clearly smaller: it decodes at
@@ -454,6 +465,21 @@ fn read_sparse(
     input.take(reader.bytes_used()).map(|_| ())
 }
 
+fn put_masked(residuals: &[i64], changes: usize, out: &mut Vec<u8>) {
+    let mut changed = Vec::with_capacity(changes);
+    for eight in residuals.chunks(8) {
+        let mut mask = 0u8;
+        for (bit, residual) in eight.iter().enumerate() {
+            if *residual != 0 {
+                mask |= 1 << bit;
+                changed.push(*residual);
+            }
+        }
+        out.push(mask);
+    }
+    put_groups(&changed, out);
+}
+
 // ---------------------------------------------------------------------------------- decoding
 
 /// Reads a column of `n` numbers and hands it on in runs, in order. The input is left behind it.
@@ -473,7 +499,7 @@ pub fn decode_ints(
     if form == Form::Pco as u8 {
         return decode_pco(input, n, emit);
     }
-    if order > 2 || form > Form::Sparse as u8 {
+    if order > 2 || form > Form::Masked as u8 {
         return Err(CodecError::Corrupt("column"));
     }
     let first = input.signed()?;
@@ -493,6 +519,7 @@ pub fn decode_ints(
     match form {
         0 => sums.run_of_zeros(left, &mut emit),
         1 => return sums.groups(input, left, &mut emit),
+        4 => return sums.masked(input, left, &mut emit),
         _ => return sums.sparse(input, left, &mut emit),
     }
     Ok(())
@@ -566,6 +593,41 @@ impl Sums {
             self.apply(&mut values[..n]);
             emit(&values[..n]);
             left -= n;
+        }
+        Ok(())
+    }
+
+    fn masked(
+        &mut self,
+        input: &mut Input<'_>,
+        n: usize,
+        emit: &mut impl FnMut(&[i64]),
+    ) -> Result<(), CodecError> {
+        let masks = input.take(n.div_ceil(8))?;
+        let spare = (n % 8) as u32;
+        if spare != 0 && masks.last().is_some_and(|m| m >> spare != 0) {
+            return Err(CodecError::Corrupt("mask"));
+        }
+        let mut left: usize = masks.iter().map(|m| m.count_ones() as usize).sum();
+        let (mut base, mut next, mut raw) = (0i64, GROUP, [0u64; GROUP]);
+        let mut done = 0;
+        for eight in masks.chunks(GROUP / 8) {
+            let mut mask = eight.iter().rev().fold(0u64, |all, m| all << 8 | u64::from(*m));
+            let mut values = [0i64; GROUP];
+            while mask != 0 {
+                if next == GROUP {
+                    base = read_group(input, left.min(GROUP), base, &mut raw)?;
+                    left -= left.min(GROUP);
+                    next = 0;
+                }
+                values[mask.trailing_zeros() as usize] = (raw[next] as i64).wrapping_add(base);
+                next += 1;
+                mask &= mask - 1;
+            }
+            let run = (n - done).min(GROUP);
+            self.apply(&mut values[..run]);
+            emit(&values[..run]);
+            done += run;
         }
         Ok(())
     }
