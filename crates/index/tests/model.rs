@@ -12,8 +12,26 @@ use proptest::prelude::*;
 const NAMES: [&str; 4] = ["__name__", "instance", "job", "ж"];
 const VALUES: [&str; 9] = ["", "a", "ab", "abc", "b", "a.b", "ü", "a\nb", "x\0y"];
 const PATTERNS: [&str; 20] = [
-    "", "a", ".*", ".+", "a|b", "a|", "a.*", ".*b", "ab?", "(a|ab)c?", "a.b", "[ab]+", "|", "a\\.b", "(?i)A",
-    "^a", "x.y", "nothing", "a|nothing", "(ab|a).*",
+    "",
+    "a",
+    ".*",
+    ".+",
+    "a|b",
+    "a|",
+    "a.*",
+    ".*b",
+    "ab?",
+    "(a|ab)c?",
+    "a.b",
+    "[ab]+",
+    "|",
+    "a\\.b",
+    "(?i)A",
+    "^a",
+    "x.y",
+    "nothing",
+    "a|nothing",
+    "(ab|a).*",
 ];
 
 fn label_set() -> impl Strategy<Value = Labels> {
@@ -49,14 +67,11 @@ fn check(source: &impl PostingsSource, model: &BTreeMap<u32, Labels>, sets: &[Ve
     let budget = Budget::unlimited();
     for set in sets {
         let found: Vec<u32> = resolve(source, set, &budget).unwrap().iter().collect();
-        let expected: Vec<u32> =
-            model.iter().filter(|(_, l)| selected(l, set)).map(|(id, _)| *id).collect();
+        let expected: Vec<u32> = model.iter().filter(|(_, l)| selected(l, set)).map(|(id, _)| *id).collect();
         assert_eq!(found, expected, "{set:?}");
     }
-    let any: Vec<&Labels> = model
-        .values()
-        .filter(|l| sets.is_empty() || sets.iter().any(|set| selected(l, set)))
-        .collect();
+    let any: Vec<&Labels> =
+        model.values().filter(|l| sets.is_empty() || sets.iter().any(|set| selected(l, set))).collect();
     let names: BTreeSet<&str> = any.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
     assert_eq!(label_names(source, sets, &budget).unwrap(), names.into_iter().collect::<Vec<_>>());
     for name in NAMES.iter().chain(&["absent"]) {
@@ -230,8 +245,7 @@ fn many_values_are_paged_and_found() {
     let sets = sets.map(|(name, op, value)| vec![Matcher::new(op, name, value).unwrap()]);
     for set in sets {
         let found: Vec<u32> = resolve(&day, &set, &Budget::unlimited()).unwrap().iter().collect();
-        let expected: Vec<u32> =
-            model.iter().filter(|(_, l)| selected(l, &set)).map(|(n, _)| *n).collect();
+        let expected: Vec<u32> = model.iter().filter(|(_, l)| selected(l, &set)).map(|(n, _)| *n).collect();
         assert_eq!(found, expected, "{set:?}");
     }
     assert_eq!(day.value_count("id"), 20_000);

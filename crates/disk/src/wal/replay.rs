@@ -125,8 +125,10 @@ impl Recovery {
         };
         self.settle()?;
         let start = end.max(at_least);
+        // Not `end`: a segment that was dropped for its torn header may have skipped positions.
+        let written = self.segments.last().map_or(end, Segment::end);
         let shared = Arc::new(Shared::new(self.options, self.segments, start));
-        let writer = Writer::new(shared.clone(), self.files, self.directory.clone(), end);
+        let writer = Writer::new(shared.clone(), self.files, self.directory.clone(), written);
         let writer = std::thread::Builder::new()
             .name("wal".to_owned())
             .spawn(move || writer.run())
@@ -135,8 +137,12 @@ impl Recovery {
     }
 
     /// What was replayed is durable from now on: the newest segment may have been written but
-    /// not synced by the life before.
+    /// not synced by the life before. One without entries is removed, since the next segment
+    /// may get its name.
     fn settle(&mut self) -> Result<(), WalError> {
+        while let Some(empty) = self.segments.pop_if(|last| last.bytes <= HEADER_BYTES as u64) {
+            files::remove(&empty.path)?;
+        }
         if let Some(last) = self.segments.last() {
             let synced = File::open(&last.path).and_then(|f| f.sync_all());
             synced.map_err(WalError::io("sync", &last.path))?;

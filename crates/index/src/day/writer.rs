@@ -52,10 +52,7 @@ impl DayWriter {
     }
 
     /// Writes what is left; the index is then whole.
-    pub fn finish<E: From<Error>>(
-        mut self,
-        put: &mut PutRow<'_, E>,
-    ) -> Result<(), E> {
+    pub fn finish<E: From<Error>>(mut self, put: &mut PutRow<'_, E>) -> Result<(), E> {
         self.put_series(put)?;
         let mut names: Vec<&Name> = self.pairs.names().collect();
         names.sort_unstable_by_key(|name| &*name.text);
@@ -76,12 +73,7 @@ impl DayWriter {
         put(&series_key(first), &self.page.finish())
     }
 
-    fn put_values<E>(
-        &self,
-        number: u32,
-        name: &Name,
-        put: &mut PutRow<'_, E>,
-    ) -> Result<(), E> {
+    fn put_values<E>(&self, number: u32, name: &Name, put: &mut PutRow<'_, E>) -> Result<(), E> {
         let mut page = ValuesWriter::default();
         let (mut key, mut before) = (values_key(number, b""), "");
         for pair in name.values.iter() {
