@@ -1,7 +1,21 @@
 //! Matchers with anchored regexes, as Prometheus' `labels.Matcher`.
+//!
+//! [`re2`] reads expressions, [`pattern`] compiles them and finds shorter ways for the simple
+//! ones. What is read as text elsewhere (line filters, `label_replace`) uses [`Pattern`] and
+//! [`CapturingPattern`] directly.
+
+mod cache;
+pub mod pattern;
+pub mod re2;
+mod re2_classes;
+mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+
+pub use pattern::{Anchoring, CapturingPattern, Pattern};
+pub use re2::{SyntaxError as RegexError, SyntaxErrorKind as RegexErrorKind};
 
 use crate::labels::{is_legacy_label_name, quote};
 
@@ -24,49 +38,63 @@ impl fmt::Display for MatchOp {
     }
 }
 
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct RegexError(pub String);
-
 /// A condition on one label. A label that is not there is the empty text.
 #[derive(Clone)]
 pub struct Matcher {
     pub name: String,
     pub op: MatchOp,
     pub value: String,
-    regex: Option<Arc<regex::Regex>>,
+    pattern: Option<Pattern>,
 }
 
 impl Matcher {
+    /// An expression has to match the whole value, line feeds included.
     pub fn new(op: MatchOp, name: impl Into<String>, value: impl Into<String>) -> Result<Self, RegexError> {
         let value = value.into();
-        let regex = match op {
-            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(
-                regex::RegexBuilder::new(&format!("^(?s:{value})$"))
-                    .size_limit(10 << 20)
-                    .build()
-                    .map_err(|e| RegexError(e.to_string()))?,
-            )),
-            _ => None,
+        let pattern = match op {
+            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::new(&value, Anchoring::Whole)?),
+            MatchOp::Equal | MatchOp::NotEqual => None,
         };
-        Ok(Self { name: name.into(), op, value, regex })
+        Ok(Self { name: name.into(), op, value, pattern })
     }
 
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
+    #[inline]
     pub fn matches(&self, value: &str) -> bool {
         match self.op {
             MatchOp::Equal => self.value == value,
             MatchOp::NotEqual => self.value != value,
-            MatchOp::Regex => self.regex.as_ref().is_some_and(|r| r.is_match(value)),
-            MatchOp::NotRegex => self.regex.as_ref().is_some_and(|r| !r.is_match(value)),
+            MatchOp::Regex => self.pattern.as_ref().is_some_and(|p| p.is_match(value)),
+            MatchOp::NotRegex => self.pattern.as_ref().is_some_and(|p| !p.is_match(value)),
         }
     }
 
     pub fn matches_empty(&self) -> bool {
         self.matches("")
+    }
+
+    /// Whether the matcher excludes what its value or expression names.
+    pub fn is_negative(&self) -> bool {
+        matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
+    }
+
+    /// The values that the expression stands for, sorted, where these are all. A negative matcher
+    /// excludes them. `None` of matchers without an expression.
+    pub fn set_matches(&self) -> Option<&[String]> {
+        self.pattern.as_ref()?.set_matches()
+    }
+
+    /// What every value begins with that the expression stands for; empty where nothing is known.
+    pub fn prefix(&self) -> &str {
+        self.pattern.as_ref().map_or("", Pattern::prefix)
+    }
+
+    /// The expression, of a matcher that has one.
+    pub fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_ref()
     }
 }
 
