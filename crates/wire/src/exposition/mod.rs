@@ -66,5 +66,3 @@ fn openmetrics_float(value: f64) -> String {
     text
 }
 
-#[cfg(test)]
-mod tests;

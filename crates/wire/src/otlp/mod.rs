@@ -93,5 +93,3 @@ pub fn status(format: OtlpFormat, code: i32, message: &str) -> Vec<u8> {
     }
 }
 
-#[cfg(test)]
-mod tests;
