@@ -7,6 +7,7 @@ mod error;
 mod functions;
 mod literals;
 mod lower;
+pub mod printer;
 mod reader;
 mod tokens;
 
