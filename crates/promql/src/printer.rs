@@ -9,8 +9,8 @@ use pilothouse_model::{MatchOp, Matcher};
 
 use crate::Expr;
 use crate::ast::{
-    Aggregate, At, Binary, Call, Cardinality, Duration, DurationKind, DurationOp, Extended, Kind,
-    MatrixSelector, Matching, Node, NumberLiteral, Subquery, TimeShift, VectorSelector,
+    Aggregate, At, Binary, Call, Cardinality, Duration, DurationKind, DurationOp, Extended, Kind, Matching,
+    MatrixSelector, Node, NumberLiteral, Subquery, TimeShift, VectorSelector,
 };
 
 /// Bytes beyond which an expression is broken over lines.
@@ -214,9 +214,8 @@ fn write_matching(f: &mut Formatter<'_>, matching: &Matching) -> fmt::Result {
 /// The name and the matchers, sorted by how they read.
 fn write_series(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
     let name = selector.name.as_deref().unwrap_or("");
-    let said_by_name = |m: &&Matcher| {
-        m.name == METRIC_NAME && m.op == MatchOp::Equal && m.value == name && !name.is_empty()
-    };
+    let said_by_name =
+        |m: &&Matcher| m.name == METRIC_NAME && m.op == MatchOp::Equal && m.value == name && !name.is_empty();
     let mut matchers: Vec<String> =
         selector.matchers.iter().filter(|m| !said_by_name(m)).map(Matcher::to_string).collect();
     matchers.sort_unstable();
