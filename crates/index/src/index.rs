@@ -54,7 +54,7 @@ impl Index {
             self.pairs.attach(*pair, id);
         }
         self.rows.insert(id, row);
-        postings::insert(&mut self.all, id);
+        self.all.insert(id);
     }
 
     /// Removes a series; `false` if there is none of that id.

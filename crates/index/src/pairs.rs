@@ -159,7 +159,7 @@ impl Pairs {
         }
         let name = self.name_of(pair);
         if let Some(name) = self.names.get_mut(name as usize) {
-            postings::insert(&mut name.series, series);
+            name.series.insert(series);
             name.series_version = self.version;
         }
     }

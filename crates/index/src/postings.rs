@@ -51,7 +51,9 @@ impl Postings {
 
     pub(crate) fn insert(&mut self, id: u32) {
         match self {
-            Self::Many(bitmap) => insert(bitmap, id),
+            Self::Many(bitmap) => {
+                bitmap.insert(id);
+            }
             Self::Few { len, ids } => {
                 let held = ids.get(..usize::from(*len)).unwrap_or(&[]);
                 let Err(at) = held.binary_search(&id) else { return };
@@ -110,20 +112,15 @@ impl Postings {
     }
 }
 
-/// Adds an id, fast when it is the largest yet, as ids given in order are.
-pub(crate) fn insert(bitmap: &mut RoaringBitmap, id: u32) {
-    if bitmap.try_push(id).is_err() {
-        bitmap.insert(id);
-    }
-}
-
-/// Memory that a bitmap has allocated, about.
+/// Memory that a bitmap has allocated, about: roaring's containers are lists of two bytes an
+/// element, lists of runs, and 8 KiB of bits.
 pub(crate) fn bitmap_bytes(bitmap: &RoaringBitmap) -> usize {
     let s = bitmap.statistics();
-    // Array containers grow by doubling, and each container has a header.
-    let arrays = s.n_bytes_array_containers + s.n_bytes_array_containers / 4;
-    let runs = s.n_bytes_run_containers;
-    (arrays + runs + s.n_bytes_bitset_containers) as usize + s.n_containers as usize * 40
+    let arrays = s.n_values_array_containers as usize * 2;
+    arrays
+        + s.n_bytes_run_containers as usize
+        + s.n_bitset_containers as usize * 8192
+        + s.n_containers as usize * 40
 }
 
 /// The series of one value as a scan hands them out.

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use pilothouse_model::{Budget, MatchOp, Matcher};
-use roaring::RoaringBitmap;
+use roaring::{MultiOps as _, RoaringBitmap};
 
 use crate::postings::Union;
 use crate::{Error, Listed};
@@ -74,7 +74,12 @@ impl<'a> Test<'a> {
 
     /// Only values that start with this can pass.
     pub fn prefix(&self) -> &'a str {
-        ""
+        if self.wants_match() { self.matcher.prefix() } else { "" }
+    }
+
+    /// The only values that can pass, if these can be told.
+    fn values(&self) -> Option<&'a [String]> {
+        if self.wants_match() { self.matcher.set_matches() } else { None }
     }
 
     pub fn passes(&self, value: &str) -> bool {
@@ -83,17 +88,17 @@ impl<'a> Test<'a> {
 
     /// The same for tests that pass the same values of their label.
     pub(crate) fn cache_key(&self) -> String {
-        let holds = if self.wants_match() { '+' } else { '-' };
+        let wants = if self.wants_match() { '+' } else { '-' };
         let kind = match self.matcher.op {
             MatchOp::Equal | MatchOp::NotEqual => '=',
             MatchOp::Regex | MatchOp::NotRegex => '~',
         };
-        format!("{holds}{kind}{}", self.matcher.value)
+        format!("{wants}{kind}{}", self.matcher.value)
     }
 
     /// Whether values pass that the matcher's text or regex, its negation left aside, matches.
     fn wants_match(&self) -> bool {
-        matches!(self.matcher.op, MatchOp::Equal | MatchOp::Regex) == self.holds
+        self.matcher.is_negative() != self.holds
     }
 }
 
@@ -190,8 +195,23 @@ fn values_of<'s, S: PostingsSource + ?Sized>(
         (MatchOp::NotEqual, value) => source.postings(&matcher.name, value),
         (_, ".*") if !test.wants_match() => Ok(Cow::default()),
         (_, ".+" | ".*") if test.wants_match() => source.having(&matcher.name),
-        _ => source.union_where(&test, budget).map(Cow::Owned),
+        _ => match test.values() {
+            Some(values) => union_of(source, &matcher.name, values).map(Cow::Owned),
+            None => source.union_where(&test, budget).map(Cow::Owned),
+        },
     }
+}
+
+fn union_of<S: PostingsSource + ?Sized>(
+    source: &S,
+    name: &str,
+    values: &[String],
+) -> Result<RoaringBitmap, Error> {
+    let mut lists = Vec::with_capacity(values.len());
+    for value in values {
+        lists.push(source.postings(name, value)?);
+    }
+    Ok(lists.iter().map(|list| &**list).union())
 }
 
 fn intersect<'s>(
