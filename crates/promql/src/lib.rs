@@ -1,17 +1,36 @@
 //! PromQL: read, check, plan, evaluate over any series source.
 
+mod aggregate;
 pub mod ast;
 mod check;
+mod choose;
+mod dates;
 mod durations;
+mod elements;
+mod engine;
 mod error;
+mod evaluator;
+mod extended;
 mod functions;
+mod histogram_functions;
+mod info;
+mod label_functions;
 mod literals;
 mod lower;
+mod matching;
+mod notes;
+mod pipeline;
+mod plan;
 pub mod printer;
+mod range_functions;
 mod reader;
+mod rows;
+mod scalars;
+mod selectors;
 mod tokens;
 
 pub use ast::{Node, ValueType};
+pub use engine::{Engine, Options, QueryOutcome, QueryStats};
 pub use error::{EvalError, ParseError};
 
 use pilothouse_model::Matcher;

@@ -1,0 +1,696 @@
+//! The walk over a plan: each node becomes values over the grid.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use pilothouse_model::{Budget, Labels, SampleColumns, SeriesSource};
+use pilothouse_query::steps::Steps;
+use rayon::prelude::*;
+
+use crate::ast::{Span, ValueType};
+use crate::elements;
+use crate::error::{EvalError, execution};
+use crate::label_functions;
+use crate::notes::{Note, Notes};
+use crate::pipeline::{Pipeline, Producer, RowChange};
+use crate::plan::{BinaryPlan, HistogramNumber, Plan, PlanKind, RangePlan, RangeSource, SelectorPlan, SubqueryPlan};
+use crate::rows::{Row, Sample, is_absent};
+use crate::scalars;
+use crate::selectors::{InstantProducer, RangeSpec, SmoothedProducer};
+
+/// What a node is worth over a grid.
+#[derive(Debug)]
+pub(crate) enum Value {
+    /// A number at every step.
+    Scalar(Vec<f64>),
+    Vector(Vec<Row>),
+    Text(String),
+}
+
+impl Value {
+    pub(crate) fn into_rows(self) -> Vec<Row> {
+        match self {
+            Self::Vector(rows) => rows,
+            Self::Scalar(floats) => vec![Row::of_floats(Labels::empty(), floats)],
+            Self::Text(_) => Vec::new(),
+        }
+    }
+}
+
+/// Samples looked at, as Prometheus' `totalQueryableSamples`.
+#[derive(Debug, Default)]
+pub(crate) struct SampleCounts {
+    total: AtomicU64,
+    peak: AtomicU64,
+    /// By step of the query's grid; empty unless asked for.
+    per_step: Vec<AtomicU64>,
+}
+
+impl SampleCounts {
+    pub(crate) fn new(steps: usize) -> Self {
+        Self { per_step: (0..steps).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Relaxed)
+    }
+
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Relaxed)
+    }
+
+    pub(crate) fn per_step(&self) -> Vec<u64> {
+        self.per_step.iter().map(|n| n.load(Relaxed)).collect()
+    }
+}
+
+/// How samples that a node looks at are counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Counting {
+    /// Each at its step of the query's grid.
+    Steps,
+    /// Looked at once, counted at every step.
+    EveryStep { steps: usize },
+    /// Inside a subquery, whose windows are counted instead.
+    No,
+}
+
+/// Counts for one node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counter<'e> {
+    counts: &'e SampleCounts,
+    counting: Counting,
+}
+
+impl Counter<'_> {
+    #[inline]
+    pub(crate) fn at_step(&self, step: usize, samples: u64) {
+        if self.counts.per_step.is_empty() {
+            return;
+        }
+        match self.counting {
+            Counting::Steps => {
+                if let Some(cell) = self.counts.per_step.get(step) {
+                    cell.fetch_add(samples, Relaxed);
+                }
+            }
+            Counting::EveryStep { .. } => self.counts.per_step.iter().for_each(|cell| {
+                cell.fetch_add(samples, Relaxed);
+            }),
+            Counting::No => {}
+        }
+    }
+
+    pub(crate) fn add(&self, samples: u64) {
+        let times = match self.counting {
+            Counting::Steps => 1,
+            Counting::EveryStep { steps } => steps as u64,
+            Counting::No => 0,
+        };
+        self.counts.total.fetch_add(samples * times, Relaxed);
+    }
+}
+
+/// Where a node is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grid {
+    pub(crate) steps: Steps,
+    pub(crate) counting: Counting,
+}
+
+impl Grid {
+    pub(crate) fn len(&self) -> usize {
+        self.steps.count
+    }
+}
+
+pub(crate) struct Evaluator<'e> {
+    pub(crate) source: &'e dyn SeriesSource,
+    pub(crate) budget: &'e Budget,
+    pub(crate) lookback_ms: i64,
+    pub(crate) default_subquery_step_ms: i64,
+    pub(crate) counts: SampleCounts,
+    notes: Mutex<Notes>,
+    /// Memory taken from the budget, given back when the query ends.
+    held_bytes: AtomicU64,
+}
+
+impl Drop for Evaluator<'_> {
+    fn drop(&mut self) {
+        self.budget.release_bytes(self.held_bytes.load(Relaxed));
+    }
+}
+
+pub(crate) type Evaluated<T> = Result<T, EvalError>;
+
+impl<'e> Evaluator<'e> {
+    pub(crate) fn new(
+        source: &'e dyn SeriesSource,
+        budget: &'e Budget,
+        lookback_ms: i64,
+        default_subquery_step_ms: i64,
+        counts: SampleCounts,
+    ) -> Self {
+        Self {
+            source,
+            budget,
+            lookback_ms,
+            default_subquery_step_ms,
+            counts,
+            notes: Mutex::new(Notes::default()),
+            held_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn note(&self, notes: Notes) {
+        self.notes.lock().merge(notes);
+    }
+
+    pub(crate) fn take_notes(&self) -> Notes {
+        std::mem::take(&mut self.notes.lock())
+    }
+
+    /// Takes from the budget what some rows hold: their memory and their samples.
+    pub(crate) fn hold(&self, rows: &[Row]) -> Evaluated<()> {
+        let samples: u64 = rows.iter().map(|row| row.count() as u64).sum();
+        self.hold_bytes(rows.iter().map(Row::bytes).sum())?;
+        self.counts.peak.fetch_max(self.budget.samples() + samples, Relaxed);
+        Ok(self.budget.add_samples(samples)?)
+    }
+
+    pub(crate) fn hold_bytes(&self, bytes: u64) -> Evaluated<()> {
+        self.held_bytes.fetch_add(bytes, Relaxed);
+        Ok(self.budget.reserve_bytes(bytes)?)
+    }
+
+    fn counter(&self, grid: Grid) -> Counter<'_> {
+        Counter { counts: &self.counts, counting: grid.counting }
+    }
+
+    // ── nodes ───────────────────────────────────────────────────────────────────────────
+
+    pub(crate) fn eval(&self, plan: &Plan, grid: Grid) -> Evaluated<Value> {
+        self.budget.check("expression evaluation")?;
+        if let Some(pipeline) = self.pipeline(plan, grid)? {
+            return pipeline.collect(self).map(Value::Vector);
+        }
+        let steps = grid.len();
+        Ok(match &plan.kind {
+            PlanKind::Number(value) => Value::Scalar(vec![*value; steps]),
+            PlanKind::Text(text) => Value::Text(text.clone()),
+            PlanKind::Time => Value::Scalar(grid.steps.iter().map(|t| t as f64 / 1000.0).collect()),
+            PlanKind::ToScalar(inner) => Value::Scalar(to_scalar(&self.rows(inner, grid)?, steps)),
+            PlanKind::ToVector(inner) => {
+                Value::Vector(vec![Row::of_floats(Labels::empty(), self.scalar(inner, grid)?)])
+            }
+            PlanKind::Extreme { greater, lhs, rhs } => {
+                let pick = if *greater { scalars::max } else { scalars::min };
+                let (lhs, rhs) = (self.scalar(lhs, grid)?, self.scalar(rhs, grid)?);
+                Value::Scalar(lhs.iter().zip(&rhs).map(|(l, r)| pick(*l, *r)).collect())
+            }
+            PlanKind::Invariant(inner) => self.invariant(inner, grid)?,
+            PlanKind::Binary(binary) => self.binary(plan.span, binary, grid)?,
+            PlanKind::Negate(inner) => self.negate(inner, grid)?,
+            PlanKind::Date { part, inner: None } => {
+                let floats = grid.steps.iter().map(|t| part.of(t.div_euclid(1000))).collect();
+                Value::Vector(vec![Row::of_floats(Labels::empty(), floats)])
+            }
+            _ => Value::Vector(self.vector(plan, grid)?),
+        })
+    }
+
+    /// Nodes that make vectors of vectors.
+    fn vector(&self, plan: &Plan, grid: Grid) -> Evaluated<Vec<Row>> {
+        match &plan.kind {
+            PlanKind::Range(range) => self.range_over_subquery(range, grid),
+            PlanKind::AbsentOverTime { labels, present } | PlanKind::Absent { labels, inner: present } => {
+                let rows = self.rows(present, grid)?;
+                let mut row = absent_row(labels.clone(), &rows, grid.len());
+                row.drop_name = matches!(plan.kind, PlanKind::AbsentOverTime { .. });
+                Ok(if row.any() { vec![row] } else { Vec::new() })
+            }
+            PlanKind::Sort { .. } | PlanKind::SortByLabel { .. } => self.sort(plan, grid),
+            PlanKind::LabelReplace(replace) => {
+                let rows = self.rows(&replace.inner, grid)?;
+                label_functions::replace(rows, replace)
+            }
+            PlanKind::LabelJoin(join) => {
+                let rows = self.rows(&join.inner, grid)?;
+                label_functions::join(rows, join)
+            }
+            PlanKind::Info(info) => self.info(info, grid),
+            PlanKind::HistogramQuantile { quantiles, label, inner } => {
+                self.histogram_quantile(quantiles, label.as_deref(), inner, grid)
+            }
+            PlanKind::HistogramFraction { lower, upper, inner } => {
+                self.histogram_fraction(lower, upper, inner, grid)
+            }
+            PlanKind::Nothing(inner) => {
+                self.rows(inner, grid)?;
+                Ok(Vec::new())
+            }
+            PlanKind::Aggregate(aggregate) => self.aggregate(plan.span, aggregate, grid),
+            _ => match self.change_of(plan, grid)? {
+                Some((inner, change)) => {
+                    let rows = self.rows(inner, grid)?;
+                    Ok(self.change_rows(rows, &change))
+                }
+                None => execution("unexpected expression in evaluation"),
+            },
+        }
+    }
+
+    pub(crate) fn rows(&self, plan: &Plan, grid: Grid) -> Evaluated<Vec<Row>> {
+        self.eval(plan, grid).map(Value::into_rows)
+    }
+
+    pub(crate) fn scalar(&self, plan: &Plan, grid: Grid) -> Evaluated<Vec<f64>> {
+        match self.eval(plan, grid)? {
+            Value::Scalar(floats) => Ok(floats),
+            _ => execution("expected a scalar"),
+        }
+    }
+
+    fn invariant(&self, inner: &Plan, grid: Grid) -> Evaluated<Value> {
+        let steps = grid.len();
+        let counting = match grid.counting {
+            Counting::Steps => Counting::EveryStep { steps },
+            other => other,
+        };
+        let once = Grid { steps: Steps::instant(grid.steps.start_ms), counting };
+        Ok(match self.eval(inner, once)? {
+            Value::Scalar(floats) => Value::Scalar(vec![floats.first().copied().unwrap_or(f64::NAN); steps]),
+            Value::Vector(rows) if steps > 1 => {
+                self.hold_bytes((rows.len() * steps * 8) as u64)?;
+                Value::Vector(rows.into_iter().map(|row| row.spread(steps)).collect())
+            }
+            other => other,
+        })
+    }
+
+    fn negate(&self, inner: &Plan, grid: Grid) -> Evaluated<Value> {
+        match self.eval(inner, grid)? {
+            Value::Scalar(mut floats) => {
+                floats.iter_mut().for_each(|v| *v = -*v);
+                Ok(Value::Scalar(floats))
+            }
+            Value::Vector(rows) => Ok(Value::Vector(self.change_rows(rows, &negation()))),
+            other => Ok(other),
+        }
+    }
+
+    fn binary(&self, span: Span, binary: &BinaryPlan, grid: Grid) -> Evaluated<Value> {
+        if binary.types == (ValueType::Scalar, ValueType::Scalar) {
+            let (lhs, rhs) = (self.scalar(&binary.lhs, grid)?, self.scalar(&binary.rhs, grid)?);
+            let values = lhs.iter().zip(&rhs).map(|(l, r)| elements::scalars(binary.op, *l, *r));
+            return Ok(Value::Scalar(values.collect()));
+        }
+        if binary.types == (ValueType::Vector, ValueType::Vector) {
+            return self.match_vectors(span, binary, grid).map(Value::Vector);
+        }
+        let vector_left = binary.types.0 == ValueType::Vector;
+        let (vector, scalar) =
+            if vector_left { (&binary.lhs, &binary.rhs) } else { (&binary.rhs, &binary.lhs) };
+        let change = self.scalar_operation(span, binary, scalar, grid)?;
+        let rows = self.rows(vector, grid)?;
+        Ok(Value::Vector(self.change_rows(rows, &change)))
+    }
+
+    fn scalar_operation<'p>(
+        &self,
+        span: Span,
+        binary: &'p BinaryPlan,
+        scalar: &Plan,
+        grid: Grid,
+    ) -> Evaluated<RowChange<'p>> {
+        let column = self.scalar(scalar, grid)?;
+        let vector_left = binary.types.0 == ValueType::Vector;
+        let (op, return_bool) = (binary.op, binary.return_bool);
+        Ok(Box::new(move |row, notes| {
+            elements::with_scalar(row, &column, op, vector_left, return_bool, span, notes);
+        }))
+    }
+
+    /// Applies a change to rows that are at hand, and drops those that it empties.
+    pub(crate) fn change_rows(&self, mut rows: Vec<Row>, change: &RowChange<'_>) -> Vec<Row> {
+        const WORTH_SPLITTING: usize = 1 << 14;
+        let cells = rows.iter().map(|row| row.floats.len()).sum::<usize>();
+        let mut notes = Notes::default();
+        if cells < WORTH_SPLITTING {
+            rows.iter_mut().for_each(|row| change(row, &mut notes));
+        } else {
+            notes = rows
+                .par_chunks_mut(64)
+                .map(|rows| {
+                    let mut notes = Notes::default();
+                    rows.iter_mut().for_each(|row| change(row, &mut notes));
+                    notes
+                })
+                .reduce(Notes::default, |mut a, b| {
+                    a.merge(b);
+                    a
+                });
+        }
+        self.note(notes);
+        rows.retain(Row::any);
+        rows
+    }
+
+    // ── pipelines ───────────────────────────────────────────────────────────────────────
+
+    /// The node as a pipeline, if it is a selector or range function with nothing but changes of
+    /// single rows above it.
+    pub(crate) fn pipeline<'p>(&'p self, plan: &'p Plan, grid: Grid) -> Evaluated<Option<Pipeline<'p>>> {
+        match &plan.kind {
+            PlanKind::Selector(selector) => self.instant(plan.span, selector, false, grid).map(Some),
+            PlanKind::SampleTimes(selector) => {
+                let mut pipeline = self.instant(plan.span, selector, true, grid)?;
+                pipeline.changes.push(Box::new(|row, _| row.drop_name = true));
+                Ok(Some(pipeline))
+            }
+            PlanKind::Range(range) => match &range.source {
+                RangeSource::Selector(selector) => self.range(range, selector, grid).map(Some),
+                RangeSource::Subquery(_) => Ok(None),
+            },
+            PlanKind::Negate(inner) => self.pipeline_with(inner, grid, || Ok(negation())),
+            PlanKind::Binary(binary) => match binary.types {
+                (ValueType::Vector, ValueType::Scalar) => self.pipeline_with(&binary.lhs, grid, || {
+                    self.scalar_operation(plan.span, binary, &binary.rhs, grid)
+                }),
+                (ValueType::Scalar, ValueType::Vector) => self.pipeline_with(&binary.rhs, grid, || {
+                    self.scalar_operation(plan.span, binary, &binary.lhs, grid)
+                }),
+                _ => Ok(None),
+            },
+            _ => {
+                let Some(inner) = changed_node(plan) else { return Ok(None) };
+                self.pipeline_with(inner, grid, || match self.change_of(plan, grid)? {
+                    Some((_, change)) => Ok(change),
+                    None => execution("unexpected expression in evaluation"),
+                })
+            }
+        }
+    }
+
+    fn pipeline_with<'p>(
+        &'p self,
+        inner: &'p Plan,
+        grid: Grid,
+        change: impl FnOnce() -> Evaluated<RowChange<'p>>,
+    ) -> Evaluated<Option<Pipeline<'p>>> {
+        let Some(mut pipeline) = self.pipeline(inner, grid)? else { return Ok(None) };
+        pipeline.changes.push(change()?);
+        Ok(Some(pipeline))
+    }
+
+    pub(crate) fn instant<'p>(
+        &'p self,
+        span: Span,
+        selector: &'p SelectorPlan,
+        times: bool,
+        grid: Grid,
+    ) -> Evaluated<Pipeline<'p>> {
+        let references = match selector.at_ms {
+            Some(at_ms) => Steps::instant(at_ms.saturating_sub(selector.offset_ms)),
+            None => Steps { start_ms: grid.steps.start_ms.saturating_sub(selector.offset_ms), ..grid.steps },
+        };
+        let (steps, lookback_ms) = (grid.len(), self.lookback_ms);
+        let smoothed = selector.extended == Some(crate::ast::Extended::Smoothed) && !times;
+        let behind = if smoothed { lookback_ms } else { 0 };
+        let first = references.start_ms.saturating_sub(lookback_ms).saturating_add(1);
+        let series = self.select(selector, first, references.last_ms().saturating_add(behind))?;
+        let producer: Box<dyn Producer + 'p> = if smoothed {
+            let fixed_name = selector.fixed_name.as_deref();
+            Box::new(SmoothedProducer { references, steps, lookback_ms, span, fixed_name })
+        } else {
+            let counter = self.counter(grid);
+            Box::new(InstantProducer { references, steps, lookback_ms, times, counter })
+        };
+        Ok(Pipeline { series, producer, changes: Vec::new(), steps })
+    }
+
+    fn range_spec<'p>(
+        &'p self,
+        range: &'p RangePlan,
+        selector: Option<&'p SelectorPlan>,
+        (offset_ms, at_ms): (i64, Option<i64>),
+        grid: Grid,
+    ) -> Evaluated<RangeSpec<'p>> {
+        let params = range.params.iter().map(|param| self.scalar(param, grid));
+        Ok(RangeSpec {
+            function: range.function,
+            extended: selector.and_then(|s| s.extended),
+            steps: grid.steps,
+            range_ms: range.range_ms,
+            offset_ms,
+            at_ms,
+            lookback_ms: self.lookback_ms,
+            params: params.collect::<Evaluated<_>>()?,
+            span: range.first_argument,
+            fixed_name: selector.and_then(|s| s.fixed_name.as_deref()),
+            counter: self.counter(grid),
+        })
+    }
+
+    fn range<'p>(
+        &'p self,
+        range: &'p RangePlan,
+        selector: &'p SelectorPlan,
+        grid: Grid,
+    ) -> Evaluated<Pipeline<'p>> {
+        let spec = self.range_spec(range, Some(selector), (selector.offset_ms, selector.at_ms), grid)?;
+        let (first, last) = spec.reach();
+        let series = self.select(selector, first, last)?;
+        Ok(Pipeline { series, producer: Box::new(spec), changes: Vec::new(), steps: grid.len() })
+    }
+
+    // ── subqueries ──────────────────────────────────────────────────────────────────────
+
+    /// The rows of a subquery with the grid they stand on, for windows of `range_ms` that end at
+    /// the steps of `grid`.
+    pub(crate) fn subquery(
+        &self,
+        subquery: &SubqueryPlan,
+        range_ms: i64,
+        grid: Grid,
+    ) -> Evaluated<(Vec<Row>, Steps)> {
+        let (first_end, last_end) = match subquery.at_ms {
+            Some(at_ms) => (at_ms, at_ms),
+            None => (grid.steps.start_ms, grid.steps.last_ms()),
+        };
+        let step_ms = subquery.step_ms.unwrap_or(self.default_subquery_step_ms).max(1);
+        let before = first_end.saturating_sub(subquery.offset_ms).saturating_sub(range_ms);
+        let mut start_ms = step_ms * (before / step_ms);
+        if start_ms <= before {
+            start_ms += step_ms;
+        }
+        let steps = Steps::range(start_ms, last_end.saturating_sub(subquery.offset_ms), step_ms);
+        if steps.is_empty() {
+            return Ok((Vec::new(), steps));
+        }
+        // Before anything of that length is made.
+        self.hold_bytes(steps.count.saturating_mul(8) as u64)?;
+        let rows = self.rows(&subquery.inner, Grid { steps, counting: Counting::No })?;
+        Ok((rows, steps))
+    }
+
+    fn range_over_subquery(&self, range: &RangePlan, grid: Grid) -> Evaluated<Vec<Row>> {
+        let RangeSource::Subquery(subquery) = &range.source else {
+            return execution("unexpected range vector");
+        };
+        let (rows, inner_steps) = self.subquery(subquery, range.range_ms, grid)?;
+        let spec = self.range_spec(range, None, (subquery.offset_ms, subquery.at_ms), grid)?;
+        let windowed: Vec<(Option<Row>, Notes)> = rows
+            .into_par_iter()
+            .with_min_len(16)
+            .map(|inner| {
+                self.budget.check("expression evaluation")?;
+                let mut notes = Notes::default();
+                let columns = columns_of(&inner, inner_steps);
+                let mut row = Row::empty(inner.labels.clone(), grid.len());
+                row.drop_name = inner.drop_name;
+                let any = spec.fill(&inner.labels, &columns, &mut row, &mut notes)?;
+                Ok((any.then_some(row), notes))
+            })
+            .collect::<Evaluated<_>>()?;
+        let mut rows = Vec::with_capacity(windowed.len());
+        for (row, notes) in windowed {
+            self.note(notes);
+            rows.extend(row);
+        }
+        self.hold(&rows)?;
+        Ok(rows)
+    }
+
+    // ── changes of single rows ──────────────────────────────────────────────────────────
+
+    /// The change that a node makes to each row of its inside.
+    fn change_of<'p>(&self, plan: &'p Plan, grid: Grid) -> Evaluated<Option<(&'p Plan, RowChange<'p>)>> {
+        let Some(inner) = changed_node(plan) else { return Ok(None) };
+        let optional = |bound: &Option<Box<Plan>>| -> Evaluated<Option<Vec<f64>>> {
+            bound.as_ref().map(|bound| self.scalar(bound, grid)).transpose()
+        };
+        let change: RowChange<'p> = match &plan.kind {
+            PlanKind::Elementwise { function, .. } => {
+                let apply = function.apply;
+                Box::new(move |row, _| each_float(row, |_, v| apply(v)))
+            }
+            PlanKind::Clamp { min, max, .. } => {
+                let (min, max) = (optional(min)?, optional(max)?);
+                Box::new(move |row, _| clamp(row, min.as_deref(), max.as_deref()))
+            }
+            PlanKind::Round { to, .. } => {
+                let to = optional(to)?;
+                Box::new(move |row, _| {
+                    each_float(row, |step, v| scalars::round(v, to.as_ref().map_or(1.0, |to| to[step])));
+                })
+            }
+            PlanKind::Date { part, .. } => {
+                let part = *part;
+                Box::new(move |row, _| each_float(row, |_, v| part.of(v as i64)))
+            }
+            PlanKind::HistogramNumber { number, .. } => {
+                let number = *number;
+                Box::new(move |row, _| histogram_number(row, number))
+            }
+            PlanKind::StepTimes(_) => {
+                let steps = grid.steps;
+                Box::new(move |row, _| {
+                    for step in 0..row.floats.len() {
+                        if row.is_present(step) {
+                            row.set(step, Sample::Float(steps.time_ms(step) as f64 / 1000.0));
+                        }
+                    }
+                    row.drop_name = true;
+                })
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some((inner, change)))
+    }
+
+    /// Says that sorting is of no use where there is more than one step.
+    pub(crate) fn note_useless_sort(&self, span: Span, grid: Grid) {
+        if grid.len() > 1 {
+            let mut notes = Notes::default();
+            notes.add(Note::SortInRangeQuery, span);
+            self.note(notes);
+        }
+    }
+}
+
+/// The inside of a node that changes row by row.
+fn changed_node(plan: &Plan) -> Option<&Plan> {
+    match &plan.kind {
+        PlanKind::Elementwise { inner, .. }
+        | PlanKind::Clamp { inner, .. }
+        | PlanKind::Round { inner, .. }
+        | PlanKind::Date { inner: Some(inner), .. }
+        | PlanKind::HistogramNumber { inner, .. }
+        | PlanKind::StepTimes(inner) => Some(inner),
+        _ => None,
+    }
+}
+
+fn negation<'p>() -> RowChange<'p> {
+    Box::new(|row, _| {
+        for cell in &mut row.floats {
+            if !is_absent(*cell) {
+                *cell = -*cell;
+            }
+        }
+        for h in row.histograms.iter_mut().flatten() {
+            pilothouse_query::histogram::scale(std::sync::Arc::make_mut(h), -1.0);
+        }
+        row.drop_name = true;
+    })
+}
+
+/// Applies a function to the floats of a row; histograms fall out.
+fn each_float(row: &mut Row, apply: impl Fn(usize, f64) -> f64) {
+    row.drop_histograms();
+    for (step, cell) in row.floats.iter_mut().enumerate() {
+        if !is_absent(*cell) {
+            *cell = apply(step, *cell);
+        }
+    }
+    row.drop_name = true;
+}
+
+fn clamp(row: &mut Row, min: Option<&[f64]>, max: Option<&[f64]>) {
+    row.drop_histograms();
+    for step in 0..row.floats.len() {
+        let least = min.map_or(f64::NEG_INFINITY, |min| min[step]);
+        let most = max.map_or(f64::INFINITY, |max| max[step]);
+        let value = row.floats[step];
+        if most < least {
+            row.clear(step);
+        } else if !is_absent(value) {
+            row.floats[step] = scalars::max(least, scalars::min(most, value));
+        }
+    }
+    row.drop_name = true;
+}
+
+fn histogram_number(row: &mut Row, number: HistogramNumber) {
+    use pilothouse_query::histogram::{average, standard_deviation, variance};
+    let histograms = std::mem::take(&mut row.histograms);
+    row.floats.fill(crate::rows::absent());
+    for (cell, h) in row.floats.iter_mut().zip(&histograms) {
+        if let Some(h) = h {
+            *cell = match number {
+                HistogramNumber::Count => h.count,
+                HistogramNumber::Sum => h.sum,
+                HistogramNumber::Average => average(h),
+                HistogramNumber::Stddev => standard_deviation(h),
+                HistogramNumber::Stdvar => variance(h),
+            };
+        }
+    }
+    row.drop_name = true;
+}
+
+/// The one float at each step, NaN where there is none or more than one.
+fn to_scalar(rows: &[Row], steps: usize) -> Vec<f64> {
+    let one = |step: usize| {
+        let mut floats = rows.iter().map(|row| row.floats[step]).filter(|cell| !is_absent(*cell));
+        match (floats.next(), floats.next()) {
+            (Some(value), None) => value,
+            _ => f64::NAN,
+        }
+    };
+    (0..steps).map(one).collect()
+}
+
+/// 1 at every step at which no row has a value.
+fn absent_row(labels: Labels, rows: &[Row], steps: usize) -> Row {
+    let mut row = Row::of_floats(labels, vec![1.0; steps]);
+    for other in rows {
+        for step in 0..steps {
+            if other.is_present(step) {
+                row.clear(step);
+            }
+        }
+    }
+    row
+}
+
+/// The values of a row as samples at the times of its grid. What a histogram says of resets is
+/// about samples that a subquery may have skipped or repeated, so it is forgotten.
+pub(crate) fn columns_of(row: &Row, steps: Steps) -> SampleColumns {
+    use pilothouse_model::ResetHint::{NotReset, Reset, Unknown};
+    let mut columns = SampleColumns::default();
+    for (step, t_ms) in steps.iter().enumerate() {
+        match row.sample(step) {
+            Some(Sample::Float(value)) => columns.push_float(t_ms, value),
+            Some(Sample::Histogram(mut h)) => {
+                if matches!(h.reset_hint, Reset | NotReset) {
+                    std::sync::Arc::make_mut(&mut h).reset_hint = Unknown;
+                }
+                columns.histograms.push((t_ms, h));
+            }
+            None => {}
+        }
+    }
+    columns
+}

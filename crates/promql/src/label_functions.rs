@@ -1,0 +1,120 @@
+//! Functions that change labels or order and leave the values alone.
+
+use std::cmp::Ordering;
+
+use pilothouse_model::LabelsBuilder;
+use pilothouse_model::labels::METRIC_NAME;
+
+use crate::choose::extreme_first;
+use crate::evaluator::{Evaluated, Evaluator, Grid};
+use crate::matching::merge_equal_labels;
+use crate::plan::{LabelJoin, LabelReplace, Plan, PlanKind};
+use crate::rows::Row;
+
+pub(crate) fn replace(mut rows: Vec<Row>, replace: &LabelReplace) -> Evaluated<Vec<Row>> {
+    for row in &mut rows {
+        let value = row.labels.value(&replace.source).to_owned();
+        let Some(captures) = replace.regex.captures(&value) else { continue };
+        let mut replaced = String::new();
+        captures.expand(&replace.replacement, &mut replaced);
+        set_label(row, &replace.target, &replaced);
+    }
+    merge_equal_labels(rows)
+}
+
+pub(crate) fn join(mut rows: Vec<Row>, join: &LabelJoin) -> Evaluated<Vec<Row>> {
+    for row in &mut rows {
+        let values: Vec<&str> = join.sources.iter().map(|source| row.labels.value(source)).collect();
+        let joined = values.join(&join.separator);
+        set_label(row, &join.target, &joined);
+    }
+    merge_equal_labels(rows)
+}
+
+fn set_label(row: &mut Row, name: &str, value: &str) {
+    let mut builder = LabelsBuilder::from(&row.labels);
+    builder.set(name, value);
+    row.labels = builder.build();
+    // A name that was set on purpose stays.
+    row.drop_name &= name != METRIC_NAME;
+}
+
+impl Evaluator<'_> {
+    /// Sorts an instant vector; over a range there is no order to keep.
+    pub(crate) fn sort(&self, plan: &Plan, grid: Grid) -> Evaluated<Vec<Row>> {
+        self.note_useless_sort(plan.span, grid);
+        match &plan.kind {
+            PlanKind::Sort { descending, inner } => {
+                let mut rows = self.rows(inner, grid)?;
+                rows.iter_mut().for_each(Row::drop_histograms);
+                rows.retain(Row::any);
+                if grid.len() == 1 {
+                    rows.sort_by(|a, b| extreme_first(a.floats[0], b.floats[0], *descending));
+                }
+                Ok(rows)
+            }
+            PlanKind::SortByLabel { labels, descending, inner } => {
+                let mut rows = self.rows(inner, grid)?;
+                if grid.len() == 1 {
+                    rows.sort_by(|a, b| {
+                        let order = by_labels(a, b, labels);
+                        if *descending { order.reverse() } else { order }
+                    });
+                }
+                Ok(rows)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+fn by_labels(a: &Row, b: &Row, names: &[String]) -> Ordering {
+    for name in names {
+        let (a, b) = (a.labels.value(name), b.labels.value(name));
+        if a != b {
+            return if natural_less(a, b) { Ordering::Less } else { Ordering::Greater };
+        }
+    }
+    a.labels.cmp(&b.labels)
+}
+
+/// Whether a text comes first if runs of digits count as numbers (`a2` before `a10`).
+fn natural_less(a: &str, b: &str) -> bool {
+    let (mut a_rest, mut b_rest) = (a, b);
+    loop {
+        let (Some(x), Some(y)) = (next_run(&mut a_rest), next_run(&mut b_rest)) else {
+            return a_rest.is_empty() && !a.is_empty();
+        };
+        let order = match (x.parse::<i64>(), y.parse::<i64>()) {
+            (Ok(x), Ok(y)) => x.cmp(&y),
+            _ => x.cmp(y),
+        };
+        match order {
+            Ordering::Equal if a_rest.is_empty() => return true,
+            Ordering::Equal if b_rest.is_empty() => return false,
+            Ordering::Equal => {}
+            other => return other.is_lt(),
+        }
+    }
+}
+
+/// Takes the longest beginning that is all digits or all others.
+fn next_run<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let digits = rest.chars().next()?.is_ascii_digit();
+    let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
+    let (run, after) = rest.split_at(end);
+    *rest = after;
+    Some(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_count_as_numbers() {
+        for (a, b) in [("a2", "a10"), ("4m5", "4m1000"), ("a", "b"), ("9", "10"), ("a", "a1"), ("1", "a")] {
+            assert!(natural_less(a, b) && !natural_less(b, a), "{a} {b}");
+        }
+    }
+}

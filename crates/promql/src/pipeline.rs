@@ -1,0 +1,106 @@
+//! From a selector to rows: series are read, reduced to the grid and changed row by row, in
+//! parallel, and handed on in blocks so that an aggregation never holds all of them.
+
+use pilothouse_model::{SampleColumns, SelectedSeries};
+use rayon::prelude::*;
+
+use crate::error::EvalError;
+use crate::evaluator::Evaluator;
+use crate::notes::Notes;
+use crate::rows::Row;
+
+/// Reads one series into a row that is reset to the grid; `false` if nothing came of it.
+pub(crate) trait Producer: Sync + Send {
+    fn produce(
+        &self,
+        series: &SelectedSeries,
+        scratch: &mut SampleColumns,
+        row: &mut Row,
+        notes: &mut Notes,
+    ) -> Result<bool, EvalError>;
+}
+
+/// A change of one row.
+pub(crate) type RowChange<'p> = Box<dyn Fn(&mut Row, &mut Notes) + Sync + Send + 'p>;
+
+pub(crate) struct Pipeline<'p> {
+    pub(crate) series: Vec<SelectedSeries>,
+    pub(crate) producer: Box<dyn Producer + 'p>,
+    pub(crate) changes: Vec<RowChange<'p>>,
+    pub(crate) steps: usize,
+}
+
+/// How many series one task takes at least, so that tasks are worth their scheduling.
+const LEAST_CHUNK: usize = 32;
+/// Cells that one block of rows may have: what streaming holds at a time.
+const BLOCK_CELLS: usize = 1 << 20;
+
+impl Pipeline<'_> {
+    /// All rows with a value, in the order of the series.
+    pub(crate) fn collect(self, evaluator: &Evaluator<'_>) -> Result<Vec<Row>, EvalError> {
+        let mut all = Vec::new();
+        self.for_each_block(evaluator, |rows, _| {
+            evaluator.hold(rows)?;
+            all.extend(rows.iter_mut().map(std::mem::take));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Hands on the rows with a value, block by block, in the order of the series.
+    pub(crate) fn for_each_block(
+        &self,
+        evaluator: &Evaluator<'_>,
+        mut take: impl FnMut(&mut [Row], &mut Notes) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let threads = rayon::current_num_threads();
+        let most = (BLOCK_CELLS / self.steps.max(1)).clamp(LEAST_CHUNK * threads, 1 << 16);
+        let mut notes = Notes::default();
+        for block in self.series.chunks(most) {
+            evaluator.budget.check("expression evaluation")?;
+            let chunk = block.len().div_ceil(threads * 4).max(LEAST_CHUNK);
+            if block.len() <= LEAST_CHUNK {
+                let mut rows = self.rows_of(evaluator, block, &mut notes)?;
+                take(&mut rows, &mut notes)?;
+                continue;
+            }
+            let parts: Vec<(Vec<Row>, Notes)> = block
+                .par_chunks(chunk)
+                .map(|series| {
+                    let mut notes = Notes::default();
+                    Ok((self.rows_of(evaluator, series, &mut notes)?, notes))
+                })
+                .collect::<Result<_, EvalError>>()?;
+            for (mut rows, part_notes) in parts {
+                notes.merge(part_notes);
+                take(&mut rows, &mut notes)?;
+            }
+        }
+        evaluator.note(notes);
+        Ok(())
+    }
+
+    fn rows_of(
+        &self,
+        evaluator: &Evaluator<'_>,
+        series: &[SelectedSeries],
+        notes: &mut Notes,
+    ) -> Result<Vec<Row>, EvalError> {
+        let mut scratch = SampleColumns::default();
+        let mut rows = Vec::with_capacity(series.len());
+        for (i, one) in series.iter().enumerate() {
+            if i % LEAST_CHUNK == 0 {
+                evaluator.budget.check("expression evaluation")?;
+            }
+            let mut row = Row::empty(one.labels.clone(), self.steps);
+            if !self.producer.produce(one, &mut scratch, &mut row, notes)? {
+                continue;
+            }
+            self.changes.iter().for_each(|change| change(&mut row, notes));
+            if self.changes.is_empty() || row.any() {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+}
