@@ -1,4 +1,5 @@
 //! The index with 250,000 series of twelve labels: 250 instances of a thousand series each.
+#![allow(clippy::unwrap_used, reason = "a bench that fails should stop")]
 
 use std::hint::black_box;
 

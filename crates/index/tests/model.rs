@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pilothouse_index::day::VisitRow;
 use pilothouse_index::{
     DayIndex, DayRows, DayWriter, Error, Index, Page, PageWriter, PostingsSource, Scan, label_names,
     label_values, resolve,
@@ -86,11 +87,7 @@ fn check(source: &impl PostingsSource, model: &BTreeMap<u32, Labels>, sets: &[Ve
 struct Table(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl DayRows for Table {
-    fn scan_from(
-        &self,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Scan, Error>,
-    ) -> Result<(), Error> {
+    fn scan_from(&self, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
         let start = self.0.range(..=from.to_vec()).next_back().map_or(Vec::new(), |(key, _)| key.clone());
         for (key, value) in self.0.range(start..) {
             if visit(key, value)?.is_break() {

@@ -9,7 +9,7 @@ mod reader;
 mod values;
 mod writer;
 
-pub use reader::{DayIndex, DayRows};
+pub use reader::{DayIndex, DayRows, VisitRow};
 pub use writer::{DayWriter, PutRow};
 
 /// First byte of a key.

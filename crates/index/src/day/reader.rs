@@ -11,22 +11,17 @@ use crate::bytes::{Reader, unseal};
 use crate::resolve::{PostingsSource, Scan};
 use crate::{Error, Listed, Page};
 
+/// Is shown a row of the table, a key and its value.
+pub type VisitRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Scan, Error> + 'a;
+
 /// The table of a day's index: rows of bytes by ascending keys.
 pub trait DayRows {
     /// Visits the rows from the last one at or before `from` on.
-    fn scan_from(
-        &self,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Scan, Error>,
-    ) -> Result<(), Error>;
+    fn scan_from(&self, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error>;
 }
 
 impl DayRows for ReadOnlyTable<&'static [u8], &'static [u8]> {
-    fn scan_from(
-        &self,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Scan, Error>,
-    ) -> Result<(), Error> {
+    fn scan_from(&self, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
         let mut before = self.range::<&[u8]>(..=from).map_err(Error::database)?;
         let start = match before.next_back() {
             Some(row) => {
@@ -140,7 +135,7 @@ impl<R: DayRows> DayIndex<R> {
             if *labels < page.labels(first) {
                 high = first.id.min(high - 1);
             } else if *labels > page.labels(last) {
-                low = (last.id + 1).max(low + 1);
+                low = last.id.saturating_add(1).max(low + 1);
             } else {
                 return Ok(page.rows().iter().find(|row| page.labels(row) == *labels).map(|row| row.id));
             }
