@@ -80,8 +80,9 @@ pub fn values(series: usize, n: usize) -> Vec<f64> {
 
 fn start(class: Class, scale: f64, rng: &mut Rng) -> f64 {
     match class {
-        Class::Constant => [0.0, 1.0, (scale * 1024.0).round(), 1.7e9 + (scale * 100.0).round()]
-            [(rng.next() % 4) as usize],
+        Class::Constant => {
+            [0.0, 1.0, (scale * 1024.0).round(), 1.7e9 + (scale * 100.0).round()][(rng.next() % 4) as usize]
+        }
         Class::SlowGauge => (scale * 3.0).round(),
         Class::NoisyCounter => (rng.unit() * 1e6 * scale).round(),
         Class::DecimalCounter => (rng.unit() * 1e5 * scale).round() / 100.0,

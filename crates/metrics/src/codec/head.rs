@@ -42,24 +42,8 @@ const MULTIPLE_1024: u8 = 13;
 const MULTIPLE_4096: u8 = 14;
 const XOR: u8 = 15;
 /// By form: what a value is multiplied by to be whole. Dividing by it is exact in both ways.
-const FACTORS: [f64; 16] = [
-    1.0,
-    1e1,
-    1e2,
-    1e3,
-    1e4,
-    1e5,
-    1e6,
-    1e7,
-    1e8,
-    1e9,
-    1e10,
-    1e11,
-    1e12,
-    1.0 / 1024.0,
-    1.0 / 4096.0,
-    1.0,
-];
+const FACTORS: [f64; 16] =
+    [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1.0 / 1024.0, 1.0 / 4096.0, 1.0];
 /// Ones that begin a control code instead of a quotient.
 const QUOTIENT_LIMIT: u32 = 12;
 const KNOWN_UNITS: u8 = 1;

@@ -68,7 +68,8 @@ fn same_layout(a: &Histogram, b: &Histogram) -> bool {
 }
 
 fn same_bounds(a: &Arc<[f64]>, b: &Arc<[f64]>) -> bool {
-    Arc::ptr_eq(a, b) || (a.len() == b.len() && a.iter().zip(b.iter()).all(|(x, y)| x.to_bits() == y.to_bits()))
+    Arc::ptr_eq(a, b)
+        || (a.len() == b.len() && a.iter().zip(b.iter()).all(|(x, y)| x.to_bits() == y.to_bits()))
 }
 
 /// Reset hints as runs of (length, hint).
@@ -90,10 +91,9 @@ fn put_run(run: &[Arc<Histogram>], effort: Effort, out: &mut Vec<u8>) {
     out.push(if layout.integer { INTEGER } else { 0 });
     put_signed(out, i64::from(layout.schema));
     put_column(&[layout.zero_threshold], effort, out);
-    for (spans, counts) in [
-        (&layout.positive_spans, &layout.positive_counts),
-        (&layout.negative_spans, &layout.negative_counts),
-    ] {
+    for (spans, counts) in
+        [(&layout.positive_spans, &layout.positive_counts), (&layout.negative_spans, &layout.negative_counts)]
+    {
         put_varint(out, spans.len() as u64);
         for span in spans {
             put_signed(out, i64::from(span.offset));
@@ -185,7 +185,8 @@ fn read_run(
     let custom_bounds: Arc<[f64]> = read_column(input, bounds)?.into();
     let cells = (positive + negative + positive_spans.len() + negative_spans.len()).saturating_mul(run);
     *cells_left = cells_left.checked_sub(cells).ok_or(CodecError::Corrupt("histogram size"))?;
-    let (counts, sums, zeros) = (read_column(input, run)?, read_column(input, run)?, read_column(input, run)?);
+    let (counts, sums, zeros) =
+        (read_column(input, run)?, read_column(input, run)?, read_column(input, run)?);
     let mut rows: Vec<Histogram> = Vec::with_capacity(run);
     for i in 0..run {
         rows.push(Histogram {
@@ -277,7 +278,9 @@ impl HistogramHead {
     /// About the bytes it takes beside the struct itself.
     pub fn heap_bytes(&self) -> usize {
         let packed: usize = self.packed.iter().map(|p| p.len() + size_of::<Box<[u8]>>()).sum();
-        self.times_ms.capacity() * size_of::<i64>() + packed + self.open.iter().map(|h| row_bytes(h)).sum::<usize>()
+        self.times_ms.capacity() * size_of::<i64>()
+            + packed
+            + self.open.iter().map(|h| row_bytes(h)).sum::<usize>()
     }
 
     /// Appends a histogram. Times are expected to ascend.

@@ -112,11 +112,8 @@ fn choose_order(first: i64, rest: &[i64]) -> (u8, Vec<i64>) {
         }
     }
     // Differences of the second order must earn their keep: they double noise elsewhere.
-    let order = if costs[2] + costs[2] / 16 < costs[0].min(costs[1]) {
-        2
-    } else {
-        u8::from(costs[1] < costs[0])
-    };
+    let order =
+        if costs[2] + costs[2] / 16 < costs[0].min(costs[1]) { 2 } else { u8::from(costs[1] < costs[0]) };
     (order, residuals_of(order, first, rest))
 }
 
@@ -439,11 +436,7 @@ fn take_golomb(reader: &mut BitReader<'_>, order: u32) -> u64 {
 }
 
 /// Walks a sparse list: `visit(at, residual)` with ascending positions below `n`.
-fn read_sparse(
-    input: &mut Input<'_>,
-    n: usize,
-    mut visit: impl FnMut(usize, i64),
-) -> Result<(), CodecError> {
+fn read_sparse(input: &mut Input<'_>, n: usize, mut visit: impl FnMut(usize, i64)) -> Result<(), CodecError> {
     let count = input.varint_to(n, "sparse count")?;
     let (gap_order, value_order) = (u32::from(input.byte()?), u32::from(input.byte()?));
     if gap_order > 59 || value_order > 59 {
@@ -483,11 +476,7 @@ fn put_masked(residuals: &[i64], changes: usize, out: &mut Vec<u8>) {
 // ---------------------------------------------------------------------------------- decoding
 
 /// Reads a column of `n` numbers and hands it on in runs, in order. The input is left behind it.
-pub fn decode_ints(
-    input: &mut Input<'_>,
-    n: usize,
-    mut emit: impl FnMut(&[i64]),
-) -> Result<(), CodecError> {
+pub fn decode_ints(input: &mut Input<'_>, n: usize, mut emit: impl FnMut(&[i64])) -> Result<(), CodecError> {
     if n == 0 {
         return Ok(());
     }

@@ -16,9 +16,9 @@ pub mod head;
 pub mod histogram;
 pub mod ints;
 pub mod page;
-pub mod times;
 #[cfg(test)]
 mod tests;
+pub mod times;
 mod unpack;
 
 pub use block::{Effort, decode_values, encode_values};

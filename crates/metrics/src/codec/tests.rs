@@ -88,7 +88,10 @@ fn any_times(n: usize) -> impl Strategy<Value = Vec<i64>> {
         (any::<i32>(), 1i64..100_000, vec(0i64..2_000, n..=n)).prop_map(|(start, step, late)| {
             (0i64..).zip(late).map(|(i, l)| i64::from(start) + i * step + (l - 1_900).max(0)).collect()
         }),
-        (any::<i64>(), vec(prop_oneof![Just(15_000i64), Just(45_000), 14_000i64..16_000, any::<i64>()], n..=n))
+        (
+            any::<i64>(),
+            vec(prop_oneof![Just(15_000i64), Just(45_000), 14_000i64..16_000, any::<i64>()], n..=n)
+        )
             .prop_map(|(start, steps)| {
                 let mut at = start;
                 steps
@@ -111,7 +114,12 @@ fn bits(values: &[f64]) -> Vec<u64> {
 fn assert_same<T: PartialEq + std::fmt::Debug>(read: &[T], wanted: &[T]) {
     let at = read.iter().zip(wanted).position(|(r, w)| r != w);
     let differing = at.map(|at| (at, &read[at], &wanted[at]));
-    assert!(differing.is_none() && read.len() == wanted.len(), "{differing:?} of {} and {}", read.len(), wanted.len());
+    assert!(
+        differing.is_none() && read.len() == wanted.len(),
+        "{differing:?} of {} and {}",
+        read.len(),
+        wanted.len()
+    );
 }
 
 fn check_values(values: &[f64]) {
@@ -122,7 +130,12 @@ fn check_values(values: &[f64]) {
         decode_values(&block, values.len(), &mut read).unwrap();
         assert_same(&bits(&read[1..]), &bits(values));
         // Never much more than the floats themselves.
-        assert!(block.len() <= values.len() * 8 + values.len() / 16 + 32, "{} for {}", block.len(), values.len());
+        assert!(
+            block.len() <= values.len() * 8 + values.len() / 16 + 32,
+            "{} for {}",
+            block.len(),
+            values.len()
+        );
     }
 }
 
@@ -154,7 +167,15 @@ fn check_head(samples: &[(i64, f64)]) {
 fn any_histogram() -> impl Strategy<Value = Histogram> {
     let counts = || vec(prop_oneof![4 => (0u32..50).prop_map(f64::from), 1 => any_float()], 0..12);
     let spans = || vec((any::<i32>(), 0u32..9), 0..4);
-    (any::<bool>(), -4i32..9, 0u8..4, any_float(), (spans(), counts()), (spans(), counts()), vec(any_float(), 0..4))
+    (
+        any::<bool>(),
+        -4i32..9,
+        0u8..4,
+        any_float(),
+        (spans(), counts()),
+        (spans(), counts()),
+        vec(any_float(), 0..4),
+    )
         .prop_map(|(integer, schema, hint, sum, positive, negative, bounds)| Histogram {
             schema,
             reset_hint: [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge]
@@ -387,9 +408,14 @@ fn ranges_of_a_head() {
     for i in 0..100 {
         head.append(i * 10, i as f64);
     }
-    for (start, end, first, count) in
-        [(0, 990, 0.0, 100), (5, 15, 1.0, 1), (10, 10, 1.0, 1), (991, 2000, 0.0, 0), (-9, -1, 0.0, 0), (985, 3000, 99.0, 1)]
-    {
+    for (start, end, first, count) in [
+        (0, 990, 0.0, 100),
+        (5, 15, 1.0, 1),
+        (10, 10, 1.0, 1),
+        (991, 2000, 0.0, 0),
+        (-9, -1, 0.0, 0),
+        (985, 3000, 99.0, 1),
+    ] {
         let mut columns = SampleColumns::default();
         head.read_range(start, end, &mut columns);
         assert_eq!(columns.times_ms.len(), count, "{start}..={end}");
@@ -421,7 +447,11 @@ fn a_histogram_larger_than_a_page_gets_its_own() {
     let row = |seed: u64| {
         let mut rng = hard_mix::Rng(seed);
         let counts: Vec<f64> = (0..3000).map(|_| rng.unit()).collect();
-        Arc::new(Histogram { positive_spans: to_spans(vec![(0, 3000)]), positive_counts: counts, ..Default::default() })
+        Arc::new(Histogram {
+            positive_spans: to_spans(vec![(0, 3000)]),
+            positive_counts: counts,
+            ..Default::default()
+        })
     };
     let rows: Vec<_> = (0..3).map(row).collect();
     let mut builder = PageBuilder::new(12);

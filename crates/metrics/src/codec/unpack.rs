@@ -43,9 +43,8 @@ mod tests {
     #[test]
     fn every_width_reads_what_the_bit_writer_wrote() {
         for width in 0..=64 {
-            let numbers: [u64; 64] = std::array::from_fn(|i| {
-                (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) & low_mask(width)
-            });
+            let numbers: [u64; 64] =
+                std::array::from_fn(|i| (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) & low_mask(width));
             let mut bytes = Vec::new();
             let mut writer = BitWriter::new(&mut bytes);
             for number in numbers {

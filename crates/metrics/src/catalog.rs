@@ -1,0 +1,299 @@
+//! `series.redb`: what must outlive the log besides samples.
+//!
+//! Series by id, positions of groups in the log, exemplars, metadata, deletions. It is read as a
+//! whole at start and only written after that.
+
+use std::path::{Path, PathBuf};
+
+use pilothouse_disk::{Database, Position};
+use pilothouse_index::page::{Page, PageWriter};
+use pilothouse_model::Labels;
+use pilothouse_model::ports::Exemplar;
+use pilothouse_model::write::MetadataEntry;
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError};
+use roaring::RoaringBitmap;
+
+use crate::bytes::{Malformed, Reader, push_slice, push_varint};
+use crate::error::Error;
+use crate::head::group_of;
+use crate::record::{
+    Deletion, push_deletion, push_exemplar, push_metadata, read_deletion, read_exemplar, read_metadata,
+};
+use crate::registry::Registry;
+
+const KIND: &str = "metrics-series";
+const VERSION: u32 = 1;
+const CACHE_BYTES: usize = 2 << 20;
+const FINGERPRINT_BYTES: usize = 16;
+/// Series in one row: a group's worth.
+const ROW_SERIES: usize = 4096;
+
+/// By group and first id: fingerprints, then a page of label sets.
+const SERIES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("series");
+const GROUPS: TableDefinition<u32, &[u8]> = TableDefinition::new("groups");
+const EXEMPLARS: TableDefinition<u64, &[u8]> = TableDefinition::new("exemplars");
+const METADATA: TableDefinition<&str, &[u8]> = TableDefinition::new("metadata");
+const DELETIONS: TableDefinition<u32, &[u8]> = TableDefinition::new("deletions");
+const NEXT: TableDefinition<&str, u64> = TableDefinition::new("next");
+
+/// What is known of a group without its samples.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupRow {
+    /// Samples of the group that lie before it in the log are on the disk.
+    pub(crate) position: Position,
+    /// When that was, and which slots were active then.
+    pub(crate) minute: u32,
+    pub(crate) active: RoaringBitmap,
+}
+
+/// What a flush brings.
+#[derive(Debug)]
+pub(crate) struct Save<'a> {
+    /// By ascending id.
+    pub(crate) series: &'a [(u32, Labels)],
+    pub(crate) groups: &'a [(u32, GroupRow)],
+    pub(crate) exemplars: &'a [(u64, u32, Exemplar)],
+    /// Exemplars below this number are gone.
+    pub(crate) exemplars_first: u64,
+    pub(crate) metadata: Option<&'a [MetadataEntry]>,
+    pub(crate) next_series: u32,
+    pub(crate) next_flush: u32,
+}
+
+/// What a catalog held when it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) groups: Vec<(u32, GroupRow)>,
+    pub(crate) exemplars: Vec<(u64, u32, Exemplar)>,
+    pub(crate) metadata: Vec<MetadataEntry>,
+    pub(crate) deletions: Vec<Deletion>,
+    pub(crate) next_flush: u32,
+    pub(crate) next_deletion: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Catalog {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
+        Ok(Self { database, path: path.to_owned() })
+    }
+
+    // ---- writing ----
+
+    pub(crate) fn save(&self, save: &Save<'_>) -> Result<(), Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let path = &*self.path;
+            let mut series = transaction.open_table(SERIES).map_err(Error::redb(path))?;
+            for part in save.series.chunk_by(|a, b| group_of(a.0) == group_of(b.0)) {
+                let Some((first, _)) = part.first() else { continue };
+                let row = series_row(part);
+                series.insert((group_of(*first), *first), row.as_slice()).map_err(Error::redb(path))?;
+            }
+            let mut groups = transaction.open_table(GROUPS).map_err(Error::redb(path))?;
+            for (number, row) in save.groups {
+                groups.insert(number, group_row(row).as_slice()).map_err(Error::redb(path))?;
+            }
+            let mut exemplars = transaction.open_table(EXEMPLARS).map_err(Error::redb(path))?;
+            exemplars.retain_in(..save.exemplars_first, |_, _| false).map_err(Error::redb(path))?;
+            for (number, id, exemplar) in save.exemplars {
+                let mut row = Vec::new();
+                push_exemplar(&mut row, *id, exemplar);
+                exemplars.insert(number, row.as_slice()).map_err(Error::redb(path))?;
+            }
+            let mut metadata = transaction.open_table(METADATA).map_err(Error::redb(path))?;
+            for family in save.metadata.unwrap_or(&[]).chunk_by(|a, b| a.family == b.family) {
+                let Some(first) = family.first() else { continue };
+                let mut row = Vec::new();
+                family.iter().for_each(|entry| push_metadata(&mut row, entry));
+                metadata.insert(first.family.as_str(), row.as_slice()).map_err(Error::redb(path))?;
+            }
+            let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
+            next.insert("series", u64::from(save.next_series)).map_err(Error::redb(path))?;
+            next.insert("flush", u64::from(save.next_flush)).map_err(Error::redb(path))?;
+        }
+        transaction.commit().map_err(Error::redb(&self.path))
+    }
+
+    pub(crate) fn save_deletion(&self, deletion: &Deletion) -> Result<(), Error> {
+        let mut row = Vec::new();
+        push_deletion(&mut row, deletion);
+        self.change(|transaction, path| {
+            let mut table = transaction.open_table(DELETIONS).map_err(Error::redb(path))?;
+            table.insert(deletion.id, row.as_slice()).map_err(Error::redb(path))?;
+            let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
+            next.insert("deletion", u64::from(deletion.id) + 1).map_err(Error::redb(path))?;
+            Ok(())
+        })
+    }
+
+    pub(crate) fn remove_deletions(&self, ids: &[u32]) -> Result<(), Error> {
+        self.change(|transaction, path| {
+            let mut table = transaction.open_table(DELETIONS).map_err(Error::redb(path))?;
+            for id in ids {
+                table.remove(id).map_err(Error::redb(path))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the rows of some groups anew, with the series that are left of them; a group
+    /// without any loses its rows.
+    pub(crate) fn rewrite_groups(&self, groups: &[(u32, Vec<(u32, Labels)>)]) -> Result<(), Error> {
+        self.change(|transaction, path| {
+            let mut table = transaction.open_table(SERIES).map_err(Error::redb(path))?;
+            let mut positions = transaction.open_table(GROUPS).map_err(Error::redb(path))?;
+            for (group, series) in groups {
+                table
+                    .retain_in((*group, 0)..=(*group, u32::MAX), |_, _| false)
+                    .map_err(Error::redb(path))?;
+                match series.first() {
+                    Some((first, _)) => {
+                        let row = series_row(series);
+                        table.insert((*group, *first), row.as_slice()).map_err(Error::redb(path))?;
+                    }
+                    None => drop(positions.remove(group).map_err(Error::redb(path))?),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction, &Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.database.write(|transaction| change(transaction, &self.path))
+    }
+
+    // ---- reading ----
+
+    /// Reads everything; series go into the registry.
+    pub(crate) fn load(&self, registry: &mut Registry) -> Result<Loaded, Error> {
+        let read = self.database.read()?;
+        let mut loaded = Loaded::default();
+        self.load_series(&read, registry)?;
+        self.each(&read, GROUPS, |number, row| {
+            loaded.groups.push((number, read_group_row(row)?));
+            Ok(())
+        })?;
+        self.each(&read, EXEMPLARS, |number, row| {
+            let (id, exemplar) = read_exemplar(&mut Reader(row))?;
+            loaded.exemplars.push((number, id, exemplar));
+            Ok(())
+        })?;
+        self.each(&read, METADATA, |_, row| {
+            let mut row = Reader(row);
+            while !row.is_empty() {
+                loaded.metadata.push(read_metadata(&mut row)?);
+            }
+            Ok(())
+        })?;
+        self.each(&read, DELETIONS, |_, row| {
+            loaded.deletions.push(read_deletion(&mut Reader(row))?);
+            Ok(())
+        })?;
+        self.each_number(&read, |name, value| match name {
+            "series" => registry.set_next_id(value),
+            "flush" => loaded.next_flush = value,
+            "deletion" => loaded.next_deletion = value,
+            _ => {}
+        })?;
+        Ok(loaded)
+    }
+
+    fn load_series(&self, read: &ReadTransaction, registry: &mut Registry) -> Result<(), Error> {
+        self.each(read, SERIES, |_, row| {
+            let bad = |_| Malformed("series page");
+            let mut row = Reader(row);
+            let count = row.count()?;
+            let fingerprints = row.take(count * FINGERPRINT_BYTES)?;
+            let page = Page::decode(row.0).map_err(bad)?;
+            registry.index.insert_page(&page);
+            for (series, bytes) in page.rows().iter().zip(fingerprints.chunks_exact(FINGERPRINT_BYTES)) {
+                let fingerprint = u128::from_le_bytes(bytes.try_into().map_err(|_| Malformed("series"))?);
+                if registry.id_of(fingerprint).is_none() {
+                    registry.add_fingerprint(series.id, fingerprint);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Visits the rows of a table, which need not be there yet.
+    fn each<K: redb::Key + 'static>(
+        &self,
+        read: &ReadTransaction,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Malformed>,
+    ) -> Result<(), Error> {
+        use redb::TableHandle as _;
+        let name = table.name().to_owned();
+        let table = match read.open_table(table) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            opened => opened.map_err(Error::redb(&self.path))?,
+        };
+        for row in table.iter().map_err(Error::redb(&self.path))? {
+            let (key, value) = row.map_err(Error::redb(&self.path))?;
+            visit(key.value(), value.value())
+                .map_err(|e| Error::corrupt(&self.path, format!("table {name}: {e}")))?;
+        }
+        Ok(())
+    }
+
+    fn each_number(&self, read: &ReadTransaction, mut visit: impl FnMut(&str, u32)) -> Result<(), Error> {
+        let table = match read.open_table(NEXT) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            opened => opened.map_err(Error::redb(&self.path))?,
+        };
+        for row in table.iter().map_err(Error::redb(&self.path))? {
+            let (name, value) = row.map_err(Error::redb(&self.path))?;
+            let value = u32::try_from(value.value())
+                .map_err(|_| Error::corrupt(&self.path, "a number is out of range"))?;
+            visit(name.value(), value);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        self.database.allocated_bytes().unwrap_or(0)
+    }
+}
+
+/// Series of one group, by ascending id.
+fn series_row(series: &[(u32, Labels)]) -> Vec<u8> {
+    debug_assert!(series.len() <= ROW_SERIES);
+    let mut row = Vec::with_capacity(series.len() * 48);
+    push_varint(&mut row, series.len() as u64);
+    let mut page = PageWriter::new();
+    for (id, labels) in series {
+        row.extend_from_slice(&labels.fingerprint().to_le_bytes());
+        // Only more labels than the index itself takes could fail here.
+        let _ = page.push(*id, 0, labels);
+    }
+    row.extend_from_slice(&page.finish());
+    row
+}
+
+fn group_row(row: &GroupRow) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    push_varint(&mut bytes, row.position.0);
+    push_varint(&mut bytes, u64::from(row.minute));
+    let mut active = Vec::new();
+    // Writing into memory does not fail.
+    let _ = row.active.serialize_into(&mut active);
+    push_slice(&mut bytes, &active);
+    bytes
+}
+
+fn read_group_row(bytes: &[u8]) -> Result<GroupRow, Malformed> {
+    let mut from = Reader(bytes);
+    let (position, minute) = (Position(from.varint()?), from.u32()?);
+    let active = RoaringBitmap::deserialize_from(from.slice()?).map_err(|_| Malformed("bitmap"))?;
+    Ok(GroupRow { position, minute, active })
+}

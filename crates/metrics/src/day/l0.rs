@@ -1,0 +1,266 @@
+//! What was flushed on the way through a day: pages by flush, series by id.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use pilothouse_disk::Database;
+use redb::{ReadOnlyTable, ReadableTable as _, TableDefinition};
+
+use crate::bytes::{Malformed, Reader, push_signed, push_varint};
+use crate::error::Error;
+use crate::head::group_of;
+use crate::loaded::LoadedPage;
+use crate::pages::NewPage;
+
+pub(crate) const KIND: &str = "metrics-l0";
+pub(crate) const VERSION: u32 = 1;
+/// redb's own cache of a file that is written to and read a page at a time.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// By flush and number of the page in it.
+const PAGES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("pages");
+/// By flush and group: which pages hold which series and times.
+const DIRECTORY: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("directory");
+
+/// Where a page's series and times lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageRef {
+    pub(crate) number: u32,
+    pub(crate) first_id: u32,
+    pub(crate) last_id: u32,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+}
+
+/// The pages of one group in one flush, by first id.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupFlush {
+    pub(crate) flush: u32,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    pub(crate) pages: Box<[PageRef]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct L0 {
+    database: Database,
+    path: PathBuf,
+    /// Tells files apart in the page cache.
+    pub(crate) uid: u64,
+    pub(crate) generation: u64,
+    state: RwLock<State>,
+}
+
+struct State {
+    pages: Option<Arc<ReadOnlyTable<(u32, u32), &'static [u8]>>>,
+    /// By group, in the order of flushes.
+    groups: BTreeMap<u32, Vec<GroupFlush>>,
+    newest_flush: u32,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}
+
+impl L0 {
+    pub(crate) fn open(path: &Path, generation: u64, uid: u64) -> Result<Self, Error> {
+        let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
+        let (mut groups, mut newest_flush) = (BTreeMap::<u32, Vec<GroupFlush>>::new(), 0);
+        let read = database.read()?;
+        let pages = match read.open_table(PAGES) {
+            Ok(table) => Some(Arc::new(table)),
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(e) => return Err(Error::redb(path)(e)),
+        };
+        if pages.is_some() {
+            let table = read.open_table(DIRECTORY).map_err(Error::redb(path))?;
+            for row in table.iter().map_err(Error::redb(path))? {
+                let (key, value) = row.map_err(Error::redb(path))?;
+                let (flush, group) = key.value();
+                let entry = read_directory(flush, value.value())
+                    .map_err(|e| Error::corrupt(path, format!("directory of flush {flush}: {e}")))?;
+                groups.entry(group).or_default().push(entry);
+                newest_flush = newest_flush.max(flush);
+            }
+        }
+        drop(read);
+        let state = RwLock::new(State { pages, groups, newest_flush });
+        Ok(Self { database, path: path.to_owned(), uid, generation, state })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the pages of one flush in one durable transaction and shows them to readers.
+    pub(crate) fn write(&self, flush: u32, groups: Vec<(u32, Vec<NewPage>)>) -> Result<(), Error> {
+        let path = &*self.path;
+        let transaction = self.database.begin_write()?;
+        let mut written = Vec::with_capacity(groups.len());
+        {
+            let mut pages = transaction.open_table(PAGES).map_err(Error::redb(path))?;
+            let mut directory = transaction.open_table(DIRECTORY).map_err(Error::redb(path))?;
+            let mut end = pages.upper_bound_mut(Bound::<(u32, u32)>::Unbounded).map_err(Error::redb(path))?;
+            let mut number = 0;
+            for (group, new_pages) in groups {
+                let mut refs = Vec::with_capacity(new_pages.len());
+                for page in new_pages {
+                    end.insert_before((flush, number), page.bytes.as_slice()).map_err(Error::redb(path))?;
+                    refs.push(PageRef {
+                        number,
+                        first_id: page.first,
+                        last_id: page.last,
+                        start_ms: page.start_ms,
+                        end_ms: page.end_ms,
+                    });
+                    number += 1;
+                }
+                let entry = group_flush(flush, refs);
+                let mut bytes = Vec::new();
+                push_directory(&mut bytes, &entry);
+                directory.insert((flush, group), bytes.as_slice()).map_err(Error::redb(path))?;
+                written.push((group, entry));
+            }
+            end.close().map_err(Error::redb(path))?;
+        }
+        transaction.commit().map_err(Error::redb(path))?;
+        self.show(flush, written)
+    }
+
+    fn show(&self, flush: u32, written: Vec<(u32, GroupFlush)>) -> Result<(), Error> {
+        let table = self.database.read()?.open_table(PAGES).map_err(Error::redb(&self.path))?;
+        let mut state = self.state.write();
+        state.pages = Some(Arc::new(table));
+        state.newest_flush = state.newest_flush.max(flush);
+        for (group, entry) in written {
+            state.groups.entry(group).or_default().push(entry);
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with flush and page number of the pages that may hold samples of a series in
+    /// a range of time, oldest flush first.
+    pub(crate) fn pages_of(&self, id: u32, (start_ms, end_ms): (i64, i64), mut each: impl FnMut(u32, u32)) {
+        let state = self.state.read();
+        let Some(flushes) = state.groups.get(&group_of(id)) else { return };
+        for flush in flushes {
+            if flush.start_ms > end_ms || flush.end_ms < start_ms {
+                continue;
+            }
+            let from = flush.pages.partition_point(|p| p.last_id < id);
+            let candidates = flush.pages[from..].iter().take_while(|p| p.first_id <= id);
+            candidates
+                .filter(|p| p.start_ms <= end_ms && p.end_ms >= start_ms)
+                .for_each(|p| each(flush.flush, p.number));
+        }
+    }
+
+    /// Reads a page from the file.
+    pub(crate) fn load(&self, key: (u32, u32)) -> Result<LoadedPage, Error> {
+        let table = self.state.read().pages.clone();
+        let table = table.ok_or_else(|| Error::corrupt(&self.path, "no pages"))?;
+        let row = table.get(key).map_err(Error::redb(&self.path))?;
+        let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {key:?} is missing")))?;
+        LoadedPage::open(row.value()).map_err(|e| Error::corrupt(&self.path, format!("page {key:?}: {e}")))
+    }
+
+    /// Groups that have pages, with first and last time.
+    pub(crate) fn groups(&self) -> Vec<(u32, Vec<GroupFlush>)> {
+        self.state.read().groups.iter().map(|(g, f)| (*g, f.clone())).collect()
+    }
+
+    pub(crate) fn newest_flush(&self) -> u32 {
+        self.state.read().newest_flush
+    }
+
+    /// First and last time of all pages.
+    pub(crate) fn span(&self) -> Option<(i64, i64)> {
+        let state = self.state.read();
+        let spans = state.groups.values().flatten().map(|f| (f.start_ms, f.end_ms));
+        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        self.database.allocated_bytes().unwrap_or(0)
+    }
+}
+
+pub(crate) fn group_flush(flush: u32, pages: Vec<PageRef>) -> GroupFlush {
+    let start_ms = pages.iter().map(|p| p.start_ms).min().unwrap_or(i64::MAX);
+    let end_ms = pages.iter().map(|p| p.end_ms).max().unwrap_or(i64::MIN);
+    GroupFlush { flush, start_ms, end_ms, pages: pages.into() }
+}
+
+pub(crate) fn push_directory(out: &mut Vec<u8>, entry: &GroupFlush) {
+    push_varint(out, entry.pages.len() as u64);
+    let (mut id, mut t_ms) = (0u32, 0i64);
+    for page in &entry.pages {
+        push_varint(out, u64::from(page.number));
+        push_varint(out, u64::from(page.first_id.wrapping_sub(id)));
+        push_varint(out, u64::from(page.last_id.wrapping_sub(page.first_id)));
+        push_signed(out, page.start_ms.wrapping_sub(t_ms));
+        push_signed(out, page.end_ms.wrapping_sub(page.start_ms));
+        (id, t_ms) = (page.last_id, page.start_ms);
+    }
+}
+
+pub(crate) fn read_directory(flush: u32, bytes: &[u8]) -> Result<GroupFlush, Malformed> {
+    let mut from = Reader(bytes);
+    let (mut id, mut t_ms) = (0u32, 0i64);
+    let mut pages = Vec::new();
+    for _ in 0..from.count()? {
+        let number = from.u32()?;
+        let first_id = id.wrapping_add(from.u32()?);
+        let last_id = first_id.wrapping_add(from.u32()?);
+        let start_ms = t_ms.wrapping_add(from.signed()?);
+        let end_ms = start_ms.wrapping_add(from.signed()?);
+        pages.push(PageRef { number, first_id, last_id, start_ms, end_ms });
+        (id, t_ms) = (last_id, start_ms);
+    }
+    Ok(group_flush(flush, pages))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_found_by_series_and_time_and_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("day.redb");
+        let page = |first, last, start_ms, end_ms| NewPage { first, last, start_ms, end_ms, bytes: vec![1] };
+        let check = |l0: &L0| {
+            let find = |id, range| {
+                let mut found = Vec::new();
+                l0.pages_of(id, range, |f, p| found.push((f, p)));
+                found
+            };
+            assert_eq!(find(5, (0, 100)), [(1, 0), (2, 0)]);
+            assert_eq!(find(15, (0, 100)), [(1, 0), (1, 1)]);
+            assert_eq!(find(15, (0, 15)), [(1, 0)]);
+            assert_eq!(find(5, (101, 200)), [(2, 0)]);
+            assert_eq!(find(5000, (0, 200)), [(1, 2)]);
+            assert_eq!(find(21, (0, 200)), []);
+            assert_eq!((l0.newest_flush(), l0.span()), (2, Some((10, 150))));
+            assert!(l0.load((1, 0)).is_err());
+        };
+        let l0 = L0::open(&path, 1, 1).unwrap();
+        l0.write(
+            1,
+            vec![
+                (0, vec![page(1, 15, 10, 100), page(15, 20, 20, 90)]),
+                (1, vec![page(5000, 5000, 10, 100)]),
+            ],
+        )
+        .unwrap();
+        l0.write(2, vec![(0, vec![page(5, 5, 100, 150)])]).unwrap();
+        check(&l0);
+        drop(l0);
+        check(&L0::open(&path, 1, 1).unwrap());
+    }
+}

@@ -1,0 +1,287 @@
+//! Which days there are, and which files of each stand.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::{Mutex, RwLock};
+use pilothouse_disk::files::{self, Generation};
+
+use super::l0::L0;
+use super::l1::{L1, OpenL1};
+use crate::error::Error;
+
+const L0_KIND: &str = "l0.redb";
+const L1_KIND: &str = "l1.redb";
+
+/// The files of one day.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Day {
+    /// By generation. All but the last may be frozen; see [`Days::freeze`].
+    pub(crate) l0: Vec<Arc<L0>>,
+    pub(crate) l1: Option<Arc<L1>>,
+    /// Up to and including this generation nothing more is written.
+    frozen: Option<u64>,
+}
+
+impl Day {
+    fn open_l0(&self) -> Option<&Arc<L0>> {
+        self.l0.last().filter(|l0| self.frozen.is_none_or(|frozen| l0.generation > frozen))
+    }
+
+    fn last_generation(&self) -> u64 {
+        let l0 = self.l0.last().map_or(0, |l0| l0.generation);
+        l0.max(self.l1.as_ref().map_or(0, |l1| l1.generation)).max(self.frozen.unwrap_or(0))
+    }
+}
+
+/// One version of all days; a reader keeps the one it began with.
+pub(crate) type DaySet = BTreeMap<i32, Day>;
+
+/// The day files of a store.
+#[derive(Debug)]
+pub(crate) struct Days {
+    directory: PathBuf,
+    set: RwLock<Arc<DaySet>>,
+    /// Counts versions, so that a reader can see for little whether its own is the last.
+    version: AtomicU64,
+    next_uid: AtomicU64,
+    /// Held while files are made, exchanged or removed.
+    changing: Mutex<()>,
+    max_open: u64,
+    uses: AtomicU64,
+}
+
+impl Days {
+    /// Opens what is there and clears away what a crash left: unfinished files, and files that a
+    /// finished one has taken in.
+    pub(crate) fn open(directory: &Path, max_open: u64) -> Result<Self, Error> {
+        files::create_directory(directory)?;
+        files::remove_unfinished(directory)?;
+        let days = Self {
+            directory: directory.to_owned(),
+            set: RwLock::default(),
+            version: AtomicU64::new(0),
+            next_uid: AtomicU64::new(1),
+            changing: Mutex::new(()),
+            max_open,
+            uses: AtomicU64::new(1),
+        };
+        let mut set = DaySet::new();
+        let mut l0s = Vec::new();
+        for name in files::file_names(directory)? {
+            let Some(generation) = Generation::parse(&name) else { continue };
+            let Some(day) = parse_day(&generation.stem) else { continue };
+            match generation.kind.as_str() {
+                L1_KIND => days.meet_l1(&mut set, day, generation.number, &name)?,
+                L0_KIND => l0s.push((day, generation.number, name)),
+                _ => {}
+            }
+        }
+        for (day, number, name) in l0s {
+            let path = directory.join(name);
+            let entry = set.entry(day).or_default();
+            if entry.l1.as_ref().is_some_and(|l1| l1.generation > number) {
+                files::remove(&path)?;
+                continue;
+            }
+            entry.l0.push(Arc::new(L0::open(&path, number, days.uid())?));
+        }
+        set.values_mut().for_each(|day| day.l0.sort_by_key(|l0| l0.generation));
+        *days.set.write() = Arc::new(set);
+        Ok(days)
+    }
+
+    /// An `l1` file has taken in all files of the day with smaller generations.
+    fn meet_l1(&self, set: &mut DaySet, day: i32, number: u64, name: &str) -> Result<(), Error> {
+        let entry = set.entry(day).or_default();
+        let path = self.directory.join(name);
+        match &entry.l1 {
+            Some(l1) if l1.generation > number => files::remove(&path)?,
+            older => {
+                if let Some(older) = older {
+                    files::remove(older.path())?;
+                }
+                entry.l1 = Some(Arc::new(L1::new(path, number, self.uid())));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn uid(&self) -> u64 {
+        self.next_uid.fetch_add(1, Relaxed)
+    }
+
+    /// Opens a closed day's file, and closes the one that was not asked for the longest when
+    /// too many are open.
+    pub(crate) fn open_l1(&self, l1: &L1) -> Result<Arc<OpenL1>, Error> {
+        let open = l1.get(self.uses.fetch_add(1, Relaxed))?;
+        let (set, _) = self.snapshot();
+        let mut others: Vec<&Arc<L1>> = set.values().filter_map(|d| d.l1.as_ref()).filter(|o| o.is_open()).collect();
+        others.sort_by_key(|o| std::cmp::Reverse(o.used()));
+        others.iter().skip(self.max_open.max(1) as usize).for_each(|o| o.close());
+        Ok(open)
+    }
+
+    /// The newest flush in any file that still takes flushes.
+    pub(crate) fn newest_flush(&self) -> u32 {
+        let (set, _) = self.snapshot();
+        set.values().flat_map(|d| &d.l0).map(|l0| l0.newest_flush()).max().unwrap_or(0)
+    }
+
+    pub(crate) fn snapshot(&self) -> (Arc<DaySet>, u64) {
+        let set = self.set.read();
+        (set.clone(), self.version.load(Relaxed))
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Relaxed)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut DaySet)) {
+        let mut set = self.set.write();
+        change(Arc::make_mut(&mut set));
+        // Under the lock: whoever sees the new number finds the new set.
+        self.version.fetch_add(1, Relaxed);
+    }
+
+    /// The file that takes the flushes of a day, made if need be.
+    pub(crate) fn open_l0(&self, day: i32) -> Result<Arc<L0>, Error> {
+        let _changing = self.changing.lock();
+        let (set, _) = self.snapshot();
+        let known = set.get(&day).cloned().unwrap_or_default();
+        if let Some(l0) = known.open_l0() {
+            return Ok(l0.clone());
+        }
+        let number = known.last_generation() + 1;
+        let path = self.path(day, number, L0_KIND);
+        let l0 = Arc::new(L0::open(&path, number, self.uid())?);
+        files::sync_directory(&self.directory)?;
+        self.change(|set| set.entry(day).or_default().l0.push(l0.clone()));
+        Ok(l0)
+    }
+
+    /// Lets nothing more be written to the present `l0` files of a day and returns them, with
+    /// the generation of the file that will replace them.
+    pub(crate) fn freeze(&self, day: i32) -> (Day, u64) {
+        let _changing = self.changing.lock();
+        let last = self.snapshot().0.get(&day).map_or(0, Day::last_generation);
+        // The number between is the compacted file's: flushes from now on are behind it.
+        self.change(|set| set.entry(day).or_default().frozen = Some(last + 1));
+        (self.snapshot().0.get(&day).cloned().unwrap_or_default(), last + 1)
+    }
+
+    pub(crate) fn l1_path(&self, day: i32, number: u64) -> PathBuf {
+        self.path(day, number, L1_KIND)
+    }
+
+    /// Puts a finished `l1` file, or nothing if the day has become empty, in the place of what
+    /// it has taken in.
+    pub(crate) fn replace(&self, day: i32, number: u64, l1: Option<Arc<L1>>) -> Result<(), Error> {
+        let _changing = self.changing.lock();
+        let mut gone: Vec<PathBuf> = Vec::new();
+        self.change(|set| {
+            let Some(entry) = set.get_mut(&day) else { return };
+            let (old, kept) = std::mem::take(&mut entry.l0).into_iter().partition(|l0| l0.generation < number);
+            let old: Vec<Arc<L0>> = old;
+            gone.extend(old.iter().map(|l0| l0.path().to_owned()));
+            gone.extend(entry.l1.as_ref().map(|l1| l1.path().to_owned()));
+            entry.l0 = kept;
+            entry.l1 = l1;
+            if entry.l0.is_empty() && entry.l1.is_none() {
+                set.remove(&day);
+            }
+        });
+        self.unlink(&gone)
+    }
+
+    /// Removes whole days; readers that have begun keep their files until they are done.
+    pub(crate) fn remove_before(&self, first_kept: i32) -> Result<usize, Error> {
+        let _changing = self.changing.lock();
+        let mut gone = Vec::new();
+        let mut removed = 0;
+        if self.snapshot().0.range(..first_kept).next().is_none() {
+            return Ok(0);
+        }
+        self.change(|set| {
+            let kept = set.split_off(&first_kept);
+            for day in std::mem::replace(set, kept).into_values() {
+                removed += 1;
+                gone.extend(day.l0.iter().map(|l0| l0.path().to_owned()));
+                gone.extend(day.l1.iter().map(|l1| l1.path().to_owned()));
+            }
+        });
+        self.unlink(&gone)?;
+        Ok(removed)
+    }
+
+    fn unlink(&self, paths: &[PathBuf]) -> Result<(), Error> {
+        for path in paths {
+            files::remove(path)?;
+        }
+        Ok(files::sync_directory(&self.directory)?)
+    }
+
+    fn path(&self, day: i32, number: u64, kind: &str) -> PathBuf {
+        self.directory.join(Generation::new(format_day(day), number, kind).file_name())
+    }
+}
+
+/// A day as `2026-11-22`.
+pub(crate) fn format_day(day: i32) -> String {
+    let (year, month, day) = civil(i64::from(day));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn parse_day(text: &str) -> Option<i32> {
+    let (rest, day) = text.rsplit_once('-')?;
+    let (year, month) = rest.rsplit_once('-')?;
+    let (year, month, day): (i64, i64, i64) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year.abs() > 6_000_000 {
+        return None;
+    }
+    let number = i32::try_from(days_from_civil(year, month, day)).ok()?;
+    (format_day(number) == text).then_some(number)
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar:
+/// counted in eras of 400 years that begin in March, so that a leap day ends its year.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let from_march = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * from_march + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_names() {
+        for (day, name) in [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (20_779, "2026-11-22")] {
+            assert_eq!(format_day(day), name);
+            assert_eq!(parse_day(name), Some(day));
+        }
+        for day in (-800_000..3_000_000).step_by(997) {
+            assert_eq!(parse_day(&format_day(day)), Some(day), "{}", format_day(day));
+        }
+        for bad in ["", "2026-11", "2026-02-30", "2026-13-01", "x-1-1", "2026-1-1"] {
+            assert_eq!(parse_day(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Deletions: durable, applied when reading, made real when a day is rewritten.
+//!
+//! A deletion takes what it meets in the open head at once. For what is on the disk, or on its
+//! way there, a row stays: which series, which times, up to which flush. Later writes are in
+//! later flushes and stay visible.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::RwLock;
+use pilothouse_index::{RoaringBitmap, resolve};
+use pilothouse_model::{Budget, Matcher, SourceError};
+
+use crate::append::not_writable;
+use crate::error::Error;
+use crate::head::{group_of, slot_of};
+use crate::record::Deletion;
+use crate::store::{Inner, Store};
+
+/// Deletions that are not made real everywhere yet, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Deletions {
+    list: RwLock<Arc<Vec<Deletion>>>,
+}
+
+impl Deletions {
+    pub(crate) fn new(list: Vec<Deletion>) -> Self {
+        Self { list: RwLock::new(Arc::new(list)) }
+    }
+
+    pub(crate) fn all(&self) -> Arc<Vec<Deletion>> {
+        self.list.read().clone()
+    }
+
+    fn add(&self, deletion: Deletion) {
+        Arc::make_mut(&mut self.list.write()).push(deletion);
+    }
+
+    pub(crate) fn remove(&self, ids: &[u32]) {
+        Arc::make_mut(&mut self.list.write()).retain(|d| !ids.contains(&d.id));
+    }
+
+    /// Those that touch a range of time.
+    pub(crate) fn within(&self, start_ms: i64, end_ms: i64) -> Vec<Deletion> {
+        let all = self.list.read();
+        all.iter().filter(|d| d.start_ms <= end_ms && d.end_ms >= start_ms).cloned().collect()
+    }
+}
+
+impl Store {
+    /// Deletes the samples of the series that any of the matcher sets selects between two times,
+    /// both inclusive. What is written later is not touched, whatever its time. Durable when it
+    /// returns. Exemplars of the series in the range go too.
+    pub fn delete_series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<(), SourceError> {
+        Ok(self.inner.delete(matcher_sets, start_ms, end_ms)?)
+    }
+}
+
+impl Inner {
+    fn delete(&self, matcher_sets: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Result<(), Error> {
+        if matcher_sets.is_empty() || start_ms > end_ms {
+            return Ok(());
+        }
+        // No flush is under way while the deletion takes its place among them.
+        let _unfinished = self.flusher.unfinished.lock();
+        let (deletion, position) = {
+            let mut appender = self.appender.lock();
+            if appender.closed {
+                return Err(SourceError::NotWritable("the store is closed".into()).into());
+            }
+            let deletion = Deletion {
+                id: self.next_deletion.fetch_add(1, Relaxed),
+                upto_flush: self.last_flush(),
+                start_ms,
+                end_ms,
+                matcher_sets: matcher_sets.to_vec(),
+            };
+            let logged = appender.log_one(&self.wal, |record| record.delete(&deletion));
+            let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
+            self.deletions.add(deletion.clone());
+            self.delete_from_head(&deletion)?;
+            (deletion, position)
+        };
+        self.wal.wait(position)?;
+        self.crash_point("delete: logged");
+        self.catalog.save_deletion(&deletion)?;
+        self.crash_point("delete: saved");
+        Ok(())
+    }
+
+    /// Takes the samples out of the open head, and the exemplars out of the ring.
+    fn delete_from_head(&self, deletion: &Deletion) -> Result<(), Error> {
+        let ids = {
+            let registry = self.registry.read();
+            matching(&registry.index, deletion, &Budget::unlimited())?
+        };
+        for id in &ids {
+            let Some(group) = self.head.group(group_of(id)) else { continue };
+            let mut group = group.write();
+            let before = group.heap_bytes as u64;
+            let newest = group.slot(slot_of(id)).last_t();
+            group.change(slot_of(id), |s| s.delete(deletion.start_ms, deletion.end_ms));
+            // The head no longer knows which sample is the series' newest: the disk may.
+            if let Some(newest) = newest {
+                self.floor_ms.fetch_max(newest, Relaxed);
+            }
+            self.head.heap_bytes.fetch_add((group.heap_bytes as u64).wrapping_sub(before), Relaxed);
+        }
+        let within = deletion.start_ms..=deletion.end_ms;
+        self.exemplars.lock().retain(|id, e| !(ids.contains(id) && within.contains(&e.t_ms)));
+        Ok(())
+    }
+}
+
+/// The series that a deletion is about.
+pub(crate) fn matching<S: pilothouse_index::PostingsSource>(
+    source: &S,
+    deletion: &Deletion,
+    budget: &Budget,
+) -> Result<RoaringBitmap, Error> {
+    let mut all = RoaringBitmap::new();
+    for set in &deletion.matcher_sets {
+        all |= resolve(source, set, budget)?;
+    }
+    Ok(all)
+}

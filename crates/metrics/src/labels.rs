@@ -1,0 +1,196 @@
+//! Names, values, series and exemplars, without samples.
+
+use std::collections::BTreeSet;
+
+use pilothouse_index::resolve::{names_within, values_within};
+use pilothouse_index::{PostingsSource, RoaringBitmap, Scan, resolve};
+use pilothouse_model::ports::{Exemplar, LabelQuery};
+use pilothouse_model::time::day_of;
+use pilothouse_model::{Budget, Labels, Matcher};
+
+use crate::error::Error;
+use crate::head::{group_of, slot_of};
+use crate::store::Inner;
+
+impl Inner {
+    pub(crate) fn label_names(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, Error> {
+        self.listed(query, budget, |source, selection| match selection {
+            Some(selection) => Ok(names_within(source, source.names()?, selection)?),
+            None => Ok(source.names()?),
+        })
+    }
+
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        query: &LabelQuery,
+        budget: &Budget,
+    ) -> Result<Vec<String>, Error> {
+        self.listed(query, budget, |source, selection| Ok(values_within(source, name, selection, budget)?))
+    }
+
+    /// Sorted texts of all sources of a query.
+    fn listed(
+        &self,
+        query: &LabelQuery,
+        budget: &Budget,
+        list: impl Fn(&dyn PostingsSource, Option<&RoaringBitmap>) -> Result<Vec<String>, Error>,
+    ) -> Result<Vec<String>, Error> {
+        let mut lists = Vec::new();
+        let selection = self.in_memory(query, budget)?;
+        lists.push(list(&self.registry.read().index, selection.as_ref())?);
+        self.each_closed(query, |open| {
+            let selection = match query.matcher_sets.as_slice() {
+                [] => None,
+                sets => Some(resolve_any(&open.index, sets, budget)?),
+            };
+            lists.push(list(&open.index, selection.as_ref())?);
+            Ok(())
+        })?;
+        let mut all = match lists.len() {
+            1 => lists.pop().unwrap_or_default(),
+            _ => lists.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect(),
+        };
+        if query.limit > 0 {
+            all.truncate(query.limit);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn series(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<Labels>, Error> {
+        let mut series = BTreeSet::new();
+        let keep = |series: &mut BTreeSet<Labels>, labels| {
+            series.insert(labels);
+            if query.limit > 0 && series.len() > query.limit {
+                series.pop_last();
+            }
+        };
+        let selection = self.in_memory(query, budget)?;
+        {
+            let registry = self.registry.read();
+            let ids = selection.as_ref().unwrap_or(registry.index.ids());
+            budget.add_series(ids.len())?;
+            ids.iter().filter_map(|id| registry.index.labels(id)).for_each(|l| keep(&mut series, l));
+        }
+        self.each_closed(query, |open| {
+            let selection = match query.matcher_sets.as_slice() {
+                [] => open.index.all()?.into_owned(),
+                sets => resolve_any(&open.index, sets, budget)?,
+            };
+            budget.check("listing series")?;
+            open.index.for_each(&selection, &mut |_, page, row| {
+                keep(&mut series, page.labels(row));
+                Ok(Scan::Continue(()))
+            })?;
+            Ok(())
+        })?;
+        Ok(series.into_iter().collect())
+    }
+
+    pub(crate) fn query_exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, Error> {
+        let registry = self.registry.read();
+        let selection = match query.matcher_sets.as_slice() {
+            [] => None,
+            sets => Some(resolve_any(&registry.index, sets, &Budget::unlimited())?),
+        };
+        let ring = self.exemplars.lock();
+        let ids = ring.ids().filter(|id| selection.as_ref().is_none_or(|s| s.contains(*id)));
+        let of = |id| {
+            let exemplars = ring.of(id, query.start_ms, query.end_ms);
+            (!exemplars.is_empty()).then(|| Some((registry.index.labels(id)?, exemplars))).flatten()
+        };
+        let mut found: Vec<(Labels, Vec<Exemplar>)> = ids.filter_map(of).collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        if query.limit > 0 {
+            found.truncate(query.limit);
+        }
+        Ok(found)
+    }
+
+    /// The series in memory that a query selects and that may have samples in its range; `None`
+    /// for all of them.
+    fn in_memory(&self, query: &LabelQuery, budget: &Budget) -> Result<Option<RoaringBitmap>, Error> {
+        let selection = match query.matcher_sets.as_slice() {
+            [] => None,
+            sets => Some(resolve_any(&self.registry.read().index, sets, budget)?),
+        };
+        if self.is_present(query) {
+            return Ok(selection);
+        }
+        let ids = match selection {
+            Some(ids) => ids,
+            None => self.registry.read().index.ids().clone(),
+        };
+        let range = (query.start_ms, query.end_ms);
+        let mut kept = RoaringBitmap::new();
+        for (n, id) in ids.iter().enumerate() {
+            if n % 4096 == 4095 {
+                budget.check("listing series")?;
+            }
+            if self.may_have(id, range) {
+                kept.insert(id);
+            }
+        }
+        Ok(Some(kept))
+    }
+
+    /// Whether a range reaches into the time that nearly every series in memory has samples of:
+    /// then they are not looked at one by one.
+    fn is_present(&self, query: &LabelQuery) -> bool {
+        const RECENT_MS: i64 = 5 * 60 * 1000;
+        let now = self.now_ms();
+        query.end_ms >= now.saturating_sub(RECENT_MS) && query.start_ms <= now
+    }
+
+    /// Whether a series may have samples in a range: in the head by its chunks' ends, on the
+    /// disk by its pages'.
+    fn may_have(&self, id: u32, range: (i64, i64)) -> bool {
+        let overlaps = |span: Option<(i64, i64)>| span.is_some_and(|s| s.0 <= range.1 && s.1 >= range.0);
+        if let Some(group) = self.head.group(group_of(id)) {
+            let group = group.read();
+            let open = group.series.get(slot_of(id)).map(|s| &s.open);
+            let sealing = group.sealing.iter().filter_map(|s| s.of(slot_of(id)));
+            if sealing.chain(open).any(|open| overlaps(open.span())) {
+                return true;
+            }
+        }
+        let (days, _) = self.days.snapshot();
+        let mut found = false;
+        for (_, files) in days.range(day_of(range.0)..=day_of(range.1)) {
+            files.l0.iter().for_each(|l0| l0.pages_of(id, range, |_, _| found = true));
+        }
+        found
+    }
+
+    /// Calls `each` with the closed days that a query touches.
+    fn each_closed(
+        &self,
+        query: &LabelQuery,
+        mut each: impl FnMut(&crate::day::l1::OpenL1) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let start_ms = query.start_ms.max(self.oldest_ms(self.now_ms()));
+        if start_ms > query.end_ms {
+            return Ok(());
+        }
+        let (days, _) = self.days.snapshot();
+        for (_, files) in days.range(day_of(start_ms)..=day_of(query.end_ms)) {
+            if let Some(l1) = &files.l1 {
+                each(&*self.days.open_l1(l1)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The series that any of the sets selects.
+pub(crate) fn resolve_any<S: PostingsSource + ?Sized>(
+    source: &S,
+    sets: &[Vec<Matcher>],
+    budget: &Budget,
+) -> Result<RoaringBitmap, Error> {
+    let mut all = RoaringBitmap::new();
+    for set in sets {
+        all |= resolve(source, set, budget)?;
+    }
+    Ok(all)
+}

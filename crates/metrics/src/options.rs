@@ -1,0 +1,40 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilothouse_model::limits::Limits;
+use pilothouse_model::ports::SystemClock;
+use pilothouse_model::Clock;
+
+/// When a write counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// When it is on stable storage: neither `kill -9` nor a power cut loses it.
+    Ack,
+    /// When it is written: `kill -9` loses nothing, a power cut at most this long and one sync.
+    Interval(Duration),
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    pub limits: Arc<Limits>,
+    /// Samples older than this are refused, not shown, and removed day by day; 0 for ever.
+    pub retention_ms: i64,
+    pub clock: Arc<dyn Clock>,
+    pub sync: Sync,
+    /// Whether threads of the store's own seal, flush, compact and drop old days. Without them
+    /// the owner calls [`crate::Store::maintain`]; tests do.
+    pub background: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            limits: Arc::new(Limits::default()),
+            retention_ms: 0,
+            clock: Arc::new(SystemClock),
+            sync: Sync::Ack,
+            background: true,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Opening a store: the catalog, the day files, then the log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+use pilothouse_disk::files::DirectoryLock;
+use pilothouse_disk::wal::{OnDamage, Options, SyncMode};
+use pilothouse_disk::{Position, Wal, WalError};
+use pilothouse_model::ports::Exemplar;
+use pilothouse_model::time::DAY_MS;
+use pilothouse_model::write::MetadataEntry;
+use pilothouse_model::{Budget, Histogram, Labels};
+
+use crate::active::{ActiveCount, minute_of};
+use crate::append::Appender;
+use crate::catalog::{Catalog, GroupRow, Loaded};
+use crate::day::set::Days;
+use crate::delete::{Deletions, matching};
+use crate::error::Error;
+use crate::exemplars::Exemplars;
+use crate::flush::Flusher;
+use crate::head::{Group, Head, group_of, slot_of};
+use crate::loaded::Cache;
+use crate::metadata::Metadata;
+use crate::options::{StoreOptions, Sync};
+use crate::record::{Deletion, RecordSink, read_record};
+use crate::registry::Registry;
+use crate::stats::Counters;
+use crate::store::Inner;
+
+pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Error> {
+    let lock = DirectoryLock::acquire(directory)?;
+    let began = Instant::now();
+    let limits = options.limits.clone();
+    let catalog = Catalog::open(&directory.join("series.redb"))?;
+    let mut registry = Registry::default();
+    let loaded = catalog.load(&mut registry)?;
+    let days = Days::open(&directory.join("day"), limits.max_open_days)?;
+    let now_ms = options.clock.now_ms();
+    let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
+    let mut replay = Replay::new(registry, loaded, &options, now_ms);
+    let counters = Counters::default();
+    let replayed = recovery.replay(Position(0), OnDamage::Skip, |position, payload| {
+        replay.position = position;
+        if read_record(payload, &mut replay).is_err() {
+            counters.corruptions.fetch_add(1, Relaxed);
+        }
+        Ok::<(), WalError>(())
+    })?;
+    counters.corruptions.fetch_add(replayed.damages, Relaxed);
+    counters.replayed_records.store(replayed.records, Relaxed);
+    for deletion in &replay.new_deletions {
+        catalog.save_deletion(deletion)?;
+    }
+    let wal = recovery.start(replay.least_start())?;
+    let floor_ms = disk_floor_ms(&days).max(replay.floor_ms);
+    let newest_flush = days.newest_flush().max(replay.deletions.iter().map(|d| d.upto_flush).max().unwrap_or(0));
+    let mut appender = Appender::new(minute_of(now_ms), wal.next());
+    appender.active = replay.count_active(now_ms);
+    appender.unsaved_series = std::mem::take(&mut replay.new_series);
+    appender.unsaved_since = replay.unsaved_since;
+    counters.replay_ms.store(began.elapsed().as_millis() as u64, Relaxed);
+    let next_flush = replay.next_flush.max(newest_flush + 1);
+    let head = Head::from_groups(replay.groups);
+    let cache = limits.block_cache_bytes;
+    Ok(Inner {
+        head_ceiling: limits.head_memory_bytes.max(64 << 20).saturating_mul(2),
+        limits,
+        clock: options.clock,
+        retention_ms: options.retention_ms,
+        wal,
+        appender: Mutex::new(appender),
+        registry: RwLock::new(replay.registry),
+        head,
+        days,
+        catalog,
+        exemplars: Mutex::new(replay.exemplars),
+        metadata: Mutex::new(replay.metadata),
+        next_deletion: AtomicU32::new(replay.next_deletion),
+        deletions: Deletions::new(replay.deletions),
+        flusher: Flusher::default(),
+        pages: Cache::new(cache - cache / 4),
+        times: Cache::new(cache / 4),
+        counters,
+        next_flush: AtomicU32::new(next_flush),
+        floor_ms: AtomicI64::new(floor_ms),
+        compacting: Mutex::default(),
+        #[cfg(test)]
+        crash_points: Mutex::default(),
+        _lock: lock,
+    })
+}
+
+fn wal_options(sync: Sync) -> Options {
+    let sync = match sync {
+        Sync::Ack => SyncMode::Ack,
+        Sync::Interval(every) => SyncMode::Interval(every),
+    };
+    Options { sync, ..Options::default() }
+}
+
+/// No sample on the disk is newer. For closed days the end of the day will do.
+fn disk_floor_ms(days: &Days) -> i64 {
+    let (set, _) = days.snapshot();
+    let of_day = |(day, files): (&i32, &crate::day::set::Day)| {
+        let closed = files.l1.as_ref().map(|_| (i64::from(*day) + 1) * DAY_MS - 1);
+        files.l0.iter().filter_map(|l0| l0.span()).map(|s| s.1).chain(closed).max()
+    };
+    set.iter().filter_map(of_day).max().unwrap_or(i64::MIN)
+}
+
+/// The state that the log is replayed into.
+struct Replay {
+    registry: Registry,
+    groups: Vec<Group>,
+    rows: Vec<Option<GroupRow>>,
+    exemplars: Exemplars,
+    metadata: Metadata,
+    deletions: Vec<Deletion>,
+    limits: Arc<pilothouse_model::limits::Limits>,
+    next_flush: u32,
+    next_deletion: u32,
+    position: Position,
+    now_ms: i64,
+    floor_ms: i64,
+    new_series: Vec<u32>,
+    new_deletions: Vec<Deletion>,
+    unsaved_since: Option<Position>,
+}
+
+impl Replay {
+    fn new(registry: Registry, loaded: Loaded, options: &StoreOptions, now_ms: i64) -> Self {
+        let limits = options.limits.clone();
+        let mut exemplars =
+            Exemplars::new(limits.max_exemplars as usize, loaded.exemplars.first().map_or(0, |e| e.0));
+        let mut saved = 0;
+        for (number, id, exemplar) in loaded.exemplars {
+            exemplars.push(id, exemplar);
+            saved = number + 1;
+        }
+        exemplars.set_saved(saved);
+        let mut metadata = Metadata::default();
+        for entry in &loaded.metadata {
+            metadata.insert(entry, limits.max_metadata_families, limits.max_metadata_text_bytes);
+        }
+        metadata.take_unsaved();
+        let mut rows = Vec::new();
+        for (number, row) in loaded.groups {
+            rows.resize_with(rows.len().max(number as usize + 1), || None);
+            rows[number as usize] = Some(row);
+        }
+        Self {
+            registry,
+            groups: Vec::new(),
+            rows,
+            exemplars,
+            metadata,
+            deletions: loaded.deletions,
+            limits,
+            next_flush: loaded.next_flush,
+            next_deletion: loaded.next_deletion,
+            position: Position(0),
+            now_ms,
+            floor_ms: i64::MIN,
+            new_series: Vec::new(),
+            new_deletions: Vec::new(),
+            unsaved_since: None,
+        }
+    }
+
+    /// The log must go on behind every position that a group takes for done.
+    fn least_start(&self) -> Position {
+        self.rows.iter().flatten().map(|r| r.position).max().unwrap_or_default()
+    }
+
+    /// The group of a series, unless what the record says of it is on the disk.
+    #[inline]
+    fn open_group(&mut self, id: u32) -> Option<&mut Group> {
+        let number = group_of(id) as usize;
+        let done = self.rows.get(number).and_then(Option::as_ref).is_some_and(|r| self.position < r.position);
+        if done || id >= self.registry.next_id() {
+            return None;
+        }
+        if number >= self.groups.len() {
+            self.groups.resize_with(number + 1, Group::default);
+        }
+        let (position, now_ms) = (self.position, self.now_ms);
+        let group = &mut self.groups[number];
+        group.since.get_or_insert((position, now_ms));
+        Some(group)
+    }
+
+    /// Counts active series: by the time of the newest sample that was replayed, and by what the
+    /// groups said when they were last sealed.
+    fn count_active(&mut self, now_ms: i64) -> ActiveCount {
+        let mut active = ActiveCount::new(minute_of(now_ms));
+        for (number, row) in self.rows.iter().enumerate() {
+            let Some(row) = row else { continue };
+            self.groups.resize_with(self.groups.len().max(number + 1), Group::default);
+            let group = &mut self.groups[number];
+            for slot in &row.active {
+                let known = self.registry.index.contains((number as u32) << crate::head::GROUP_BITS | slot);
+                if known && row.minute <= active.now() {
+                    let series = group.slot(slot as usize);
+                    series.minute = series.minute.max(row.minute);
+                }
+            }
+        }
+        for series in self.groups.iter_mut().flat_map(|g| &mut g.series) {
+            if let Some(t) = series.last_t() {
+                series.minute = series.minute.max(minute_of(t.min(now_ms)));
+            }
+            active.enter(series.minute);
+        }
+        active
+    }
+}
+
+impl RecordSink for Replay {
+    fn series(&mut self, id: u32, labels: Labels) {
+        let fingerprint = labels.fingerprint();
+        if self.registry.id_of(fingerprint).is_none() && self.registry.insert_as(id, &labels, fingerprint) {
+            self.new_series.push(id);
+            self.unsaved_since.get_or_insert(self.position);
+        }
+    }
+
+    fn sample(&mut self, id: u32, t_ms: i64, value: f64) {
+        if let Some(group) = self.open_group(id) {
+            group.change(slot_of(id), |s| s.replay(t_ms, value));
+        }
+    }
+
+    fn histogram(&mut self, id: u32, t_ms: i64, histogram: Histogram) {
+        if let Some(group) = self.open_group(id) {
+            group.change(slot_of(id), |s| s.replay_histogram(t_ms, &histogram));
+        }
+    }
+
+    fn exemplar(&mut self, id: u32, exemplar: Exemplar) {
+        self.exemplars.replay(id, exemplar);
+        self.unsaved_since.get_or_insert(self.position);
+    }
+
+    fn metadata(&mut self, entry: MetadataEntry) {
+        let limits = &self.limits;
+        if self.metadata.insert(&entry, limits.max_metadata_families, limits.max_metadata_text_bytes) {
+            self.unsaved_since.get_or_insert(self.position);
+        }
+    }
+
+    fn delete(&mut self, deletion: Deletion) {
+        let ids = matching(&self.registry.index, &deletion, &Budget::unlimited()).unwrap_or_default();
+        for id in &ids {
+            let Some(group) = self.groups.get_mut(group_of(id) as usize) else { continue };
+            self.floor_ms = self.floor_ms.max(group.slot(slot_of(id)).last_t().unwrap_or(i64::MIN));
+            group.change(slot_of(id), |s| s.delete(deletion.start_ms, deletion.end_ms));
+        }
+        let within = deletion.start_ms..=deletion.end_ms;
+        self.exemplars.retain(|id, e| !(ids.contains(id) && within.contains(&e.t_ms)));
+        self.next_deletion = self.next_deletion.max(deletion.id + 1);
+        if self.deletions.iter().all(|d| d.id != deletion.id) {
+            self.new_deletions.push(deletion.clone());
+            self.deletions.push(deletion);
+        }
+    }
+}

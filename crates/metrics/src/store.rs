@@ -1,0 +1,276 @@
+//! The store: what it owns, how it is opened, who works in the background.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use pilothouse_disk::Wal;
+use pilothouse_disk::files::DirectoryLock;
+use pilothouse_model::limits::Limits;
+use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
+use pilothouse_model::ports::{Exemplar, LabelQuery};
+use pilothouse_model::{
+    Budget, Clock, Labels, SampleSink, SelectedSeries, Selection, SeriesSource, SourceError,
+};
+
+use crate::append::Appender;
+use crate::catalog::Catalog;
+use crate::day::set::Days;
+use crate::delete::Deletions;
+use crate::error::Error;
+use crate::exemplars::Exemplars;
+use crate::flush::Flusher;
+use crate::head::Head;
+use crate::loaded::{Cache, LoadedPage, TimesList};
+use crate::metadata::Metadata;
+use crate::options::StoreOptions;
+use crate::registry::Registry;
+use crate::stats::Counters;
+
+/// How often the background thread looks around when nothing calls it.
+const TICK: Duration = Duration::from_secs(2);
+
+/// One data source's series.
+///
+/// Cheap to clone; the last clone to go stops the threads, but only [`Store::close`] seals what
+/// is in memory first. Without it the log brings that back.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+    workers: Arc<Workers>,
+}
+
+/// Locks are taken in this order: flusher, appender, a group, registry, then any other, each of
+/// which is a leaf.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) retention_ms: i64,
+    pub(crate) wal: Wal,
+    pub(crate) appender: Mutex<Appender>,
+    pub(crate) registry: RwLock<Registry>,
+    pub(crate) head: Head,
+    pub(crate) days: Days,
+    pub(crate) catalog: Catalog,
+    pub(crate) exemplars: Mutex<Exemplars>,
+    pub(crate) metadata: Mutex<Metadata>,
+    pub(crate) deletions: Deletions,
+    pub(crate) flusher: Flusher,
+    pub(crate) pages: Cache<LoadedPage>,
+    pub(crate) times: Cache<TimesList>,
+    pub(crate) counters: Counters,
+    pub(crate) next_flush: AtomicU32,
+    pub(crate) next_deletion: AtomicU32,
+    /// No sample that was on the disk when the store was opened is newer; beyond it the head
+    /// knows the newest sample of a series.
+    pub(crate) floor_ms: AtomicI64,
+    /// Bytes of the head above which writes are refused; flushing is far behind then.
+    pub(crate) head_ceiling: u64,
+    /// One compaction at a time.
+    pub(crate) compacting: Mutex<()>,
+    #[cfg(test)]
+    pub(crate) crash_points: Mutex<Option<crate::tests::CrashPoints>>,
+    pub(crate) _lock: DirectoryLock,
+}
+
+impl Inner {
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Samples before this time are refused and not shown.
+    pub(crate) fn oldest_ms(&self, now_ms: i64) -> i64 {
+        if self.retention_ms <= 0 { i64::MIN } else { now_ms.saturating_sub(self.retention_ms) }
+    }
+
+    pub(crate) fn next_flush(&self) -> u32 {
+        self.next_flush.fetch_add(1, Relaxed)
+    }
+
+    /// The flush that was begun last.
+    pub(crate) fn last_flush(&self) -> u32 {
+        self.next_flush.load(Relaxed).saturating_sub(1)
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<(), SourceError> {
+        if self.head.heap_bytes() > self.head_ceiling {
+            self.flusher.wake();
+            let text = "the samples in memory are over their limit because the disk does not take them";
+            return Err(SourceError::NotWritable(text.into()));
+        }
+        Ok(())
+    }
+
+    /// A place where a test may stop the store as a crash would.
+    #[inline]
+    pub(crate) fn crash_point(&self, name: &str) {
+        #[cfg(test)]
+        if let Some(points) = &*self.crash_points.lock() {
+            points.reached(name);
+        }
+        let _ = name;
+    }
+}
+
+// ---- opening and closing ----
+
+impl Store {
+    /// Opens the store of a directory, creating it if it is not there. Reads the catalog and the
+    /// log: up to some seconds after a crash.
+    pub fn open(directory: &Path, options: StoreOptions) -> Result<Self, Error> {
+        let background = options.background;
+        let inner = Arc::new(crate::recover::open(directory, options)?);
+        let workers = Arc::new(Workers::default());
+        if background {
+            workers.start(&inner)?;
+        }
+        Ok(Self { inner, workers })
+    }
+
+    /// Refuses writes from now on, seals and flushes everything, stops the threads. Queries go
+    /// on being answered.
+    pub fn close(&self) -> Result<(), Error> {
+        self.inner.appender.lock().closed = true;
+        self.workers.stop(&self.inner);
+        self.inner.flush_all()
+    }
+
+    /// Seals and flushes everything that is in memory.
+    pub fn seal_all(&self) -> Result<(), Error> {
+        self.inner.flush_all()
+    }
+
+    /// Seals, compacts every day that has something to compact, and drops what is over.
+    pub fn compact_now(&self) -> Result<(), Error> {
+        self.inner.flush_all()?;
+        self.inner.compact_days(true)
+    }
+
+    /// What the background threads do, once: flush what is due, compact days that are over, drop
+    /// days older than retention.
+    pub fn maintain(&self) -> Result<(), Error> {
+        self.inner.flush_due()?;
+        self.inner.compact_days(false)
+    }
+
+    /// As [`SampleSink::append`], for the process' own figures: such series do not count towards
+    /// the limit of active ones.
+    pub fn append_internal(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
+        self.inner.append(batch, true)
+    }
+
+    /// The same store as a sink of the process' own figures.
+    pub fn internal_sink(&self) -> InternalSink {
+        InternalSink(self.clone())
+    }
+}
+
+/// Appends as [`Store::append_internal`] does.
+#[derive(Debug, Clone)]
+pub struct InternalSink(Store);
+
+impl SampleSink for InternalSink {
+    fn append(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
+        self.0.append_internal(batch)
+    }
+}
+
+impl SampleSink for Store {
+    fn append(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
+        self.inner.append(batch, false)
+    }
+}
+
+impl SeriesSource for Store {
+    fn select(&self, selection: &Selection, budget: &Budget) -> Result<Vec<SelectedSeries>, SourceError> {
+        Ok(crate::select::select(&self.inner, selection, budget)?)
+    }
+
+    fn label_names(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
+        Ok(self.inner.label_names(query, budget)?)
+    }
+
+    fn label_values(&self, name: &str, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
+        Ok(self.inner.label_values(name, query, budget)?)
+    }
+
+    fn series(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {
+        Ok(self.inner.series(query, budget)?)
+    }
+
+    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        Ok(self.inner.query_exemplars(query)?)
+    }
+
+    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
+        Ok(self.inner.metadata.lock().list(family))
+    }
+}
+
+// ---- background ----
+
+/// The store's own threads: one flushes, one compacts and removes.
+#[derive(Debug, Default)]
+struct Workers {
+    stopped: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Workers {
+    fn start(&self, inner: &Arc<Inner>) -> Result<(), Error> {
+        let mut threads = self.threads.lock();
+        for (name, work) in [("flush", flush_loop as fn(&Inner)), ("compact", compact_step as fn(&Inner))] {
+            let (inner, stopped) = (Arc::downgrade(inner), self.stopped.clone());
+            let thread = std::thread::Builder::new().name(format!("metrics-{name}")).spawn(move || {
+                while !stopped.load(Relaxed) {
+                    let Some(inner) = inner.upgrade() else { return };
+                    work(&inner);
+                }
+            });
+            threads.push(thread.map_err(|e| Error::thread(name, e))?);
+        }
+        Ok(())
+    }
+
+    fn stop(&self, inner: &Inner) {
+        self.stopped.store(true, Relaxed);
+        inner.flusher.stop();
+        for thread in self.threads.lock().drain(..) {
+            // A worker that has panicked has nothing more to lose.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.workers) == 1 {
+            self.workers.stop(&self.inner);
+        }
+    }
+}
+
+fn flush_loop(inner: &Inner) {
+    let groups = inner.flusher.wait(TICK);
+    let result = match groups.is_empty() {
+        true => inner.flush_due(),
+        false => inner.flush(&groups),
+    };
+    if let Err(error) = result {
+        tracing::error!(%error, "cannot bring samples to the disk; they stay in memory and in the log");
+        inner.flusher.request(groups);
+        std::thread::sleep(TICK);
+    }
+}
+
+fn compact_step(inner: &Inner) {
+    inner.flusher.pause(TICK);
+    if let Err(error) = inner.compact_days(false) {
+        tracing::error!(%error, "cannot compact or remove old days");
+        inner.flusher.pause(30 * TICK);
+    }
+}
