@@ -33,7 +33,8 @@ pub(crate) struct Appender {
     ids: Vec<u32>,
     /// A record that the log could not take, though the head has its samples. It goes first.
     unlogged: Option<Vec<u8>>,
-    last: Position,
+    /// The newest record of this process.
+    last: Option<Position>,
     /// Series that the catalog does not have yet.
     pub(crate) unsaved_series: Vec<u32>,
     /// From where on the log has series, exemplars or metadata that the catalog does not have.
@@ -42,14 +43,14 @@ pub(crate) struct Appender {
 }
 
 impl Appender {
-    pub(crate) fn new(minute: u32, last: Position) -> Self {
+    pub(crate) fn new(minute: u32) -> Self {
         Self {
             keys: KeyMap::default(),
             active: ActiveCount::new(minute),
             record: RecordWriter::default(),
             ids: Vec::new(),
             unlogged: None,
-            last,
+            last: None,
             unsaved_series: Vec::new(),
             unsaved_since: None,
             closed: false,
@@ -63,7 +64,7 @@ impl Appender {
             return Ok(());
         }
         match wal.append(record) {
-            Ok(position) => self.last = position,
+            Ok(position) => self.last = Some(position),
             Err(e) => {
                 self.unlogged = Some(record.to_vec());
                 return Err(e);
@@ -80,7 +81,7 @@ impl Appender {
             return Err(fault);
         }
         if let Some(record) = &self.unlogged {
-            self.last = wal.append(record)?;
+            self.last = Some(wal.append(record)?);
             self.unlogged = None;
         }
         Ok(())
@@ -91,7 +92,7 @@ impl Appender {
         &mut self,
         wal: &Wal,
         put: impl FnOnce(&mut RecordWriter),
-    ) -> Result<Position, WalError> {
+    ) -> Result<Option<Position>, WalError> {
         self.catch_up(wal)?;
         self.record.clear();
         put(&mut self.record);
@@ -172,8 +173,10 @@ impl Inner {
         Ok(state.finish())
     }
 
-    /// A future that ends when everything logged so far is as durable as promised.
-    pub(crate) fn durable(&self, last: Position) -> Durable {
+    /// A future that ends when everything logged so far is as durable as promised. A batch that
+    /// brought nothing new waits too: it may repeat one that is not durable yet.
+    fn durable(&self, last: Option<Position>) -> Durable {
+        let Some(last) = last else { return Box::pin(std::future::ready(Ok(()))) };
         let durable = self.wal.durable(last);
         Box::pin(async move { durable.await.map_err(not_writable) })
     }

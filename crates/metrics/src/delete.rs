@@ -86,7 +86,9 @@ impl Inner {
             self.delete_from_head(&deletion)?;
             (deletion, position)
         };
-        self.wal.wait(position)?;
+        if let Some(position) = position {
+            self.wal.wait(position)?;
+        }
         self.crash_point("delete: logged");
         self.catalog.save_deletion(&deletion)?;
         self.crash_point("delete: saved");

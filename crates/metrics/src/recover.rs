@@ -58,7 +58,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let wal = recovery.start(replay.least_start())?;
     let floor_ms = disk_floor_ms(&days).max(replay.floor_ms);
     let newest_flush = days.newest_flush().max(replay.deletions.iter().map(|d| d.upto_flush).max().unwrap_or(0));
-    let mut appender = Appender::new(minute_of(now_ms), wal.next());
+    let mut appender = Appender::new(minute_of(now_ms));
     appender.active = replay.count_active(now_ms);
     appender.unsaved_series = std::mem::take(&mut replay.new_series);
     appender.unsaved_since = replay.unsaved_since;

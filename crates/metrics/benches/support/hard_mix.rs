@@ -3,10 +3,10 @@
 
 /// SplitMix64: the same numbers on every machine.
 #[derive(Debug, Clone)]
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -14,23 +14,23 @@ impl Rng {
     }
 
     /// Uniform in [0, 1), with 53 random bits.
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.next().is_multiple_of(n)
     }
 
     /// Roughly normal, deviation 1.
-    pub fn bell(&mut self) -> f64 {
+    pub(crate) fn bell(&mut self) -> f64 {
         (0..4).map(|_| self.unit()).sum::<f64>().mul_add(1.732, -2.0 * 1.732)
     }
 }
 
 /// What a series of the mix is like, with its share in a hundred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     Constant,
     SlowGauge,
     NoisyCounter,
@@ -41,7 +41,7 @@ pub enum Class {
     SparseCounter,
 }
 
-pub const SHARES: [(Class, usize); 8] = [
+pub(crate) const SHARES: [(Class, usize); 8] = [
     (Class::Constant, 34),
     (Class::SlowGauge, 10),
     (Class::NoisyCounter, 18),
@@ -53,7 +53,7 @@ pub const SHARES: [(Class, usize); 8] = [
 ];
 
 /// The class of the series with this number, so that any hundred in a row have the shares.
-pub fn class_of(series: usize) -> Class {
+pub(crate) fn class_of(series: usize) -> Class {
     let mut at = series * 37 % 101;
     for (class, share) in SHARES {
         if at < share {
@@ -65,7 +65,7 @@ pub fn class_of(series: usize) -> Class {
 }
 
 /// `n` values of the series with this number.
-pub fn values(series: usize, n: usize) -> Vec<f64> {
+pub(crate) fn values(series: usize, n: usize) -> Vec<f64> {
     let mut rng = Rng((series as u64).wrapping_mul(0xd134_2543_de82_ef95) ^ 0x1234_5678);
     let scale = 10f64.powf(rng.unit() * 3.0);
     let class = class_of(series);
@@ -111,7 +111,7 @@ fn step(class: Class, scale: f64, value: f64, rng: &mut Rng) -> f64 {
 }
 
 /// Times of one target: 15 s apart from its own offset, one in `late_one_in` some ms late.
-pub fn times(target: usize, n: usize, late_one_in: u64) -> Vec<i64> {
+pub(crate) fn times(target: usize, n: usize, late_one_in: u64) -> Vec<i64> {
     let mut rng = Rng(target as u64 ^ 0xabcd_ef01);
     let start = 1_795_305_600_000 + (rng.next() % 15_000) as i64;
     let late = |rng: &mut Rng| if rng.one_in(late_one_in) { (rng.next() % 40) as i64 } else { 0 };
@@ -119,7 +119,7 @@ pub fn times(target: usize, n: usize, late_one_in: u64) -> Vec<i64> {
 }
 
 /// Bytes that Prometheus' XOR chunks would take for the values: a measure of how hard they are.
-pub fn gorilla_bytes(values: &[f64]) -> f64 {
+pub(crate) fn gorilla_bytes(values: &[f64]) -> f64 {
     let (mut bits, mut window) = (64u64, (64u32, 64u32));
     for pair in values.windows(2) {
         let xor = pair[0].to_bits() ^ pair[1].to_bits();

@@ -389,6 +389,32 @@ fn the_hard_mix_reads_back() {
     }
 }
 
+/// Sizes that the formats page promises, with some room for another seed.
+#[test]
+fn the_hard_mix_stays_small() {
+    for (n, effort, most) in
+        [(120, Effort::Flush, 0.95), (240, Effort::Flush, 0.92), (5760, Effort::Compact, 0.84)]
+    {
+        let (mut bytes, mut xor) = (0, 0.0);
+        for series in 0..101 {
+            let values = hard_mix::values(series, n);
+            let mut block = Vec::new();
+            encode_values(&values, effort, &mut block);
+            bytes += block.len();
+            xor += hard_mix::gorilla_bytes(&values);
+        }
+        let (each, xor) = (bytes as f64 / (101 * n) as f64, xor / (101 * n) as f64);
+        assert!(each < most && each < xor / 2.0, "{n}: {each:.3}, XOR {xor:.3}");
+    }
+    let (mut bytes, times) = (0, hard_mix::times(1, 120, 16));
+    for series in 0..101 {
+        let mut head = HeadChunk::new();
+        times.iter().zip(hard_mix::values(series, 120)).for_each(|(t, v)| head.append(*t, v));
+        bytes += head.bytes_len();
+    }
+    assert!(bytes as f64 / (101.0 * 120.0) < 1.3, "{bytes}");
+}
+
 #[test]
 fn special_values_cost_little_among_others() {
     let mut values = hard_mix::values(7, 240);

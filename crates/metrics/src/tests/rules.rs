@@ -70,9 +70,6 @@ fn beyond_the_limit_new_series_are_refused_and_known_ones_go_on() {
     assert_eq!(push(&store, 1, NOON + 1).floats, 1);
     assert_eq!(store.append_internal(&Push::new().floats(&series("own", 1), &[(NOON, 1.0)]).0).unwrap().floats, 1);
     assert_eq!((store.stats().active_series, store.stats().series), (2, 3));
-    for clean in [false, true] {
-        let _ = clean;
-    }
     store.close().unwrap();
     drop(store);
     let store = Store::open(dir.path(), limited(&clock, Limits { max_active_series: 2, ..Limits::default() })).unwrap();
