@@ -33,9 +33,9 @@ impl Admission {
 
     /// A place among the requests in flight, or 503.
     pub(crate) fn request(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
-            ApiError::new(Kind::Unavailable, "too many requests in flight").retry_after(1)
-        })
+        Arc::clone(&self.requests)
+            .try_acquire_owned()
+            .map_err(|_| ApiError::new(Kind::Unavailable, "too many requests in flight").retry_after(1))
     }
 
     /// A place among the running queries; waits its turn unless too many wait already.

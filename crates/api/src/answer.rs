@@ -292,15 +292,29 @@ mod tests {
 
     #[test]
     fn every_kind_of_value() {
-        check(QueryValue::Scalar { t_ms: 1_500, value: 1.0 / 3.0 }, r#"{"resultType":"scalar","result":[1.5,"0.3333333333333333"]}"#);
-        check(QueryValue::String { t_ms: 0, text: "a\"b".into() }, r#"{"resultType":"string","result":[0,"a\"b"]}"#);
+        check(
+            QueryValue::Scalar { t_ms: 1_500, value: 1.0 / 3.0 },
+            r#"{"resultType":"scalar","result":[1.5,"0.3333333333333333"]}"#,
+        );
+        check(
+            QueryValue::String { t_ms: 0, text: "a\"b".into() },
+            r#"{"resultType":"string","result":[0,"a\"b"]}"#,
+        );
         check(QueryValue::Vector(vec![]), r#"{"resultType":"vector","result":[]}"#);
         check(QueryValue::Matrix(vec![]), r#"{"resultType":"matrix","result":[]}"#);
         let labels = Labels::from_pairs([("a", "1"), ("b", "2")]);
         check(
             QueryValue::Vector(vec![
-                VectorSample { labels: labels.clone(), t_ms: 1_000, value: SampleValue::Float(f64::INFINITY) },
-                VectorSample { labels: Labels::empty(), t_ms: 1_000, value: SampleValue::Histogram(histogram()) },
+                VectorSample {
+                    labels: labels.clone(),
+                    t_ms: 1_000,
+                    value: SampleValue::Float(f64::INFINITY),
+                },
+                VectorSample {
+                    labels: Labels::empty(),
+                    t_ms: 1_000,
+                    value: SampleValue::Histogram(histogram()),
+                },
             ]),
             concat!(
                 r#"{"resultType":"vector","result":[{"metric":{"a":"1","b":"2"},"value":[1,"+Inf"]},{"metric":{},"#,

@@ -27,7 +27,8 @@ impl Auth {
         match self {
             Self::Off => true,
             Self::RootToken(token) => {
-                scope == Scope::Open || presented(headers).is_some_and(|t| same(t.as_bytes(), token.as_bytes()))
+                scope == Scope::Open
+                    || presented(headers).is_some_and(|t| same(t.as_bytes(), token.as_bytes()))
             }
         }
     }

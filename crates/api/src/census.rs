@@ -96,9 +96,11 @@ pub(crate) async fn tsdb_status(app: &Arc<App>, call: Call) -> Result<Reply, Api
             push_count(out, census.series);
             out.push_str(",\"numLabelPairs\":");
             push_count(out, census.pair_count());
-            for (name, value) in
-                [("chunkCount", head.chunks as i64), ("minTime", head.min_time_ms), ("maxTime", head.max_time_ms)]
-            {
+            for (name, value) in [
+                ("chunkCount", head.chunks as i64),
+                ("minTime", head.min_time_ms),
+                ("maxTime", head.max_time_ms),
+            ] {
                 out.push_str(&format!(",\"{name}\":"));
                 push_integer(out, value);
             }
@@ -213,13 +215,16 @@ fn selector(app: &App, params: &Params) -> Result<Vec<Matcher>, ApiError> {
 }
 
 fn cardinality_limit(params: &Params) -> Result<usize, ApiError> {
-    let limit = params.number("limit").map_err(|e| ApiError::bad_data(format!("invalid 'limit' param: {e}")))?;
+    let limit =
+        params.number("limit").map_err(|e| ApiError::bad_data(format!("invalid 'limit' param: {e}")))?;
     let limit = limit.unwrap_or(20);
     if limit < 0 {
         return Err(ApiError::bad_data("'limit' param cannot be less than '0'"));
     }
     if limit > MAX_CARDINALITY_LIMIT {
-        return Err(ApiError::bad_data(format!("'limit' param cannot be greater than '{MAX_CARDINALITY_LIMIT}'")));
+        return Err(ApiError::bad_data(format!(
+            "'limit' param cannot be greater than '{MAX_CARDINALITY_LIMIT}'"
+        )));
     }
     Ok(usize::try_from(limit).unwrap_or(0))
 }

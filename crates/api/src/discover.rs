@@ -26,13 +26,19 @@ pub(crate) async fn series(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let query = label_query(app, &call.params)?;
-    listed(app, query, |source, query, budget| source.series(query, budget), |out, labels| push_labels(out, &labels))
-        .await
+    listed(
+        app,
+        query,
+        |source, query, budget| source.series(query, budget),
+        |out, labels| push_labels(out, &labels),
+    )
+    .await
 }
 
 pub(crate) async fn labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let query = label_query(app, &call.params)?;
-    let ask = |source: &dyn SeriesSource, query: &LabelQuery, budget: &Budget| source.label_names(query, budget);
+    let ask =
+        |source: &dyn SeriesSource, query: &LabelQuery, budget: &Budget| source.label_names(query, budget);
     listed(app, query, ask, |out, name| push_string(out, &name)).await
 }
 
@@ -58,15 +64,18 @@ fn label_query(app: &App, params: &Params) -> Result<LabelQuery, ApiError> {
 
 /// The selectors of `match[]`; each must hold a matcher that does not match the empty text.
 pub(crate) fn matcher_sets(app: &App, params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    const EMPTY: &str = "match[] must contain at least one non-empty matcher";
     let limits = &app.settings.limits;
-    let sets = params
-        .all("match[]")
-        .map(|text| language::selector(text, limits).map_err(|e| ApiError::parameter("match[]", e)))
-        .collect::<Result<Vec<_>, _>>()?;
-    if sets.iter().any(|set| set.iter().all(Matcher::matches_empty)) {
-        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
-    }
-    Ok(sets)
+    let read = |text| match language::selector(text, limits) {
+        Ok(set) if set.iter().all(Matcher::matches_empty) => Err(ApiError::parameter("match[]", EMPTY)),
+        Ok(set) => Ok(set),
+        // The parser asks the same of selectors in queries, in other words.
+        Err(e) if e.message.ends_with("must contain at least one non-empty matcher") => {
+            Err(ApiError::parameter("match[]", EMPTY))
+        }
+        Err(e) => Err(ApiError::parameter("match[]", e)),
+    };
+    params.all("match[]").map(read).collect()
 }
 
 /// Asks for a list with one more entry than the limit, so that a cut shows, and writes it.
@@ -110,7 +119,9 @@ pub(crate) async fn metadata(app: &Arc<App>, call: Call) -> Result<Reply, ApiErr
     let entries = offload::query(move || source.metadata(family.as_deref())).await??;
     let mut families: Vec<&[MetadataEntry]> = entries.chunk_by(|a, b| a.family == b.family).collect();
     families.truncate(limit);
-    Ok(success(&Annotations::default(), |out| push_metadata(out, &families, per_family.unwrap_or(usize::MAX))))
+    Ok(success(&Annotations::default(), |out| {
+        push_metadata(out, &families, per_family.unwrap_or(usize::MAX))
+    }))
 }
 
 fn push_metadata(out: &mut String, families: &[&[MetadataEntry]], per_family: usize) {

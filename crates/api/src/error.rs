@@ -97,7 +97,7 @@ impl ApiError {
         self.with_retry(reply)
     }
 
-    fn with_retry(&self, reply: Reply) -> Reply {
+    pub(crate) fn with_retry(&self, reply: Reply) -> Reply {
         match self.retry_after_s {
             Some(seconds) => reply.header(header::RETRY_AFTER, HeaderValue::from(seconds)),
             None => reply,

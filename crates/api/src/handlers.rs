@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::routes::Endpoint;
 use crate::service::Call;
-use crate::{admin, census, discover, exposition, federate, push, query, read, status};
+use crate::{admin, census, discover, exposition, federate, otlp, print, push, query, read, status};
 
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
     match endpoint {
@@ -26,8 +26,11 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::CardinalityActive => census::active_series(app, call).await,
         Endpoint::DeleteSeries => admin::delete_series(app, call).await,
         Endpoint::ImportText => push::import_text(app, call).await,
+        Endpoint::OtlpMetrics => otlp::metrics(app, call).await,
         Endpoint::Federate => federate::federate(app, call).await,
         Endpoint::OwnMetrics => Ok(exposition::own_metrics(app, &call)),
+        Endpoint::FormatQuery => print::format_query(app, &call),
+        Endpoint::ParseQuery => print::parse_query(app, &call),
         Endpoint::Rules => Ok(status::rules()),
         Endpoint::Alerts => Ok(status::alerts()),
         Endpoint::Targets => Ok(status::targets()),
@@ -38,6 +41,5 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Flags => Ok(status::flags()),
         Endpoint::Ready => status::ready(app),
         Endpoint::Healthy => Ok(status::healthy()),
-        _ => Err(ApiError::bad_data("soon")),
     }
 }

@@ -95,7 +95,13 @@ pub(crate) fn push_seconds(out: &mut String, t_ms: i64) {
     if part != 0 {
         out.push('.');
         let digits = [b'0' + (part / 100) as u8, b'0' + (part / 10 % 10) as u8, b'0' + (part % 10) as u8];
-        let length = if part % 100 == 0 { 1 } else if part % 10 == 0 { 2 } else { 3 };
+        let length = if part % 100 == 0 {
+            1
+        } else if part % 10 == 0 {
+            2
+        } else {
+            3
+        };
         out.extend(digits.iter().take(length).map(|d| char::from(*d)));
     }
 }

@@ -1,8 +1,11 @@
 //! The door to PromQL: reading queries and selectors with the errors of the HTTP API.
 
+use pilothouse_model::labels::quote;
 use pilothouse_model::limits::Limits;
-use pilothouse_model::Matcher;
-use pilothouse_promql::{self as promql, Expr, ParseContext, ParseError, ValueType};
+use pilothouse_model::{Budget, Matcher, SeriesSource};
+use pilothouse_promql::{
+    self as promql, Engine, EvalError, Expr, Options, ParseContext, ParseError, QueryOutcome, ValueType,
+};
 
 use crate::error::{ApiError, Kind};
 
@@ -32,23 +35,50 @@ pub(crate) fn selectors(text: &str, limits: &Limits) -> Result<Vec<Vec<Matcher>>
     Ok(expr.selectors().into_iter().map(<[Matcher]>::to_vec).collect())
 }
 
+/// When a query is evaluated: once, or on every step of a grid whose ends are inclusive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Grid {
+    Instant { t_ms: i64 },
+    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+}
+
 /// A range query answers a matrix, which only scalars and instant vectors can make.
-pub(crate) fn fits_range(expr: &Expr) -> Result<(), ApiError> {
-    match expr.value_type() {
-        ValueType::Scalar | ValueType::Vector => Ok(()),
-        other => Err(ApiError::parameter(
+pub(crate) fn check_grid(expr: &Expr, grid: Grid) -> Result<(), ApiError> {
+    match (grid, expr.value_type()) {
+        (Grid::Instant { .. }, _) | (_, ValueType::Scalar | ValueType::Vector) => Ok(()),
+        (_, other) => Err(ApiError::parameter(
             "query",
             format!(
-                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
-                other.documented()
+                "invalid expression type {} for range query, must be Scalar or instant Vector",
+                quote(other.documented())
             ),
         )),
     }
 }
 
-pub(crate) fn check_grid(expr: &Expr, grid: crate::query::Grid) -> Result<(), ApiError> {
-    match grid { crate::query::Grid::Range { .. } => fits_range(expr), _ => Ok(()) }
+/// Evaluates a query; blocks, and spreads over the query pool.
+pub(crate) fn evaluate(
+    source: &dyn SeriesSource,
+    expr: &Expr,
+    grid: Grid,
+    options: &Options,
+    budget: &Budget,
+) -> Result<QueryOutcome, ApiError> {
+    let outcome = match grid {
+        Grid::Instant { t_ms } => Engine::instant(source, expr, t_ms, options, budget),
+        Grid::Range { start_ms, end_ms, step_ms } => {
+            Engine::range(source, expr, (start_ms, end_ms, step_ms), options, budget)
+        }
+    };
+    outcome.map_err(ApiError::from)
 }
-pub(crate) fn evaluate(_: &Expr, _: crate::query::Grid, _: Option<i64>, _: &dyn pilothouse_model::SeriesSource, _: &pilothouse_model::Budget) -> Result<(pilothouse_model::QueryValue, pilothouse_model::Annotations), ApiError> {
-    Err(ApiError::bad_data("soon"))
+
+impl From<EvalError> for ApiError {
+    fn from(e: EvalError) -> Self {
+        match e {
+            EvalError::Execution(text) => Self::new(Kind::Execution, text),
+            EvalError::Budget(e) => e.into(),
+            EvalError::Source(e) => e.into(),
+        }
+    }
 }

@@ -15,15 +15,17 @@ mod auth;
 mod backend;
 mod census;
 mod discover;
+mod error;
 mod exposition;
 mod federate;
-mod error;
 mod handlers;
 mod json;
 mod language;
 mod offload;
-mod process;
+mod otlp;
 mod params;
+mod print;
+mod process;
 mod push;
 mod query;
 mod read;
@@ -34,7 +36,10 @@ mod service;
 mod stats;
 mod status;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod texts;
+mod tree;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -46,9 +51,9 @@ use pilothouse_model::{Budget, Clock};
 
 pub use auth::Auth;
 pub use backend::{Backend, HeadFigures, StoreAdmin};
+pub use pilothouse_wire::exposition::TextFormat;
 pub use server::{bind, serve};
 pub use telemetry::{Family, FamilyValue};
-pub use pilothouse_wire::exposition::TextFormat;
 
 /// What the server is told once, at its start.
 #[derive(Debug, Clone)]

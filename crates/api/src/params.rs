@@ -46,9 +46,8 @@ impl Params {
     pub(crate) fn time_or(&self, name: &str, default_ms: i64) -> Result<i64, ApiError> {
         match self.text(name) {
             "" => Ok(default_ms),
-            text => parse_time_ms(text).map_err(|e| {
-                ApiError::parameter(name, format!("Invalid time value for '{name}': {e}"))
-            }),
+            text => parse_time_ms(text)
+                .map_err(|e| ApiError::parameter(name, format!("Invalid time value for '{name}': {e}"))),
         }
     }
 
@@ -156,7 +155,8 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ns) in [("15", 15_000_000_000), ("0.5", 500_000_000), ("1m30s", 90_000_000_000), ("0", 0)] {
+        for (text, ns) in [("15", 15_000_000_000), ("0.5", 500_000_000), ("1m30s", 90_000_000_000), ("0", 0)]
+        {
             assert_eq!(parse_duration_ns(text), Ok(ns), "{text}");
         }
         assert_eq!(parse_duration_ns("-1"), Ok(-1_000_000_000));
@@ -169,7 +169,10 @@ mod tests {
     #[test]
     fn the_form_wins_over_the_url() {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8".parse().unwrap());
+        headers.insert(
+            header::CONTENT_TYPE,
+            "application/x-www-form-urlencoded; charset=utf-8".parse().unwrap(),
+        );
         let body = Bytes::from_static(b"query=a%2Bb+c&match[]=1");
         let params = Params::read(Some("query=url&match[]=2&limit=-1"), &headers, &body);
         assert_eq!(params.text("query"), "a+b c");

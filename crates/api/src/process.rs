@@ -17,7 +17,8 @@ pub(crate) fn families(started_ms: i64) -> Vec<Family> {
     ];
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
         families.extend([
-            Family::counter("process_cpu_seconds_total", "Processor time, user and system.").value(stat.cpu_s),
+            Family::counter("process_cpu_seconds_total", "Processor time, user and system.")
+                .value(stat.cpu_s),
             Family::gauge("process_resident_memory_bytes", "Memory in use.").value(stat.resident_bytes),
             Family::gauge("process_virtual_memory_bytes", "Address space in use.").value(stat.virtual_bytes),
             Family::gauge("process_threads", "Threads.").value(stat.threads),
@@ -57,7 +58,8 @@ mod tests {
 
     #[test]
     fn fields_are_counted_from_behind_the_command() {
-        let text = "7 (a (b) c) S 1 7 7 0 -1 4194304 9 0 0 0 150 50 0 0 20 0 5 0 100 8192 3 18446744073709551615 1";
+        let text =
+            "7 (a (b) c) S 1 7 7 0 -1 4194304 9 0 0 0 150 50 0 0 20 0 5 0 100 8192 3 18446744073709551615 1";
         let stat = Stat { cpu_s: 2.0, threads: 5.0, virtual_bytes: 8192.0, resident_bytes: 12288.0 };
         assert_eq!(Stat::parse(text), Some(stat));
     }

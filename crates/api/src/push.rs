@@ -24,12 +24,12 @@ use crate::service::{Call, too_large};
 use crate::texts;
 
 /// What became of a request, once it is durable.
-struct Stored {
-    floats: u64,
-    histograms: u64,
+pub(crate) struct Stored {
+    pub(crate) floats: u64,
+    pub(crate) histograms: u64,
     exemplars: u64,
-    rejections: Vec<Rejection>,
-    rejected: u64,
+    pub(crate) rejections: Vec<Rejection>,
+    pub(crate) rejected: u64,
 }
 
 pub(crate) async fn remote_write(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
@@ -43,7 +43,8 @@ pub(crate) async fn remote_write(app: &Arc<App>, call: Call) -> Result<Reply, Ap
         "" => Encoding::Snappy,
         named => Encoding::from_header(named).map_err(|e| body_error(&e))?,
     };
-    let written = store(app, call.body, encoding, move |body, limits| remote_write::decode(message, body, limits));
+    let written =
+        store(app, call.body, encoding, move |body, limits| remote_write::decode(message, body, limits));
     match message {
         Message::V1 => written.await.map(|stored| answer(&stored, StatusCode::OK)),
         // A sender takes an answer without the headers for one of a 1.0 receiver.
@@ -58,7 +59,8 @@ pub(crate) async fn remote_write(app: &Arc<App>, call: Call) -> Result<Reply, Ap
 /// time get the server's.
 pub(crate) async fn import_text(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let format = TextFormat::from_content_type(call.header(header::CONTENT_TYPE));
-    let encoding = Encoding::from_header(call.header(header::CONTENT_ENCODING)).map_err(|e| body_error(&e))?;
+    let encoding =
+        Encoding::from_header(call.header(header::CONTENT_ENCODING)).map_err(|e| body_error(&e))?;
     let now_ms = app.now_ms();
     let decode = move |body: Vec<u8>, limits: &Limits| import(format, &body, now_ms, limits);
     let stored = store(app, call.body, encoding, decode).await?;
@@ -66,7 +68,8 @@ pub(crate) async fn import_text(app: &Arc<App>, call: Call) -> Result<Reply, Api
 }
 
 impl Stored {
-    const NOTHING: Self = Self { floats: 0, histograms: 0, exemplars: 0, rejections: Vec::new(), rejected: 0 };
+    const NOTHING: Self =
+        Self { floats: 0, histograms: 0, exemplars: 0, rejections: Vec::new(), rejected: 0 };
 }
 
 fn answer(stored: &Stored, good: StatusCode) -> Reply {
@@ -85,7 +88,7 @@ fn with_counts(reply: Reply, stored: &Stored) -> Reply {
 }
 
 /// Decompresses, decodes, appends, and waits until what was appended is durable.
-async fn store(
+pub(crate) async fn store(
     app: &Arc<App>,
     body: Bytes,
     encoding: Encoding,
@@ -132,7 +135,7 @@ fn count(app: &App, stored: &Stored) {
     telemetry.refused.add(stored.rejected);
 }
 
-fn body_error(e: &BodyError) -> ApiError {
+pub(crate) fn body_error(e: &BodyError) -> ApiError {
     match e {
         BodyError::UnsupportedEncoding(_) => ApiError::new(Kind::UnsupportedMediaType, e.to_string()),
         BodyError::TooLarge { limit } => too_large(*limit),
@@ -141,6 +144,9 @@ fn body_error(e: &BodyError) -> ApiError {
 }
 
 fn decode_error(e: &DecodeError) -> ApiError {
-    if e.is_too_large() { ApiError::new(Kind::TooLarge, e.to_string()) } else { ApiError::bad_data(e.to_string()) }
+    if e.is_too_large() {
+        ApiError::new(Kind::TooLarge, e.to_string())
+    } else {
+        ApiError::bad_data(e.to_string())
+    }
 }
-

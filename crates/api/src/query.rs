@@ -5,31 +5,24 @@ use std::time::{Duration, Instant};
 
 use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::{Annotations, Budget, QueryValue};
-use pilothouse_promql as promql;
+use pilothouse_promql::{self as promql, Options, QueryOutcome};
 
 use crate::App;
 use crate::answer::query_reply;
 use crate::discover::TRUNCATED;
 use crate::error::ApiError;
-use crate::language;
+use crate::language::{self, Grid};
 use crate::offload;
 use crate::params::{Params, parse_duration_ns};
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::stats::Timings;
-
-/// When a query is evaluated: once, or on every step of a grid whose ends are inclusive.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Grid {
-    Instant { t_ms: i64 },
-    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
-}
+use crate::stats::stats_json;
 
 /// A query with everything that was asked about it.
 struct Question {
     expr: promql::Expr,
     grid: Grid,
-    lookback_ms: Option<i64>,
+    options: Options,
     limit: usize,
     stats: String,
 }
@@ -67,23 +60,25 @@ pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError>
 
 async fn answer(app: &Arc<App>, params: &Params, limit: usize, grid: Grid) -> Result<Reply, ApiError> {
     let timeout = params.duration_ns("timeout")?.map(|ns| Duration::from_nanos(ns.max(0).unsigned_abs()));
-    let lookback_ms = lookback(params)?;
-    let parsed = Instant::now();
+    let stats = params.text("stats").to_owned();
+    let mut options = Options { per_step_stats: stats == "all", ..Options::default() };
+    if let Some(lookback_ms) = lookback(params)? {
+        options.lookback_ms = lookback_ms;
+    }
     let expr = language::query(params.text("query"), &app.settings.limits)?;
     language::check_grid(&expr, grid)?;
-    let question = Question { expr, grid, lookback_ms, limit, stats: params.text("stats").to_owned() };
-    let mut timings = Timings { preparation: parsed.elapsed(), ..Timings::default() };
+    let question = Question { expr, grid, options, limit, stats };
 
     let queued = Instant::now();
     let permit = app.admission.query().await?;
-    timings.queue = queued.elapsed();
+    let queued = queued.elapsed();
     let budget = app.budget(timeout);
     let guard = CancelOnDrop::new(&budget);
     let work = {
         let app = Arc::clone(app);
         move || {
             let _permit = permit;
-            evaluate(&app, &question, timings, &budget)
+            evaluate(&app, &question, queued, &budget)
         }
     };
     let reply = offload::query(work).await?;
@@ -102,30 +97,24 @@ fn lookback(params: &Params) -> Result<Option<i64>, ApiError> {
     Ok(Some(ns / 1_000_000).filter(|ms| *ms > 0))
 }
 
-fn evaluate(
-    app: &App,
-    question: &Question,
-    mut timings: Timings,
-    budget: &Budget,
-) -> Result<Reply, ApiError> {
+fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -> Result<Reply, ApiError> {
     let started = Instant::now();
     let source = &app.backend()?.source;
-    let evaluated = language::evaluate(&question.expr, question.grid, question.lookback_ms, &**source, budget);
-    timings.evaluation = started.elapsed();
-    app.telemetry.query_seconds.observe(timings.evaluation);
-    app.telemetry.query_samples.add(budget.samples());
-    let (mut value, mut annotations) = evaluated?;
+    let evaluated = language::evaluate(&**source, &question.expr, question.grid, &question.options, budget);
+    app.telemetry.query_seconds.observe(started.elapsed());
+    let QueryOutcome { mut value, mut annotations, stats } = evaluated?;
+    app.telemetry.query_samples.add(stats.total_queryable_samples);
     if question.limit > 0 && truncate(&mut value, question.limit) {
         annotations.warnings.insert(TRUNCATED.to_owned());
     }
-    let stats = match question.stats.as_str() {
+    let shown = match question.stats.as_str() {
         "" => String::new(),
         asked => {
             warn_of_stats(asked, &mut annotations);
-            timings.to_json(budget)
+            stats_json(&stats, queued)
         }
     };
-    Ok(query_reply(value, &annotations, &stats))
+    Ok(query_reply(value, &annotations, &shown))
 }
 
 fn truncate(value: &mut QueryValue, limit: usize) -> bool {

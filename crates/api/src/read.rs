@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use pilothouse_model::budget::CancelOnDrop;
-use pilothouse_model::{Budget, LabelNeeds, SampleColumns, SelectedSeries, Selection, SeriesSource, SourceError};
+use pilothouse_model::{
+    Budget, LabelNeeds, SampleColumns, SelectedSeries, Selection, SeriesSource, SourceError,
+};
 use pilothouse_wire::body::{Encoding, decompress, snappy};
-use pilothouse_wire::remote_read::{ChunksWriter, ReadQuery, ReadRequest, ResponseType, SamplesWriter, decode_request};
+use pilothouse_wire::remote_read::{
+    ChunksWriter, ReadQuery, ReadRequest, ResponseType, SamplesWriter, decode_request,
+};
 
 use crate::App;
 use crate::error::ApiError;

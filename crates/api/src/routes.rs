@@ -249,6 +249,8 @@ mod tests {
         for route in ROUTES.iter().filter(|r| r.scope == Scope::Open) {
             assert_eq!(route.paths().collect::<Vec<_>>(), ["/ready"]);
         }
-        assert!(ROUTES.iter().all(|r| r.scope != Scope::WriteMetrics || !r.methods.accept(&http::Method::GET)));
+        assert!(
+            ROUTES.iter().all(|r| r.scope != Scope::WriteMetrics || !r.methods.accept(&http::Method::GET))
+        );
     }
 }

@@ -143,7 +143,8 @@ struct ApiErrorBody;
 
 impl ApiErrorBody {
     fn unauthorized() -> Reply {
-        let body = "{\"status\":\"error\",\"errorType\":\"unauthorized\",\"error\":\"missing or invalid token\"}";
+        let body =
+            "{\"status\":\"error\",\"errorType\":\"unauthorized\",\"error\":\"missing or invalid token\"}";
         Reply::new(StatusCode::UNAUTHORIZED, "application/json", body)
     }
 }

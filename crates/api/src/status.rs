@@ -43,7 +43,8 @@ pub(crate) fn build_info(app: &App) -> Reply {
 }
 
 pub(crate) fn runtime_info(app: &App) -> Reply {
-    let time = |t_ms: i64| jiff::Timestamp::from_millisecond(t_ms).map_or_else(|_| String::new(), |t| t.to_string());
+    let time =
+        |t_ms: i64| jiff::Timestamp::from_millisecond(t_ms).map_or_else(|_| String::new(), |t| t.to_string());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let directory = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

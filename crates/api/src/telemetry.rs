@@ -196,10 +196,16 @@ impl Telemetry {
                 .labelled(&[("kind", "exemplar")], self.stored_exemplars.get() as f64)
                 .labelled(&[("kind", "float")], self.stored_floats.get() as f64)
                 .labelled(&[("kind", "histogram")], self.stored_histograms.get() as f64),
-            Family::counter("pilothouse_ingest_refused_samples_total", "Samples and series that were refused.")
-                .value(self.refused.get() as f64),
-            Family::histogram("pilothouse_ingest_durable_duration_seconds", "Time a write waited for the disk.")
-                .distribution(&[], self.durable_seconds.snapshot()),
+            Family::counter(
+                "pilothouse_ingest_refused_samples_total",
+                "Samples and series that were refused.",
+            )
+            .value(self.refused.get() as f64),
+            Family::histogram(
+                "pilothouse_ingest_durable_duration_seconds",
+                "Time a write waited for the disk.",
+            )
+            .distribution(&[], self.durable_seconds.snapshot()),
         ]
     }
 
@@ -211,8 +217,10 @@ impl Telemetry {
     }
 
     fn request_durations(&self) -> Family {
-        let family =
-            Family::histogram("pilothouse_http_request_duration_seconds", "Time until the head of the answer.");
+        let family = Family::histogram(
+            "pilothouse_http_request_duration_seconds",
+            "Time until the head of the answer.",
+        );
         self.durations.lock().iter().fold(family, |family, (handler, histogram)| {
             family.distribution(&[("handler", handler)], histogram.snapshot())
         })
@@ -229,8 +237,12 @@ mod tests {
         telemetry.served(Endpoint::Query, 200, Duration::from_millis(3));
         let families = telemetry.families();
         let text = render(&families, TextFormat::Prometheus, &[("job", "x")]);
-        assert!(text.contains("pilothouse_http_requests_total{code=\"200\",handler=\"query\",job=\"x\"} 1\n"), "{text}");
-        let bucket = "pilothouse_http_request_duration_seconds_bucket{handler=\"query\",job=\"x\",le=\"0.005\"} 1\n";
+        assert!(
+            text.contains("pilothouse_http_requests_total{code=\"200\",handler=\"query\",job=\"x\"} 1\n"),
+            "{text}"
+        );
+        let bucket =
+            "pilothouse_http_request_duration_seconds_bucket{handler=\"query\",job=\"x\",le=\"0.005\"} 1\n";
         assert!(text.contains(bucket) || text.contains("le=\"0.005\"} 1\n"), "{text}");
         let open = render(&families, TextFormat::OpenMetrics, &[]);
         assert!(open.contains("# TYPE pilothouse_http_requests counter\n"), "{open}");

@@ -25,7 +25,10 @@ pub(crate) fn of(rejection: &Rejection) -> String {
             "label-invalid",
         ),
         Reason::InvalidLabelValue { name } => with_id(
-            format!("received a series with an invalid label value, label: '{}' series: '{series}'", cut(name)),
+            format!(
+                "received a series with an invalid label value, label: '{}' series: '{series}'",
+                cut(name)
+            ),
             "label-value-invalid",
         ),
         Reason::DuplicateLabelName { name } => with_id(
@@ -117,7 +120,10 @@ fn of_sample(reason: &Reason, series: &str) -> String {
             "exemplar-labels-too-long",
         ),
         Reason::ExemplarOutOfOrder { t_ms } => with_id(
-            format!("received an exemplar whose timestamp is out of order, timestamp: {t_ms} series: {}", cut(series)),
+            format!(
+                "received an exemplar whose timestamp is out of order, timestamp: {t_ms} series: {}",
+                cut(series)
+            ),
             "exemplar-timestamp-invalid",
         ),
         Reason::Undecodable { why } => why.clone(),
@@ -157,7 +163,8 @@ fn with_flag(message: impl Into<String>, id: &str, flag: &str) -> String {
 
 fn affected(message: &str, id: &str, t_ms: i64, series: &str) -> String {
     let mut text = with_id(message, id);
-    let _ = write!(text, ". The affected sample has timestamp {} and is from series {series}", time_text(t_ms));
+    let _ =
+        write!(text, ". The affected sample has timestamp {} and is from series {series}", time_text(t_ms));
     text
 }
 
@@ -177,7 +184,9 @@ mod tests {
     #[test]
     fn texts_are_those_of_mimir() {
         let flag = |f: &str| {
-            format!(". To adjust the related per-tenant limit, configure -{f}, or contact your service administrator.")
+            format!(
+                ". To adjust the related per-tenant limit, configure -{f}, or contact your service administrator."
+            )
         };
         for (reason, expected) in [
             (Reason::MissingMetricName, "received series has no metric name (err-mimir-missing-metric-name)".into()),

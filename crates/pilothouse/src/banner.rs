@@ -1,0 +1,41 @@
+//! What a newcomer reads when the server is up: where to push, where to query, what to try.
+
+use crate::config::{AuthMode, Config};
+
+/// `token` is given when it was made just now; it is shown this once.
+pub(crate) fn text(config: &Config, local: &str, token: Option<&str>) -> String {
+    let base = config.external_url.clone().unwrap_or_else(|| format!("http://{local}"));
+    let (mut header, mut lines) = (String::new(), vec![
+        format!("Pilothouse {} serves {base}", env!("CARGO_PKG_VERSION")),
+        format!("  push to    {base}/api/v1/push            (Prometheus remote write)"),
+        format!("  query at   {base}/prometheus             (a Grafana data source of type Prometheus)"),
+        format!("  data in    {}", config.data_dir.display()),
+    ]);
+    if config.auth == AuthMode::Required {
+        let shown = token.unwrap_or("$TOKEN");
+        header = format!("-H 'X-Token: {shown}' ");
+    }
+    if let Some(token) = token {
+        lines.push(format!("  root token {token}   (made now and kept in the data directory)"));
+    }
+    lines.push(format!("  try        curl {header}'{base}/prometheus/api/v1/query?query=up'"));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Serve;
+
+    #[test]
+    fn the_line_to_try_is_complete() {
+        let with = |auth: &str| {
+            let flags = Serve { auth: Some(auth.into()), ..Serve::default() };
+            crate::config::load(flags).unwrap()
+        };
+        let open = text(&with("off"), "127.0.0.1:9009", None);
+        assert!(open.ends_with("curl 'http://127.0.0.1:9009/prometheus/api/v1/query?query=up'"), "{open}");
+        let closed = text(&with("required"), "127.0.0.1:9009", Some("t0"));
+        assert!(closed.contains("curl -H 'X-Token: t0' 'http"), "{closed}");
+    }
+}

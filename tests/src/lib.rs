@@ -1,0 +1,15 @@
+//! The real binary on a free port, a client that is no bigger than it must be, and a writer of
+//! remote-write requests that shares no code with the reader.
+
+// Everything here serves tests; a failure here is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+mod binary;
+mod http;
+mod server;
+mod write;
+
+pub use binary::binary;
+pub use http::{Answer, request};
+pub use server::Server;
+pub use write::{Series, push_body, series};
