@@ -5,11 +5,14 @@
 //! was reconciled, a counter that was no counter) comes back as a typed note, and the languages
 //! make their annotations of it.
 //!
-//! Reading order: [`steps`], [`kahan`], [`arithmetic`], [`window`], [`vectors`], then [`histogram`].
+//! Reading order: [`steps`], [`kahan`], [`arithmetic`], [`window`], [`vectors`], then [`histogram`];
+//! for logs and texts [`units`] and [`template`].
 
 pub mod arithmetic;
 pub mod histogram;
 pub mod kahan;
 pub mod steps;
+pub mod template;
+pub mod units;
 pub mod vectors;
 pub mod window;

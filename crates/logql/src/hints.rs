@@ -1,0 +1,97 @@
+//! What a plan knows beforehand of the labels that parsing is for, so that parsers leave out the
+//! rest, stop early, and give up a line as soon as a filter behind them must refuse it.
+
+use crate::entry::{ERROR, Entry};
+use crate::label_filter::Filter;
+use crate::names::{Names, Sym};
+
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    /// Parsing has no purpose at all.
+    pub(crate) nothing: bool,
+    /// Only these labels matter; empty: all do.
+    required: Vec<Sym>,
+    required_names: Vec<String>,
+    /// Errors were asked for by name, so that they do not fail a metric query.
+    pub(crate) preserve_error: bool,
+}
+
+/// Labels that a metric query looks at.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// By stages and unwrap.
+    pub(crate) referenced: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) without: bool,
+    /// The result has no labels.
+    pub(crate) no_labels: bool,
+}
+
+impl Hints {
+    /// For a metric query, as Loki's `NewParserHint`: a list of labels is possible only where
+    /// the result keeps given labels, or none.
+    pub(crate) fn new(wanted: &Wanted, names: &mut Names) -> Self {
+        let mut all: Vec<String> = Vec::new();
+        for name in wanted.referenced.iter().chain(&wanted.groups) {
+            // A label may be in the way of a stream label only by the time it is parsed, so both
+            // its names are wanted.
+            for name in [Some(name.as_str()), name.strip_suffix("_extracted")].into_iter().flatten() {
+                if !name.is_empty() && !all.iter().any(|n| n == name) {
+                    all.push(name.to_owned());
+                }
+            }
+        }
+        let limited = match wanted.no_labels {
+            true if all.is_empty() => return Self { nothing: true, ..Self::default() },
+            true => true,
+            false => !wanted.without && !wanted.groups.is_empty(),
+        };
+        if !limited {
+            return Self::default();
+        }
+        let preserve_error = all.iter().any(|n| n == ERROR);
+        let required = all.iter().map(|n| names.sym(n)).collect();
+        Self { nothing: false, required, required_names: all, preserve_error }
+    }
+
+    /// The names that matter, where not all do.
+    pub(crate) fn names(&self) -> Option<&[String]> {
+        (!self.required.is_empty()).then_some(&self.required_names)
+    }
+
+    #[inline]
+    pub(crate) fn wants(&self, sym: Sym) -> bool {
+        self.required.is_empty() || self.required.contains(&sym)
+    }
+
+    /// Whether some wanted label may lie below a nested key.
+    pub(crate) fn wants_below(&self, prefix: &str) -> bool {
+        self.required.is_empty() || self.required_names.iter().any(|name| name.starts_with(prefix))
+    }
+
+    /// Whether a parser need not run for this entry.
+    pub(crate) fn is_satisfied(&self, entry: &Entry<'_>) -> bool {
+        self.nothing || (!self.required.is_empty() && entry.required_found as usize >= self.required.len())
+    }
+
+    /// Counts a label that was parsed for the first time.
+    #[inline]
+    pub(crate) fn found(&self, entry: &mut Entry<'_>, sym: Sym) {
+        if !self.required.is_empty() && self.required.contains(&sym) {
+            entry.required_found += 1;
+        }
+    }
+}
+
+/// Filters that follow a parser directly, by the label they look at: when the parser sets that
+/// label to something they refuse, the line is lost, and the rest of it need not be parsed.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(pub(crate) Vec<(Sym, Filter)>);
+
+impl Checks {
+    #[inline]
+    pub(crate) fn pass(&self, sym: Sym, value: &str) -> bool {
+        self.0.is_empty()
+            || self.0.iter().filter(|(s, _)| *s == sym).all(|(_, filter)| filter.admits(value))
+    }
+}

@@ -1,0 +1,1 @@
+//! LogQL: parse, check, plan and run over any source of entries.

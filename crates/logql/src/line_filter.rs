@@ -1,0 +1,266 @@
+//! Filters on lines: one line at a time, or a whole batch of lines at once.
+
+use memchr::memmem::Finder;
+use pilothouse_model::logs::{LineDemand, Literal};
+
+use crate::ip::IpFilter;
+use crate::pattern::Pattern;
+use crate::regex::{demanded, go_regex, plain_texts};
+use crate::syntax::{LineFilter, LineOp, Needle};
+
+#[derive(Debug)]
+enum Test {
+    Contains(Finder<'static>),
+    Regex(regex::Regex),
+    Pattern(Pattern),
+    Ip(IpFilter),
+}
+
+impl Test {
+    fn new(op: LineOp, needle: &Needle) -> Result<Self, String> {
+        if needle.ip {
+            return match op {
+                LineOp::Contains | LineOp::NotContains => Ok(Self::Ip(IpFilter::new(&needle.text)?)),
+                _ => Err("ip: invalid operation".to_owned()),
+            };
+        }
+        Ok(match op {
+            LineOp::Contains | LineOp::NotContains => Self::Contains(Finder::new(&needle.text).into_owned()),
+            LineOp::Pattern | LineOp::NotPattern => Self::Pattern(Pattern::filter(&needle.text)?),
+            LineOp::Regex | LineOp::NotRegex => match plain_texts(&needle.text).as_deref() {
+                Some([Literal { text, fold_case: false }]) => Self::Contains(Finder::new(text).into_owned()),
+                _ => Self::Regex(go_regex(&needle.text)?),
+            },
+        })
+    }
+
+    fn holds(&self, line: &str) -> bool {
+        match self {
+            Self::Contains(finder) => finder.find(line.as_bytes()).is_some(),
+            Self::Regex(regex) => regex.is_match(line),
+            Self::Pattern(pattern) => pattern.fits(line),
+            Self::Ip(ip) => ip.finds(line),
+        }
+    }
+}
+
+/// One filter: any of its tests holds, or, if negated, none does.
+#[derive(Debug)]
+struct Filter {
+    tests: Vec<Test>,
+    negated: bool,
+}
+
+impl Filter {
+    fn passes(&self, line: &str) -> bool {
+        self.tests.iter().any(|test| test.holds(line)) != self.negated
+    }
+
+    /// The text to look for where the filter is nothing but that.
+    fn needle(&self) -> Option<&Finder<'static>> {
+        match (self.negated, self.tests.as_slice()) {
+            (false, [Test::Contains(finder)]) if !finder.needle().is_empty() => Some(finder),
+            _ => None,
+        }
+    }
+
+    /// How dear a test is; the cheap ones run first.
+    fn cost(&self) -> u8 {
+        self.tests
+            .iter()
+            .map(|test| match test {
+                Test::Contains(_) => 0,
+                Test::Pattern(_) => 1,
+                Test::Ip(_) => 2,
+                Test::Regex(_) => 3,
+            })
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// A conjunction of filters, and what it demands of a line for an index to use.
+#[derive(Debug, Default)]
+pub(crate) struct LineFilters {
+    filters: Vec<Filter>,
+    demands: Vec<LineDemand>,
+}
+
+impl LineFilters {
+    pub(crate) fn new<'e>(filters: impl IntoIterator<Item = &'e LineFilter>) -> Result<Self, String> {
+        let mut all = Self::default();
+        for filter in filters {
+            let tests: Vec<Test> =
+                filter.needles.iter().map(|needle| Test::new(filter.op, needle)).collect::<Result<_, _>>()?;
+            let negated = filter.op.negated();
+            let passes_all = |test: &Test| matches!(test, Test::Contains(finder) if finder.needle().is_empty());
+            if !negated && tests.iter().any(passes_all) {
+                continue;
+            }
+            let demand = demand_of(filter, &tests);
+            if !negated && demand.prunes() {
+                all.demands.push(demand);
+            }
+            all.filters.push(Filter { tests, negated });
+        }
+        // A stable sort keeps the order of writing among equals; the result is the same.
+        all.filters.sort_by_key(Filter::cost);
+        Ok(all)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
+    pub(crate) fn demands(&self) -> &[LineDemand] {
+        &self.demands
+    }
+
+    pub(crate) fn passes(&self, line: &str) -> bool {
+        self.filters.iter().all(|filter| filter.passes(line))
+    }
+
+    /// Puts the numbers of the passing lines into `out`, ascending. `bounds` cuts `text` into
+    /// lines. Where a plain text is wanted, the whole text is searched for it at once and only
+    /// the lines it is found in are looked at.
+    pub(crate) fn select(&self, text: &str, bounds: &[u32], out: &mut Vec<u32>) {
+        out.clear();
+        let lines = bounds.len().saturating_sub(1);
+        let line = |i: usize| text.get(bounds[i] as usize..bounds[i + 1] as usize).unwrap_or("");
+        let Some((at, finder)) = self.filters.iter().enumerate().find_map(|(i, f)| Some((i, f.needle()?)))
+        else {
+            out.extend((0..lines).filter(|i| self.passes(line(*i))).map(|i| i as u32));
+            return;
+        };
+        let others = |line: &str| {
+            self.filters.iter().enumerate().all(|(i, filter)| i == at || filter.passes(line))
+        };
+        let length = finder.needle().len();
+        let (mut from, mut i) = (bounds.first().map_or(0, |b| *b as usize), 0);
+        while let Some(found) = text.as_bytes().get(from..).and_then(|rest| finder.find(rest)) {
+            let hit = from + found;
+            i = line_of(bounds, i, hit);
+            if i >= lines {
+                return;
+            }
+            let end = bounds[i + 1] as usize;
+            if hit + length > end {
+                // The text runs over the border of two lines: no line has it here.
+                from = hit + 1;
+                continue;
+            }
+            if others(line(i)) {
+                out.push(i as u32);
+            }
+            from = end;
+            i += 1;
+        }
+    }
+}
+
+/// The line that holds a byte, at or after `from`: by doubling steps, then by halving.
+fn line_of(bounds: &[u32], from: usize, byte: usize) -> usize {
+    let after = |i: usize| bounds.get(i + 1).is_none_or(|end| *end as usize > byte);
+    let (mut low, mut step) = (from, 1);
+    while !after(low + step - 1) {
+        low += step;
+        step *= 2;
+    }
+    let window = &bounds[(low + 1).min(bounds.len())..(low + step + 1).min(bounds.len())];
+    low + window.partition_point(|end| *end as usize <= byte)
+}
+
+fn demand_of(filter: &LineFilter, tests: &[Test]) -> LineDemand {
+    let exact = |text: &str| Literal { text: text.to_owned(), fold_case: false };
+    let mut alternatives = Vec::new();
+    for (needle, test) in filter.needles.iter().zip(tests) {
+        match test {
+            Test::Contains(finder) => {
+                alternatives.push(std::str::from_utf8(finder.needle()).map(exact).into_iter().collect());
+            }
+            Test::Regex(_) => match demanded(&needle.text) {
+                none if none.is_empty() => alternatives.push(Vec::new()),
+                some => alternatives.extend(some),
+            },
+            Test::Pattern(pattern) => alternatives.push(pattern.literals().map(exact).collect()),
+            Test::Ip(_) => alternatives.push(Vec::new()),
+        }
+    }
+    LineDemand { alternatives }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn filters(specs: &[(LineOp, &[&str])]) -> LineFilters {
+        let parsed: Vec<LineFilter> = specs
+            .iter()
+            .map(|(op, needles)| LineFilter {
+                op: *op,
+                needles: needles.iter().map(|n| Needle { text: (*n).to_owned(), ip: false }).collect(),
+            })
+            .collect();
+        LineFilters::new(&parsed).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn batch(lines: &[String]) -> (String, Vec<u32>) {
+        let mut bounds = vec![0];
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(line);
+            bounds.push(text.len() as u32);
+        }
+        (text, bounds)
+    }
+
+    #[test]
+    fn empty_texts_keep_all_or_nothing() {
+        assert!(filters(&[(LineOp::Contains, &[""])]).passes("x"));
+        assert!(!filters(&[(LineOp::NotContains, &[""])]).passes("x"));
+        assert!(!filters(&[(LineOp::NotContains, &[""])]).passes(""));
+        assert!(filters(&[(LineOp::Contains, &["a", "b"])]).passes("xb"));
+    }
+
+    #[test]
+    fn demands_are_alternatives_of_literals() {
+        let both = filters(&[(LineOp::Contains, &["a", "b"]), (LineOp::Regex, &["x.*y"]), (LineOp::NotRegex, &["z"])]);
+        let shown: Vec<String> = both
+            .demands()
+            .iter()
+            .map(|d| {
+                let alternatives: Vec<String> = d
+                    .alternatives
+                    .iter()
+                    .map(|a| a.iter().map(|l| l.text.as_str()).collect::<Vec<_>>().join("+"))
+                    .collect();
+                alternatives.join("|")
+            })
+            .collect();
+        assert_eq!(shown, ["a|b", "x+y"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_gives_what_its_lines_give(
+            lines in prop::collection::vec("[ab\u{e9}]{0,6}", 0..40),
+            needle in "[ab]{1,3}",
+            other in "[ab]{1,2}",
+        ) {
+            let (text, bounds) = batch(&lines);
+            for set in [
+                filters(&[(LineOp::Contains, &[&needle])]),
+                filters(&[(LineOp::Contains, &[&needle]), (LineOp::NotContains, &[&other])]),
+                filters(&[(LineOp::NotContains, &[&needle])]),
+                filters(&[(LineOp::Regex, &[&format!("{needle}.*{other}")])]),
+            ] {
+                let mut got = Vec::new();
+                set.select(&text, &bounds, &mut got);
+                let expected: Vec<u32> =
+                    (0..lines.len()).filter(|i| set.passes(&lines[*i])).map(|i| i as u32).collect();
+                prop_assert_eq!(got, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Go's regular expressions on Rust's engine: what is written differently is rewritten, and what
+//! a line must contain for a match is read off.
+
+use pilothouse_model::logs::Literal;
+use regex_syntax::hir::{Hir, HirKind, Look};
+
+/// Bytes of one compiled expression.
+const SIZE_LIMIT: usize = 10 << 20;
+
+/// Compiles an expression written for Go's `regexp`.
+pub(crate) fn go_regex(pattern: &str) -> Result<regex::Regex, String> {
+    regex::RegexBuilder::new(&translate(pattern))
+        .size_limit(SIZE_LIMIT)
+        .nest_limit(250)
+        .build()
+        .map_err(|error| go_error(pattern, &error))
+}
+
+fn go_error(pattern: &str, error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => "error parsing regexp: expression too large".to_owned(),
+        _ => {
+            // The last line of the engine's report names the reason.
+            let report = error.to_string();
+            let reason = report.lines().last().unwrap_or("").trim_start_matches("error: ").trim();
+            format!("error parsing regexp: {reason}: `{pattern}`")
+        }
+    }
+}
+
+/// Rewrites what Rust reads otherwise than Go: ASCII meanings of `\d \s \w \b`, quoted stretches
+/// `\Q…\E`, the word-edge signs `\<`, and brackets and set operators within a class.
+pub(crate) fn translate(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut chars = pattern.chars().peekable();
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('Q') if !in_class => {
+                    let mut quoted = String::new();
+                    while let Some(c) = chars.next() {
+                        if c == '\\' && chars.peek() == Some(&'E') {
+                            chars.next();
+                            break;
+                        }
+                        quoted.push(c);
+                    }
+                    out.push_str(&regex::escape(&quoted));
+                }
+                Some(escaped) => push_escape(&mut out, escaped, in_class),
+                None => out.push('\\'),
+            },
+            '[' if !in_class => {
+                in_class = true;
+                out.push('[');
+                if chars.peek() == Some(&'^') {
+                    out.extend(chars.next());
+                }
+                if chars.peek() == Some(&']') {
+                    chars.next();
+                    out.push_str("\\]");
+                }
+            }
+            '[' if chars.peek() == Some(&':') => {
+                out.push('[');
+                for c in chars.by_ref() {
+                    out.push(c);
+                    if c == ']' {
+                        break;
+                    }
+                }
+            }
+            ']' if in_class => {
+                in_class = false;
+                out.push(']');
+            }
+            '[' | '&' | '~' if in_class => {
+                out.push('\\');
+                out.push(c);
+            }
+            '-' if in_class && chars.peek() == Some(&'-') => out.push_str("\\-"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn push_escape(out: &mut String, escaped: char, in_class: bool) {
+    let class = match escaped {
+        'd' => "0-9",
+        's' => "\\t\\n\\f\\r ",
+        'w' => "0-9A-Za-z_",
+        'D' => "^0-9",
+        'S' => "^\\t\\n\\f\\r ",
+        'W' => "^0-9A-Za-z_",
+        _ => "",
+    };
+    match escaped {
+        'd' | 's' | 'w' if in_class => out.push_str(class),
+        'd' | 's' | 'w' | 'D' | 'S' | 'W' => out.extend(["[", class, "]"]),
+        'b' | 'B' if !in_class => out.extend(["(?-u:\\", &escaped.to_string(), ")"]),
+        '<' | '>' => out.push(escaped),
+        c if c.is_ascii_punctuation() || c.is_ascii_alphanumeric() => out.extend(['\\', c]),
+        c => out.push(c),
+    }
+}
+
+fn parse(pattern: &str) -> Option<Hir> {
+    regex_syntax::ParserBuilder::new().nest_limit(250).build().parse(&translate(pattern)).ok()
+}
+
+/// Whether Loki replaces the expression by comparisons with plain texts: literals, alternatives
+/// of them, and `.*` round them.
+pub(crate) fn is_plain(pattern: &str) -> bool {
+    plain_texts(pattern).is_some()
+}
+
+/// What a line must contain for an unanchored expression to match exactly: any one of the texts.
+/// `None` where the expression says more than that. An empty text matches every line.
+pub(crate) fn plain_texts(pattern: &str) -> Option<Vec<Literal>> {
+    let mut texts = Vec::new();
+    collect_plain(&parse(pattern)?, &mut texts)?;
+    (texts.len() <= MAX_TEXTS).then_some(texts)
+}
+
+const MAX_TEXTS: usize = 64;
+
+fn collect_plain(hir: &Hir, texts: &mut Vec<Literal>) -> Option<()> {
+    match hir.kind() {
+        HirKind::Alternation(parts) => parts.iter().try_for_each(|part| collect_plain(part, texts)),
+        HirKind::Capture(capture) => collect_plain(&capture.sub, texts),
+        HirKind::Concat(parts) => {
+            // `.*` before and after says nothing; in between it would.
+            let core: Vec<&Hir> = parts.iter().filter(|p| !is_any_run(p)).collect();
+            let inner_gap = parts.len() > 2 && parts[1..parts.len() - 1].iter().any(is_any_run);
+            if inner_gap {
+                return None;
+            }
+            texts.push(literal_of(&core)?);
+            Some(())
+        }
+        _ if is_any_run(hir) => {
+            texts.push(Literal { text: String::new(), fold_case: false });
+            Some(())
+        }
+        _ => {
+            texts.push(literal_of(&[hir])?);
+            Some(())
+        }
+    }
+}
+
+/// `.*`, greedy or not, which on one line is no condition.
+fn is_any_run(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Repetition(repetition) if repetition.min == 0 && repetition.max.is_none() => {
+            matches!(repetition.sub.kind(), HirKind::Class(class) if is_dot(class))
+        }
+        HirKind::Capture(capture) => is_any_run(&capture.sub),
+        _ => false,
+    }
+}
+
+fn is_dot(class: &regex_syntax::hir::Class) -> bool {
+    match class {
+        regex_syntax::hir::Class::Unicode(class) => {
+            let ranges = class.ranges();
+            ranges.first().is_some_and(|r| r.start() == '\0') && ranges.last().is_some_and(|r| r.end() == char::MAX)
+        }
+        regex_syntax::hir::Class::Bytes(_) => false,
+    }
+}
+
+/// One text made of literals and of classes that hold the two cases of one ASCII letter.
+fn literal_of(parts: &[&Hir]) -> Option<Literal> {
+    let (mut text, mut folded, mut exact) = (String::new(), false, false);
+    for part in parts {
+        match part.kind() {
+            HirKind::Empty => {}
+            HirKind::Literal(literal) => {
+                let literal = std::str::from_utf8(&literal.0).ok()?;
+                exact |= literal.chars().any(char::is_alphabetic);
+                text.push_str(literal);
+            }
+            HirKind::Class(class) => {
+                text.push(case_pair(class)?);
+                folded = true;
+            }
+            HirKind::Capture(capture) => {
+                let inner = literal_of(&[&capture.sub])?;
+                folded |= inner.fold_case;
+                exact |= !inner.fold_case && inner.text.chars().any(char::is_alphabetic);
+                text.push_str(&inner.text);
+            }
+            _ => return None,
+        }
+    }
+    // A mixture of exact and folded letters cannot be said with one flag.
+    (!(folded && exact)).then_some(Literal { text, fold_case: folded })
+}
+
+/// The lower-case letter of a class that holds an ASCII letter in both cases, and perhaps what
+/// Unicode folds to it (`k` and the Kelvin sign, `s` and the long s).
+fn case_pair(class: &regex_syntax::hir::Class) -> Option<char> {
+    let regex_syntax::hir::Class::Unicode(class) = class else { return None };
+    let mut letter = None;
+    for range in class.ranges() {
+        if range.start() != range.end() {
+            return None;
+        }
+        match range.start() {
+            c if c.is_ascii_alphabetic() => {
+                let lower = c.to_ascii_lowercase();
+                if letter.is_some_and(|l| l != lower) {
+                    return None;
+                }
+                letter = Some(lower);
+            }
+            '\u{17f}' | '\u{212a}' => {}
+            _ => return None,
+        }
+    }
+    letter
+}
+
+/// What every match of an unanchored expression contains, as alternatives of literals. Empty
+/// where nothing is certain.
+pub(crate) fn demanded(pattern: &str) -> Vec<Vec<Literal>> {
+    let Some(hir) = parse(pattern) else { return Vec::new() };
+    let alternatives = demands(&hir);
+    if alternatives.len() > MAX_TEXTS || alternatives.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    alternatives
+}
+
+/// Alternatives, each a list of texts that occur; `vec![vec![]]` says nothing.
+fn demands(hir: &Hir) -> Vec<Vec<Literal>> {
+    let nothing = || vec![Vec::new()];
+    match hir.kind() {
+        HirKind::Literal(_) => match literal_of(&[hir]) {
+            Some(literal) => vec![vec![literal]],
+            None => nothing(),
+        },
+        HirKind::Capture(capture) => demands(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => demands(&repetition.sub),
+        HirKind::Alternation(parts) => {
+            let all: Vec<_> = parts.iter().flat_map(demands).collect();
+            if all.len() > MAX_TEXTS || all.iter().any(Vec::is_empty) { nothing() } else { all }
+        }
+        HirKind::Concat(parts) => concat_demands(parts),
+        _ => nothing(),
+    }
+}
+
+fn concat_demands(parts: &[Hir]) -> Vec<Vec<Literal>> {
+    let mut certain: Vec<Literal> = Vec::new();
+    let mut choice: Option<Vec<Vec<Literal>>> = None;
+    let mut i = 0;
+    while i < parts.len() {
+        // The longest run of letters that is one text.
+        let mut end = i;
+        while end < parts.len() && matches!(parts[end].kind(), HirKind::Literal(_) | HirKind::Class(_)) {
+            end += 1;
+        }
+        let run: Vec<&Hir> = parts[i..end].iter().collect();
+        if let Some(literal) = (!run.is_empty()).then(|| literal_of(&run)).flatten() {
+            certain.push(literal);
+            i = end;
+            continue;
+        }
+        if !is_look(&parts[i]) {
+            match demands(&parts[i]) {
+                one if one.len() == 1 => certain.extend(one.into_iter().flatten()),
+                many => choice = choice.or(Some(many)),
+            }
+        }
+        i += 1;
+    }
+    match choice {
+        None => vec![certain],
+        Some(many) => many.into_iter().map(|alternative| [certain.clone(), alternative].concat()).collect(),
+    }
+}
+
+fn is_look(hir: &Hir) -> bool {
+    matches!(
+        hir.kind(),
+        HirKind::Look(Look::Start | Look::End | Look::StartLF | Look::EndLF | Look::WordAscii | Look::WordAsciiNegate)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_syntax_is_understood() {
+        for (pattern, text, matches) in [
+            (r"^\d+$", "12", true),
+            (r"^\d+$", "\u{661}", false),
+            (r"^[\d_]+$", "1_2", true),
+            (r"^[^\s]+$", "a b", false),
+            (r"\Qa.b\E+", "a.bbb", true),
+            (r"^[[]$", "[", true),
+            (r"^[]a]+$", "]a", true),
+            (r"^\<x\>$", "<x>", true),
+            (r"^[a&&b]+$", "a&b", true),
+            (r"(?i)straße", "STRAßE", true),
+            (r"^[[:digit:]]+$", "42", true),
+            (r"\bfoo\b", "a foo b", true),
+            (r"^\S+\W\w$", "ab c", true),
+        ] {
+            let regex = go_regex(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
+            assert_eq!(regex.is_match(text), matches, "{pattern} on {text}");
+        }
+        assert!(go_regex("a(").is_err());
+    }
+
+    #[test]
+    fn texts_are_read_off() {
+        let show = |literals: &[Literal]| {
+            literals.iter().map(|l| format!("{}{}", l.text, if l.fold_case { "/i" } else { "" })).collect::<Vec<_>>().join("|")
+        };
+        for (pattern, plain, demanded_texts) in [
+            ("error", Some("error"), "error"),
+            (".*error.*", Some("error"), "error"),
+            ("error|warn", Some("error|warn"), "error;warn"),
+            ("(?i)Error", Some("error/i"), "error/i"),
+            ("a.*b", None, "a|b"),
+            ("n=[0-3]$", None, "n="),
+            ("x?yz+", None, "y|z"),
+            ("(foo|bar)baz", None, "baz|foo;baz|bar"),
+            ("[a-z]+", None, ""),
+            ("", Some(""), ""),
+            (".*", Some(""), ""),
+        ] {
+            assert_eq!(plain_texts(pattern).map(|t| show(&t)).as_deref(), plain, "{pattern}");
+            let demanded: Vec<_> = demanded(pattern).iter().map(|a| show(a)).collect();
+            assert_eq!(demanded.join(";"), demanded_texts, "{pattern}");
+        }
+    }
+}

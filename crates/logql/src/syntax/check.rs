@@ -1,0 +1,81 @@
+//! What a grammatical query must still fulfil.
+
+use pilothouse_model::Matcher;
+
+use super::ast::*;
+use crate::LogqlError;
+
+const EMPTY_COMPATIBLE: &str = "queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will";
+
+pub(crate) fn expression(expr: &Expr) -> Result<(), LogqlError> {
+    match expr {
+        Expr::Log(log) => self::log(log),
+        Expr::Metric(metric) => self::metric(metric),
+    }
+}
+
+pub(crate) fn log(log: &LogExpr) -> Result<(), LogqlError> {
+    parsers(log)?;
+    matchers(&log.matchers)
+}
+
+/// At least one matcher must refuse the empty text, or the query would touch every stream.
+fn matchers(matchers: &[Matcher]) -> Result<(), LogqlError> {
+    if matchers.iter().all(Matcher::matches_empty) {
+        return Err(LogqlError::semantic(EMPTY_COMPATIBLE));
+    }
+    Ok(())
+}
+
+/// Patterns and regexes of parsers are part of the grammar for Loki.
+fn parsers(log: &LogExpr) -> Result<(), LogqlError> {
+    for stage in &log.stages {
+        let checked = match stage {
+            Stage::Regexp(text) => {
+                crate::parsers::RegexpParser::new(text).map(drop).map_err(|e| format!("invalid regexp parser: {e}"))
+            }
+            Stage::Pattern(text) => {
+                crate::pattern::Pattern::parser(text).map(drop).map_err(|e| format!("invalid pattern parser: {e}"))
+            }
+            _ => Ok(()),
+        };
+        checked.map_err(LogqlError::semantic)?;
+    }
+    Ok(())
+}
+
+fn metric(expr: &MetricExpr) -> Result<(), LogqlError> {
+    match expr {
+        MetricExpr::Invalid(why) => Err(LogqlError::semantic(why.clone())),
+        MetricExpr::Range(aggregation) => log(&aggregation.range.log),
+        MetricExpr::Aggregate(aggregation) => {
+            let sorts = matches!(aggregation.op, VectorOp::Sort | VectorOp::SortDesc);
+            if sorts && !aggregation.grouping.labels.is_empty() {
+                return Err(LogqlError::semantic("sort and sort_desc doesn't allow grouping by "));
+            }
+            metric(&aggregation.inner)
+        }
+        MetricExpr::Binary(binary) => {
+            metric(&binary.left)?;
+            metric(&binary.right)
+        }
+        MetricExpr::Replace(inner, _) => metric(inner),
+        MetricExpr::Literal(_) | MetricExpr::Vector(_) => Ok(()),
+    }
+}
+
+/// What is wrong with a range aggregation as a whole, if anything.
+pub(crate) fn range_aggregation(op: RangeOp, unwrapped: bool, grouped: bool) -> Option<String> {
+    use RangeOp as R;
+    let name = op.as_str();
+    let groups = matches!(op, R::Avg | R::Stddev | R::Stdvar | R::Quantile | R::Max | R::Min | R::First | R::Last);
+    if grouped && !groups {
+        return Some(format!("grouping not allowed for {name} aggregation"));
+    }
+    let fits = match unwrapped {
+        true => !matches!(op, R::Count | R::Bytes | R::BytesRate),
+        false => matches!(op, R::Count | R::Rate | R::Bytes | R::BytesRate | R::Absent),
+    };
+    let how = if unwrapped { "with" } else { "without" };
+    (!fits).then(|| format!("invalid aggregation {name} {how} unwrap"))
+}

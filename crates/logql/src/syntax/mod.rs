@@ -1,0 +1,15 @@
+//! The language: tokens, tree, parser, printer.
+
+pub mod ast;
+mod check;
+mod duration;
+mod lexer;
+mod parser;
+mod pretty;
+mod print;
+mod stages;
+mod token;
+
+pub use ast::*;
+pub use parser::{parse, parse_log, parse_matchers, parse_unchecked};
+pub use pretty::pretty;
