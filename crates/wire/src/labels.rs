@@ -76,6 +76,22 @@ pub(crate) fn push_pair(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
+/// As [`push_pair`], for parts that have their length in front of them already.
+#[inline]
+pub(crate) fn push_sized_pair(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let length = 2 + name.len() + value.len();
+    if length < 0x80 {
+        out.extend_from_slice(&[LABELS_KEY as u8, length as u8, NAME_KEY as u8]);
+    } else {
+        out.push(LABELS_KEY as u8);
+        push_varint(out, length as u64);
+        out.push(NAME_KEY as u8);
+    }
+    out.extend_from_slice(name);
+    out.push(VALUE_KEY as u8);
+    out.extend_from_slice(value);
+}
+
 /// A series for a message, `name{a="b"}`, with what is not UTF-8 replaced.
 pub(crate) fn series_text(raw: &[u8]) -> String {
     let mut pairs = Vec::new();

@@ -98,7 +98,9 @@ fn streamed_chunks_and_samples_of_prometheus_are_the_same() {
 #[test]
 fn our_frames_are_cut_and_carry_their_checksum() {
     let mut columns = SampleColumns::default();
-    (0..10_000).for_each(|i| columns.push_float(i * 1000, f64::from_bits((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))));
+    (0..10_000).for_each(|i| {
+        columns.push_float(i * 1000, f64::from_bits((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    });
     let labels = Labels::from_pairs([("__name__", "wide"), ("pad", &"x".repeat(500))]);
     let (writer, mut out) = (ChunksWriter::new(4096), Vec::new());
     writer.series(1, &labels, &columns, &mut out);
@@ -124,13 +126,20 @@ fn our_frames_are_cut_and_carry_their_checksum() {
 
 #[test]
 fn requests_are_read() {
-    let matcher = |op, name: &str, value: &str| messages::LabelMatcher { op, name: name.into(), value: value.into() };
+    let matcher =
+        |op, name: &str, value: &str| messages::LabelMatcher { op, name: name.into(), value: value.into() };
     let query = messages::Query {
         start_ms: -5,
         end_ms: 1_700_000_000_000,
-        matchers: vec![matcher(0, "a", ""), matcher(1, "b", "x"), matcher(2, "c", "y|z"), matcher(3, "d", ".+")],
+        matchers: vec![
+            matcher(0, "a", ""),
+            matcher(1, "b", "x"),
+            matcher(2, "c", "y|z"),
+            matcher(3, "d", ".+"),
+        ],
     };
-    let request = messages::ReadRequest { queries: vec![query, messages::Query::default()], accepted: vec![7, 1, 0] };
+    let request =
+        messages::ReadRequest { queries: vec![query, messages::Query::default()], accepted: vec![7, 1, 0] };
     let limits = Limits::default();
     let read = decode_request(&request.encode_to_vec(), &limits).unwrap();
     assert_eq!((read.queries.len(), read.response), (2, ResponseType::StreamedXorChunks));
@@ -181,7 +190,10 @@ fn answers_of_samples_are_read_by_others() {
     assert_eq!(response.results.len(), 2);
     let series = &response.results[0].timeseries[0];
     assert_eq!(series.labels, [messages::label("__name__", "x"), messages::label("a", "b")]);
-    assert_eq!((series.samples[1].timestamp, series.samples[1].value.to_bits()), (2000, stale_nan().to_bits()));
+    assert_eq!(
+        (series.samples[1].timestamp, series.samples[1].value.to_bits()),
+        (2000, stale_nan().to_bits())
+    );
     let wire = &series.histograms[0];
     assert_eq!((wire.count_int, wire.timestamp), (Some(3), 3000));
     assert_eq!(wire.positive_deltas, [1, 1]);
@@ -234,7 +246,10 @@ fn floats_and_histograms_take_turns_in_time() {
     }
     let spans: Vec<_> = chunks(&columns).iter().map(|c| (c.encoding, c.min_t_ms, c.max_t_ms)).collect();
     use ChunkEncoding::{FloatHistogram, Xor};
-    assert_eq!(spans, [(Xor, 1, 2), (FloatHistogram, 3, 4), (Xor, 5, 5), (FloatHistogram, 6, 6), (Xor, 9, 9)]);
+    assert_eq!(
+        spans,
+        [(Xor, 1, 2), (FloatHistogram, 3, 4), (Xor, 5, 5), (FloatHistogram, 6, 6), (Xor, 9, 9)]
+    );
 }
 
 #[test]
@@ -250,7 +265,8 @@ fn a_chunk_that_lies_takes_no_memory() {
 
 fn any_floats() -> impl Strategy<Value = SampleColumns> {
     let step = prop_oneof![Just(15_000u64), 0u64..40_000, any::<u64>().prop_map(|n| n >> 24)];
-    let value = prop_oneof![Just(1.0f64.to_bits()), any::<u32>().prop_map(|n| f64::from(n).to_bits()), any::<u64>()];
+    let value =
+        prop_oneof![Just(1.0f64.to_bits()), any::<u32>().prop_map(|n| f64::from(n).to_bits()), any::<u64>()];
     (any::<i32>(), prop::collection::vec((step, value), 0..300)).prop_map(|(start, steps)| {
         let (mut t, mut columns) = (i64::from(start), SampleColumns::default());
         for (step, bits) in steps {
@@ -263,7 +279,10 @@ fn any_floats() -> impl Strategy<Value = SampleColumns> {
 
 fn any_histograms() -> impl Strategy<Value = SampleColumns> {
     let step = (0u32..100, prop::collection::vec(0u32..5, 5), any::<u8>());
-    let bounds = prop::collection::vec(prop_oneof![(0u32..100_000).prop_map(|n| f64::from(n) / 1000.0), -10.0..1e6], 0..4);
+    let bounds = prop::collection::vec(
+        prop_oneof![(0u32..100_000).prop_map(|n| f64::from(n) / 1000.0), -10.0..1e6],
+        0..4,
+    );
     (any::<bool>(), any::<bool>(), bounds, prop::collection::vec(step, 0..200)).prop_map(
         |(integer, custom, bounds, steps)| {
             let mut columns = SampleColumns::default();

@@ -65,4 +65,3 @@ fn openmetrics_float(value: f64) -> String {
     }
     text
 }
-

@@ -92,4 +92,3 @@ pub fn status(format: OtlpFormat, code: i32, message: &str) -> Vec<u8> {
         OtlpFormat::Json => serde_json::json!({ "code": code, "message": message }).to_string().into_bytes(),
     }
 }
-

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use pilothouse_model::labels::METRIC_NAME;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::write::{BatchExemplar, HistogramSample, MetadataEntry, MetricType, Reason};
 
@@ -31,25 +32,37 @@ pub(super) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeErro
     Ok(walk.decoded)
 }
 
+/// A text of the table, with the length in front of it as it stands in the body: that is also
+/// how it stands in a label.
+#[derive(Debug, Clone, Copy)]
+struct Symbol<'a> {
+    sized: &'a [u8],
+    text: &'a [u8],
+}
+
 /// The table may stand behind the series that use it, so it is read first, in a walk of its own.
-/// A symbol takes 2 bytes of the body or more, and 16 here.
-fn read_symbols<'a>(request: &mut Cursor<'a>) -> Result<Vec<&'a [u8]>, Fault> {
+/// A symbol takes 2 bytes of the body or more, and 32 here.
+fn read_symbols<'a>(request: &mut Cursor<'a>) -> Result<Vec<Symbol<'a>>, Fault> {
     let mut symbols = Vec::new();
     while let Some(key) = request.key()? {
         match key {
-            SYMBOLS => symbols.push(request.bytes()?),
+            SYMBOLS => {
+                let start = request.at;
+                let text = request.bytes()?;
+                symbols.push(Symbol { sized: request.slice(start, request.at), text });
+            }
             _ if key >> 3 == 4 => return Err(ProtoError::WireType.into()),
             _ => request.skip(key)?,
         }
     }
     match symbols.first() {
-        Some([]) | None => Ok(symbols),
+        Some(Symbol { text: [], .. }) | None => Ok(symbols),
         Some(_) => Err(DecodeError::malformed(MESSAGE, "the first symbol must be the empty text").into()),
     }
 }
 
 struct Walk<'a, 'q> {
-    symbols: Vec<&'a [u8]>,
+    symbols: Vec<Symbol<'a>>,
     decoded: Decoded,
     quota: &'q mut Quota,
     /// The parts of the series at hand.
@@ -75,10 +88,12 @@ struct WireMetadata {
 }
 
 impl<'a, 'q> Walk<'a, 'q> {
-    fn new(symbols: Vec<&'a [u8]>, body_len: usize, quota: &'q mut Quota) -> Self {
+    fn new(symbols: Vec<Symbol<'a>>, body_len: usize, quota: &'q mut Quota) -> Self {
         let mut decoded = Decoded::new();
-        decoded.batch.series.reserve(body_len / 384);
-        decoded.batch.floats.reserve(body_len / 256);
+        // Guesses from what lies here, not from a claim; texts are written out about twice.
+        decoded.batch.arena.reserve(body_len * 2);
+        decoded.batch.series.reserve(body_len / 128);
+        decoded.batch.floats.reserve(body_len / 128);
         Self {
             symbols,
             decoded,
@@ -187,7 +202,9 @@ impl<'a, 'q> Walk<'a, 'q> {
         }
         for [name, value] in pairs {
             match (self.symbols.get(*name as usize), self.symbols.get(*value as usize)) {
-                (Some(n), Some(v)) => labels::push_pair(&mut self.decoded.batch.arena, n, v),
+                (Some(n), Some(v)) => {
+                    labels::push_sized_pair(&mut self.decoded.batch.arena, n.sized, v.sized)
+                }
                 _ => return Err(about(outside(*name, *value, self.symbols.len()), &self.refs)),
             }
         }
@@ -227,7 +244,7 @@ impl<'a, 'q> Walk<'a, 'q> {
     /// type appends to it.
     fn take_metadata(&mut self) {
         let metadata = self.metadata;
-        let of = |index: u32| self.symbols.get(index as usize).copied();
+        let of = |index: u32| self.symbols.get(index as usize).map(|s| s.text);
         if metadata == WireMetadata::default() {
             return;
         }
@@ -267,12 +284,12 @@ fn outside(name: u32, value: u32, size: usize) -> String {
     format!("labelRefs {name} (name) = {value} (value) outside of symbols table (size {size})")
 }
 
-fn metric_name<'a>(symbols: &[&'a [u8]], refs: &[u32]) -> Option<&'a [u8]> {
+fn metric_name<'a>(symbols: &[Symbol<'a>], refs: &[u32]) -> Option<&'a [u8]> {
     let (pairs, _) = refs.as_chunks::<2>();
-    let name = pairs.iter().find(|[name, _]| {
-        symbols.get(*name as usize).is_some_and(|n| *n == pilothouse_model::labels::METRIC_NAME.as_bytes())
-    });
-    name.and_then(|[_, value]| symbols.get(*value as usize).copied())
+    let name = pairs
+        .iter()
+        .find(|[name, _]| symbols.get(*name as usize).is_some_and(|n| n.text == METRIC_NAME.as_bytes()));
+    name.and_then(|[_, value]| symbols.get(*value as usize).map(|s| s.text))
 }
 
 fn family_of(metric_name: &[u8], metric_type: MetricType) -> &[u8] {
@@ -284,7 +301,7 @@ fn family_of(metric_name: &[u8], metric_type: MetricType) -> &[u8] {
     suffixes.iter().find_map(|suffix| metric_name.strip_suffix(*suffix)).unwrap_or(metric_name)
 }
 
-fn resolve_exemplar(symbols: &[&[u8]], wire: &WireExemplar) -> Result<BatchExemplar, String> {
+fn resolve_exemplar(symbols: &[Symbol<'_>], wire: &WireExemplar) -> Result<BatchExemplar, String> {
     let (pairs, odd) = wire.refs.as_chunks::<2>();
     if !odd.is_empty() {
         return Err(format!("invalid labelRefs length {}", wire.refs.len()));
@@ -292,7 +309,7 @@ fn resolve_exemplar(symbols: &[&[u8]], wire: &WireExemplar) -> Result<BatchExemp
     let mut labels = Vec::with_capacity(pairs.len());
     for [name, value] in pairs {
         match (symbols.get(*name as usize), symbols.get(*value as usize)) {
-            (Some(n), Some(v)) => labels.push(labels::lossy_pair((n, v))),
+            (Some(n), Some(v)) => labels.push(labels::lossy_pair((n.text, v.text))),
             _ => return Err(outside(*name, *value, symbols.len())),
         }
     }
