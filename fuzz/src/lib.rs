@@ -54,8 +54,9 @@ impl<'a> Choices<'a> {
             }
             200..=215 => last + f64::from(self.byte()),
             216..=223 => f64::from_bits(0x7ff0_0000_0000_0002),
-            224..=231 => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, f64::MAX, 5e-324, 1e15]
-                [self.below(8)],
+            224..=231 => {
+                [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, f64::MAX, 5e-324, 1e15][self.below(8)]
+            }
             _ => f64::from_bits(u64::from_le_bytes(self.array())),
         }
     }

@@ -61,7 +61,8 @@ fn layout(choices: &mut Choices<'_>) -> Histogram {
     let hints = [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge];
     let mut spans = || {
         let n = choices.below(4);
-        let span = |_| Span { offset: i32::from_le_bytes(choices.array()), length: u32::from(choices.byte()) };
+        let span =
+            |_| Span { offset: i32::from_le_bytes(choices.array()), length: u32::from(choices.byte()) };
         (0..n).map(span).collect::<Vec<_>>()
     };
     let (positive_spans, negative_spans) = (spans(), spans());

@@ -59,7 +59,8 @@ fn build(mut choices: Choices<'_>) {
         put.push((series, list, values));
     }
     close(&mut builder, &mut pages);
-    let pages: Vec<_> = pages.into_iter().map(|p| Page::open(p).expect("a page that was built opens")).collect();
+    let pages: Vec<_> =
+        pages.into_iter().map(|p| Page::open(p).expect("a page that was built opens")).collect();
     for (series, list, values) in put {
         check(&pages, series, &lists[list], &values);
     }
