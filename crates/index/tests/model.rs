@@ -1,4 +1,5 @@
 //! The index in memory and that of a day, against a plain list of label sets.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

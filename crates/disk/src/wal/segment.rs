@@ -16,6 +16,8 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 32;
 const MAGIC: [u8; 8] = *b"phwal\r\n\x1a";
 const EXTENSION: &str = "wal";
+/// No log gets this far; a name beyond it is none of ours, and sums of positions cannot overflow.
+const MAX_FIRST: u64 = 1 << 62;
 
 /// A segment file as the log writes it.
 pub trait SegmentFile: Send + fmt::Debug {
@@ -89,7 +91,8 @@ pub(super) fn path_of(directory: &Path, first: Position) -> PathBuf {
 fn first_of(name: &str) -> Option<Position> {
     let digits = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
     let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
-    all_digits.then(|| digits.parse().ok().map(Position))?
+    let first = all_digits.then(|| digits.parse().ok())??;
+    (first <= MAX_FIRST).then_some(Position(first))
 }
 
 /// All segments of a directory in order. Files of other names are none of ours.
@@ -155,14 +158,19 @@ mod tests {
     #[test]
     fn names_read_back_and_sort_as_positions() {
         let directory = Path::new("/log");
-        for position in [0, 1, 64 << 20, u64::MAX] {
+        for position in [0, 1, 64 << 20, 1 << 62] {
             let path = path_of(directory, Position(position));
             let name = path.file_name().unwrap().to_str().unwrap();
             assert_eq!(first_of(name), Some(Position(position)));
         }
-        for bad in
-            ["", "1.wal", "00000000000000000001.tmp", "99999999999999999999.wal", "+0000000000000000001.wal"]
-        {
+        for bad in [
+            "",
+            "1.wal",
+            "00000000000000000001.tmp",
+            "99999999999999999999.wal",
+            "18446744073709551615.wal",
+            "+0000000000000000001.wal",
+        ] {
             assert_eq!(first_of(bad), None, "{bad}");
         }
     }
