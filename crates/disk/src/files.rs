@@ -42,10 +42,24 @@ pub fn create_directory(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    let parent = directory_of(path);
+    if parent != path {
+        create_directory(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
+            Err(Error::io("create", path)(e))
+        }
+        _ => sync_directory(parent),
+    }
+}
+
+/// The directory that a path lies in; that of a bare name is the working directory.
+fn directory_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
     }
 }
 
@@ -79,7 +93,7 @@ pub fn unfinished_path(path: &Path) -> PathBuf {
 /// Renames a file, whose content the caller has synced, and syncs the directory it lands in.
 pub fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).map_err(Error::io("rename", from))?;
-    sync_directory(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    sync_directory(directory_of(to))
 }
 
 /// Removes a file if it is there; the removal is durable with the next [`sync_directory`].
@@ -187,6 +201,18 @@ mod tests {
         assert!(matches!(DirectoryLock::acquire(&path), Err(Error::Locked { .. })));
         drop(lock);
         DirectoryLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn directories_are_created_with_their_parents_unless_a_file_is_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        create_directory(&dir.path().join("a/b/c")).unwrap();
+        create_directory(&dir.path().join("a/b/c")).unwrap();
+        assert!(dir.path().join("a/b/c").is_dir());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(create_directory(&dir.path().join("file")).is_err());
+        assert!(create_directory(&dir.path().join("file/below")).is_err());
+        assert_eq!(directory_of(Path::new("name")), Path::new("."));
     }
 
     #[test]
