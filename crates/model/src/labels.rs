@@ -6,6 +6,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
+use regex_syntax::hir::{Class, HirKind};
+
 /// The label that carries the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
@@ -218,7 +220,8 @@ fn write_braced<'a>(
     f.write_str("}")
 }
 
-/// A text in double quotes, escaped as Go's `strconv.Quote` does for what it can print.
+/// A text in double quotes, escaped as Go's `strconv.Quote`: what is not printable is written as
+/// a number.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -226,6 +229,7 @@ pub fn quote(text: &str) -> String {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
+            ' '..='~' => out.push(c),
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
@@ -233,15 +237,28 @@ pub fn quote(text: &str) -> String {
             '\x08' => out.push_str("\\b"),
             '\x0b' => out.push_str("\\v"),
             '\x0c' => out.push_str("\\f"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c if ('\u{80}'..'\u{a0}').contains(&c) || c == '\u{ad}' || c == '\u{feff}' => {
-                out.push_str(&format!("\\u{:04x}", c as u32));
-            }
-            c => out.push(c),
+            c if c.is_ascii() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if is_printable(c) => out.push(c),
+            c if u32::from(c) < 0x10000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
     out.push('"');
     out
+}
+
+/// As Go's `unicode.IsPrint` beyond ASCII: letters, marks, numbers, punctuation, symbols, and no
+/// kind of space.
+fn is_printable(c: char) -> bool {
+    static PRINTABLE: LazyLock<Vec<(char, char)>> = LazyLock::new(|| {
+        let class = regex_syntax::parse(r"[\pL\pM\pN\pP\pS]").map(|hir| hir.into_kind());
+        match class {
+            Ok(HirKind::Class(Class::Unicode(class))) => class.iter().map(|r| (r.start(), r.end())).collect(),
+            _ => Vec::new(),
+        }
+    });
+    let after = PRINTABLE.partition_point(|(start, _)| *start <= c);
+    after.checked_sub(1).and_then(|i| PRINTABLE.get(i)).is_some_and(|(_, end)| c <= *end)
 }
 
 /// Walks a label set in name order.
@@ -375,6 +392,20 @@ fn take_text(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quoted_text_is_that_of_go() {
+        for (text, quoted) in [
+            ("a \"b\" \\", r#""a \"b\" \\""#),
+            ("\n\r\t\x07\x08\x0b\x0c\0\x1b\x7f", r#""\n\r\t\a\b\v\f\x00\x1b\x7f""#),
+            ("ä€😀", "\"ä€😀\""),
+            ("\u{a0}\u{ad}\u{200b}\u{2028}\u{feff}\u{e000}", r#""\u00a0\u00ad\u200b\u2028\ufeff\ue000""#),
+            ("\u{e0001}\u{10ffff}", r#""\U000e0001\U0010ffff""#),
+            ("e\u{301}", "\"e\u{301}\""),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+    }
 
     #[test]
     fn sets_are_sorted_and_unique() {
