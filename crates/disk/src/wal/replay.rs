@@ -13,6 +13,8 @@ use crate::files;
 
 /// Bytes read at a time; a longer record is read as a whole.
 const READ_BYTES: usize = 1 << 20;
+/// How far behind an invalid entry the next valid one is looked for at first.
+const LOOK_AHEAD_BYTES: u64 = 64 << 10;
 /// So many stretches of damage are told one by one; more are only counted.
 const MAX_DAMAGE: usize = 100;
 
@@ -189,8 +191,7 @@ impl Run {
             Err(reason) => self.damaged(segment, segment.first, segment.first, reason)?,
         }
         while let Ended::Invalid(reason) = self.entries(&mut reader, take)? {
-            let rest = reader.rest()?;
-            let to = resume(&rest, reader.position()).unwrap_or_else(|| segment.end());
+            let to = reader.resume()?.unwrap_or_else(|| segment.end());
             self.damaged(segment, reader.position(), to, reason)?;
             reader.skip_to(to);
         }
@@ -209,19 +210,24 @@ impl Run {
             Ok(header) => self.follows(segment, header, expected)?,
             Err(reason) => {
                 reader.skip_to(segment.first);
-                if synced_behind(&reader.rest()?, segment.first).is_none() {
+                if reader.synced()? <= segment.first {
                     return Ok(self.drop_stump(segment, expected)?);
                 }
                 self.damaged(segment, segment.first, segment.first, reason)?;
             }
         }
+        let mut synced = None;
         while let Ended::Invalid(reason) = self.entries(&mut reader, take)? {
-            let (at, rest) = (reader.position(), reader.rest()?);
-            if synced_behind(&rest, at).is_none() {
+            let at = reader.position();
+            let synced = match synced {
+                Some(synced) => synced,
+                None => *synced.insert(reader.synced()?),
+            };
+            if synced <= at {
                 self.cut(segment, at)?;
                 break;
             }
-            let to = resume(&rest, at).unwrap_or_else(|| segment.end());
+            let to = reader.resume()?.unwrap_or_else(|| segment.end());
             self.damaged(segment, at, to, reason)?;
             reader.skip_to(to);
         }
@@ -309,21 +315,21 @@ fn reason_of(invalid: Invalid) -> &'static str {
     }
 }
 
-/// The newest position that a mark in `bytes` says was synced, if that lies behind `at`, where
-/// `bytes` start: then what is invalid there was synced once.
-fn synced_behind(bytes: &[u8], at: Position) -> Option<Position> {
-    record::marks(bytes, at).map(|(_, synced)| synced).filter(|synced| *synced > at).max()
-}
-
-/// Where to go on behind something invalid at the start of `bytes`: the entry that its length
-/// leads to, if that one is valid, else the next mark.
-fn resume(bytes: &[u8], at: Position) -> Option<Position> {
+/// Where to go on behind something invalid at the start of `bytes`, which are the whole rest of
+/// a segment or the first part of it: the entry that its length leads to, if that one is valid,
+/// else the next mark. `None` if that cannot be told from these bytes.
+fn resume(bytes: &[u8], whole: bool, at: Position) -> Option<Position> {
     let position = |offset: usize| Position(at.0 + offset as u64);
-    let next = record::offset_behind(bytes).filter(|offset| {
-        let rest = bytes.get(*offset..).unwrap_or(&[]);
-        record::read(rest, position(*offset)).is_ok()
-    });
-    next.or_else(|| record::marks(bytes, at).map(|(offset, _)| offset).next()).map(position)
+    let next = record::offset_behind(bytes);
+    let read = next.map(|offset| record::read(bytes.get(offset..).unwrap_or(&[]), position(offset)));
+    let mark = || record::marks(bytes, at).map(|(offset, _)| offset).next();
+    let offset = match (next, read) {
+        (Some(next), Some(Ok(_))) => Some(next),
+        // It may be valid when more is read; a mark before it would show that the length is not.
+        (Some(next), Some(Err(Invalid::Short))) if !whole => mark().filter(|mark| *mark < next),
+        _ => mark(),
+    };
+    offset.map(position)
 }
 
 /// Walks over the entries of a segment with a window into it.
@@ -407,12 +413,33 @@ impl<'a> Reader<'a> {
         self.file.read_exact_at(target, end).map_err(WalError::io("read", &self.segment.path))
     }
 
-    /// Everything from the current place to the end of the segment, for a search.
-    fn rest(&self) -> Result<Vec<u8>, WalError> {
+    /// Where to go on behind the invalid entry at the current place; `None` if nothing valid
+    /// follows. Looks ahead only as far as it must.
+    fn resume(&self) -> Result<Option<Position>, WalError> {
+        let mut ahead = LOOK_AHEAD_BYTES;
+        loop {
+            let (bytes, whole) = self.rest(ahead)?;
+            let found = resume(&bytes, whole, self.position());
+            if found.is_some() || whole {
+                return Ok(found);
+            }
+            ahead *= 8;
+        }
+    }
+
+    /// The newest position that a mark in the rest of the segment says was synced; zero if there
+    /// is none. What is invalid before it was valid once.
+    fn synced(&self) -> Result<Position, WalError> {
+        let (bytes, _) = self.rest(u64::MAX)?;
+        Ok(record::marks(&bytes, self.position()).map(|(_, synced)| synced).max().unwrap_or_default())
+    }
+
+    /// What follows the current place, at most so many bytes, and whether that is all.
+    fn rest(&self, at_most: u64) -> Result<(Vec<u8>, bool), WalError> {
         let left = self.segment.bytes.saturating_sub(self.offset());
-        let mut rest = vec![0; left as usize];
-        let read = self.file.read_exact_at(&mut rest, self.offset());
+        let mut bytes = vec![0; left.min(at_most) as usize];
+        let read = self.file.read_exact_at(&mut bytes, self.offset());
         read.map_err(WalError::io("read", &self.segment.path))?;
-        Ok(rest)
+        Ok((bytes, left <= at_most))
     }
 }

@@ -266,6 +266,36 @@ fn damage_in_the_newest_segment_is_told_from_its_torn_end() {
     assert!(replayed.cut_bytes > 0);
 }
 
+/// Records of one group have no marks between them, and the next may end beyond what is looked
+/// at first.
+#[test]
+fn one_damaged_record_in_a_group_of_large_ones_costs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fate, wal) = faulty(dir.path(), Options::default());
+    let held = fate.held.lock();
+    wal.append(b"taken at once").unwrap();
+    eventually(|| wal.stats().buffered_bytes == 0);
+    let positions: Vec<Position> = (0..6u8).map(|i| wal.append(&[i; 50_000]).unwrap()).collect();
+    drop(held);
+    wal.wait(positions[5]).unwrap();
+    append_each(&wal, [b"what comes after says that all was synced".to_vec()]);
+    drop(wal);
+    let path = segments(dir.path())[0].clone();
+    let whole = fs::read(&path).unwrap();
+    // In the payload, and in the length so that it leads too far, and nowhere.
+    for (offset, bit) in [(30_000, 1), (6, 1), (7, 0x40)] {
+        let mut bytes = whole.clone();
+        bytes[HEADER_BYTES + positions[2].0 as usize + offset] ^= bit;
+        fs::write(&path, &bytes).unwrap();
+        let mut recovery = Wal::open(dir.path(), small()).unwrap();
+        let (records, replayed) = collect(&mut recovery, Position(0), OnDamage::Skip).unwrap();
+        assert_eq!((replayed.damages, replayed.cut_bytes), (1, 0));
+        // Without its length a record hides those behind it up to the next mark.
+        let kept = if offset == 30_000 { 7 } else { 4 };
+        assert_eq!(records.len(), kept, "{offset}");
+    }
+}
+
 #[test]
 fn missing_segments_are_damage() {
     let dir = tempfile::tempdir().unwrap();
