@@ -1,10 +1,12 @@
 //! The open chunk of one series: samples are appended one at a time and can be read at any time.
 //!
 //! There is one of these per active series, so what counts is bytes per series. Times are coded
-//! against a grid: the usual sample lies one step after the last and costs nothing, a late one
-//! does not move the grid; a sample on the grid with an unchanged value takes one bit. Values are coded as differences of decimal numbers as long as they
-//! are such (`12.34` is 1234 hundredths) and by XOR with the previous value from the first value
-//! that is not. The bits are private to this process and may change with any version.
+//! against a grid: the usual sample lies one step after the last, and a late one does not move the
+//! grid. One bit says that a sample is on the grid and that its value moves, or rests, as the last
+//! one did. Values are decimal numbers as long as they can be (`12.34` is 1234 hundredths), coded
+//! by how far their difference is from the mean of the differences so far; from the first value
+//! that is no such number on, by XOR with the previous one. The bits are private to this process
+//! and may change with any version.
 
 use pilothouse_model::SampleColumns;
 
@@ -13,12 +15,12 @@ use super::bits::{BitReader, bit_length, low_mask, unzigzag, zigzag};
 /// Samples of one series in the order they were appended.
 #[derive(Debug, Clone, Default)]
 pub struct HeadChunk {
-    bytes: Vec<u8>,
+    /// As long as is allocated; zero beyond the bits in use.
+    bytes: Box<[u8]>,
+    used_bits: u32,
+    count: u32,
     first_t: i64,
     coder: Coder,
-    /// Bits used of the last byte, 1 to 8; 0 while there is no byte.
-    tail_bits: u8,
-    count: u32,
 }
 
 /// What writer and reader carry from sample to sample. They change it by the same steps.
@@ -27,14 +29,20 @@ struct Coder {
     last_t: i64,
     last_bits: u64,
     step_ms: u32,
+    /// Decimal: running mean of the differences, which the next one is expected to be.
+    mean: i32,
     /// How far the last time was off the grid.
     off_grid: i8,
     form: u8,
-    /// Decimal: average bit length of recent differences, in quarters. XOR: low end of the window.
+    /// Decimal: average bit length of what the mean did not foresee, in quarters. XOR: low end of
+    /// the window.
     level: u8,
-    /// XOR: width of the window. Decimal, in the writer only: whether the last value is known to
-    /// be whole units.
+    /// XOR: width of the window.
     width: u8,
+    /// Whether the last value differed from the one before: the next is expected to do the same.
+    changed: bool,
+    /// In the writer only: the last value is known to be whole units.
+    whole_units: bool,
 }
 
 /// Forms 0 to 12 are values times a power of ten; then whole multiples; then XOR.
@@ -46,7 +54,9 @@ const FACTORS: [f64; 16] =
     [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1.0 / 1024.0, 1.0 / 4096.0, 1.0];
 /// Ones that begin a control code instead of a quotient.
 const QUOTIENT_LIMIT: u32 = 12;
-const KNOWN_UNITS: u8 = 1;
+/// Levels of a form that has seen no difference, and only the one from nothing.
+const FRESH: u8 = 255;
+const GUESSING: u8 = 254;
 const SMALL_OFF_GRID_BITS: u32 = 7;
 const MOVE_BITS: u32 = 18;
 
@@ -116,12 +126,12 @@ impl HeadChunk {
 
     /// Bytes of the encoded samples.
     pub fn bytes_len(&self) -> usize {
-        self.bytes.len()
+        self.used_bits.div_ceil(8) as usize
     }
 
     /// Bytes allocated beside the struct itself.
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.len()
     }
 
     /// Appends a sample. Times are expected to ascend; others are kept exactly, but
@@ -131,7 +141,7 @@ impl HeadChunk {
         let mut on_grid = false;
         if self.count == 0 {
             self.first_t = t_ms;
-            self.coder = Coder { last_t: t_ms, ..Coder::default() };
+            self.coder = Coder { last_t: t_ms, level: FRESH, ..Coder::default() };
             let whole = |unit: f64| value != 0.0 && (value / unit).fract() == 0.0;
             self.coder.form = match value {
                 _ if whole(4096.0) && to_units(MULTIPLE_4096, value).is_some() => MULTIPLE_4096,
@@ -146,14 +156,16 @@ impl HeadChunk {
             }
         }
         let value = value.to_bits();
-        let changed = u64::from(value != self.coder.last_bits);
+        let changed = value != self.coder.last_bits;
+        let surprising = u32::from(changed != self.coder.changed);
         if on_grid {
-            // One bit says that nothing is new, two that only the value is.
-            bits.put(changed, 1 + changed as u32);
+            // One bit says that all is as before, two that the value has begun or ceased to move.
+            bits.put(u64::from(surprising), 1 + surprising);
         } else {
-            bits.put(changed, 1);
+            bits.put(u64::from(surprising), 1);
         }
-        if changed != 0 {
+        self.coder.changed = changed;
+        if changed {
             self.coder.write_value(value, &mut bits);
         }
         self.count += 1;
@@ -161,38 +173,36 @@ impl HeadChunk {
     }
 
     fn push_bits(&mut self, bits: Bits) {
-        let free = if self.tail_bits == 0 { 0 } else { 8 - u32::from(self.tail_bits) };
-        let total = bits.length - free.min(bits.length);
-        let mut value = bits.value;
-        if free > 0 {
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (value << (8 - free)) as u8;
-            }
-            value >>= free;
-            if bits.length <= free {
-                self.tail_bits += bits.length as u8;
-                return;
+        let (at, shift) = ((self.used_bits >> 3) as usize, self.used_bits & 7);
+        let end = (self.used_bits + bits.length).div_ceil(8) as usize;
+        if end > self.bytes.len() {
+            self.grow(end);
+        }
+        let low = (bits.value << shift).to_le_bytes();
+        // What the shift has pushed out of the word goes into one byte more.
+        let high = if shift == 0 { 0 } else { (bits.value >> (128 - shift)) as u8 };
+        if let Some(to) = self.bytes.get_mut(at..end) {
+            for (to, from) in to.iter_mut().zip(low.iter().chain([&high])) {
+                *to |= from;
             }
         }
-        let n = total.div_ceil(8) as usize;
-        self.reserve(n);
-        self.bytes.extend_from_slice(&value.to_le_bytes()[..n]);
-        self.tail_bits = (total - (n as u32 - 1) * 8) as u8;
+        self.used_bits += bits.length;
     }
 
-    /// Grows by half, not to the double: a quarter of a million of these live at once.
-    fn reserve(&mut self, more: usize) {
-        let needed = self.bytes.len() + more;
-        if needed > self.bytes.capacity() {
-            let target = needed.max(self.bytes.capacity() * 3 / 2).max(16).next_multiple_of(8);
-            self.bytes.reserve_exact(target - self.bytes.len());
-        }
+    /// Grows by a quarter, not to the double: a quarter of a million of these live at once.
+    #[cold]
+    fn grow(&mut self, needed: usize) {
+        let length = needed.max(self.bytes.len() * 5 / 4).max(16).next_multiple_of(8);
+        let mut bytes = std::mem::take(&mut self.bytes).into_vec();
+        bytes.reserve_exact(length - bytes.len());
+        bytes.resize(length, 0);
+        self.bytes = bytes.into_boxed_slice();
     }
 
     pub fn iter(&self) -> Iter<'_> {
         Iter {
             reader: BitReader::new(&self.bytes),
-            coder: Coder { last_t: self.first_t, ..Coder::default() },
+            coder: Coder { last_t: self.first_t, level: FRESH, ..Coder::default() },
             units: Some(0),
             left: self.count,
             started: false,
@@ -337,12 +347,10 @@ impl Coder {
             None if is_special(float) => {
                 put_control(bits, Control::Whole);
                 bits.put(value, 64);
-                self.width = 0;
+                self.change_form(self.form);
             }
             None => {
-                self.form = choose_form(self.form, float);
-                self.level = 0;
-                self.width = 0;
+                self.change_form(choose_form(self.form, float));
                 put_control(bits, Control::Form);
                 bits.put(u64::from(self.form), 4);
                 return self.write_value(value, bits);
@@ -351,33 +359,64 @@ impl Coder {
         self.last_bits = value;
     }
 
+    fn change_form(&mut self, form: u8) {
+        self.form = form;
+        self.level = if form == XOR { 0 } else { FRESH };
+        self.width = 0;
+        self.mean = 0;
+        self.whole_units = false;
+    }
+
     /// The previous value in the present form's units; 0 if it has none there.
     fn last_units(&self) -> i64 {
         to_units(self.form, f64::from_bits(self.last_bits)).unwrap_or(0)
     }
 
     fn write_units(&mut self, units: i64, bits: &mut Bits) {
-        let last = if self.width == KNOWN_UNITS {
+        let last = if self.whole_units {
             round(f64::from_bits(self.last_bits) * FACTORS[usize::from(self.form & 15)])
         } else {
             self.last_units()
         };
-        self.width = KNOWN_UNITS;
-        let difference = zigzag(units - last);
+        self.whole_units = true;
+        let difference = units - last;
+        let surprise = zigzag(difference - i64::from(self.mean));
         let low_bits = rice_bits(self.level);
-        // Equal units with unequal values happen after a special value; code them as the control.
-        let quotient = difference.wrapping_sub(1) >> low_bits;
-        if difference > 0 && quotient < u64::from(QUOTIENT_LIMIT) {
+        let quotient = surprise >> low_bits;
+        if quotient < u64::from(QUOTIENT_LIMIT) {
             let quotient = quotient as u32;
             bits.put(low_mask(quotient), quotient + 1);
-            bits.put((difference - 1) & low_mask(low_bits), low_bits);
+            bits.put(surprise & low_mask(low_bits), low_bits);
         } else {
-            put_control(bits, Control::Difference);
-            let width = bit_length(difference).max(1);
+            put_control(bits, Control::Surprise);
+            let width = bit_length(surprise);
             bits.put(u64::from(width - 1), 6);
-            bits.put(difference, width);
+            bits.put(surprise, width);
         }
-        self.level = next_level(self.level, difference);
+        self.learn(difference, surprise);
+    }
+
+    /// Takes a difference into the averages. The first of a form is from nothing to a value and
+    /// teaches nothing; the second is the first guess.
+    #[inline]
+    fn learn(&mut self, difference: i64, surprise: u64) {
+        let level = i32::from(self.level);
+        let length = bit_length(surprise) as i32;
+        match self.level {
+            FRESH => {
+                self.level = GUESSING;
+                return;
+            }
+            GUESSING => {
+                self.level = (2 * length) as u8;
+                self.mean = difference.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+                return;
+            }
+            _ => self.level = (level + ((4 * length - level + 2) >> 2)) as u8,
+        }
+        let mean = i64::from(self.mean);
+        let mean = mean.wrapping_add(difference.wrapping_sub(mean) >> 3);
+        self.mean = mean.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
     }
 
     fn write_xor(&mut self, value: u64, bits: &mut Bits) {
@@ -406,7 +445,7 @@ fn fits(value: i64, width: u32) -> bool {
 /// What may follow [`QUOTIENT_LIMIT`] ones.
 #[derive(Clone, Copy)]
 enum Control {
-    Difference = 0,
+    Surprise = 0,
     Form = 1,
     Whole = 2,
 }
@@ -415,16 +454,10 @@ fn put_control(bits: &mut Bits, control: Control) {
     bits.put(low_mask(QUOTIENT_LIMIT) | ((control as u64) << QUOTIENT_LIMIT), QUOTIENT_LIMIT + 2);
 }
 
-/// Bits of a difference that are written as they are.
+/// Bits of a surprise that are written as they are.
 #[inline]
 fn rice_bits(level: u8) -> u32 {
-    u32::from(level >> 2).saturating_sub(1)
-}
-
-#[inline]
-fn next_level(level: u8, difference: u64) -> u8 {
-    let (level, now) = (i32::from(level), (bit_length(difference) * 4) as i32);
-    (level + ((now - level + 2) >> 2)) as u8
+    if level >= GUESSING { 0 } else { u32::from(level >> 2).saturating_sub(1) }
 }
 
 /// Decodes a chunk from its first sample.
@@ -449,10 +482,11 @@ impl Iterator for Iter<'_> {
             // On the grid, as nearly all are: the value's code is in the same word.
             self.coder.last_t = self.coder.expected();
             self.coder.off_grid = 0;
-            let changed = code & 1;
-            self.reader.skip(1 + changed as u32);
-            if changed != 0 {
-                self.read_value(code >> 2);
+            let surprising = code & 1;
+            self.reader.skip(1 + surprising as u32);
+            self.coder.changed ^= surprising != 0;
+            if self.coder.changed {
+                self.read_value(code >> (1 + surprising));
             }
         } else {
             self.read_off_grid();
@@ -476,7 +510,8 @@ impl Iter<'_> {
             self.started = true;
             self.coder.form = self.reader.take(4) as u8;
         }
-        if self.reader.take(1) != 0 {
+        self.coder.changed ^= self.reader.take(1) != 0;
+        if self.coder.changed {
             self.read_value(self.reader.peek());
         }
     }
@@ -496,34 +531,34 @@ impl Iter<'_> {
         self.reader.skip(quotient + 1);
         let low = if low_bits <= 40 { code & low_mask(low_bits) } else { self.reader.clone().take(low_bits) };
         self.reader.skip(low_bits);
-        self.add_units(((u64::from(quotient) << low_bits) | low) + 1);
+        self.add_units((u64::from(quotient) << low_bits) | low);
     }
 
     #[inline]
-    fn add_units(&mut self, difference: u64) {
+    fn add_units(&mut self, surprise: u64) {
         let last = self.units.unwrap_or_else(|| self.coder.last_units());
-        let units = last.wrapping_add(unzigzag(difference));
+        let difference = unzigzag(surprise).wrapping_add(i64::from(self.coder.mean));
+        let units = last.wrapping_add(difference);
         self.units = Some(units);
         self.coder.last_bits = from_units(self.coder.form, units).to_bits();
-        self.coder.level = next_level(self.coder.level, difference);
+        self.coder.learn(difference, surprise);
     }
 
     #[cold]
     fn read_control(&mut self, code: u64) {
         let control = (code >> QUOTIENT_LIMIT) & 3;
         self.reader.skip(QUOTIENT_LIMIT + 2);
-        if control == Control::Difference as u64 {
+        if control == Control::Surprise as u64 {
             let width = self.reader.take(6) as u32 + 1;
-            let difference = self.reader.take(width);
-            self.add_units(difference);
+            let surprise = self.reader.take(width);
+            self.add_units(surprise);
         } else if control == Control::Form as u64 {
-            self.coder.form = self.reader.take(4) as u8;
-            self.coder.level = 0;
-            self.coder.width = 0;
+            self.coder.change_form(self.reader.take(4) as u8);
             self.units = None;
             self.read_value_again();
         } else {
             self.coder.last_bits = self.reader.take(64);
+            self.coder.change_form(self.coder.form);
             self.units = None;
         }
     }
