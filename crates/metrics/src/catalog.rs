@@ -127,7 +127,9 @@ impl Catalog {
             let mut table = transaction.open_table(DELETIONS).map_err(Error::redb(path))?;
             table.insert(deletion.id, row.as_slice()).map_err(Error::redb(path))?;
             let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
-            next.insert("deletion", u64::from(deletion.id) + 1).map_err(Error::redb(path))?;
+            // A deletion that replay brings back must not turn the count back.
+            let known = next.get("deletion").map_err(Error::redb(path))?.map_or(0, |n| n.value());
+            next.insert("deletion", known.max(u64::from(deletion.id) + 1)).map_err(Error::redb(path))?;
             Ok(())
         })
     }
@@ -142,22 +144,15 @@ impl Catalog {
         })
     }
 
-    /// Writes the rows of some groups anew, with the series that are left of them; a group
-    /// without any loses its rows.
+    /// Writes the series of some groups anew, with what is left of them. Their positions stay.
     pub(crate) fn rewrite_groups(&self, groups: &[(u32, Vec<(u32, Labels)>)]) -> Result<(), Error> {
         self.change(|transaction, path| {
             let mut table = transaction.open_table(SERIES).map_err(Error::redb(path))?;
-            let mut positions = transaction.open_table(GROUPS).map_err(Error::redb(path))?;
             for (group, series) in groups {
-                table
-                    .retain_in((*group, 0)..=(*group, u32::MAX), |_, _| false)
-                    .map_err(Error::redb(path))?;
-                match series.first() {
-                    Some((first, _)) => {
-                        let row = series_row(series);
-                        table.insert((*group, *first), row.as_slice()).map_err(Error::redb(path))?;
-                    }
-                    None => drop(positions.remove(group).map_err(Error::redb(path))?),
+                table.retain_in((*group, 0)..=(*group, u32::MAX), |_, _| false).map_err(Error::redb(path))?;
+                if let Some((first, _)) = series.first() {
+                    let row = series_row(series);
+                    table.insert((*group, *first), row.as_slice()).map_err(Error::redb(path))?;
                 }
             }
             Ok(())

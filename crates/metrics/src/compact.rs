@@ -1,18 +1,408 @@
-//! Old days: removed when they are older than retention.
+//! Days that are over: rewritten in the order of labels, and removed when they are too old.
+//!
+//! A compaction freezes the day's files (what is flushed later lands in a new one), reads them
+//! series by series, merges what an earlier compaction had written, leaves out what deletions
+//! hide, and writes one file that needs nothing beside itself. The file gets its name when it is
+//! whole; from then on the older files are only leftovers, which opening clears away.
 
+use std::iter::Peekable;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use pilothouse_model::time::day_of;
+use pilothouse_disk::files;
+use pilothouse_index::Page;
+use pilothouse_model::time::{DAY_MS, HOUR_MS, MINUTE_MS, day_of};
+use pilothouse_model::{Budget, Labels, SampleColumns};
+use roaring::RoaringBitmap;
 
+use crate::day::l1::OpenL1;
+use crate::day::set::Day;
+use crate::day::writer::DayFile;
+use crate::delete::matching;
 use crate::error::Error;
+use crate::head::{GROUP_SERIES, group_of, slot_of};
+use crate::loaded::no_lists;
+use crate::merge::{Merge, remove_range};
+use crate::record::Deletion;
 use crate::store::Inner;
 
+/// How long after its end a day may still grow before it is compacted.
+const GRACE_MS: i64 = 2 * HOUR_MS;
+/// How long nothing must have been written to an old day.
+const IDLE_MS: i64 = 10 * MINUTE_MS;
+
 impl Inner {
-    pub(crate) fn compact_days(&self, _now: bool) -> Result<(), Error> {
+    /// Removes days older than retention, compacts those that are over (all that have something
+    /// to compact, if `now`), and forgets series that are nowhere any more.
+    pub(crate) fn compact_days(&self, now: bool) -> Result<(), Error> {
         let _compacting = self.compacting.lock();
         let now_ms = self.now_ms();
-        let removed = self.days.remove_before(day_of(self.oldest_ms(now_ms)))?;
+        let mut removed = self.days.remove_before(day_of(self.oldest_ms(now_ms)))?;
         self.counters.days_removed.fetch_add(removed as u64, Relaxed);
+        let (days, _) = self.days.snapshot();
+        for (day, files) in days.iter() {
+            if self.is_stopping() && !now {
+                break;
+            }
+            if now && !files.l0.is_empty() || self.is_due(*day, files, now_ms, now)? {
+                self.compact_day(*day)?;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.drop_done_deletions()?;
+            self.forget_series()?;
+        }
         Ok(())
+    }
+
+    fn is_due(&self, day: i32, files: &Day, now_ms: i64, now: bool) -> Result<bool, Error> {
+        let end_ms = (i64::from(day) + 1) * DAY_MS;
+        if !now && end_ms + GRACE_MS > now_ms {
+            return Ok(false);
+        }
+        let idle = |written_ms: i64| written_ms.saturating_add(IDLE_MS) <= now_ms;
+        if !files.l0.is_empty() {
+            return Ok(files.l0.iter().all(|l0| idle(l0.written_ms())));
+        }
+        // A closed day is rewritten for the sake of deletions alone when no more seem to come.
+        if !now && !idle(self.deletions.newest_ms()) {
+            return Ok(false);
+        }
+        let pending = self.deletions.within(end_ms - DAY_MS, end_ms - 1);
+        match &files.l1 {
+            Some(l1) if !pending.is_empty() => {
+                let below = self.days.open_l1(l1)?.about.deletions_below;
+                Ok(pending.iter().any(|d| d.id >= below))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn compact_day(&self, day: i32) -> Result<(), Error> {
+        let (files, number, deletions, below) = {
+            // A flush would hold a file that must not be written to any more, a deletion would
+            // be half in and half out.
+            let _unfinished = self.flusher.unfinished.lock();
+            let (files, number) = self.days.freeze(day);
+            let below = self.next_deletion.load(Relaxed);
+            (files, number, self.deletions.all(), below)
+        };
+        self.crash_point("compact: frozen");
+        let path = self.days.l1_path(day, number);
+        let unfinished = files::unfinished_path(&path);
+        files::remove(&unfinished)?;
+        let written = self.write_day(&unfinished, &files, &deletions, below);
+        let about = match written {
+            Ok(about) => about,
+            Err(e) => {
+                files::remove(&unfinished)?;
+                return Err(e);
+            }
+        };
+        self.crash_point("compact: written");
+        let l1 = if about.series > 0 {
+            files::rename_durably(&unfinished, &path)?;
+            Some(self.days.new_l1(path, number))
+        } else {
+            files::remove(&unfinished)?;
+            None
+        };
+        self.crash_point("compact: named");
+        let bytes = l1.as_ref().map_or(0, |l1| l1.allocated_bytes());
+        self.days.replace(day, number, l1)?;
+        self.crash_point("compact: replaced");
+        self.counters.compactions.fetch_add(1, Relaxed);
+        self.counters.compacted_samples.fetch_add(about.samples, Relaxed);
+        self.counters.compacted_bytes.fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+
+    fn write_day(
+        &self,
+        path: &Path,
+        files: &Day,
+        deletions: &[Deletion],
+        below: u32,
+    ) -> Result<crate::day::l1::About, Error> {
+        let mut out = DayFile::create(path)?;
+        let closed = files.l1.as_ref().map(|l1| self.days.open_l1(l1)).transpose()?;
+        let source = DaySource::new(self, files, closed.as_ref(), deletions)?;
+        let flushed = self.flushed_series(files);
+        let mut columns = SampleColumns::default();
+        for (n, series) in Joined::new(&flushed, closed.as_deref()).enumerate() {
+            if n % 1024 == 0 && self.is_stopping() {
+                return Err(Error::Closed);
+            }
+            let (labels, id, position) = series?;
+            source.read(id, position, &mut columns)?;
+            if !columns.is_empty() {
+                out.push(&labels, &columns)?;
+            }
+        }
+        let newest = files.l0.iter().filter_map(|l0| l0.flushes()).map(|f| f.1).max();
+        out.finish(newest.max(closed.map(|c| c.about.newest_flush)).unwrap_or(0), below)
+    }
+
+    /// The series of a day's young files, in the order of labels.
+    fn flushed_series(&self, files: &Day) -> Vec<(Labels, u32)> {
+        let mut ids = RoaringBitmap::new();
+        files.l0.iter().for_each(|l0| ids |= l0.ids());
+        let registry = self.registry.read();
+        let mut series: Vec<(Labels, u32)> =
+            ids.iter().filter_map(|id| Some((registry.index.labels(id)?, id))).collect();
+        drop(registry);
+        series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        series
+    }
+
+    /// Removes deletions that no file and no samples on their way to one need.
+    fn drop_done_deletions(&self) -> Result<(), Error> {
+        let _unfinished = self.flusher.unfinished.lock();
+        let mut done = Vec::new();
+        for deletion in self.deletions.all().iter() {
+            if !self.is_needed(deletion)? {
+                done.push(deletion.id);
+            }
+        }
+        if !done.is_empty() {
+            self.catalog.remove_deletions(&done)?;
+            self.deletions.remove(&done);
+        }
+        Ok(())
+    }
+
+    fn is_needed(&self, deletion: &Deletion) -> Result<bool, Error> {
+        let sealing = |flush: u32| flush <= deletion.upto_flush;
+        if self.head.all().iter().any(|g| g.read().sealing.iter().any(|s| sealing(s.flush))) {
+            return Ok(true);
+        }
+        let (days, _) = self.days.snapshot();
+        for (_, files) in days.range(day_of(deletion.start_ms)..=day_of(deletion.end_ms)) {
+            let flushed = files.l0.iter().filter_map(|l0| l0.flushes()).any(|f| sealing(f.0));
+            let closed = match &files.l1 {
+                Some(l1) => self.days.open_l1(l1)?.about.deletions_below <= deletion.id,
+                None => false,
+            };
+            if flushed || closed {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Forgets series that are neither active nor in the head nor in a young file.
+    fn forget_series(&self) -> Result<(), Error> {
+        let _unfinished = self.flusher.unfinished.lock();
+        let mut appender = self.appender.lock();
+        let mut kept = RoaringBitmap::new();
+        for files in self.days.snapshot().0.values() {
+            files.l0.iter().for_each(|l0| kept |= l0.ids());
+        }
+        let mut gone = self.registry.read().index.ids() - kept;
+        let active = &appender.active;
+        gone = gone.iter().filter(|id| !self.is_in_head(*id, |minute| active.is_active(minute))).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        appender.keys.retain(|id| !gone.contains(id));
+        appender.unsaved_series.retain(|id| !gone.contains(*id));
+        self.exemplars.lock().retain(|id, _| !gone.contains(id));
+        let ids: Vec<u32> = gone.iter().collect();
+        self.registry.write().remove(&ids);
+        self.counters.series_removed.fetch_add(gone.len(), Relaxed);
+        let groups = self.shrink_groups(&gone);
+        drop(appender);
+        self.catalog.rewrite_groups(&groups)
+    }
+
+    fn is_in_head(&self, id: u32, is_active: impl Fn(u32) -> bool) -> bool {
+        let Some(group) = self.head.group(group_of(id)) else { return false };
+        let group = group.read();
+        let open = group.series.get(slot_of(id)).is_some_and(|s| !s.open.is_empty() || is_active(s.minute));
+        open || group.sealing.iter().any(|s| s.of(slot_of(id)).is_some())
+    }
+
+    /// Empties the slots of series that are gone; returns their groups with the series left.
+    fn shrink_groups(&self, gone: &RoaringBitmap) -> Vec<(u32, Vec<(u32, Labels)>)> {
+        let mut numbers: Vec<u32> = gone.iter().map(group_of).collect();
+        numbers.dedup();
+        let registry = self.registry.read();
+        let left = |number: u32| {
+            let first = number * GROUP_SERIES as u32;
+            let ids = registry.index.ids().range(first..=first + (GROUP_SERIES as u32 - 1));
+            ids.filter_map(|id| Some((id, registry.index.labels(id)?))).collect::<Vec<_>>()
+        };
+        let left: Vec<_> = numbers.into_iter().map(|number| (number, left(number))).collect();
+        drop(registry);
+        for (number, series) in &left {
+            let Some(group) = self.head.group(*number) else { continue };
+            let mut group = group.write();
+            let len = series.last().map_or(0, |(id, _)| slot_of(*id) + 1);
+            group.series.truncate(len);
+            group.series.shrink_to_fit();
+        }
+        left
+    }
+}
+
+/// Series of a day from both kinds of files, each once, in the order of labels.
+struct Joined<'a> {
+    flushed: Peekable<std::slice::Iter<'a, (Labels, u32)>>,
+    closed: Option<&'a OpenL1>,
+    page: Option<Page>,
+    position: u32,
+}
+
+type JoinedSeries = (Labels, Option<u32>, Option<u32>);
+
+impl<'a> Joined<'a> {
+    fn new(flushed: &'a [(Labels, u32)], closed: Option<&'a OpenL1>) -> Self {
+        Self { flushed: flushed.iter().peekable(), closed, page: None, position: 0 }
+    }
+
+    /// The labels of the next series of the closed file.
+    fn next_closed(&mut self) -> Result<Option<Labels>, Error> {
+        let Some(closed) = self.closed.filter(|c| self.position < c.about.series) else { return Ok(None) };
+        if self.page.as_ref().and_then(|p| p.find(self.position)).is_none() {
+            self.page = Some(closed.index.page_of(self.position)?);
+        }
+        let page = self.page.as_ref();
+        let found = page.and_then(|p| Some(p.labels(p.find(self.position)?)));
+        found.map(Some).ok_or_else(|| Error::corrupt(closed.path(), "a series is missing"))
+    }
+
+    fn advance(&mut self) -> Result<Option<JoinedSeries>, Error> {
+        let closed = self.next_closed()?;
+        let flushed = self.flushed.peek();
+        let (take_closed, take_flushed) = match (&closed, flushed) {
+            (None, None) => return Ok(None),
+            (Some(c), Some((f, _))) => (c <= f, f <= c),
+            (c, f) => (c.is_some(), f.is_some()),
+        };
+        let position = take_closed.then_some(self.position);
+        self.position += u32::from(take_closed);
+        let flushed = if take_flushed { self.flushed.next() } else { None };
+        let labels = flushed.map(|(labels, _)| labels.clone()).or(closed).unwrap_or_default();
+        Ok(Some((labels, flushed.map(|(_, id)| *id), position)))
+    }
+}
+
+impl Iterator for Joined<'_> {
+    type Item = Result<JoinedSeries, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance().transpose()
+    }
+}
+
+/// Reads one series of a day from all its files, without what deletions hide.
+struct DaySource<'a> {
+    store: &'a Inner,
+    files: &'a Day,
+    closed: Option<&'a Arc<OpenL1>>,
+    /// By deletion: the series hidden in young files up to a flush, and in the closed file.
+    hidden: Vec<Hiding>,
+}
+
+struct Hiding {
+    flushed: RoaringBitmap,
+    closed: RoaringBitmap,
+    upto_flush: u32,
+    range: (i64, i64),
+}
+
+impl<'a> DaySource<'a> {
+    fn new(
+        store: &'a Inner,
+        files: &'a Day,
+        closed: Option<&'a Arc<OpenL1>>,
+        deletions: &[Deletion],
+    ) -> Result<Self, Error> {
+        let budget = Budget::unlimited();
+        let registry = store.registry.read();
+        let hiding = |d: &Deletion| {
+            let pending = closed.filter(|c| d.id >= c.about.deletions_below);
+            Ok(Hiding {
+                flushed: matching(&registry.index, d, &budget)?,
+                closed: pending.map(|c| matching(&c.index, d, &budget)).transpose()?.unwrap_or_default(),
+                upto_flush: d.upto_flush,
+                range: (d.start_ms, d.end_ms),
+            })
+        };
+        let hidden = deletions.iter().map(hiding).collect::<Result<_, Error>>()?;
+        Ok(Self { store, files, closed, hidden })
+    }
+
+    fn read(&self, id: Option<u32>, position: Option<u32>, out: &mut SampleColumns) -> Result<(), Error> {
+        let mut merge = Merge::new(out);
+        if let (Some(position), Some(closed)) = (position, self.closed) {
+            self.read_closed(closed, position, &mut merge)?;
+        }
+        if let Some(id) = id {
+            for file in &self.files.l0 {
+                let mut pages = Vec::new();
+                file.pages_of(id, (i64::MIN, i64::MAX), |flush, page| pages.push((flush, page)));
+                for key in pages {
+                    self.read_flushed(file, id, key, &mut merge)?;
+                }
+            }
+        }
+        merge.finish();
+        Ok(())
+    }
+
+    fn read_flushed(
+        &self,
+        file: &crate::day::l0::L0,
+        id: u32,
+        key: (u32, u32),
+        merge: &mut Merge<'_>,
+    ) -> Result<(), Error> {
+        // A damaged page was counted; the day goes on without it.
+        let Some(page) = readable(self.store.flushed_page(file, key))? else { return Ok(()) };
+        for entry in page.find(id) {
+            let mut own = SampleColumns::default();
+            let read = page.read_block(entry, (i64::MIN, i64::MAX), &no_lists, &mut own);
+            readable(read.map_err(|e| self.store.corrupt(e.in_file(file.path()))))?;
+            let hiding = self.hidden.iter().filter(|h| key.0 <= h.upto_flush && h.flushed.contains(id));
+            hiding.for_each(|h| remove_range(&mut own, h.range.0, h.range.1));
+            merge.run(|c| append(c, &mut own));
+        }
+        Ok(())
+    }
+
+    fn read_closed(&self, closed: &OpenL1, position: u32, merge: &mut Merge<'_>) -> Result<(), Error> {
+        let mut numbers = Vec::new();
+        closed.pages_of(position, (i64::MIN, i64::MAX), |number| numbers.push(number));
+        for number in numbers {
+            let Some(page) = readable(self.store.closed_page(closed, number))? else { continue };
+            let lists = |number| self.store.closed_times(closed, number);
+            for entry in page.find(position) {
+                let mut own = SampleColumns::default();
+                let read = page.read_block(entry, (i64::MIN, i64::MAX), &lists, &mut own);
+                readable(read.map_err(|e| self.store.corrupt(e.in_file(closed.path()))))?;
+                let hiding = self.hidden.iter().filter(|h| h.closed.contains(position));
+                hiding.for_each(|h| remove_range(&mut own, h.range.0, h.range.1));
+                merge.run(|c| append(c, &mut own));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append(to: &mut SampleColumns, from: &mut SampleColumns) {
+    to.times_ms.append(&mut from.times_ms);
+    to.values.append(&mut from.values);
+    to.histograms.append(&mut from.histograms);
+}
+
+/// What could be read; `None` where the bytes are damaged. Other failures stay failures.
+fn readable<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Corrupt { .. } | Error::Codec(_)) => Ok(None),
+        Err(other) => Err(other),
     }
 }

@@ -5,6 +5,7 @@
 //! later flushes and stay visible.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::RwLock;
@@ -21,18 +22,25 @@ use crate::store::{Inner, Store};
 #[derive(Debug, Default)]
 pub(crate) struct Deletions {
     list: RwLock<Arc<Vec<Deletion>>>,
+    /// When the last one was made.
+    newest_ms: AtomicI64,
 }
 
 impl Deletions {
     pub(crate) fn new(list: Vec<Deletion>) -> Self {
-        Self { list: RwLock::new(Arc::new(list)) }
+        Self { list: RwLock::new(Arc::new(list)), newest_ms: AtomicI64::new(i64::MIN) }
     }
 
     pub(crate) fn all(&self) -> Arc<Vec<Deletion>> {
         self.list.read().clone()
     }
 
-    fn add(&self, deletion: Deletion) {
+    pub(crate) fn newest_ms(&self) -> i64 {
+        self.newest_ms.load(Relaxed)
+    }
+
+    fn add(&self, deletion: Deletion, now_ms: i64) {
+        self.newest_ms.store(now_ms, Relaxed);
         Arc::make_mut(&mut self.list.write()).push(deletion);
     }
 
@@ -82,7 +90,7 @@ impl Inner {
             };
             let logged = appender.log_one(&self.wal, |record| record.delete(&deletion));
             let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
-            self.deletions.add(deletion.clone());
+            self.deletions.add(deletion.clone(), self.now_ms());
             self.delete_from_head(&deletion)?;
             (deletion, position)
         };

@@ -13,6 +13,9 @@ pub enum Error {
     Wal(#[from] pilothouse_disk::WalError),
     #[error("cannot read {}: {what}", path.display())]
     Corrupt { path: PathBuf, what: String },
+    /// Work in the background was given up because the store is being closed.
+    #[error("the store is being closed")]
+    Closed,
     #[error("samples cannot be decoded: {0}")]
     Codec(#[from] crate::codec::CodecError),
     #[error("label index: {0}")]

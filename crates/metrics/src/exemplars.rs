@@ -177,7 +177,10 @@ mod tests {
         let mut ring = Exemplars::new(3, 10);
         assert!(matches!(ring.offer(1, &exemplar(5, "a"), 128), Kept::Stored(_)));
         assert_eq!(ring.offer(1, &exemplar(5, "a"), 128), Kept::Same);
-        assert_eq!(ring.offer(1, &exemplar(4, "b"), 128), Kept::Refused(Reason::ExemplarOutOfOrder { t_ms: 4 }));
+        assert_eq!(
+            ring.offer(1, &exemplar(4, "b"), 128),
+            Kept::Refused(Reason::ExemplarOutOfOrder { t_ms: 4 })
+        );
         assert_eq!(
             ring.offer(1, &exemplar(6, "long"), 8),
             Kept::Refused(Reason::ExemplarLabelsTooLong { t_ms: 6, limit: 8 })

@@ -28,7 +28,7 @@ use crate::catalog::GroupRow;
 use crate::codec::Effort;
 use crate::error::Error;
 use crate::head::{GROUP_BITS, Sealing};
-use crate::pages::{NewPage, PageWriter};
+use crate::pages::{NewPages, PageWriter};
 use crate::store::Inner;
 
 /// Pages of 16 KiB: a look-up of one series in a young day reads few bytes beside its own.
@@ -212,8 +212,8 @@ impl Inner {
                 continue;
             }
             let l0 = self.days.open_l0(day)?;
-            let bytes: usize = groups.iter().flat_map(|g| &g.1).map(|p| p.bytes.len()).sum();
-            l0.write(work.flush, groups)?;
+            let bytes: usize = groups.iter().flat_map(|g| &g.1.pages).map(|p| p.bytes.len()).sum();
+            l0.write(work.flush, groups, self.now_ms())?;
             self.counters.flushed_bytes.fetch_add(bytes as u64, Relaxed);
             work.days_done.insert(day);
             self.crash_point("flush: day written");
@@ -286,11 +286,11 @@ fn active_slots(group: &crate::head::Group, minute: u32) -> RoaringBitmap {
     slots.map(|(slot, _)| slot as u32).collect()
 }
 
-type DayPages = BTreeMap<i32, Vec<(u32, Vec<NewPage>)>>;
+type DayPages = BTreeMap<i32, Vec<(u32, NewPages)>>;
 
 /// The pages of a flush by day; groups are encoded in parallel.
 fn encode(work: &Work) -> DayPages {
-    let encoded: Vec<(u32, BTreeMap<i32, Vec<NewPage>>)> =
+    let encoded: Vec<(u32, BTreeMap<i32, NewPages>)> =
         work.groups.par_iter().map(|(number, sealing)| (*number, encode_group(*number, sealing))).collect();
     let mut days = DayPages::new();
     for (number, by_day) in encoded {
@@ -301,7 +301,7 @@ fn encode(work: &Work) -> DayPages {
     days
 }
 
-fn encode_group(number: u32, sealing: &Sealing) -> BTreeMap<i32, Vec<NewPage>> {
+fn encode_group(number: u32, sealing: &Sealing) -> BTreeMap<i32, NewPages> {
     let mut writers: BTreeMap<i32, PageWriter> = BTreeMap::new();
     let mut columns = SampleColumns::default();
     for (slot, open) in &sealing.series {

@@ -157,7 +157,11 @@ impl Inner {
         let (days, _) = self.days.snapshot();
         let mut found = false;
         for (_, files) in days.range(day_of(range.0)..=day_of(range.1)) {
-            files.l0.iter().for_each(|l0| l0.pages_of(id, range, |_, _| found = true));
+            files
+                .l0
+                .iter()
+                .filter(|l0| l0.has(id))
+                .for_each(|l0| l0.pages_of(id, range, |_, _| found = true));
         }
         found
     }

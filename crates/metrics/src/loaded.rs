@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use pilothouse_model::{Histogram, SampleColumns, SampleValue};
 
 use crate::codec::page::{Entry, TimesRef};
-use crate::error::Error;
 use crate::codec::{CodecError, MAX_BLOCK_SAMPLES, Page, decode_histograms, decode_times, decode_values};
+use crate::error::Error;
 
 /// First byte of a block from which on it holds histograms.
 const HISTOGRAMS_FROM: u8 = 0x80;

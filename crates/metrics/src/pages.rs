@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pilothouse_model::{Histogram, SampleColumns};
+use roaring::RoaringBitmap;
 
 use crate::codec::page::Times;
 use crate::codec::{Effort, MAX_BLOCK_SAMPLES, PageBuilder};
@@ -25,13 +26,28 @@ pub(crate) struct PageWriter {
     series: Option<(u32, u32)>,
     span: (i64, i64),
     done: Vec<NewPage>,
+    written: RoaringBitmap,
+}
+
+/// Pages with the numbers of the series in them.
+#[derive(Debug)]
+pub(crate) struct NewPages {
+    pub(crate) pages: Vec<NewPage>,
+    pub(crate) series: RoaringBitmap,
 }
 
 impl PageWriter {
     /// Pages are just under `2^size_bits` bytes.
     pub(crate) fn new(size_bits: u32, effort: Effort) -> Self {
         let builder = PageBuilder::new(size_bits);
-        Self { builder, effort, series: None, span: (i64::MAX, i64::MIN), done: Vec::new() }
+        Self {
+            builder,
+            effort,
+            series: None,
+            span: (i64::MAX, i64::MIN),
+            done: Vec::new(),
+            written: RoaringBitmap::new(),
+        }
     }
 
     /// Adds a series. `list` gives the number of a list of times kept outside of the page, or
@@ -85,6 +101,7 @@ impl PageWriter {
 
     fn note(&mut self, series: u32, times: &[i64]) {
         self.series = Some((self.series.map_or(series, |s| s.0), series));
+        self.written.insert(series);
         if let (Some(first), Some(last)) = (times.first(), times.last()) {
             self.span = (self.span.0.min(*first), self.span.1.max(*last));
         }
@@ -104,8 +121,8 @@ impl PageWriter {
     }
 
     /// The pages that are left, the last one as far as it is filled.
-    pub(crate) fn finish(mut self) -> Vec<NewPage> {
+    pub(crate) fn finish(mut self) -> NewPages {
         self.end_page();
-        self.done
+        NewPages { pages: self.done, series: self.written }
     }
 }

@@ -1,8 +1,9 @@
 //! Opening a store: the catalog, the day files, then the log.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -57,7 +58,8 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     }
     let wal = recovery.start(replay.least_start())?;
     let floor_ms = disk_floor_ms(&days).max(replay.floor_ms);
-    let newest_flush = days.newest_flush().max(replay.deletions.iter().map(|d| d.upto_flush).max().unwrap_or(0));
+    let newest_flush =
+        days.newest_flush().max(replay.deletions.iter().map(|d| d.upto_flush).max().unwrap_or(0));
     let mut appender = Appender::new(minute_of(now_ms));
     appender.active = replay.count_active(now_ms);
     appender.unsaved_series = std::mem::take(&mut replay.new_series);
@@ -88,6 +90,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         next_flush: AtomicU32::new(next_flush),
         floor_ms: AtomicI64::new(floor_ms),
         compacting: Mutex::default(),
+        stopping: AtomicBool::new(false),
         #[cfg(test)]
         crash_points: Mutex::default(),
         _lock: lock,
@@ -127,6 +130,9 @@ struct Replay {
     now_ms: i64,
     floor_ms: i64,
     new_series: Vec<u32>,
+    /// Ids of series that had been forgotten and met again, in the log but not in the catalog:
+    /// both stand for the first of them.
+    aliases: HashMap<u32, u32, foldhash::fast::FixedState>,
     new_deletions: Vec<Deletion>,
     unsaved_since: Option<Position>,
 }
@@ -147,6 +153,8 @@ impl Replay {
             metadata.insert(entry, limits.max_metadata_families, limits.max_metadata_text_bytes);
         }
         metadata.take_unsaved();
+        let known = loaded.deletions.iter().map(|d| d.id + 1).max().unwrap_or(0);
+        let next_deletion = loaded.next_deletion.max(known);
         let mut rows = Vec::new();
         for (number, row) in loaded.groups {
             rows.resize_with(rows.len().max(number as usize + 1), || None);
@@ -161,11 +169,12 @@ impl Replay {
             deletions: loaded.deletions,
             limits,
             next_flush: loaded.next_flush,
-            next_deletion: loaded.next_deletion,
+            next_deletion,
             position: Position(0),
             now_ms,
             floor_ms: i64::MIN,
             new_series: Vec::new(),
+            aliases: HashMap::default(),
             new_deletions: Vec::new(),
             unsaved_since: None,
         }
@@ -176,21 +185,23 @@ impl Replay {
         self.rows.iter().flatten().map(|r| r.position).max().unwrap_or_default()
     }
 
-    /// The group of a series, unless what the record says of it is on the disk.
+    /// Group and slot of a series, unless what the record says of it is on the disk.
     #[inline]
-    fn open_group(&mut self, id: u32) -> Option<&mut Group> {
-        let number = group_of(id) as usize;
-        let done = self.rows.get(number).and_then(Option::as_ref).is_some_and(|r| self.position < r.position);
-        if done || id >= self.registry.next_id() {
+    fn place(&mut self, id: u32) -> Option<(&mut Group, usize)> {
+        let row = self.rows.get(group_of(id) as usize).and_then(Option::as_ref);
+        let done = row.is_some_and(|r| self.position < r.position);
+        let id = if self.aliases.is_empty() { id } else { self.aliases.get(&id).copied().unwrap_or(id) };
+        if done || !self.registry.index.contains(id) {
             return None;
         }
+        let number = group_of(id) as usize;
         if number >= self.groups.len() {
             self.groups.resize_with(number + 1, Group::default);
         }
         let (position, now_ms) = (self.position, self.now_ms);
         let group = &mut self.groups[number];
         group.since.get_or_insert((position, now_ms));
-        Some(group)
+        Some((group, slot_of(id)))
     }
 
     /// Counts active series: by the time of the newest sample that was replayed, and by what the
@@ -222,25 +233,36 @@ impl Replay {
 impl RecordSink for Replay {
     fn series(&mut self, id: u32, labels: Labels) {
         let fingerprint = labels.fingerprint();
-        if self.registry.id_of(fingerprint).is_none() && self.registry.insert_as(id, &labels, fingerprint) {
-            self.new_series.push(id);
-            self.unsaved_since.get_or_insert(self.position);
+        match self.registry.id_of(fingerprint) {
+            Some(known) if known != id => {
+                self.aliases.insert(id, known);
+            }
+            Some(_) => {}
+            None => {
+                if self.registry.insert_as(id, &labels, fingerprint) {
+                    self.new_series.push(id);
+                    self.unsaved_since.get_or_insert(self.position);
+                }
+            }
         }
+        // An id that the log has given is never given again.
+        self.registry.set_next_id(id + 1);
     }
 
     fn sample(&mut self, id: u32, t_ms: i64, value: f64) {
-        if let Some(group) = self.open_group(id) {
-            group.change(slot_of(id), |s| s.replay(t_ms, value));
+        if let Some((group, slot)) = self.place(id) {
+            group.change(slot, |s| s.replay(t_ms, value));
         }
     }
 
     fn histogram(&mut self, id: u32, t_ms: i64, histogram: Histogram) {
-        if let Some(group) = self.open_group(id) {
-            group.change(slot_of(id), |s| s.replay_histogram(t_ms, &histogram));
+        if let Some((group, slot)) = self.place(id) {
+            group.change(slot, |s| s.replay_histogram(t_ms, &histogram));
         }
     }
 
     fn exemplar(&mut self, id: u32, exemplar: Exemplar) {
+        let id = self.aliases.get(&id).copied().unwrap_or(id);
         self.exemplars.replay(id, exemplar);
         self.unsaved_since.get_or_insert(self.position);
     }

@@ -13,7 +13,8 @@ use parking_lot::RwLock;
 use pilothouse_index::{RoaringBitmap, Scan, resolve};
 use pilothouse_model::time::day_of;
 use pilothouse_model::{
-    Budget, LabelNeeds, Labels, SampleColumns, SampleValue, SelectedSeries, Selection, SeriesSamples, SourceError,
+    Budget, LabelNeeds, Labels, SampleColumns, SampleValue, SelectedSeries, Selection, SeriesSamples,
+    SourceError,
 };
 
 use crate::day::l0::L0;
@@ -170,7 +171,13 @@ impl Found {
     }
 
     /// Joins the series of a closed day to those that were found before.
-    fn add_closed(&mut self, at: u16, day: &ClosedDay, needs: &LabelNeeds, budget: &Budget) -> Result<(), Error> {
+    fn add_closed(
+        &mut self,
+        at: u16,
+        day: &ClosedDay,
+        needs: &LabelNeeds,
+        budget: &Budget,
+    ) -> Result<(), Error> {
         budget.check("selecting series")?;
         let mut unknown = RoaringBitmap::new();
         let mut prints = Vec::new();
@@ -193,7 +200,8 @@ impl Found {
             let labels = match needs {
                 LabelNeeds::All => page.labels(row),
                 LabelNeeds::Only(names) => Labels::from_sorted(
-                    page.label_pairs(row).filter(|(n, _)| names.binary_search_by(|x| x.as_str().cmp(n)).is_ok()),
+                    page.label_pairs(row)
+                        .filter(|(n, _)| names.binary_search_by(|x| x.as_str().cmp(n)).is_ok()),
                 ),
             };
             if let Some(fingerprint) = prints.next() {
@@ -237,7 +245,8 @@ impl SeriesSamples for Handle {
     }
 
     fn latest(&self, after_ms: i64, at_ms: i64) -> Result<Option<(i64, SampleValue)>, SourceError> {
-        let (after, at) = (after_ms.max(self.shared.range.0.saturating_sub(1)), at_ms.min(self.shared.range.1));
+        let (after, at) =
+            (after_ms.max(self.shared.range.0.saturating_sub(1)), at_ms.min(self.shared.range.1));
         if after >= at {
             return Ok(None);
         }
@@ -336,13 +345,7 @@ impl Handle {
     }
 
     /// Leaves out the files that the selection began with, where `known` is given.
-    fn flushed_pieces(
-        &self,
-        files: &Day,
-        known: Option<&Day>,
-        range: (i64, i64),
-        pieces: &mut Vec<Piece>,
-    ) {
+    fn flushed_pieces(&self, files: &Day, known: Option<&Day>, range: (i64, i64), pieces: &mut Vec<Piece>) {
         if self.id == NO_ID {
             return;
         }
@@ -361,9 +364,11 @@ impl Handle {
                 let loaded = self.shared.store.flushed_page(file, (*flush, *page))?;
                 for entry in loaded.find(self.id) {
                     merge
-                        .run(|c| read_shown(c, self.hidden(), *flush, |c| {
-                            loaded.read_block(entry, range, &no_lists, c)
-                        }))
+                        .run(|c| {
+                            read_shown(c, self.hidden(), *flush, |c| {
+                                loaded.read_block(entry, range, &no_lists, c)
+                            })
+                        })
                         .map_err(|e| self.shared.store.corrupt(e.in_file(file.path())))?;
                 }
             }

@@ -10,8 +10,8 @@ use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::Wal;
 use pilothouse_disk::files::DirectoryLock;
 use pilothouse_model::limits::Limits;
-use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
 use pilothouse_model::ports::{Exemplar, LabelQuery};
+use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
 use pilothouse_model::{
     Budget, Clock, Labels, SampleSink, SelectedSeries, Selection, SeriesSource, SourceError,
 };
@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) head_ceiling: u64,
     /// One compaction at a time.
     pub(crate) compacting: Mutex<()>,
+    /// Ends long work in the background.
+    pub(crate) stopping: AtomicBool,
     #[cfg(test)]
     pub(crate) crash_points: Mutex<Option<crate::tests::CrashPoints>>,
     pub(crate) _lock: DirectoryLock,
@@ -89,6 +91,10 @@ impl Inner {
 
     pub(crate) fn next_flush(&self) -> u32 {
         self.next_flush.fetch_add(1, Relaxed)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
     }
 
     /// The flush that was begun last.
@@ -194,7 +200,12 @@ impl SeriesSource for Store {
         Ok(self.inner.label_names(query, budget)?)
     }
 
-    fn label_values(&self, name: &str, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
+    fn label_values(
+        &self,
+        name: &str,
+        query: &LabelQuery,
+        budget: &Budget,
+    ) -> Result<Vec<String>, SourceError> {
         Ok(self.inner.label_values(name, query, budget)?)
     }
 
@@ -216,7 +227,6 @@ impl SeriesSource for Store {
 /// The store's own threads: one flushes, one compacts and removes.
 #[derive(Debug, Default)]
 struct Workers {
-    stopped: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -224,10 +234,9 @@ impl Workers {
     fn start(&self, inner: &Arc<Inner>) -> Result<(), Error> {
         let mut threads = self.threads.lock();
         for (name, work) in [("flush", flush_loop as fn(&Inner)), ("compact", compact_step as fn(&Inner))] {
-            let (inner, stopped) = (Arc::downgrade(inner), self.stopped.clone());
+            let inner = inner.clone();
             let thread = std::thread::Builder::new().name(format!("metrics-{name}")).spawn(move || {
-                while !stopped.load(Relaxed) {
-                    let Some(inner) = inner.upgrade() else { return };
+                while !inner.is_stopping() {
                     work(&inner);
                 }
             });
@@ -237,7 +246,7 @@ impl Workers {
     }
 
     fn stop(&self, inner: &Inner) {
-        self.stopped.store(true, Relaxed);
+        inner.stopping.store(true, Relaxed);
         inner.flusher.stop();
         for thread in self.threads.lock().drain(..) {
             // A worker that has panicked has nothing more to lose.

@@ -80,7 +80,12 @@ mod tests {
 
     #[test]
     fn label_sets_are_checked_in_mimirs_order() {
-        let limits = Limits { max_labels_per_series: 3, max_label_name_bytes: 8, max_label_value_bytes: 5, ..Limits::default() };
+        let limits = Limits {
+            max_labels_per_series: 3,
+            max_label_name_bytes: 8,
+            max_label_value_bytes: 5,
+            ..Limits::default()
+        };
         let name = |n: &str| n.to_owned();
         let cases: [(&[(&[u8], &[u8])], Reason); 9] = [
             (&[(b"a", b"1")], Reason::MissingMetricName),
@@ -109,7 +114,8 @@ mod tests {
             let refused = canonical(&mut pairs.to_vec(), &limits).unwrap_err();
             assert_eq!(refused.reason, reason);
         }
-        let mut pairs: Vec<RawPair<'_>> = vec![(b"b", b"2"), (b"empty", b""), (b"__name__", b"m"), (b"a.b", b"1")];
+        let mut pairs: Vec<RawPair<'_>> =
+            vec![(b"b", b"2"), (b"empty", b""), (b"__name__", b"m"), (b"a.b", b"1")];
         let labels = canonical(&mut pairs, &limits).unwrap();
         assert_eq!(labels, Labels::from_pairs([("__name__", "m"), ("a.b", "1"), ("b", "2")]));
     }

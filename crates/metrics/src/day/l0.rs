@@ -8,12 +8,13 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use pilothouse_disk::Database;
 use redb::{ReadOnlyTable, ReadableTable as _, TableDefinition};
+use roaring::RoaringBitmap;
 
-use crate::bytes::{Malformed, Reader, push_signed, push_varint};
+use crate::bytes::{Malformed, Reader, push_signed, push_slice, push_varint};
 use crate::error::Error;
 use crate::head::group_of;
 use crate::loaded::LoadedPage;
-use crate::pages::NewPage;
+use crate::pages::NewPages;
 
 pub(crate) const KIND: &str = "metrics-l0";
 pub(crate) const VERSION: u32 = 1;
@@ -58,7 +59,17 @@ struct State {
     pages: Option<Arc<ReadOnlyTable<(u32, u32), &'static [u8]>>>,
     /// By group, in the order of flushes.
     groups: BTreeMap<u32, Vec<GroupFlush>>,
-    newest_flush: u32,
+    ids: RoaringBitmap,
+    flushes: Option<(u32, u32)>,
+    /// When something was last written, by the store's clock.
+    written_ms: i64,
+}
+
+impl State {
+    fn note_flush(&mut self, flush: u32) {
+        let (first, last) = self.flushes.unwrap_or((flush, flush));
+        self.flushes = Some((first.min(flush), last.max(flush)));
+    }
 }
 
 impl std::fmt::Debug for State {
@@ -70,27 +81,33 @@ impl std::fmt::Debug for State {
 impl L0 {
     pub(crate) fn open(path: &Path, generation: u64, uid: u64) -> Result<Self, Error> {
         let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
-        let (mut groups, mut newest_flush) = (BTreeMap::<u32, Vec<GroupFlush>>::new(), 0);
+        let mut state = State {
+            pages: None,
+            groups: BTreeMap::new(),
+            ids: RoaringBitmap::new(),
+            flushes: None,
+            written_ms: i64::MIN,
+        };
         let read = database.read()?;
-        let pages = match read.open_table(PAGES) {
+        state.pages = match read.open_table(PAGES) {
             Ok(table) => Some(Arc::new(table)),
             Err(redb::TableError::TableDoesNotExist(_)) => None,
             Err(e) => return Err(Error::redb(path)(e)),
         };
-        if pages.is_some() {
+        if state.pages.is_some() {
             let table = read.open_table(DIRECTORY).map_err(Error::redb(path))?;
             for row in table.iter().map_err(Error::redb(path))? {
                 let (key, value) = row.map_err(Error::redb(path))?;
                 let (flush, group) = key.value();
-                let entry = read_directory(flush, value.value())
+                let (entry, ids) = read_group(flush, value.value())
                     .map_err(|e| Error::corrupt(path, format!("directory of flush {flush}: {e}")))?;
-                groups.entry(group).or_default().push(entry);
-                newest_flush = newest_flush.max(flush);
+                state.groups.entry(group).or_default().push(entry);
+                state.ids |= ids;
+                state.note_flush(flush);
             }
         }
         drop(read);
-        let state = RwLock::new(State { pages, groups, newest_flush });
-        Ok(Self { database, path: path.to_owned(), uid, generation, state })
+        Ok(Self { database, path: path.to_owned(), uid, generation, state: RwLock::new(state) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -98,7 +115,7 @@ impl L0 {
     }
 
     /// Writes the pages of one flush in one durable transaction and shows them to readers.
-    pub(crate) fn write(&self, flush: u32, groups: Vec<(u32, Vec<NewPage>)>) -> Result<(), Error> {
+    pub(crate) fn write(&self, flush: u32, groups: Vec<(u32, NewPages)>, now_ms: i64) -> Result<(), Error> {
         let path = &*self.path;
         let transaction = self.database.begin_write()?;
         let mut written = Vec::with_capacity(groups.len());
@@ -107,9 +124,9 @@ impl L0 {
             let mut directory = transaction.open_table(DIRECTORY).map_err(Error::redb(path))?;
             let mut end = pages.upper_bound_mut(Bound::<(u32, u32)>::Unbounded).map_err(Error::redb(path))?;
             let mut number = 0;
-            for (group, new_pages) in groups {
-                let mut refs = Vec::with_capacity(new_pages.len());
-                for page in new_pages {
+            for (group, new) in groups {
+                let mut refs = Vec::with_capacity(new.pages.len());
+                for page in new.pages {
                     end.insert_before((flush, number), page.bytes.as_slice()).map_err(Error::redb(path))?;
                     refs.push(PageRef {
                         number,
@@ -122,23 +139,31 @@ impl L0 {
                 }
                 let entry = group_flush(flush, refs);
                 let mut bytes = Vec::new();
+                push_bitmap(&mut bytes, &new.series);
                 push_directory(&mut bytes, &entry);
                 directory.insert((flush, group), bytes.as_slice()).map_err(Error::redb(path))?;
-                written.push((group, entry));
+                written.push((group, entry, new.series));
             }
             end.close().map_err(Error::redb(path))?;
         }
         transaction.commit().map_err(Error::redb(path))?;
-        self.show(flush, written)
+        self.show(flush, written, now_ms)
     }
 
-    fn show(&self, flush: u32, written: Vec<(u32, GroupFlush)>) -> Result<(), Error> {
+    fn show(
+        &self,
+        flush: u32,
+        written: Vec<(u32, GroupFlush, RoaringBitmap)>,
+        now_ms: i64,
+    ) -> Result<(), Error> {
         let table = self.database.read()?.open_table(PAGES).map_err(Error::redb(&self.path))?;
         let mut state = self.state.write();
         state.pages = Some(Arc::new(table));
-        state.newest_flush = state.newest_flush.max(flush);
-        for (group, entry) in written {
+        state.note_flush(flush);
+        state.written_ms = now_ms;
+        for (group, entry, ids) in written {
             state.groups.entry(group).or_default().push(entry);
+            state.ids |= ids;
         }
         Ok(())
     }
@@ -169,13 +194,23 @@ impl L0 {
         LoadedPage::open(row.value()).map_err(|e| Error::corrupt(&self.path, format!("page {key:?}: {e}")))
     }
 
-    /// Groups that have pages, with first and last time.
-    pub(crate) fn groups(&self) -> Vec<(u32, Vec<GroupFlush>)> {
-        self.state.read().groups.iter().map(|(g, f)| (*g, f.clone())).collect()
+    /// The series that have samples here.
+    pub(crate) fn ids(&self) -> RoaringBitmap {
+        self.state.read().ids.clone()
     }
 
-    pub(crate) fn newest_flush(&self) -> u32 {
-        self.state.read().newest_flush
+    pub(crate) fn has(&self, id: u32) -> bool {
+        self.state.read().ids.contains(id)
+    }
+
+    /// First and last flush.
+    pub(crate) fn flushes(&self) -> Option<(u32, u32)> {
+        self.state.read().flushes
+    }
+
+    /// When something was last written in this life of the process; `i64::MIN` if nothing was.
+    pub(crate) fn written_ms(&self) -> i64 {
+        self.state.read().written_ms
     }
 
     /// First and last time of all pages.
@@ -194,6 +229,19 @@ pub(crate) fn group_flush(flush: u32, pages: Vec<PageRef>) -> GroupFlush {
     let start_ms = pages.iter().map(|p| p.start_ms).min().unwrap_or(i64::MAX);
     let end_ms = pages.iter().map(|p| p.end_ms).max().unwrap_or(i64::MIN);
     GroupFlush { flush, start_ms, end_ms, pages: pages.into() }
+}
+
+fn push_bitmap(out: &mut Vec<u8>, ids: &RoaringBitmap) {
+    let mut bytes = Vec::with_capacity(ids.serialized_size());
+    // Writing into memory does not fail.
+    let _ = ids.serialize_into(&mut bytes);
+    push_slice(out, &bytes);
+}
+
+fn read_group(flush: u32, bytes: &[u8]) -> Result<(GroupFlush, RoaringBitmap), Malformed> {
+    let mut from = Reader(bytes);
+    let ids = RoaringBitmap::deserialize_from(from.slice()?).map_err(|_| Malformed("bitmap"))?;
+    Ok((read_directory(flush, from.0)?, ids))
 }
 
 pub(crate) fn push_directory(out: &mut Vec<u8>, entry: &GroupFlush) {
@@ -228,12 +276,17 @@ pub(crate) fn read_directory(flush: u32, bytes: &[u8]) -> Result<GroupFlush, Mal
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::NewPage;
 
     #[test]
     fn pages_are_found_by_series_and_time_and_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("day.redb");
         let page = |first, last, start_ms, end_ms| NewPage { first, last, start_ms, end_ms, bytes: vec![1] };
+        let pages = |pages: Vec<NewPage>| {
+            let series = pages.iter().flat_map(|p| [p.first, p.last]).collect();
+            NewPages { pages, series }
+        };
         let check = |l0: &L0| {
             let find = |id, range| {
                 let mut found = Vec::new();
@@ -246,19 +299,21 @@ mod tests {
             assert_eq!(find(5, (101, 200)), [(2, 0)]);
             assert_eq!(find(5000, (0, 200)), [(1, 2)]);
             assert_eq!(find(21, (0, 200)), []);
-            assert_eq!((l0.newest_flush(), l0.span()), (2, Some((10, 150))));
+            assert_eq!((l0.flushes(), l0.span()), (Some((1, 2)), Some((10, 150))));
+            assert_eq!(l0.ids(), [1, 5, 15, 20, 5000].into_iter().collect());
             assert!(l0.load((1, 0)).is_err());
         };
         let l0 = L0::open(&path, 1, 1).unwrap();
         l0.write(
             1,
             vec![
-                (0, vec![page(1, 15, 10, 100), page(15, 20, 20, 90)]),
-                (1, vec![page(5000, 5000, 10, 100)]),
+                (0, pages(vec![page(1, 15, 10, 100), page(15, 20, 20, 90)])),
+                (1, pages(vec![page(5000, 5000, 10, 100)])),
             ],
+            7,
         )
         .unwrap();
-        l0.write(2, vec![(0, vec![page(5, 5, 100, 150)])]).unwrap();
+        l0.write(2, vec![(0, pages(vec![page(5, 5, 100, 150)]))], 7).unwrap();
         check(&l0);
         drop(l0);
         check(&L0::open(&path, 1, 1).unwrap());

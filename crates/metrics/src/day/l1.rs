@@ -172,8 +172,7 @@ impl OpenL1 {
     pub(crate) fn load(&self, number: u32) -> Result<LoadedPage, Error> {
         let row = self.pages.get(number).map_err(Error::redb(&self.path))?;
         let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {number} is missing")))?;
-        LoadedPage::open(row.value())
-            .map_err(|e| Error::corrupt(&self.path, format!("page {number}: {e}")))
+        LoadedPage::open(row.value()).map_err(|e| Error::corrupt(&self.path, format!("page {number}: {e}")))
     }
 
     pub(crate) fn load_times(&self, number: u32) -> Result<TimesList, Error> {

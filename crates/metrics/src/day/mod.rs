@@ -9,3 +9,4 @@
 pub(crate) mod l0;
 pub(crate) mod l1;
 pub(crate) mod set;
+pub(crate) mod writer;

@@ -118,7 +118,8 @@ impl Days {
     pub(crate) fn open_l1(&self, l1: &L1) -> Result<Arc<OpenL1>, Error> {
         let open = l1.get(self.uses.fetch_add(1, Relaxed))?;
         let (set, _) = self.snapshot();
-        let mut others: Vec<&Arc<L1>> = set.values().filter_map(|d| d.l1.as_ref()).filter(|o| o.is_open()).collect();
+        let mut others: Vec<&Arc<L1>> =
+            set.values().filter_map(|d| d.l1.as_ref()).filter(|o| o.is_open()).collect();
         others.sort_by_key(|o| std::cmp::Reverse(o.used()));
         others.iter().skip(self.max_open.max(1) as usize).for_each(|o| o.close());
         Ok(open)
@@ -127,7 +128,7 @@ impl Days {
     /// The newest flush in any file that still takes flushes.
     pub(crate) fn newest_flush(&self) -> u32 {
         let (set, _) = self.snapshot();
-        set.values().flat_map(|d| &d.l0).map(|l0| l0.newest_flush()).max().unwrap_or(0)
+        set.values().flat_map(|d| &d.l0).filter_map(|l0| l0.flushes()).map(|f| f.1).max().unwrap_or(0)
     }
 
     pub(crate) fn snapshot(&self) -> (Arc<DaySet>, u64) {
@@ -176,6 +177,11 @@ impl Days {
         self.path(day, number, L1_KIND)
     }
 
+    /// A finished file under its name, not yet among the days.
+    pub(crate) fn new_l1(&self, path: PathBuf, number: u64) -> Arc<L1> {
+        Arc::new(L1::new(path, number, self.uid()))
+    }
+
     /// Puts a finished `l1` file, or nothing if the day has become empty, in the place of what
     /// it has taken in.
     pub(crate) fn replace(&self, day: i32, number: u64, l1: Option<Arc<L1>>) -> Result<(), Error> {
@@ -183,7 +189,8 @@ impl Days {
         let mut gone: Vec<PathBuf> = Vec::new();
         self.change(|set| {
             let Some(entry) = set.get_mut(&day) else { return };
-            let (old, kept) = std::mem::take(&mut entry.l0).into_iter().partition(|l0| l0.generation < number);
+            let (old, kept) =
+                std::mem::take(&mut entry.l0).into_iter().partition(|l0| l0.generation < number);
             let old: Vec<Arc<L0>> = old;
             gone.extend(old.iter().map(|l0| l0.path().to_owned()));
             gone.extend(entry.l1.as_ref().map(|l1| l1.path().to_owned()));
@@ -273,7 +280,9 @@ mod tests {
 
     #[test]
     fn days_have_names() {
-        for (day, name) in [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (20_779, "2026-11-22")] {
+        for (day, name) in
+            [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (20_779, "2026-11-22")]
+        {
             assert_eq!(format_day(day), name);
             assert_eq!(parse_day(name), Some(day));
         }

@@ -21,8 +21,7 @@ pub(crate) fn push_histogram(out: &mut Vec<u8>, h: &Histogram) {
     for value in [h.zero_threshold, h.zero_count, h.count, h.sum] {
         push_f64(out, value);
     }
-    for (spans, counts) in
-        [(&h.positive_spans, &h.positive_counts), (&h.negative_spans, &h.negative_counts)]
+    for (spans, counts) in [(&h.positive_spans, &h.positive_counts), (&h.negative_spans, &h.negative_counts)]
     {
         push_varint(out, spans.len() as u64);
         for span in spans {

@@ -71,7 +71,10 @@ fn a_record_says_what_was_put_in() {
         upto_flush: 9,
         start_ms: i64::MIN,
         end_ms: i64::MAX,
-        matcher_sets: vec![vec![Matcher::equal("a", "b"), Matcher::new(MatchOp::NotRegex, "c", "d.*").unwrap()]],
+        matcher_sets: vec![vec![
+            Matcher::equal("a", "b"),
+            Matcher::new(MatchOp::NotRegex, "c", "d.*").unwrap(),
+        ]],
     };
     let mut writer = RecordWriter::default();
     for _ in 0..2 {

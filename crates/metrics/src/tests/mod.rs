@@ -115,9 +115,9 @@ impl Push {
         let floats = range(batch.floats.len(), batch.floats.len() + samples.len());
         batch.floats.extend(samples.iter().map(|(t_ms, value)| FloatSample { t_ms: *t_ms, value: *value }));
         let rows = range(batch.histograms.len(), batch.histograms.len() + histograms.len());
-        batch.histograms.extend(
-            histograms.iter().map(|(t_ms, h)| HistogramSample { t_ms: *t_ms, histogram: h.clone() }),
-        );
+        batch
+            .histograms
+            .extend(histograms.iter().map(|(t_ms, h)| HistogramSample { t_ms: *t_ms, histogram: h.clone() }));
         let labels = range(start, batch.arena.len());
         let exemplars = range(batch.exemplars.len(), batch.exemplars.len());
         batch.series.push(BatchSeries { key, labels, floats, histograms: rows, exemplars });

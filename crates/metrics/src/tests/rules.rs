@@ -68,11 +68,16 @@ fn beyond_the_limit_new_series_are_refused_and_known_ones_go_on() {
     assert_eq!(push(&store, 1, NOON).rejected + push(&store, 2, NOON).rejected, 0);
     assert_eq!(reasons(&push(&store, 3, NOON)), [Reason::MaxSeries { limit: 2 }]);
     assert_eq!(push(&store, 1, NOON + 1).floats, 1);
-    assert_eq!(store.append_internal(&Push::new().floats(&series("own", 1), &[(NOON, 1.0)]).0).unwrap().floats, 1);
+    assert_eq!(
+        store.append_internal(&Push::new().floats(&series("own", 1), &[(NOON, 1.0)]).0).unwrap().floats,
+        1
+    );
     assert_eq!((store.stats().active_series, store.stats().series), (2, 3));
     store.close().unwrap();
     drop(store);
-    let store = Store::open(dir.path(), limited(&clock, Limits { max_active_series: 2, ..Limits::default() })).unwrap();
+    let store =
+        Store::open(dir.path(), limited(&clock, Limits { max_active_series: 2, ..Limits::default() }))
+            .unwrap();
     assert_eq!(store.stats().active_series, 2);
     assert_eq!(push(&store, 3, NOON).rejected, 1);
     clock.step(21 * 60_000);
