@@ -1,6 +1,8 @@
 //! Remote read: requests and answers against an independent encoder, chunks against what a
 //! Prometheus 2.42 wrote (`tests/data`: the streamed answers of one, and one answer of samples).
 
+#![allow(clippy::unwrap_used, reason = "a failure is the test's answer")]
+
 mod messages;
 
 use std::sync::Arc;

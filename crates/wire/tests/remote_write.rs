@@ -1,6 +1,8 @@
 //! Both versions of remote write against an independent encoder, and by hand where senders do
 //! what no encoder would.
 
+#![allow(clippy::unwrap_used, reason = "a failure is the test's answer")]
+
 mod messages;
 
 use messages::*;

@@ -142,39 +142,30 @@ impl Parser {
     }
 
     fn metadata(&mut self, word: &[u8], family: Vec<u8>, text: &[u8]) -> Result<(), Fault> {
+        let fact = Fact::read(word, &family, text, self.format)?;
         let at = match self.families.get(&family) {
             Some(at) => *at,
             None => {
                 self.quota.take_series()?;
-                let entry = MetadataEntry {
+                let at = self.decoded.batch.metadata.len();
+                self.decoded.batch.metadata.push(MetadataEntry {
                     family: lossy(&family),
                     metric_type: MetricType::Unknown,
                     help: String::new(),
                     unit: String::new(),
-                };
-                self.decoded.batch.metadata.push(entry);
-                self.families.insert(family, self.decoded.batch.metadata.len() - 1);
-                self.decoded.batch.metadata.len() - 1
+                });
+                self.families.insert(family, at);
+                at
             }
         };
         let Some(entry) = self.decoded.batch.metadata.get_mut(at) else { return Ok(()) };
-        match word {
-            b"TYPE" => {
-                entry.metric_type = metric_type(text, self.format)?;
-                self.metric_type = entry.metric_type;
+        match fact {
+            Fact::Type(metric_type) => {
+                entry.metric_type = metric_type;
+                self.metric_type = metric_type;
             }
-            b"HELP" => {
-                let text = unescape(text, self.format == TextFormat::OpenMetrics);
-                entry.help =
-                    String::from_utf8(text).map_err(|_| "help text is not valid UTF-8".to_owned())?;
-            }
-            _ => {
-                let unit = lossy(text);
-                if !unit.is_empty() && !entry.family.ends_with(&format!("_{unit}")) {
-                    return Err(format!("unit {unit:?} not a suffix of metric {:?}", entry.family).into());
-                }
-                entry.unit = unit;
-            }
+            Fact::Help(help) => entry.help = help,
+            Fact::Unit(unit) => entry.unit = unit,
         }
         Ok(())
     }
@@ -286,6 +277,33 @@ impl Parser {
                 && let Ok(number) = float(value)
             {
                 *value = openmetrics_float(number).into_bytes();
+            }
+        }
+    }
+}
+
+/// What one line says of a family.
+enum Fact {
+    Type(MetricType),
+    Help(String),
+    Unit(String),
+}
+
+impl Fact {
+    fn read(word: &[u8], family: &[u8], text: &[u8], format: TextFormat) -> Result<Self, String> {
+        match word {
+            b"TYPE" => metric_type(text, format).map(Self::Type),
+            b"HELP" => {
+                let text = unescape(text, format == TextFormat::OpenMetrics);
+                let help = String::from_utf8(text).map_err(|_| "help text is not valid UTF-8")?;
+                Ok(Self::Help(help))
+            }
+            _ => {
+                let (unit, family) = (lossy(text), lossy(family));
+                if !unit.is_empty() && !family.ends_with(&format!("_{unit}")) {
+                    return Err(format!("unit {unit:?} not a suffix of metric {family:?}"));
+                }
+                Ok(Self::Unit(unit))
             }
         }
     }

@@ -158,8 +158,8 @@ fn read_histogram(mut point: Cursor<'_>, to: &mut Translation) -> Result<Point, 
             (3, 1) => head.t_ns = fixed64(&mut point)?,
             (4, 1) => count = fixed64(&mut point)?,
             (5, 1) => sum = Some(point.double()?),
-            (6, wire) => each(&mut point, wire, 1, |p| Ok(counts.push(fixed64(p)?)))?,
-            (7, wire) => each(&mut point, wire, 1, |p| Ok(bounds.push(p.double()?)))?,
+            (6, wire) => each(&mut point, wire, 1, &mut counts, fixed64)?,
+            (7, wire) => each(&mut point, wire, 1, &mut bounds, Cursor::double)?,
             (8, 2) => head.exemplars.push(read_exemplar(point.message()?, to)?),
             (9, 2) => head.attributes.push(read_attribute(point.message()?, to)?),
             (10, 0) => head.flags = point.varint()? as u32,
@@ -194,7 +194,7 @@ fn read_buckets(mut message: Cursor<'_>, to: &mut Translation) -> Result<Buckets
     while let Some(key) = message.key()? {
         match (key >> 3, key & 7) {
             (1, 0) => buckets.offset = message.sint32()?,
-            (2, wire) => each(&mut message, wire, 0, |m| Ok(buckets.counts.push(m.varint()?)))?,
+            (2, wire) => each(&mut message, wire, 0, &mut buckets.counts, Cursor::varint)?,
             _ => message.skip_unknown(key, 1..=2)?,
         }
     }
@@ -317,21 +317,23 @@ fn fixed64(cursor: &mut Cursor<'_>) -> Result<u64, ProtoError> {
 }
 
 /// Reads a repeated number, packed or one by one; `single` is the wire type of one.
-fn each(
-    cursor: &mut Cursor<'_>,
+fn each<'a, T>(
+    cursor: &mut Cursor<'a>,
     wire: u32,
     single: u32,
-    mut read: impl FnMut(&mut Cursor<'_>) -> Result<(), ProtoError>,
+    to: &mut Vec<T>,
+    read: impl Fn(&mut Cursor<'a>) -> Result<T, ProtoError>,
 ) -> Result<(), ProtoError> {
     if wire == single {
-        return read(cursor);
+        to.push(read(cursor)?);
+        return Ok(());
     }
     if wire != 2 {
         return Err(ProtoError::WireType);
     }
     let mut packed = cursor.message()?;
     while !packed.is_at_end() {
-        read(&mut packed)?;
+        to.push(read(&mut packed)?);
     }
     Ok(())
 }
