@@ -4,14 +4,10 @@
 //! The length is not stored: whoever stores a column knows it. Arithmetic wraps, so that every
 //! column of 64-bit numbers is held exactly.
 
-use super::bits::{
-    BitReader, BitWriter, Input, bit_length, low_mask, put_signed, put_varint, unzigzag, zigzag,
-};
-use super::unpack::unpack;
+use super::bits::{Input, bit_length, put_signed, put_varint};
+use super::groups::{GROUP, put_groups, read_group};
+use super::sparse::{put_sparse, read_sparse};
 use super::{CodecError, Effort};
-
-/// Numbers of one packed group.
-const GROUP: usize = 64;
 
 // The first byte: two bits of order, one for the divisor, the rest for the form.
 const ORDER_MASK: u8 = 0b011;
@@ -22,11 +18,11 @@ const FORM_SHIFT: u32 = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Form {
     Packed = 1,
-    Sparse = 2,
-    /// By the library pco, which searches an order and a divisor of its own.
-    Pco = 3,
     /// A bit for each residual, and the ones that are not zero packed in groups.
-    Masked = 4,
+    Masked = 2,
+    Sparse = 3,
+    /// By the library pco, which searches an order and a divisor of its own.
+    Pco = 4,
 }
 
 /// Appends the column to `out`. An empty column writes nothing.
@@ -198,266 +194,6 @@ fn divide(residuals: &mut [i64], divisor: u64) {
     }
 }
 
-// ------------------------------------------------------------------------------ packed groups
-
-// A group's first byte is a width (0 to 61, or 62 for 64) plus 63 times its flags.
-const WIDTHS: u32 = 63;
-const NEW_BASE: u32 = 1;
-const PATCHED: u32 = 2;
-
-fn put_groups(residuals: &[i64], out: &mut Vec<u8>) {
-    let mut last_base = 0i64;
-    for group in residuals.chunks(GROUP) {
-        last_base = put_group(group, last_base, out);
-    }
-}
-
-/// Lengths in bytes that the part of a patch above the width may take.
-const PATCH_BYTES: [u32; 4] = [1, 2, 4, 8];
-
-fn patch_code(high_bits: u32) -> usize {
-    match high_bits {
-        0..=8 => 0,
-        9..=16 => 1,
-        17..=32 => 2,
-        _ => 3,
-    }
-}
-
-/// How one group is packed.
-struct Plan {
-    base: i64,
-    width: u32,
-    patches: u32,
-    bytes: usize,
-}
-
-impl Plan {
-    fn at_base(base: i64, group: &[i64]) -> (Self, [u8; 65]) {
-        let mut lengths = [0u8; 65];
-        for value in group {
-            lengths[bit_length(value.wrapping_sub(base) as u64) as usize] += 1;
-        }
-        let most = 64 - lengths.iter().rev().take_while(|c| **c == 0).count() as u32;
-        let mut best = Self { base, width: most, patches: 0, bytes: packed_bytes(most, group.len()) };
-        if most > 61 {
-            best.width = 64;
-            best.bytes = packed_bytes(64, group.len());
-        }
-        Self::with_patches(&mut best, &lengths, most, group.len());
-        (best, lengths)
-    }
-
-    /// Narrows the width as long as patches for what no longer fits cost less.
-    fn with_patches(best: &mut Self, lengths: &[u8; 65], most: u32, n: usize) {
-        let widest = most.min(62);
-        let mut patches: u32 = lengths[widest as usize + 1..].iter().map(|c| u32::from(*c)).sum();
-        for width in (0..widest).rev() {
-            patches += u32::from(lengths[width as usize + 1]);
-            if patches > n as u32 / 4 {
-                return;
-            }
-            let mut bytes = packed_bytes(width, n) + 1;
-            for length in width + 1..=most {
-                let cost = 1 + PATCH_BYTES[patch_code(length - width)] as usize;
-                bytes += usize::from(lengths[length as usize]) * cost;
-            }
-            if bytes < best.bytes {
-                *best = Self { width, patches, bytes, ..*best };
-            }
-        }
-    }
-}
-
-fn packed_bytes(width: u32, n: usize) -> usize {
-    (width as usize * n).div_ceil(8)
-}
-
-fn plan_group(group: &[i64]) -> Plan {
-    let min = group.iter().copied().min().unwrap_or(0);
-    let (plan, lengths) = Plan::at_base(min, group);
-    if plan.width < 4 {
-        return plan;
-    }
-    // A few far below the rest (a counter that started anew) would make everything wide: leave
-    // them out of the base, and they become patches that wrap.
-    let low = lengths[..plan.width as usize - 1].iter().map(|c| usize::from(*c)).sum::<usize>();
-    if low == 0 || low > 3 || group.len() < 8 {
-        return plan;
-    }
-    let bound = 1u64 << (plan.width - 2);
-    let above = group.iter().copied().filter(|v| v.wrapping_sub(min) as u64 >= bound).min();
-    let (other, _) = Plan::at_base(above.unwrap_or(min), group);
-    if other.bytes + 2 < plan.bytes { other } else { plan }
-}
-
-fn put_group(group: &[i64], last_base: i64, out: &mut Vec<u8>) -> i64 {
-    let mut plan = plan_group(group);
-    if plan.width == 64 {
-        plan.base = last_base;
-    }
-    let mut flags = if plan.patches > 0 { PATCHED } else { 0 };
-    if plan.base != last_base {
-        flags |= NEW_BASE;
-    }
-    let width_code = if plan.width == 64 { 62 } else { plan.width };
-    out.push((flags * WIDTHS + width_code) as u8);
-    if plan.base != last_base {
-        put_signed(out, plan.base.wrapping_sub(last_base));
-    }
-    let offset = |value: &i64| value.wrapping_sub(plan.base) as u64;
-    let mut writer = BitWriter::new(out);
-    for value in group {
-        writer.put(offset(value) & low_mask(plan.width), plan.width);
-    }
-    writer.finish();
-    if plan.patches > 0 {
-        out.push(plan.patches as u8);
-        for (at, value) in group.iter().enumerate() {
-            let high = offset(value) >> plan.width;
-            if high > 0 {
-                let code = patch_code(bit_length(high));
-                out.push(at as u8 | (code as u8) << 6);
-                out.extend_from_slice(&high.to_le_bytes()[..PATCH_BYTES[code] as usize]);
-            }
-        }
-    }
-    plan.base
-}
-
-/// Reads one group of `n <= 64` numbers; the rest of `out` is unspecified.
-fn read_group(
-    input: &mut Input<'_>,
-    n: usize,
-    last_base: i64,
-    out: &mut [u64; GROUP],
-) -> Result<i64, CodecError> {
-    let code = u32::from(input.byte()?);
-    let (flags, width) = (code / WIDTHS, code % WIDTHS);
-    if flags > 3 {
-        return Err(CodecError::Corrupt("group"));
-    }
-    let width = if width == 62 { 64 } else { width };
-    let base = if flags & NEW_BASE != 0 { last_base.wrapping_add(input.signed()?) } else { last_base };
-    let bytes = input.take(packed_bytes(width, n))?;
-    if n == GROUP {
-        unpack(width, bytes, out);
-    } else {
-        let mut padded = [0u8; GROUP * 8];
-        padded[..bytes.len()].copy_from_slice(bytes);
-        unpack(width, &padded, out);
-    }
-    if flags & PATCHED != 0 {
-        read_patches(input, n, width, out)?;
-    }
-    Ok(base)
-}
-
-fn read_patches(
-    input: &mut Input<'_>,
-    n: usize,
-    width: u32,
-    out: &mut [u64; GROUP],
-) -> Result<(), CodecError> {
-    let count = input.byte()?;
-    for _ in 0..count {
-        let head = input.byte()?;
-        let length = PATCH_BYTES[usize::from(head >> 6)] as usize;
-        let mut high = [0u8; 8];
-        high[..length].copy_from_slice(input.take(length)?);
-        let at = usize::from(head & 63);
-        if at >= n || width >= 64 {
-            return Err(CodecError::Corrupt("patch"));
-        }
-        out[at] |= u64::from_le_bytes(high) << width;
-    }
-    Ok(())
-}
-
-// ----------------------------------------------------------------------------------- sparse
-
-/// Gap and value of each residual that is not zero, as exponential Golomb codes.
-fn put_sparse(residuals: &[i64], changes: usize, out: &mut Vec<u8>) {
-    let mut pairs = Vec::with_capacity(changes);
-    let mut next = 0usize;
-    for (at, residual) in residuals.iter().enumerate() {
-        if *residual != 0 {
-            // A value is never zero, and its code says so by starting at one less.
-            pairs.push(((at - next) as u64, zigzag(*residual) - 1));
-            next = at + 1;
-        }
-    }
-    let gap_order = best_order(pairs.iter().map(|p| p.0));
-    let value_order = best_order(pairs.iter().map(|p| p.1));
-    put_varint(out, changes as u64);
-    out.push(gap_order);
-    out.push(value_order);
-    let mut writer = BitWriter::new(out);
-    for (gap, value) in pairs {
-        put_golomb(&mut writer, gap, gap_order);
-        put_golomb(&mut writer, value, value_order);
-    }
-    writer.finish();
-}
-
-fn golomb_bits(value: u64, order: u8) -> u32 {
-    let length = bit_length((value >> order).saturating_add(1));
-    2 * length - 1 + u32::from(order)
-}
-
-fn best_order(values: impl Iterator<Item = u64> + Clone) -> u8 {
-    let cost = |order: &u8| values.clone().map(|v| u64::from(golomb_bits(v, *order))).sum::<u64>();
-    let mean = values.clone().fold((0u128, 1u128), |(s, n), v| (s + u128::from(v), n + 1));
-    let near = bit_length(u64::try_from(mean.0 / mean.1).unwrap_or(u64::MAX)).min(59) as u8;
-    (near.saturating_sub(3)..=near).min_by_key(cost).unwrap_or(0)
-}
-
-/// Unary length of the part above `order` bits, that part without its first bit, the low bits.
-fn put_golomb(writer: &mut BitWriter<'_>, value: u64, order: u8) {
-    let above = (value >> order).saturating_add(1);
-    let extra = bit_length(above) - 1;
-    writer.put(low_mask(extra), extra);
-    writer.put(0, 1);
-    writer.put(above & low_mask(extra), extra);
-    writer.put(value & low_mask(u32::from(order)), u32::from(order));
-}
-
-fn take_golomb(reader: &mut BitReader<'_>, order: u32) -> u64 {
-    let mut extra = reader.peek().trailing_ones().min(57);
-    reader.skip(extra);
-    if extra == 57 {
-        let more = reader.peek().trailing_ones().min(7);
-        reader.skip(more);
-        extra = (extra + more).min(63);
-    }
-    reader.skip(1);
-    let above = reader.take(extra) | (1u64 << extra);
-    ((above - 1) << order) | reader.take(order)
-}
-
-/// Walks a sparse list: `visit(at, residual)` with ascending positions below `n`.
-fn read_sparse(input: &mut Input<'_>, n: usize, mut visit: impl FnMut(usize, i64)) -> Result<(), CodecError> {
-    let count = input.varint_to(n, "sparse count")?;
-    let (gap_order, value_order) = (u32::from(input.byte()?), u32::from(input.byte()?));
-    if gap_order > 59 || value_order > 59 {
-        return Err(CodecError::Corrupt("sparse order"));
-    }
-    let mut reader = BitReader::new(input.rest());
-    let mut next = 0usize;
-    for _ in 0..count {
-        let gap = take_golomb(&mut reader, gap_order);
-        let value = take_golomb(&mut reader, value_order);
-        let at = usize::try_from(gap).ok().and_then(|g| next.checked_add(g)).filter(|at| *at < n);
-        let at = at.ok_or(CodecError::Corrupt("sparse position"))?;
-        if reader.is_overrun() {
-            return Err(CodecError::Truncated);
-        }
-        visit(at, unzigzag(value.wrapping_add(1)));
-        next = at + 1;
-    }
-    input.take(reader.bytes_used()).map(|_| ())
-}
-
 fn put_masked(residuals: &[i64], changes: usize, out: &mut Vec<u8>) {
     let mut changed = Vec::with_capacity(changes);
     for eight in residuals.chunks(8) {
@@ -488,7 +224,7 @@ pub fn decode_ints(input: &mut Input<'_>, n: usize, mut emit: impl FnMut(&[i64])
     if form == Form::Pco as u8 {
         return decode_pco(input, n, emit);
     }
-    if order > 2 || form > Form::Masked as u8 {
+    if order > 2 || form > Form::Sparse as u8 {
         return Err(CodecError::Corrupt("column"));
     }
     let first = input.signed()?;
@@ -508,7 +244,7 @@ pub fn decode_ints(input: &mut Input<'_>, n: usize, mut emit: impl FnMut(&[i64])
     match form {
         0 => sums.run_of_zeros(left, &mut emit),
         1 => return sums.groups(input, left, &mut emit),
-        4 => return sums.masked(input, left, &mut emit),
+        2 => return sums.masked(input, left, &mut emit),
         _ => return sums.sparse(input, left, &mut emit),
     }
     Ok(())

@@ -5,17 +5,20 @@
 //! allocates more than the caller said there may be.
 //!
 //! Reading order: [`bits`] (varints and bit streams), [`head`] (the open chunk of a series in
-//! memory), [`ints`] (columns of integers, on which the rest stands), [`block`] (sealed float
+//! memory), [`ints`] (columns of integers, on which the
+//! rest stands, with `groups` and `sparse`), [`block`] (sealed float
 //! values), [`times`] (lists of timestamps, shared between series), [`histogram`] (sealed and
 //! open native histograms), [`page`] (many series' blocks under one checksum). The bytes are
 //! described in `docs/formats/metrics-pages.md`.
 
 pub mod bits;
 pub mod block;
+mod groups;
 pub mod head;
 pub mod histogram;
 pub mod ints;
 pub mod page;
+mod sparse;
 #[cfg(test)]
 mod tests;
 pub mod times;
