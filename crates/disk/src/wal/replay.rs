@@ -1,4 +1,4 @@
-//! Opening a log: every record from a position on, a torn end cut off, damage told.
+//! Opening a log: every record from a position on, up to a torn end, damage told.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -9,6 +9,7 @@ use super::record::{self, Entry, Invalid};
 use super::segment::{self, BadHeader, HEADER_BYTES, Header, Segment, SegmentFiles};
 use super::writer::{Shared, Writer};
 use super::{Options, Position, Wal, WalError};
+use crate::error::is_no_space;
 use crate::files;
 
 /// Bytes read at a time; a longer record is read as a whole.
@@ -44,7 +45,7 @@ pub struct Replayed {
     pub bytes: u64,
     /// Where the log ends.
     pub end: Position,
-    /// Bytes of a torn end, cut off. Nobody was told that they were durable.
+    /// Bytes of a torn end, which [`Recovery::start`] cuts off. Nobody was told that they were durable.
     pub cut_bytes: u64,
     /// Only with [`OnDamage::Skip`]; at most the first hundred.
     pub damage: Vec<Damage>,
@@ -58,8 +59,17 @@ pub struct Recovery {
     options: Options,
     files: Box<dyn SegmentFiles>,
     segments: Vec<Segment>,
-    /// Where the log ends; known once the newest segment was read.
-    end: Option<Position>,
+    /// Known once the newest segment was read.
+    ends: Option<Ends>,
+}
+
+/// Where reading ended.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    /// In the log.
+    log: Position,
+    /// In the newest segment; what follows in its file is a torn end.
+    newest: Position,
 }
 
 impl Recovery {
@@ -70,7 +80,7 @@ impl Recovery {
     ) -> Result<Self, WalError> {
         files::create_directory(directory)?;
         let segments = segment::list(directory)?;
-        Ok(Self { directory: directory.to_owned(), options, files, segments, end: None })
+        Ok(Self { directory: directory.to_owned(), options, files, segments, ends: None })
     }
 
     /// The oldest position still kept; zero for an empty log.
@@ -78,7 +88,8 @@ impl Recovery {
         self.segments.first().map_or(Position(0), |s| s.first)
     }
 
-    /// Gives every record at or behind `from` to `take`, in order. Cuts a torn end off.
+    /// Gives every record at or behind `from` to `take`, in order, up to the torn end that the
+    /// life before may have left. Changes nothing on the disk.
     ///
     /// `from` is where the caller's own state stands: that records between it and the oldest
     /// segment are gone is damage. From zero on, whatever is there is read.
@@ -90,25 +101,23 @@ impl Recovery {
     ) -> Result<Replayed, E> {
         let mut run = Run { from, on_damage, found: Replayed::default() };
         let mut expected = if from.0 == 0 { None } else { Some(from) };
-        let last = self.segments.len().saturating_sub(1);
-        let mut kept = Vec::new();
-        for (i, segment) in self.segments.iter().enumerate() {
-            if i < last && segment.end() <= from {
-                expected = Some(segment.end());
-                kept.push(segment.clone());
-                continue;
-            }
-            let end = if i == last {
-                run.newest(segment, expected, &mut take)?
-            } else {
-                run.closed(segment, expected, &mut take)?
-            };
+        let mut ends = Ends { log: from, newest: from };
+        let Some((newest, closed)) = self.segments.split_last() else {
+            self.ends = Some(ends);
+            run.found.end = from;
+            return Ok(run.found);
+        };
+        for segment in closed {
+            let end =
+                if segment.end() <= from { segment.end() } else { run.closed(segment, expected, &mut take)? };
             expected = Some(end);
-            kept.extend(segment_now(segment)?);
         }
-        self.segments = kept;
-        run.found.end = expected.unwrap_or_default();
-        self.end = Some(run.found.end);
+        ends.newest = run.newest(newest, expected, &mut take)?;
+        // A segment torn in its header has no entries, but positions before its name are given.
+        ends.log = ends.newest.max(newest.first);
+        run.found.cut_bytes = newest.end().0.saturating_sub(ends.newest.0);
+        run.found.end = ends.log;
+        self.ends = Some(ends);
         Ok(run.found)
     }
 
@@ -116,19 +125,16 @@ impl Recovery {
     /// caller whose own state is ahead of the log, after a power cut in [`super::SyncMode::Interval`],
     /// must not see positions again that it takes for done.
     ///
-    /// Reads the newest segment to its end if there was no replay.
+    /// Cuts a torn end off. Reads the newest segment to its end if there was no replay.
     pub fn start(mut self, at_least: Position) -> Result<Wal, WalError> {
-        let end = match self.end {
-            Some(end) => end,
-            None => {
-                let newest = self.segments.last().map_or(Position(0), |s| s.first);
-                self.replay(newest, OnDamage::Skip, |_, _| Ok::<_, WalError>(()))?.end
-            }
+        let ends = match self.ends {
+            Some(ends) => ends,
+            None => self.find_ends()?,
         };
-        self.settle()?;
-        let start = end.max(at_least);
-        // Not `end`: a segment that was dropped for its torn header may have skipped positions.
-        let written = self.segments.last().map_or(end, Segment::end);
+        self.settle(ends.newest)?;
+        // Not the end of the log: a segment without entries, now gone, may have skipped positions.
+        let written = self.segments.last().map_or(ends.log, Segment::end);
+        let start = ends.log.max(written).max(at_least);
         let shared = Arc::new(Shared::new(self.options, self.segments, start));
         let writer = Writer::new(shared.clone(), self.files, self.directory.clone(), written);
         let writer = std::thread::Builder::new()
@@ -138,28 +144,49 @@ impl Recovery {
         Ok(Wal { shared, writer: Some(writer) })
     }
 
-    /// What was replayed is durable from now on: the newest segment may have been written but
-    /// not synced by the life before. One without entries is removed, since the next segment
-    /// may get its name.
-    fn settle(&mut self) -> Result<(), WalError> {
-        while let Some(empty) = self.segments.pop_if(|last| last.bytes <= HEADER_BYTES as u64) {
-            files::remove(&empty.path)?;
+    fn find_ends(&mut self) -> Result<Ends, WalError> {
+        let newest = self.segments.last().map_or(Position(0), |s| s.first);
+        let found = self.replay(newest, OnDamage::Skip, |_, _| Ok::<_, WalError>(()))?;
+        Ok(self.ends.unwrap_or(Ends { log: found.end, newest: found.end }))
+    }
+
+    /// Closes what the life before has written, which ends at `end` in the newest segment: it is
+    /// durable from now on, and damage to it can be told from a torn end. Segments without
+    /// entries are removed after that, since the next one may get their name.
+    fn settle(&mut self, end: Position) -> Result<(), WalError> {
+        let mut newest_end = Some(end);
+        let mut empty = Vec::new();
+        while let Some(last) = self.segments.last_mut() {
+            let end = newest_end.take().unwrap_or_else(|| last.end());
+            if end > last.first {
+                close(last, end)?;
+                break;
+            }
+            empty.extend(self.segments.pop());
         }
-        if let Some(last) = self.segments.last() {
-            let synced = File::open(&last.path).and_then(|f| f.sync_all());
-            synced.map_err(WalError::io("sync", &last.path))?;
+        for segment in &empty {
+            files::remove(&segment.path)?;
         }
         Ok(files::sync_directory(&self.directory)?)
     }
 }
 
-/// The segment as it lies there after it was read; `None` if it was removed.
-fn segment_now(segment: &Segment) -> Result<Option<Segment>, WalError> {
-    match std::fs::metadata(&segment.path) {
-        Ok(meta) => Ok(Some(Segment { bytes: meta.len(), ..segment.clone() })),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(WalError::io("stat", &segment.path)(e)),
-    }
+/// Ends a segment with a mark that all before it is synced, in place of anything torn there.
+fn close(segment: &mut Segment, end: Position) -> Result<(), WalError> {
+    let mut mark = Vec::new();
+    record::push_mark(&mut mark, end, end);
+    let at = end.0 - segment.first.0 + HEADER_BYTES as u64;
+    let closed = OpenOptions::new().write(true).open(&segment.path).and_then(|file| {
+        segment.bytes = match file.write_all_at(&mark, at) {
+            Ok(()) => at + mark.len() as u64,
+            // A full disk must not keep a store from being read. Only the mark is missed.
+            Err(e) if is_no_space(&e) => at,
+            Err(e) => return Err(e),
+        };
+        file.set_len(segment.bytes)?;
+        file.sync_all()
+    });
+    closed.map_err(WalError::io("close", &segment.path))
 }
 
 /// One replay.
@@ -198,7 +225,7 @@ impl Run {
         Ok(reader.position())
     }
 
-    /// The segment written last: what was not yet synced may be torn.
+    /// The segment written last: what was not yet synced may be torn. Returns where that starts.
     fn newest<E: From<WalError>>(
         &mut self,
         segment: &Segment,
@@ -211,7 +238,7 @@ impl Run {
             Err(reason) => {
                 reader.skip_to(segment.first);
                 if reader.synced()? <= segment.first {
-                    return Ok(self.drop_stump(segment, expected)?);
+                    return Ok(segment.first);
                 }
                 self.damaged(segment, segment.first, segment.first, reason)?;
             }
@@ -224,7 +251,6 @@ impl Run {
                 None => *synced.insert(reader.synced()?),
             };
             if synced <= at {
-                self.cut(segment, at)?;
                 break;
             }
             let to = reader.resume()?.unwrap_or_else(|| segment.end());
@@ -285,25 +311,6 @@ impl Run {
             self.found.damage.push(damage);
         }
         Ok(())
-    }
-
-    /// Cuts a segment off at a position, durably.
-    fn cut(&mut self, segment: &Segment, at: Position) -> Result<(), WalError> {
-        let bytes = at.0 - segment.first.0 + HEADER_BYTES as u64;
-        let cut = OpenOptions::new().write(true).open(&segment.path).and_then(|file| {
-            file.set_len(bytes)?;
-            file.sync_all()
-        });
-        self.found.cut_bytes += segment.bytes.saturating_sub(bytes);
-        cut.map_err(WalError::io("truncate", &segment.path))
-    }
-
-    /// Removes a segment of which not even the header got to the disk whole.
-    fn drop_stump(&mut self, segment: &Segment, expected: Option<Position>) -> Result<Position, WalError> {
-        files::remove(&segment.path)?;
-        self.found.cut_bytes += segment.bytes;
-        // Not before the name of the stump: a caller may know of positions before it.
-        Ok(expected.map_or(segment.first, |end| end.max(segment.first)))
     }
 }
 

@@ -212,7 +212,32 @@ fn a_segment_begun_and_torn_in_its_header_is_dropped() {
         fs::write(segment::path_of(dir.path(), end), stump).unwrap();
         let (records, replayed) = replay(dir.path(), Position(0)).unwrap();
         assert_eq!((&records, replayed.end), (&expected, end));
-        assert_eq!(segments(dir.path()).len(), 1);
+        let copy = copy_of(dir.path());
+        drop(started(copy.path(), small()));
+        assert_eq!(segments(copy.path()).len(), 1);
+        assert_eq!(replay(copy.path(), Position(0)).unwrap().0, expected);
+    }
+}
+
+/// What tells damage from a torn end lies behind both; closing the log must not lose it.
+#[test]
+fn damage_stays_damage_when_the_torn_end_behind_it_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = started(dir.path(), Options::default());
+    let expected = append_each(&wal, (0..6u8).map(|i| vec![i; 40]));
+    drop(wal);
+    let path = segments(dir.path())[0].clone();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[HEADER_BYTES + expected[3].0.0 as usize] ^= 1;
+    let torn = bytes.len() - 30;
+    fs::write(&path, &bytes[..torn]).unwrap();
+    fs::write(segment::path_of(dir.path(), Position(4000)), b"a torn header").unwrap();
+    let kept = [&expected[..3], &expected[4..5]].concat();
+    for life in 0..3 {
+        let mut recovery = Wal::open(dir.path(), small()).unwrap();
+        let (records, replayed) = collect(&mut recovery, Position(0), OnDamage::Skip).unwrap();
+        assert_eq!((&records, replayed.damages), (&kept, 2), "life {life}");
+        drop(recovery.start(Position(0)).unwrap());
     }
 }
 
