@@ -283,7 +283,14 @@ impl FloatCells {
 }
 
 impl HistogramCell {
-    fn add(&mut self, h: &pilothouse_model::Histogram, mean: bool, name: &str, span: Span, notes: &mut Notes) {
+    fn add(
+        &mut self,
+        h: &pilothouse_model::Histogram,
+        mean: bool,
+        name: &str,
+        span: Span,
+        notes: &mut Notes,
+    ) {
         let outcome = match self {
             Self::Incompatible => return,
             Self::Empty if mean => {

@@ -124,7 +124,8 @@ fn joined(op: BinaryOp, left: &Shared, right: &Shared, span: Span, notes: &mut N
     } else {
         (native::subtract(&mut result, right), Operation::Subtraction)
     };
-    let Ok(joined) = outcome.map_err(|MixedSchemas| notes.add(Note::IncompatibleLayout(op.as_str()), span)) else {
+    let Ok(joined) = outcome.map_err(|MixedSchemas| notes.add(Note::IncompatibleLayout(op.as_str()), span))
+    else {
         return None;
     };
     if joined.hints == ResetHints::Colliding {

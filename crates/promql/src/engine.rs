@@ -8,6 +8,7 @@ use pilothouse_model::{
 use pilothouse_query::steps::Steps;
 use pilothouse_query::window::Bounds;
 
+use crate::Expr;
 use crate::ast::{Extended, ValueType};
 use crate::error::{EvalError, execution};
 use crate::evaluator::{Counting, Evaluated, Evaluator, Grid, SampleCounts, Value};
@@ -17,7 +18,6 @@ use crate::plan::{self, Plan, QueryTimes, Root, SelectorPlan, SubqueryPlan};
 use crate::range_functions::Window;
 use crate::rows::{Row, Sample};
 use crate::selectors::drop_stale;
-use crate::Expr;
 
 /// What one query may have its own way.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +157,9 @@ impl Evaluator<'_> {
                 let rows = if steps.is_empty() { Vec::new() } else { self.rows(plan, grid)? };
                 QueryValue::Matrix(matrix(finish(rows)?, steps))
             }
-            Root::Matrix { selector, range_ms } => self.matrix_selector(selector, *range_ms, steps.start_ms)?,
+            Root::Matrix { selector, range_ms } => {
+                self.matrix_selector(selector, *range_ms, steps.start_ms)?
+            }
             Root::Subquery { subquery, range_ms } => self.matrix_of_subquery(subquery, *range_ms, grid)?,
         };
         Ok(Unsorted(value))
@@ -214,7 +216,12 @@ impl Evaluator<'_> {
         Ok(QueryValue::Matrix(matrix))
     }
 
-    fn matrix_of_subquery(&self, subquery: &SubqueryPlan, range_ms: i64, grid: Grid) -> Evaluated<QueryValue> {
+    fn matrix_of_subquery(
+        &self,
+        subquery: &SubqueryPlan,
+        range_ms: i64,
+        grid: Grid,
+    ) -> Evaluated<QueryValue> {
         let (rows, steps) = self.subquery(subquery, range_ms, grid)?;
         Ok(QueryValue::Matrix(matrix(finish(rows)?, steps)))
     }

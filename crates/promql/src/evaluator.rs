@@ -7,16 +7,18 @@ use pilothouse_model::{Budget, Labels, SampleColumns, SeriesSource};
 use pilothouse_query::steps::Steps;
 use rayon::prelude::*;
 
-use crate::ast::{Span, ValueType};
+use crate::ast::{Extended, Span, ValueType};
 use crate::elements;
 use crate::error::{EvalError, execution};
 use crate::label_functions;
 use crate::notes::{Note, Notes};
 use crate::pipeline::{Pipeline, Producer, RowChange};
-use crate::plan::{BinaryPlan, HistogramNumber, Plan, PlanKind, RangePlan, RangeSource, SelectorPlan, SubqueryPlan};
+use crate::plan::{
+    BinaryPlan, HistogramNumber, Plan, PlanKind, RangePlan, RangeSource, SelectorPlan, SubqueryPlan,
+};
 use crate::rows::{Row, Sample, is_absent};
 use crate::scalars;
-use crate::selectors::{InstantProducer, RangeSpec, SmoothedProducer};
+use crate::selectors::{InstantProducer, RangeSpec, Reads, SmoothedProducer};
 
 /// What a node is worth over a grid.
 #[derive(Debug)]
@@ -362,9 +364,9 @@ impl<'e> Evaluator<'e> {
     /// single rows above it.
     pub(crate) fn pipeline<'p>(&'p self, plan: &'p Plan, grid: Grid) -> Evaluated<Option<Pipeline<'p>>> {
         match &plan.kind {
-            PlanKind::Selector(selector) => self.instant(plan.span, selector, false, grid).map(Some),
+            PlanKind::Selector(selector) => self.instant(plan.span, selector, Reads::Values, grid).map(Some),
             PlanKind::SampleTimes(selector) => {
-                let mut pipeline = self.instant(plan.span, selector, true, grid)?;
+                let mut pipeline = self.instant(plan.span, selector, Reads::Times, grid)?;
                 pipeline.changes.push(Box::new(|row, _| row.drop_name = true));
                 Ok(Some(pipeline))
             }
@@ -407,7 +409,7 @@ impl<'e> Evaluator<'e> {
         &'p self,
         span: Span,
         selector: &'p SelectorPlan,
-        times: bool,
+        reads: Reads,
         grid: Grid,
     ) -> Evaluated<Pipeline<'p>> {
         let references = match selector.at_ms {
@@ -415,7 +417,7 @@ impl<'e> Evaluator<'e> {
             None => Steps { start_ms: grid.steps.start_ms.saturating_sub(selector.offset_ms), ..grid.steps },
         };
         let (steps, lookback_ms) = (grid.len(), self.lookback_ms);
-        let smoothed = selector.extended == Some(crate::ast::Extended::Smoothed) && !times;
+        let smoothed = selector.extended == Some(Extended::Smoothed) && reads == Reads::Values;
         let behind = if smoothed { lookback_ms } else { 0 };
         let first = references.start_ms.saturating_sub(lookback_ms).saturating_add(1);
         let series = self.select(selector, first, references.last_ms().saturating_add(behind))?;
@@ -424,7 +426,7 @@ impl<'e> Evaluator<'e> {
             Box::new(SmoothedProducer { references, steps, lookback_ms, span, fixed_name })
         } else {
             let counter = self.counter(grid);
-            Box::new(InstantProducer { references, steps, lookback_ms, times, counter })
+            Box::new(InstantProducer { references, steps, lookback_ms, reads, counter })
         };
         Ok(Pipeline { series, producer, changes: Vec::new(), steps })
     }

@@ -192,7 +192,12 @@ fn histogram_growth(
 }
 
 /// Whether all samples have the same kind of buckets; tells of gauges among counters.
-fn same_kind(points: &[HistogramPoint], of_counter: bool, context: RangeContext<'_>, notes: &mut Notes) -> bool {
+fn same_kind(
+    points: &[HistogramPoint],
+    of_counter: bool,
+    context: RangeContext<'_>,
+    notes: &mut Notes,
+) -> bool {
     let Some((_, first)) = points.first() else { return false };
     for (_, h) in points {
         if h.has_custom_buckets() != first.has_custom_buckets() {
@@ -234,7 +239,9 @@ fn between_bounds(
     let mut grown = right.clone();
     let joined = native::subtract(&mut grown, &left)?;
     context.reconciled(notes, joined.bounds, Operation::Subtraction);
-    if of_counter && let Some(lost) = lost_to_resets(window, (first, last), &left, &right, smoothed, context, notes)? {
+    if of_counter
+        && let Some(lost) = lost_to_resets(window, (first, last), &left, &right, smoothed, context, notes)?
+    {
         let joined = native::add(&mut grown, &lost)?;
         context.reconciled(notes, joined.bounds, Operation::Addition);
     }

@@ -137,7 +137,13 @@ impl Reading for FractionReading<'_> {
 }
 
 /// Applies a reading to all histograms of a vector.
-fn read(sorted: &Sorted<'_>, reading: &impl Reading, span: Span, steps: usize, notes: &mut Notes) -> Vec<Row> {
+fn read(
+    sorted: &Sorted<'_>,
+    reading: &impl Reading,
+    span: Span,
+    steps: usize,
+    notes: &mut Notes,
+) -> Vec<Row> {
     let mut out = Vec::with_capacity(sorted.native.len() + sorted.classic.len());
     let mut buckets = Vec::new();
     let twins: Vec<(usize, Option<usize>)> = sorted.native.iter().map(|i| (*i, sorted.twin(*i))).collect();

@@ -11,6 +11,7 @@ use crate::evaluator::{Evaluated, Evaluator, Grid};
 use crate::matching::merge_equal_labels;
 use crate::plan::{InfoPlan, SelectorPlan};
 use crate::rows::{Row, is_absent};
+use crate::selectors::Reads;
 
 /// The labels by which an info metric and a series belong together.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -67,9 +68,10 @@ impl Evaluator<'_> {
             at_ms: plan.at_ms,
             extended: None,
             fixed_name: None,
+            statistics_only: false,
         };
         let span = plan.inner.span;
-        let mut infos = self.instant(span, &selector, true, grid)?.collect(self)?;
+        let mut infos = self.instant(span, &selector, Reads::InfoTimes, grid)?.collect(self)?;
         infos.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(infos)
     }

@@ -33,7 +33,8 @@ impl Evaluator<'_> {
             }
             op => {
                 let mut notes = Notes::default();
-                let pairing = Pairing { op, return_bool: plan.return_bool, matching, span, steps: grid.len() };
+                let pairing =
+                    Pairing { op, return_bool: plan.return_bool, matching, span, steps: grid.len() };
                 let rows = pairing.run(lhs, rhs, groups.len(), &mut notes);
                 self.note(notes);
                 rows?
@@ -128,11 +129,7 @@ impl Side {
 /// The labels by which a set is matched.
 fn match_labels(labels: &Labels, matching: &Matching) -> Labels {
     let named = |name: &str| matching.labels.iter().any(|label| label == name);
-    if matching.on {
-        labels.filter(named)
-    } else {
-        labels.filter(|name| name != METRIC_NAME && !named(name))
-    }
+    if matching.on { labels.filter(named) } else { labels.filter(|name| name != METRIC_NAME && !named(name)) }
 }
 
 struct Pairing<'p> {
@@ -193,26 +190,54 @@ impl Pairing<'_> {
         Ok(rows)
     }
 
-    fn group(&self, manys: &[&Row], ones: &[&Row], out: &mut Vec<Row>, notes: &mut Notes) -> Result<(), EvalError> {
+    fn group(
+        &self,
+        manys: &[&Row],
+        ones: &[&Row],
+        out: &mut Vec<Row>,
+        notes: &mut Notes,
+    ) -> Result<(), EvalError> {
         let mut pairs = Vec::with_capacity(manys.len());
         for many in manys {
             for one in ones {
-                pairs.push(self.pair(Operand::Row(many), Operand::Row(one), &many.labels, &one.labels, |_| true, notes));
+                pairs.push(self.pair(
+                    Operand::Row(many),
+                    Operand::Row(one),
+                    &many.labels,
+                    &one.labels,
+                    |_| true,
+                    notes,
+                ));
             }
             // As in Prometheus the value for the right fills in for the unique side.
             if let Some(fill) = self.matching.fill_right {
                 let labels = match_labels(&many.labels, self.matching);
                 let missing = |step: usize| !ones.iter().any(|one| one.is_present(step));
-                pairs.push(self.pair(Operand::Row(many), Operand::Fill(fill), &many.labels, &labels, missing, notes));
+                pairs.push(self.pair(
+                    Operand::Row(many),
+                    Operand::Fill(fill),
+                    &many.labels,
+                    &labels,
+                    missing,
+                    notes,
+                ));
             }
         }
         self.check_matches(&pairs)?;
         if let Some(fill) = self.matching.fill_left {
-            let matched: Vec<bool> = (0..self.steps).map(|step| pairs.iter().any(|p| p.evaluated[step])).collect();
+            let matched: Vec<bool> =
+                (0..self.steps).map(|step| pairs.iter().any(|p| p.evaluated[step])).collect();
             for one in ones {
                 let labels = match_labels(&one.labels, self.matching);
                 let missing = |step: usize| !matched[step];
-                pairs.push(self.pair(Operand::Fill(fill), Operand::Row(one), &labels, &one.labels, missing, notes));
+                pairs.push(self.pair(
+                    Operand::Fill(fill),
+                    Operand::Row(one),
+                    &labels,
+                    &one.labels,
+                    missing,
+                    notes,
+                ));
             }
         }
         out.extend(pairs.into_iter().map(|pair| pair.row));
@@ -364,7 +389,9 @@ impl Pairing<'_> {
             let before = seen.entry(&pair.row.labels).or_insert_with(|| vec![false; self.steps]);
             for (before, now) in before.iter_mut().zip(&pair.evaluated) {
                 if *before && *now {
-                    return execution("multiple matches for labels: grouping labels must ensure unique matches");
+                    return execution(
+                        "multiple matches for labels: grouping labels must ensure unique matches",
+                    );
                 }
                 *before |= *now;
             }

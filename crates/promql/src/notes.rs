@@ -173,11 +173,9 @@ impl fmt::Display for Note {
                 "ignored histograms in a range containing both floats and histograms for metric name {}",
                 quote(name)
             ),
-            Self::QuantileNanResult(name) => write!(
-                f,
-                "input to histogram_quantile has NaN observations, result is NaN{}",
-                OfMetric(name)
-            ),
+            Self::QuantileNanResult(name) => {
+                write!(f, "input to histogram_quantile has NaN observations, result is NaN{}", OfMetric(name))
+            }
             Self::QuantileNanSkew(name) => write!(
                 f,
                 "input to histogram_quantile has NaN observations, result is skewed higher{}",

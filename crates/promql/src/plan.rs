@@ -3,7 +3,6 @@
 //! labels that anything above it will look at.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use pilothouse_model::labels::METRIC_NAME;
 use pilothouse_model::{LabelNeeds, Labels, LabelsBuilder, MatchOp, Matcher};
@@ -131,6 +130,8 @@ pub(crate) struct SelectorPlan {
     pub(crate) extended: Option<Extended>,
     /// The metric name, where the matchers leave no choice.
     pub(crate) fixed_name: Option<String>,
+    /// Of native histograms only count and sum are looked at.
+    pub(crate) statistics_only: bool,
 }
 
 #[derive(Debug)]
@@ -226,41 +227,73 @@ pub(crate) fn plan(root: &Node, times: QueryTimes) -> Result<Root, EvalError> {
     let planner = Planner { times };
     match &root.unwrap_parens().kind {
         Kind::Matrix(matrix) => {
-            let selector = planner.selector(&matrix.selector, &Needs::All)?;
+            let selector = planner.selector(&matrix.selector, &Needs::EVERYTHING)?;
             let range_ms = planner.duration(&matrix.range, false)?;
             Ok(Root::Matrix { selector, range_ms })
         }
         Kind::Subquery(subquery) => {
-            let (subquery, range_ms, _) = planner.subquery(subquery, &Needs::All)?;
+            let (subquery, range_ms, _) = planner.subquery(subquery, &Needs::EVERYTHING)?;
             Ok(Root::Subquery { subquery, range_ms })
         }
-        _ => Ok(Root::Expression(planner.node(root, &Needs::All)?.once())),
+        _ => Ok(Root::Expression(planner.node(root, &Needs::EVERYTHING)?.once())),
     }
 }
 
-/// The labels that something above a node looks at.
+/// What something above a node looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Needs {
+struct Needs {
+    labels: NeededLabels,
+    buckets: NeededBuckets,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NeededLabels {
     All,
     Only(BTreeSet<String>),
 }
 
+/// Whether only count and sum of native histograms matter: a function that reads no more stands
+/// above, and nothing that needs the buckets anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NeededBuckets {
+    Unsaid,
+    No,
+    Yes,
+}
+
 impl Needs {
-    fn none() -> Self {
-        Self::Only(BTreeSet::new())
+    const EVERYTHING: Self = Self { labels: NeededLabels::All, buckets: NeededBuckets::Unsaid };
+
+    fn all_labels(&self) -> Self {
+        Self { labels: NeededLabels::All, ..*self }
+    }
+
+    fn only(&self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { labels: NeededLabels::Only(names.into_iter().collect()), ..*self }
     }
 
     fn and(&self, names: impl IntoIterator<Item = String>) -> Self {
-        match self {
-            Self::All => Self::All,
-            Self::Only(known) => Self::Only(known.iter().cloned().chain(names).collect()),
+        match &self.labels {
+            NeededLabels::All => self.clone(),
+            NeededLabels::Only(known) => self.only(known.iter().cloned().chain(names)),
         }
     }
 
+    fn without(&self, name: &str) -> Self {
+        match &self.labels {
+            NeededLabels::All => self.clone(),
+            NeededLabels::Only(names) => self.only(names.iter().filter(|n| *n != name).cloned()),
+        }
+    }
+
+    fn buckets(self, buckets: NeededBuckets) -> Self {
+        if self.buckets == NeededBuckets::Yes { self } else { Self { buckets, ..self } }
+    }
+
     fn as_label_needs(&self) -> LabelNeeds {
-        match self {
-            Self::All => LabelNeeds::All,
-            Self::Only(names) => LabelNeeds::Only(Arc::from(names.iter().cloned().collect::<Vec<_>>())),
+        match &self.labels {
+            NeededLabels::All => LabelNeeds::All,
+            NeededLabels::Only(names) => LabelNeeds::Only(names.iter().cloned().collect()),
         }
     }
 }
@@ -321,7 +354,7 @@ impl Planner {
                 Ok(Planned { plan: Plan { span, kind: PlanKind::Negate(Box::new(plan)) }, invariant, wrap })
             }
             Kind::Aggregate(aggregate) => self.aggregate(span, aggregate, needs),
-            Kind::Binary(binary) => self.binary(span, binary),
+            Kind::Binary(binary) => self.binary(span, binary, needs),
             Kind::Call(call) => self.call(span, call, needs),
             // The check lets range vectors stand only at the top or in functions that want one.
             Kind::Matrix(_) | Kind::Subquery(_) => execution("a range vector cannot be evaluated here"),
@@ -342,6 +375,7 @@ impl Planner {
             at_ms,
             extended: selector.extended,
             fixed_name,
+            statistics_only: needs.buckets == NeededBuckets::No,
         })
     }
 
@@ -356,7 +390,7 @@ impl Planner {
     }
 
     fn subquery(&self, subquery: &Subquery, needs: &Needs) -> Result<(SubqueryPlan, i64, bool), EvalError> {
-        let inner = self.node(&subquery.inner, needs)?;
+        let inner = self.node(&subquery.inner, &needs.clone().buckets(NeededBuckets::Yes))?;
         // Constants are worth it here, too: the grid inside may be long.
         let wrap = inner.invariant;
         let inner = Box::new(Planned { wrap, ..inner }.once());
@@ -386,13 +420,15 @@ impl Planner {
         let inner_needs = match (aggregate.op, aggregate.without) {
             // These hand on whole series.
             (AggregateOp::TopK | AggregateOp::BottomK, _) => needs.and(names.clone()),
-            (AggregateOp::LimitK | AggregateOp::LimitRatio | AggregateOp::CountValues, _) => Needs::All,
-            (_, true) => Needs::All,
-            (_, false) => Needs::Only(names.iter().cloned().collect()),
+            (AggregateOp::LimitK | AggregateOp::LimitRatio | AggregateOp::CountValues, _) => {
+                needs.all_labels()
+            }
+            (_, true) => needs.all_labels(),
+            (_, false) => needs.only(names.clone()),
         };
         let inner = self.node(aggregate.inner.unwrap_parens(), &inner_needs)?;
         let param = match (param, &value_label) {
-            (Some(param), None) => Some(self.node(param, &Needs::All)?.once()),
+            (Some(param), None) => Some(self.node(param, &needs.all_labels())?.once()),
             _ => None,
         };
         let (invariant, wrap) = (inner.invariant, inner.wrap);
@@ -407,10 +443,16 @@ impl Planner {
         Ok(Planned { plan: Plan { span, kind }, invariant, wrap })
     }
 
-    fn binary(&self, span: Span, binary: &Binary) -> Result<Planned, EvalError> {
+    fn binary(&self, span: Span, binary: &Binary, needs: &Needs) -> Result<Planned, EvalError> {
+        let scalar_side =
+            binary.lhs.value_type() == ValueType::Scalar || binary.rhs.value_type() == ValueType::Scalar;
         // Messages about matching show whole label sets.
-        let lhs = self.node(&binary.lhs, &Needs::All)?;
-        let rhs = self.node(&binary.rhs, &Needs::All)?;
+        let mut needs = if scalar_side { needs.clone() } else { needs.all_labels() };
+        if matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+            needs = needs.buckets(NeededBuckets::Yes);
+        }
+        let lhs = self.node(&binary.lhs, &needs)?;
+        let rhs = self.node(&binary.rhs, &needs)?;
         let invariant = lhs.invariant && rhs.invariant;
         let side = |planned: Planned| if invariant { planned.plan } else { planned.once() };
         let plan = BinaryPlan {
@@ -468,10 +510,15 @@ impl Planner {
 
     fn needs_of_arguments(call: &Call, needs: &Needs) -> Needs {
         match call.function.name {
-            "absent" | "scalar" => Needs::none(),
-            "label_replace" | "label_join" | "info" | "sort_by_label" | "sort_by_label_desc" => Needs::All,
-            // Buckets are put together by all their labels.
-            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => Needs::All,
+            "absent" | "scalar" => needs.only([]),
+            "label_replace" | "label_join" | "info" | "sort_by_label" | "sort_by_label_desc" => {
+                needs.all_labels()
+            }
+            // Classic buckets are put together by all their labels.
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
+                needs.all_labels().buckets(NeededBuckets::Yes)
+            }
+            "histogram_count" | "histogram_sum" | "histogram_avg" => needs.clone().buckets(NeededBuckets::No),
             _ => needs.clone(),
         }
     }
@@ -486,7 +533,11 @@ impl Planner {
         let args: Vec<&Node> = call.args.iter().map(Node::unwrap_parens).collect();
         let first_argument = args.first().map_or(span, |arg| arg.span);
         // Remarks name the metric.
-        let needs = if function == RangeFunction::Present { needs.clone() } else { needs.and([METRIC_NAME.to_owned()]) };
+        let needs = if function == RangeFunction::Present {
+            needs.clone()
+        } else {
+            needs.and([METRIC_NAME.to_owned()])
+        };
         let (mut params, mut source, mut invariant) = (Vec::new(), None, true);
         let mut absent_labels = Labels::empty();
         for arg in args {
@@ -504,7 +555,7 @@ impl Planner {
                     invariant &= fixed;
                     source = Some((RangeSource::Subquery(subquery), range_ms));
                 }
-                _ => params.push(self.node(arg, &Needs::All)?),
+                _ => params.push(self.node(arg, &needs.all_labels())?),
             }
         }
         let Some((source, range_ms)) = source else { return execution("a range vector is missing") };
@@ -523,12 +574,7 @@ impl Planner {
     fn without_fixed_name(needs: &Needs, selector: &VectorSelector, function: &str) -> Needs {
         let fixed = selector.matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal);
         let stays = matches!(function, "last_over_time" | "first_over_time");
-        match needs {
-            Needs::Only(names) if fixed && !stays => {
-                Needs::Only(names.iter().filter(|name| *name != METRIC_NAME).cloned().collect())
-            }
-            other => other.clone(),
-        }
+        if fixed && !stays { needs.without(METRIC_NAME) } else { needs.clone() }
     }
 
     fn call_kind(&self, call: &Call, args: &[&Node], plans: &mut Vec<Plan>) -> Result<PlanKind, EvalError> {
@@ -565,9 +611,7 @@ impl Planner {
                 };
                 PlanKind::Absent { labels, inner: take(plans)? }
             }
-            "sort" | "sort_desc" => {
-                PlanKind::Sort { descending: name == "sort_desc", inner: take(plans)? }
-            }
+            "sort" | "sort_desc" => PlanKind::Sort { descending: name == "sort_desc", inner: take(plans)? },
             "sort_by_label" | "sort_by_label_desc" => PlanKind::SortByLabel {
                 labels: texts(args.get(1..).unwrap_or(&[])),
                 descending: name == "sort_by_label_desc",
@@ -678,10 +722,9 @@ fn texts(args: &[&Node]) -> Vec<String> {
 fn label_replace(args: &[&Node], inner: Plan) -> Result<PlanKind, EvalError> {
     let (target, replacement) = (text(args, 1), text(args, 2));
     let (source, pattern) = (text(args, 3), text(args, 4));
-    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(10 << 20)
-        .build()
-        .map_err(|_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(10 << 20).build().map_err(
+        |_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")),
+    )?;
     if target.is_empty() {
         return execution(format!("invalid destination label name in label_replace(): {target}"));
     }

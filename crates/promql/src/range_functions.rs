@@ -139,7 +139,12 @@ type Evaluated = Result<Option<Sample>, EvalError>;
 
 /// The value of a function over a window that has at least one sample; `params` are its scalar
 /// arguments at this step.
-pub(crate) fn evaluate(window: Window<'_>, params: &[f64], context: RangeContext<'_>, notes: &mut Notes) -> Evaluated {
+pub(crate) fn evaluate(
+    window: Window<'_>,
+    params: &[f64],
+    context: RangeContext<'_>,
+    notes: &mut Notes,
+) -> Evaluated {
     use RangeFunction as F;
     let float = |value: f64| Ok(Some(Sample::Float(value)));
     match context.function {
@@ -159,7 +164,12 @@ pub(crate) fn evaluate(window: Window<'_>, params: &[f64], context: RangeContext
 }
 
 /// Functions that look at floats only, and say so of histograms beside them.
-fn of_floats(window: Window<'_>, params: &[f64], context: RangeContext<'_>, notes: &mut Notes) -> Option<Sample> {
+fn of_floats(
+    window: Window<'_>,
+    params: &[f64],
+    context: RangeContext<'_>,
+    notes: &mut Notes,
+) -> Option<Sample> {
     use RangeFunction as F;
     let values = window.values;
     if values.is_empty() {
@@ -231,8 +241,8 @@ fn histogram_growth(
         return None;
     };
     let [(first_ms, first), .., (last_ms, _)] = window.histograms else { return None };
-    let zero_at = (growth.of_counter() && grown.count > 0.0 && first.count >= 0.0)
-        .then(|| first.count / grown.count);
+    let zero_at =
+        (growth.of_counter() && grown.count > 0.0 && first.count >= 0.0).then(|| first.count / grown.count);
     let sampled = Sampled { first_ms: *first_ms, last_ms: *last_ms, count: samples.len() };
     native::scale(&mut grown, sampled.extrapolation(window.bounds, growth, zero_at));
     Some(grown)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pilothouse_model::sample::{STALE_NAN_BITS, is_stale, stale_nan};
+use pilothouse_model::sample::{is_stale, stale_nan};
 use pilothouse_model::{Histogram, Labels};
 
 /// The labels that name a metric's schema; an operation that changes the meaning of the values
@@ -13,8 +13,6 @@ pub(crate) fn is_schema_label(name: &str) -> bool {
 
 /// The cell of a step without a value. No operator can make it: a stale marker never gets past
 /// a selector.
-pub(crate) const ABSENT_BITS: u64 = STALE_NAN_BITS;
-
 pub(crate) fn absent() -> f64 {
     stale_nan()
 }
@@ -56,14 +54,6 @@ impl Row {
 
     pub(crate) fn of_floats(labels: Labels, floats: Vec<f64>) -> Self {
         Self { labels, drop_name: false, floats, histograms: Vec::new() }
-    }
-
-    /// Makes it an empty row of `steps` cells, keeping its memory.
-    pub(crate) fn reset(&mut self, steps: usize) {
-        self.drop_name = false;
-        self.floats.clear();
-        self.floats.resize(steps, absent());
-        self.histograms.clear();
     }
 
     pub(crate) fn has_histograms(&self) -> bool {

@@ -3,18 +3,43 @@
 use std::sync::Arc;
 
 use pilothouse_model::sample::is_stale;
-use pilothouse_model::{Histogram, Labels, SampleColumns, SampleValue, SelectedSeries};
+use pilothouse_model::{
+    Histogram, Labels, ResetHint, SampleColumns, SampleValue, SelectedSeries, SeriesSamples, SourceError,
+};
+use pilothouse_query::histogram::has_reset;
 use pilothouse_query::steps::Steps;
 use pilothouse_query::window::{Bounds, Cursor, extrapolated};
 
 use crate::ast::{Extended, Span};
-use crate::error::EvalError;
+use crate::error::{EvalError, execution};
 use crate::evaluator::{Counter, Evaluator};
 use crate::extended;
 use crate::notes::{Note, Notes};
 use crate::pipeline::Producer;
 use crate::range_functions::{RangeContext, RangeFunction, Window, evaluate};
 use crate::rows::{Row, Sample, histogram_weight};
+
+/// What is read off the selected samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Values,
+    /// Their times in seconds.
+    Times,
+    /// Their times, of series that must not have histograms.
+    InfoTimes,
+}
+
+impl Reads {
+    fn read(self, labels: &Labels, t_ms: i64, sample: Sample) -> Result<Sample, EvalError> {
+        match (self, sample) {
+            (Self::Values, sample) => Ok(sample),
+            (Self::InfoTimes, Sample::Histogram(_)) => {
+                execution(format!("this should be an info metric, with float samples: {labels}"))
+            }
+            _ => Ok(Sample::Float(t_ms as f64 / 1000.0)),
+        }
+    }
+}
 
 /// The newest sample at each step, no older than the lookback.
 pub(crate) struct InstantProducer<'e> {
@@ -23,8 +48,7 @@ pub(crate) struct InstantProducer<'e> {
     /// The grid's length.
     pub(crate) steps: usize,
     pub(crate) lookback_ms: i64,
-    /// The samples' times instead of their values.
-    pub(crate) times: bool,
+    pub(crate) reads: Reads,
     pub(crate) counter: Counter<'e>,
 }
 
@@ -36,7 +60,11 @@ impl Producer for InstantProducer<'_> {
         row: &mut Row,
         _notes: &mut Notes,
     ) -> Result<bool, EvalError> {
-        let any = if self.references.count == 1 { self.one(series, row)? } else { self.walk(series, scratch, row)? };
+        let any = if self.references.count == 1 {
+            self.one(series, row)?
+        } else {
+            self.walk(series, scratch, row)?
+        };
         Ok(any)
     }
 }
@@ -49,10 +77,10 @@ impl InstantProducer<'_> {
         let sample = match value {
             SampleValue::Float(value) if is_stale(value) => return Ok(false),
             SampleValue::Histogram(h) if h.is_stale() => return Ok(false),
-            _ if self.times => Sample::Float(t_ms as f64 / 1000.0),
             SampleValue::Float(value) => Sample::Float(value),
             SampleValue::Histogram(h) => Sample::Histogram(h),
         };
+        let sample = self.reads.read(&series.labels, t_ms, sample)?;
         let weight = weight(&sample);
         for step in 0..self.steps {
             self.counter.at_step(step, weight);
@@ -87,7 +115,7 @@ impl InstantProducer<'_> {
                 let weight = weight(&sample);
                 self.counter.at_step(step, weight);
                 seen += weight;
-                row.set(step, if self.times { Sample::Float(t_ms as f64 / 1000.0) } else { sample });
+                row.set(step, self.reads.read(&series.labels, t_ms, sample)?);
             }
         }
         self.counter.add(seen);
@@ -146,7 +174,8 @@ impl Producer for SmoothedProducer<'_> {
         };
         let (mut floats, mut histograms, mut any) = (Cursor::default(), Cursor::default(), false);
         for (step, at_ms) in self.references.iter().enumerate() {
-            let (after, until) = (at_ms.saturating_sub(self.lookback_ms), at_ms.saturating_add(self.lookback_ms));
+            let (after, until) =
+                (at_ms.saturating_sub(self.lookback_ms), at_ms.saturating_add(self.lookback_ms));
             let f = floats.advance(scratch.times_ms.len(), |i| scratch.times_ms[i], after, until);
             let h = histograms.advance(scratch.histograms.len(), |i| scratch.histograms[i].0, after, until);
             if !f.is_empty() && !h.is_empty() {
@@ -271,9 +300,12 @@ impl RangeSpec<'_> {
         notes: &mut Notes,
     ) -> Result<bool, EvalError> {
         let name = labels.metric_name().or(self.fixed_name).unwrap_or("");
-        let context = RangeContext { function: self.function, extended: self.extended, name, span: self.span };
+        let context =
+            RangeContext { function: self.function, extended: self.extended, name, span: self.span };
         let any = match self.function.growth() {
-            Some(_) if columns.histograms.is_empty() && self.extended.is_none() => self.fill_growth(columns, row),
+            Some(_) if columns.histograms.is_empty() && self.extended.is_none() => {
+                self.fill_growth(columns, row)
+            }
             _ => self.fill_any(columns, context, row, notes)?,
         };
         if any && self.function.wants_counter_name() && !name.is_empty() && !is_counter_name(name) {
@@ -374,6 +406,38 @@ impl Producer for RangeSpec<'_> {
     }
 }
 
+/// Samples whose native histograms come without buckets. Whether a counter was reset is found
+/// out while the buckets are there, and left behind as the hint.
+struct StatisticsOnly(Box<dyn SeriesSamples>);
+
+impl SeriesSamples for StatisticsOnly {
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut SampleColumns) -> Result<(), SourceError> {
+        self.0.read(start_ms, end_ms, out)?;
+        let mut before: Option<Arc<Histogram>> = None;
+        for (_, h) in out.histograms.iter_mut().filter(|(_, h)| !h.is_stale()) {
+            let reset_hint = match (h.reset_hint, &before) {
+                (ResetHint::Unknown, Some(before)) if has_reset(h, before) => ResetHint::Reset,
+                (ResetHint::Unknown, Some(_)) => ResetHint::NotReset,
+                (hint, _) => hint,
+            };
+            let Histogram { schema, count, sum, .. } = **h;
+            let bare = Histogram { schema, count, sum, reset_hint, ..Histogram::default() };
+            before = Some(std::mem::replace(h, Arc::new(bare)));
+        }
+        Ok(())
+    }
+}
+
+/// No samples at all.
+struct Nothing;
+
+impl SeriesSamples for Nothing {
+    fn read(&self, _: i64, _: i64, out: &mut SampleColumns) -> Result<(), SourceError> {
+        out.clear();
+        Ok(())
+    }
+}
+
 impl Evaluator<'_> {
     /// Asks the source for the series of a selector with samples in a range of time.
     pub(crate) fn select(
@@ -388,6 +452,13 @@ impl Evaluator<'_> {
             end_ms: last_ms,
             needs: selector.needs.clone(),
         };
-        Ok(self.source.select(&selection, self.budget)?)
+        let mut series = self.source.select(&selection, self.budget)?;
+        if selector.statistics_only {
+            for one in &mut series {
+                let whole = std::mem::replace(&mut one.samples, Box::new(Nothing));
+                one.samples = Box::new(StatisticsOnly(whole));
+            }
+        }
+        Ok(series)
     }
 }
