@@ -150,15 +150,18 @@ pub(crate) async fn exemplars(app: &Arc<App>, call: Call) -> Result<Reply, ApiEr
     if end_ms < start_ms {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
-    let text = call.params.text("query");
-    let matcher_sets =
-        language::selectors(text, &app.settings.limits).map_err(|e| ApiError::bad_data(e.to_string()))?;
     let source = Arc::clone(&app.backend()?.source);
-    let work = move || {
-        if matcher_sets.is_empty() {
-            return Ok(Vec::new());
+    let work = {
+        let app = Arc::clone(app);
+        move || {
+            let matcher_sets = language::selectors(call.params.text("query"), &app.settings.limits)
+                .map_err(|e| ApiError::bad_data(e.to_string()))?;
+            if matcher_sets.is_empty() {
+                return Ok(Vec::new());
+            }
+            let query = LabelQuery { matcher_sets, start_ms, end_ms, limit: 0 };
+            source.exemplars(&query).map_err(ApiError::from)
         }
-        source.exemplars(&LabelQuery { matcher_sets, start_ms, end_ms, limit: 0 })
     };
     let found = offload::query(work).await??;
     Ok(success(&Annotations::default(), |out| push_list(out, found, push_exemplars)))

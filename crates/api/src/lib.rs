@@ -91,7 +91,9 @@ impl fmt::Debug for App {
 }
 
 impl App {
+    /// A server without data. Starts the threads that queries run on.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        offload::start();
         Arc::new(Self {
             started_ms: clock.now_ms(),
             admission: admission::Admission::new(&settings.limits),

@@ -20,6 +20,22 @@ static WRITES: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| {
     built.inspect_err(|e| tracing::warn!("no pool for writes: {e}")).ok()
 });
 
+/// Stack of each thread that works for queries. A query may nest `max_query_depth` levels, and
+/// reading, planning and evaluating walk it by recursion, some kilobytes a level. The kernel
+/// gives pages only to what is used.
+const QUERY_STACK_BYTES: usize = 64 << 20;
+
+/// Starts the queries' pool. Where a pool is running already, as in tests, that one is used.
+pub(crate) fn start() {
+    let built = rayon::ThreadPoolBuilder::new()
+        .thread_name(|i| format!("query-{i}"))
+        .stack_size(QUERY_STACK_BYTES)
+        .build_global();
+    if let Err(e) = built {
+        tracing::debug!("the pool for queries is not ours: {e}");
+    }
+}
+
 /// Runs work that answers a query.
 pub(crate) async fn query<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

@@ -29,7 +29,8 @@ pub(crate) async fn metrics(app: &Arc<App>, call: Call) -> Result<Reply, ApiErro
 }
 
 async fn take(app: &Arc<App>, call: Call, format: OtlpFormat) -> Result<Stored, ApiError> {
-    let encoding = Encoding::from_header(call.header(header::CONTENT_ENCODING)).map_err(|e| body_error(&e))?;
+    let encoding =
+        Encoding::from_header(call.header(header::CONTENT_ENCODING)).map_err(|e| body_error(&e))?;
     store(app, call.body, encoding, move |body: Vec<u8>, limits: &Limits| decode(format, &body, limits)).await
 }
 

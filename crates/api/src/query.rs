@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::{Annotations, Budget, QueryValue};
-use pilothouse_promql::{self as promql, Options, QueryOutcome};
+use pilothouse_promql::{Options, QueryOutcome};
 
 use crate::App;
 use crate::answer::query_reply;
@@ -20,7 +20,7 @@ use crate::stats::stats_json;
 
 /// A query with everything that was asked about it.
 struct Question {
-    expr: promql::Expr,
+    query: String,
     grid: Grid,
     options: Options,
     limit: usize,
@@ -65,9 +65,7 @@ async fn answer(app: &Arc<App>, params: &Params, limit: usize, grid: Grid) -> Re
     if let Some(lookback_ms) = lookback(params)? {
         options.lookback_ms = lookback_ms;
     }
-    let expr = language::query(params.text("query"), &app.settings.limits)?;
-    language::check_grid(&expr, grid)?;
-    let question = Question { expr, grid, options, limit, stats };
+    let question = Question { query: params.text("query").to_owned(), grid, options, limit, stats };
 
     let queued = Instant::now();
     let permit = app.admission.query().await?;
@@ -98,9 +96,11 @@ fn lookback(params: &Params) -> Result<Option<i64>, ApiError> {
 }
 
 fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -> Result<Reply, ApiError> {
-    let started = Instant::now();
+    let expr = language::query(&question.query, &app.settings.limits)?;
+    language::check_grid(&expr, question.grid)?;
     let source = &app.backend()?.source;
-    let evaluated = language::evaluate(&**source, &question.expr, question.grid, &question.options, budget);
+    let started = Instant::now();
+    let evaluated = language::evaluate(&**source, &expr, question.grid, &question.options, budget);
     app.telemetry.query_seconds.observe(started.elapsed());
     let QueryOutcome { mut value, mut annotations, stats } = evaluated?;
     app.telemetry.query_samples.add(stats.total_queryable_samples);

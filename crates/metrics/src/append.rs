@@ -363,14 +363,21 @@ impl Batch<'_> {
     fn histograms(&mut self, appender: &mut Appender, group: &mut Group, id: u32, series: &BatchSeries) {
         let window = self.inner.limits.out_of_order_window_ms;
         for sample in self.batch.histograms_of(series) {
-            let (t_ms, histogram) = (sample.t_ms, &sample.histogram);
-            if let Some(reason) = self.out_of_time(t_ms) {
-                self.refuse_sample(series, 1, reason);
-                continue;
-            }
-            let taken = group.change(slot_of(id), |s| s.append_histogram(t_ms, histogram, window));
+            let t_ms = sample.t_ms;
+            let checked = match self.out_of_time(t_ms) {
+                Some(reason) => Err(reason),
+                None => validate::histogram(sample),
+            };
+            let histogram = match checked {
+                Ok(histogram) => histogram,
+                Err(reason) => {
+                    self.refuse_sample(series, 1, reason);
+                    continue;
+                }
+            };
+            let taken = group.change(slot_of(id), |s| s.append_histogram(t_ms, &histogram, window));
             if taken == Taken::Stored {
-                appender.record.histogram(id, t_ms, histogram);
+                appender.record.histogram(id, t_ms, &histogram);
             }
             self.histograms += u64::from(self.is_taken(series, taken, t_ms));
         }

@@ -114,7 +114,7 @@ impl Inner {
             [] => None,
             sets => Some(resolve_any(&self.registry.read().index, sets, budget)?),
         };
-        if self.is_present(query) {
+        if self.is_present(query) && !self.are_few(selection.as_ref()) {
             return Ok(selection);
         }
         let ids = match selection {
@@ -140,6 +140,13 @@ impl Inner {
         const RECENT_MS: i64 = 5 * 60 * 1000;
         let now = self.now_ms();
         query.end_ms >= now.saturating_sub(RECENT_MS) && query.start_ms <= now
+    }
+
+    /// Whether looking at the selected series one by one costs next to nothing; then an answer
+    /// is exact even where it might be wider.
+    fn are_few(&self, selection: Option<&RoaringBitmap>) -> bool {
+        const FEW: u64 = 10_000;
+        selection.map_or_else(|| self.registry.read().index.ids().len(), RoaringBitmap::len) <= FEW
     }
 
     /// Whether a series may have samples in a range: in the head by its chunks' ends, on the

@@ -4,10 +4,12 @@
 
 use std::borrow::Cow;
 
+use pilothouse_model::histogram::EXPONENTIAL_SCHEMAS;
 use pilothouse_model::labels::{METRIC_NAME, SeriesText};
 use pilothouse_model::limits::Limits;
-use pilothouse_model::write::{RawPair, Reason, Rejection};
-use pilothouse_model::{Labels, LabelsBuilder};
+use pilothouse_model::write::{HistogramSample, RawPair, Reason, Rejection};
+use pilothouse_model::{Histogram, Labels, LabelsBuilder};
+use pilothouse_query::histogram::{self, InvalidHistogram};
 
 /// Checks one label set and brings it into its one order. `pairs` is sorted in place.
 pub(crate) fn canonical(pairs: &mut [RawPair<'_>], limits: &Limits) -> Result<Labels, Rejection> {
@@ -61,6 +63,17 @@ fn check_label(name: &[u8], value: &[u8], limits: &Limits) -> Result<(), Reason>
     Ok(())
 }
 
+/// A histogram as it is stored: checked, and reduced where it is finer than anything stored.
+pub(crate) fn histogram(sample: &HistogramSample) -> Result<Cow<'_, Histogram>, Reason> {
+    let invalid = |e: InvalidHistogram| Reason::InvalidHistogram { t_ms: sample.t_ms, why: e.to_string() };
+    if sample.histogram.schema <= *EXPONENTIAL_SCHEMAS.end() {
+        return histogram::validate(&sample.histogram).map(|()| Cow::Borrowed(&sample.histogram)).map_err(invalid);
+    }
+    let mut reduced = sample.histogram.clone();
+    histogram::admit(&mut reduced).map_err(invalid)?;
+    Ok(Cow::Owned(reduced))
+}
+
 /// The series as messages print it, whatever its bytes are.
 pub(crate) fn series_text(pairs: &[RawPair<'_>]) -> String {
     let mut builder = LabelsBuilder::default();
@@ -77,6 +90,19 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn histograms_are_checked_and_the_finest_reduced() {
+        let sample = |schema, count| HistogramSample {
+            t_ms: 7,
+            histogram: Histogram { schema, count, integer: true, ..Histogram::default() },
+        };
+        assert!(matches!(histogram(&sample(3, 0.0)), Ok(Cow::Borrowed(_))));
+        assert!(matches!(histogram(&sample(9, 0.0)), Ok(Cow::Owned(h)) if h.schema == 8));
+        let wrong = sample(3, 2.0);
+        let refused = histogram(&wrong);
+        assert!(matches!(refused, Err(Reason::InvalidHistogram { t_ms: 7, .. })), "{refused:?}");
+    }
 
     #[test]
     fn label_sets_are_checked_in_mimirs_order() {

@@ -59,7 +59,7 @@ limits! {
     max_histogram_buckets = 10_000, "buckets", "Buckets of one native histogram.";
     max_query_length_bytes = 1 << 20, "bytes", "Length of a query's text.";
     max_read_matchers = 1_000, "matchers", "Queries and matchers of one remote read request together.";
-    max_query_depth = 200, "levels", "Nesting of a query's expressions.";
+    max_query_depth = 2_000, "levels", "Nesting of a query's expressions.";
     max_query_samples = 50_000_000, "samples", "Samples one query may hold in memory.";
     max_query_series = 1_000_000, "series", "Series one query may select.";
     max_query_memory_bytes = 2 << 30, "bytes", "Memory one query may take.";

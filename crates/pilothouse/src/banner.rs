@@ -5,12 +5,15 @@ use crate::config::{AuthMode, Config};
 /// `token` is given when it was made just now; it is shown this once.
 pub(crate) fn text(config: &Config, local: &str, token: Option<&str>) -> String {
     let base = config.external_url.clone().unwrap_or_else(|| format!("http://{local}"));
-    let (mut header, mut lines) = (String::new(), vec![
-        format!("Pilothouse {} serves {base}", env!("CARGO_PKG_VERSION")),
-        format!("  push to    {base}/api/v1/push            (Prometheus remote write)"),
-        format!("  query at   {base}/prometheus             (a Grafana data source of type Prometheus)"),
-        format!("  data in    {}", config.data_dir.display()),
-    ]);
+    let (mut header, mut lines) = (
+        String::new(),
+        vec![
+            format!("Pilothouse {} serves {base}", env!("CARGO_PKG_VERSION")),
+            format!("  push to    {base}/api/v1/push            (Prometheus remote write)"),
+            format!("  query at   {base}/prometheus             (a Grafana data source of type Prometheus)"),
+            format!("  data in    {}", config.data_dir.display()),
+        ],
+    );
     if config.auth == AuthMode::Required {
         let shown = token.unwrap_or("$TOKEN");
         header = format!("-H 'X-Token: {shown}' ");

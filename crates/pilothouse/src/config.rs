@@ -163,7 +163,9 @@ fn auth_mode(said: Option<&str>, listen: &str, warnings: &mut Vec<String>) -> Re
         None if loopback => Ok(AuthMode::Off),
         None => Err(invalid(
             "auth",
-            format!("{listen} is no loopback address: say --auth required, or --auth off if anybody may read and write"),
+            format!(
+                "{listen} is no loopback address: say --auth required, or --auth off if anybody may read and write"
+            ),
         )),
     }
 }
@@ -181,7 +183,10 @@ fn check_url(url: &str) -> Result<(), ConfigError> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     match rest {
         Some(host) if !host.is_empty() && !host.ends_with('/') => Ok(()),
-        _ => Err(invalid("external_url", format!("{url:?} must be http:// or https:// without a trailing slash"))),
+        _ => Err(invalid(
+            "external_url",
+            format!("{url:?} must be http:// or https:// without a trailing slash"),
+        )),
     }
 }
 
@@ -190,7 +195,8 @@ impl Config {
     pub(crate) fn to_yaml(&self) -> String {
         let mut out = String::new();
         let auth = if self.auth == AuthMode::Off { "off" } else { "required" };
-        let retention = if self.retention_ms == 0 { "0".to_owned() } else { format_duration_ms(self.retention_ms) };
+        let retention =
+            if self.retention_ms == 0 { "0".to_owned() } else { format_duration_ms(self.retention_ms) };
         // Writing to a String does not fail.
         let _ = writeln!(out, "data_dir: {:?}", self.data_dir.display().to_string());
         let _ = writeln!(out, "listen: {:?}", self.listen);
@@ -262,7 +268,8 @@ mod tests {
     #[test]
     fn authentication_follows_the_address_unless_it_is_said() {
         let with = |listen: &str, auth: Option<&str>| {
-            let flags = Serve { listen: Some(listen.into()), auth: auth.map(str::to_owned), ..Serve::default() };
+            let flags =
+                Serve { listen: Some(listen.into()), auth: auth.map(str::to_owned), ..Serve::default() };
             load(flags).map(|c| (c.auth, c.warnings.len())).ok()
         };
         for listen in ["127.0.0.1:1", "[::1]:1", "localhost:1"] {

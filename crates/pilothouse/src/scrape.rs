@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use pilothouse_api::{App, TextFormat};
 use pilothouse_model::limits::Limits;
-use pilothouse_model::{Clock as _, SampleSink, SourceError};
 use pilothouse_model::ports::SystemClock;
+use pilothouse_model::{Clock as _, SampleSink, SourceError};
 use pilothouse_wire::exposition;
 
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -44,7 +44,9 @@ impl Scrape {
             ("scrape_samples_scraped", samples),
         ] {
             let instance = &self.instance;
-            text.push_str(&format!("# TYPE {name} gauge\n{name}{{instance=\"{instance}\",job=\"{JOB}\"}} {value}\n"));
+            text.push_str(&format!(
+                "# TYPE {name} gauge\n{name}{{instance=\"{instance}\",job=\"{JOB}\"}} {value}\n"
+            ));
         }
         let now_ms = SystemClock.now_ms();
         let decoded = exposition::parse(TextFormat::Prometheus, text.as_bytes(), now_ms, &self.limits)?;

@@ -51,7 +51,8 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     }
     make_directory(&config.data_dir)?;
     let (auth, made) = authentication(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Start)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Start)?;
     let served = runtime.block_on(serve(config, auth, made));
     // Nothing is left that must end; threads that sleep are not waited for.
     runtime.shutdown_background();

@@ -40,7 +40,11 @@ fn families(stats: &StoreStats) -> Vec<Family> {
     let mut families = Vec::new();
     for (name, help, value) in [
         ("pilothouse_store_series", "Series in memory.", stats.series),
-        ("pilothouse_store_active_series", "Series with a sample in the last 20 minutes.", stats.active_series),
+        (
+            "pilothouse_store_active_series",
+            "Series with a sample in the last 20 minutes.",
+            stats.active_series,
+        ),
         ("pilothouse_store_label_pairs", "Pairs of label name and value in the index.", stats.label_pairs),
         ("pilothouse_store_index_bytes", "Memory of the index.", stats.index_bytes),
         ("pilothouse_store_head_chunks", "Open chunks in memory.", stats.head_chunks),
@@ -78,11 +82,14 @@ fn log(stats: &StoreStats) -> [Family; 6] {
     [
         Family::gauge("pilothouse_wal_segments", "Files of the log.").value(wal.segments as f64),
         Family::gauge("pilothouse_wal_size_bytes", "Length of the log.").value(wal.bytes as f64),
-        Family::counter("pilothouse_wal_records_total", "Records appended.").value(wal.appended_records as f64),
-        Family::counter("pilothouse_wal_written_bytes_total", "Bytes appended.").value(wal.appended_bytes as f64),
+        Family::counter("pilothouse_wal_records_total", "Records appended.")
+            .value(wal.appended_records as f64),
+        Family::counter("pilothouse_wal_written_bytes_total", "Bytes appended.")
+            .value(wal.appended_bytes as f64),
         Family::counter("pilothouse_wal_groups_total", "Groups of records written together.")
             .value(wal.groups as f64),
-        Family::histogram("pilothouse_wal_sync_duration_seconds", "Time of one fsync.").distribution(&[], syncs),
+        Family::histogram("pilothouse_wal_sync_duration_seconds", "Time of one fsync.")
+            .distribution(&[], syncs),
     ]
 }
 
@@ -100,7 +107,11 @@ fn counters(stats: &StoreStats) -> Vec<Family> {
         ("pilothouse_store_compacted_bytes_total", "Bytes that they took.", stats.compacted_bytes),
         ("pilothouse_store_days_removed_total", "Days removed by retention.", stats.days_removed),
         ("pilothouse_store_corruptions_total", "Damaged places met.", stats.corruptions),
-        ("pilothouse_store_replayed_records_total", "Records of the log read at the start.", stats.replayed_records),
+        (
+            "pilothouse_store_replayed_records_total",
+            "Records of the log read at the start.",
+            stats.replayed_records,
+        ),
         ("pilothouse_store_page_cache_hits_total", "Pages found in memory.", stats.page_cache.hits),
         ("pilothouse_store_page_cache_misses_total", "Pages read from the disk.", stats.page_cache.misses),
     ]

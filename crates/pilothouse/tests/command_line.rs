@@ -10,7 +10,10 @@ fn run(args: &[&str]) -> Output {
 fn the_version_is_printed() {
     let output = run(&["version"]);
     assert!(output.status.success());
-    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("pilothouse {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("pilothouse {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
