@@ -1,0 +1,85 @@
+//! The `regexp` and `pattern` parsers.
+
+use crate::entry::Entry;
+use crate::hints::{Checks, Hints};
+use crate::json::{admit, push_sanitised, store};
+use crate::json_scan::without_replacement;
+use crate::names::{Names, Sym};
+use crate::pattern::Pattern;
+use crate::regex::go_regex;
+
+/// Takes the named groups of the first match.
+#[derive(Debug)]
+pub(crate) struct RegexpParser {
+    regex: regex::Regex,
+    /// Number of the group, and the label it makes.
+    groups: Vec<(usize, String)>,
+}
+
+impl RegexpParser {
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
+        let regex = go_regex(text)?;
+        let mut groups: Vec<(usize, String)> = Vec::new();
+        for (i, name) in regex.capture_names().enumerate() {
+            let Some(name) = name else { continue };
+            let mut label = String::new();
+            push_sanitised(&mut label, name);
+            groups.push((i, label));
+        }
+        if groups.is_empty() {
+            return Err("at least one named capture must be supplied".to_owned());
+        }
+        Ok(Self { regex, groups })
+    }
+
+    pub(crate) fn symbols(&self, names: &mut Names) -> Vec<Sym> {
+        self.groups.iter().map(|(_, label)| names.sym(label)).collect()
+    }
+
+    /// `false` if a filter behind the parser is known to refuse the line.
+    pub(crate) fn run<'a>(
+        &self,
+        symbols: &[Sym],
+        entry: &mut Entry<'a>,
+        hints: &Hints,
+        checks: &Checks,
+        names: &mut Names,
+    ) -> bool {
+        let line = entry.line;
+        let mut places = self.regex.capture_locations();
+        if self.regex.captures_read(&mut places, line).is_none() {
+            return true;
+        }
+        for ((group, _), sym) in self.groups.iter().zip(symbols) {
+            let Some(sym) = admit(entry, *sym, hints, names) else { continue };
+            let value = places.get(*group).and_then(|(from, to)| line.get(from..to)).unwrap_or("");
+            if !store(entry, sym, without_replacement(value, entry.arena), hints, checks) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Runs a capturing pattern; `false` if a filter behind it is known to refuse the line.
+pub(crate) fn run_pattern<'a>(
+    pattern: &Pattern,
+    symbols: &[Sym],
+    entry: &mut Entry<'a>,
+    hints: &Hints,
+    checks: &Checks,
+    names: &mut Names,
+) -> bool {
+    if hints.is_satisfied(entry) {
+        return true;
+    }
+    let mut passes = true;
+    pattern.captures(entry.line, |name, value| {
+        let Some(sym) = symbols.get(name) else { return true };
+        if let Some(sym) = admit(entry, *sym, hints, names) {
+            passes = store(entry, sym, without_replacement(value, entry.arena), hints, checks);
+        }
+        passes
+    });
+    passes
+}
