@@ -171,7 +171,9 @@ impl<T: Tally> Core<T> {
         let incoming = Incoming {
             steps: schema_steps(other.schema, self.schema),
             sign,
-            // Buckets within the zero bucket have been counted there.
+            // Buckets within the zero bucket have been counted there. Prometheus looks for them
+            // after it reduced the resolution, and counts those again whose coarser bucket
+            // reaches out of the zero bucket.
             first: first_index_above(self.zero_threshold, other.schema),
         };
         incoming.add_to(&mut self.positive, &other.positive_spans, &other.positive_counts);

@@ -79,7 +79,8 @@ pub fn buckets(h: &Histogram) -> impl DoubleEndedIterator<Item = Bucket> + Clone
         }
         bucket
     };
-    negative_buckets(h).rev().map(cut).chain(zero_bucket(h)).chain(positive_buckets(h).map(cut))
+    let zero = Some(zero_bucket(h)).filter(|b| b.count > 0.0);
+    negative_buckets(h).rev().map(cut).chain(zero).chain(positive_buckets(h).map(cut))
 }
 
 /// [`buckets`] without the empty ones: what Prometheus' JSON shows.
@@ -87,14 +88,10 @@ pub fn populated_buckets(h: &Histogram) -> impl DoubleEndedIterator<Item = Bucke
     buckets(h).filter(|b| b.count != 0.0)
 }
 
-/// The zero bucket, if anything is in it; custom buckets have none.
-fn zero_bucket(h: &Histogram) -> Option<Bucket> {
-    (h.zero_count > 0.0 && !h.has_custom_buckets()).then(|| Bucket {
-        lower: -h.zero_threshold,
-        upper: h.zero_threshold,
-        boundaries: Boundaries::Closed,
-        count: h.zero_count,
-    })
+/// The zero bucket, which is empty with custom buckets.
+pub(super) fn zero_bucket(h: &Histogram) -> Bucket {
+    let count = if h.has_custom_buckets() { 0.0 } else { h.zero_count };
+    Bucket { lower: -h.zero_threshold, upper: h.zero_threshold, boundaries: Boundaries::Closed, count }
 }
 
 /// The positive buckets, from zero outward, or all buckets of a histogram with custom ones.

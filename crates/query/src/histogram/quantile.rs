@@ -30,6 +30,9 @@ impl From<f64> for Quantile {
 /// Within a bucket observations are taken to lie evenly on a logarithmic scale; evenly on a
 /// linear one in custom buckets and in the zero bucket, which ends at 0 on a side that has no
 /// buckets. Below q = 0 the result is -Inf, above 1 it is +Inf, of no observations NaN.
+///
+/// Prometheus, while it looks for observations that are NaN, forgets which bucket it had found and
+/// interpolates in the last one; that is not followed.
 pub fn quantile(q: f64, h: &Histogram) -> Quantile {
     if q < 0.0 {
         return f64::NEG_INFINITY.into();
@@ -72,10 +75,11 @@ fn seek(buckets: impl Iterator<Item = Bucket>, rank: f64) -> Found {
     let bucket =
         Bucket { lower: 0.0, upper: 0.0, boundaries: super::iterate::Boundaries::Closed, count: 0.0 };
     let mut found = Found { bucket, counted: 0.0, rank };
-    for bucket in buckets.filter(|b| b.count != 0.0) {
-        found.counted += bucket.count;
+    for bucket in buckets {
+        // Where the rank lies beyond them all, the last bucket counts even if it is empty.
         found.bucket = bucket;
-        if found.counted >= rank {
+        found.counted += bucket.count;
+        if bucket.count != 0.0 && found.counted >= rank {
             break;
         }
     }

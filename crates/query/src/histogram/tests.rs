@@ -111,6 +111,12 @@ fn addition_reconciles_layouts() {
             "{count:6, sum:12, [-4,-2):1, [-2,2]:4, (2,4]:1}",
         ),
         (
+            "what the zero bucket took in is not counted again in a coarser bucket",
+            exponential(-1, (2.0, 1.0), &ones(&[2]), &[]),
+            exponential(0, (0.5, 1.0), &ones(&[1, 2]), &[]),
+            "{count:5, sum:10, [-2,2]:3, (1,4]:1, (4,16]:1}",
+        ),
+        (
             "custom buckets",
             custom(&[1.0, 2.0], &[(0, 1.0), (2, 2.0)]),
             custom(&[1.0, 2.0], &[(1, 5.0)]),
@@ -286,6 +292,8 @@ fn quantiles_interpolate_by_the_kind_of_bucket() {
         let close = found.value == expected || (found.value - expected).abs() < 1e-12;
         assert!(close, "{q} of {}: {} is not {expected}", text(h), found.value);
     }
+    let nowhere = Histogram { count: 2.0, ..custom(&[4.0], &[(0, 0.0)]) };
+    assert_eq!(quantile(0.5, &nowhere).value, 4.0);
     assert!(quantile(f64::NAN, &positive).value.is_nan());
     assert!(quantile(0.5, &Histogram::default()).value.is_nan());
 }
@@ -296,6 +304,8 @@ fn observations_that_are_nan_are_told() {
     h.sum = f64::NAN;
     assert_eq!(quantile(0.5, &h), Quantile { value: 2f64.sqrt(), note: None });
     h.count = 8.0;
+    h.positive_spans[0].length = 2;
+    h.positive_counts.push(0.0);
     assert_eq!(quantile(0.25, &h), Quantile { value: 2f64.sqrt(), note: Some(NanNote::Skew) });
     let high = quantile(0.75, &h);
     assert!(high.value.is_nan() && high.note == Some(NanNote::Result));
@@ -452,7 +462,7 @@ fn growth_over_a_range() {
     assert_eq!(outcome.kind, KindNote::NotGauge);
     let gauges = [hinted(ResetHint::Gauge, sample(4.0)), hinted(ResetHint::Gauge, sample(1.0))];
     let (found, outcome) = grown(&gauges, Range::Gauge);
-    assert_eq!(found, "{count:-6, sum:-12, (1,2]:-3}");
+    assert_eq!(found, "{count:-6, sum:-12, [-0.1,0.1]:-3, (1,2]:-3}");
     assert_eq!(outcome.kind, KindNote::AsExpected);
     assert_eq!(grown(&gauges, Range::Counter).1.kind, KindNote::NotCounter);
     // A reset right after the first sample hides its layout.
