@@ -25,14 +25,13 @@ pub(crate) const TEMPLATE_ERROR: &str = "TemplateFormatErr";
 /// The labels of a stream, looked up by name.
 #[derive(Debug)]
 pub(crate) struct Base {
-    pub(crate) labels: Labels,
     pairs: Vec<(Sym, String)>,
 }
 
 impl Base {
     pub(crate) fn new(labels: &Labels, names: &mut Names) -> Self {
         let pairs = labels.iter().map(|(name, value)| (names.sym(name), value.to_owned())).collect();
-        Self { labels: labels.clone(), pairs }
+        Self { pairs }
     }
 
     #[inline]
@@ -215,11 +214,6 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn is_deleted(&self, sym: Sym) -> bool {
         self.deleted.contains(&sym)
-    }
-
-    /// Whether the labels are exactly those of the stream.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.metadata.is_empty() && self.parsed.is_empty() && self.deleted.is_empty() && self.error.is_none()
     }
 
     /// Every label there is, in no order: stream, metadata, parsed, errors.

@@ -1,7 +1,7 @@
 //! Filters on labels, of every type.
 
 use pilothouse_model::{MatchOp, Matcher};
-use pilothouse_query::units::{parse_bytes, parse_go_duration};
+use pilothouse_query::units::{format_bytes, parse_bytes, parse_go_duration};
 
 use crate::entry::{ERROR_SYM, Entry, FILTER_ERROR};
 use crate::ip::IpFilter;
@@ -30,7 +30,11 @@ impl Filter {
             LabelFilter::Duration { label, compare, value_ns } => {
                 Self::Duration(names.sym(label), *compare, *value_ns)
             }
-            LabelFilter::Bytes { label, compare, value } => Self::Bytes(names.sym(label), *compare, *value),
+            // Loki compares with what the filter prints as: 20KiB becomes 20kB on its way.
+            LabelFilter::Bytes { label, compare, value } => {
+                let printed = parse_bytes(&format_bytes(*value)).unwrap_or(*value);
+                Self::Bytes(names.sym(label), *compare, printed)
+            }
             LabelFilter::Ip { label, negated, pattern } => {
                 Self::Ip(names.sym(label), *negated, IpFilter::new(pattern)?)
             }

@@ -73,8 +73,6 @@ pub(crate) enum Expect {
     Text,
     Number,
     Duration,
-    Range,
-    Flag,
     Word(Word),
 }
 
@@ -84,9 +82,7 @@ impl Expect {
             Self::Identifier => (2, "IDENTIFIER"),
             Self::Text => (3, "STRING"),
             Self::Number => (4, "NUMBER"),
-            Self::Flag => (5, "FUNCTION_FLAG"),
             Self::Duration => (6, "DURATION"),
-            Self::Range => (7, "RANGE"),
             Self::Word(word) => (word.order(), word.name()),
         }
     }
