@@ -21,7 +21,7 @@ enum Form {
     /// A bit for each residual, and the ones that are not zero packed in groups.
     Masked = 2,
     Sparse = 3,
-    /// By the library pco, which searches an order and a divisor of its own.
+    /// By the library pco; at the end of a block only, since it takes all that is left.
     Pco = 4,
 }
 
@@ -33,13 +33,16 @@ pub fn encode_ints(values: &[i64], effort: Effort, out: &mut Vec<u8>) {
     let divisor = common_divisor(&residuals);
     divide(&mut residuals, divisor);
     let seeds: &[i64] = &values[..(if order == 2 { 2 } else { 1 }).min(values.len())];
-    put_column(order, divisor, seeds, &residuals, out);
-    if effort == Effort::Compact && values.len() >= super::block::PCO_MIN {
-        try_pco(values, begin, out);
+    let body = put_column(order, divisor, seeds, &residuals, out);
+    // Below a bit a number there is nothing left to gain.
+    let worth_it = residuals.len() >= super::block::PCO_MIN && out.len() - body > residuals.len() / 8;
+    if effort == Effort::Compact && worth_it {
+        try_pco(&residuals, begin, body, out);
     }
 }
 
-fn put_column(order: u8, divisor: u64, seeds: &[i64], residuals: &[i64], out: &mut Vec<u8>) {
+/// Answers where the residuals begin.
+fn put_column(order: u8, divisor: u64, seeds: &[i64], residuals: &[i64], out: &mut Vec<u8>) -> usize {
     let begin = out.len();
     out.push(order | if divisor > 1 { HAS_DIVISOR } else { 0 });
     for seed in seeds {
@@ -49,10 +52,10 @@ fn put_column(order: u8, divisor: u64, seeds: &[i64], residuals: &[i64], out: &m
         put_varint(out, divisor);
     }
     let changes = residuals.iter().filter(|r| **r != 0).count();
-    if changes == 0 {
-        return;
-    }
     let body = out.len();
+    if changes == 0 {
+        return body;
+    }
     put_groups(residuals, out);
     let mut form = Form::Packed;
     // Half as large at half the speed is worth it; a little smaller is not.
@@ -73,19 +76,23 @@ fn put_column(order: u8, divisor: u64, seeds: &[i64], residuals: &[i64], out: &m
         consider(Form::Sparse, &|out| put_sparse(residuals, changes, out), out);
     }
     out[begin] |= (form as u8) << FORM_SHIFT;
+    body
 }
 
-/// Replaces what stands from `begin` on by pco's form if that is clearly smaller: it decodes at
-/// half the speed.
-fn try_pco(values: &[i64], begin: usize, out: &mut Vec<u8>) {
-    let size = out.len() - begin;
-    let config = pco::ChunkConfig::default().with_compression_level(8);
-    if let Ok(packed) = pco::standalone::simple_compress(values, &config)
-        && packed.len() + 1 < size - size / 32
+/// Replaces the residuals, which stand from `body` on, by pco's form of them if that is clearly
+/// smaller: it decodes at half the speed. Order and divisor are found already.
+fn try_pco(residuals: &[i64], begin: usize, body: usize, out: &mut Vec<u8>) {
+    let config = pco::ChunkConfig::default()
+        .with_compression_level(8)
+        .with_mode_spec(pco::ModeSpec::Classic)
+        .with_delta_spec(pco::DeltaSpec::NoOp);
+    let size = out.len() - body;
+    if let Ok(packed) = pco::standalone::simple_compress(residuals, &config)
+        && packed.len() < size - size / 32
     {
-        out.truncate(begin);
-        out.push((Form::Pco as u8) << FORM_SHIFT);
+        out.truncate(body);
         out.extend_from_slice(&packed);
+        out[begin] = out[begin] & ((1 << FORM_SHIFT) - 1) | (Form::Pco as u8) << FORM_SHIFT;
     }
 }
 
@@ -221,10 +228,7 @@ pub fn decode_ints(input: &mut Input<'_>, n: usize, mut emit: impl FnMut(&[i64])
     }
     let head = input.byte()?;
     let (order, form) = (head & ORDER_MASK, head >> FORM_SHIFT);
-    if form == Form::Pco as u8 {
-        return decode_pco(input, n, emit);
-    }
-    if order > 2 || form > Form::Sparse as u8 {
+    if order > 2 || form > Form::Pco as u8 {
         return Err(CodecError::Corrupt("column"));
     }
     let first = input.signed()?;
@@ -244,17 +248,10 @@ pub fn decode_ints(input: &mut Input<'_>, n: usize, mut emit: impl FnMut(&[i64])
     match form {
         0 => sums.run_of_zeros(left, &mut emit),
         1 => return sums.groups(input, left, &mut emit),
+        4 => return sums.pco(input, left, &mut emit),
         2 => return sums.masked(input, left, &mut emit),
         _ => return sums.sparse(input, left, &mut emit),
     }
-    Ok(())
-}
-
-fn decode_pco(input: &mut Input<'_>, n: usize, mut emit: impl FnMut(&[i64])) -> Result<(), CodecError> {
-    let mut values = vec![0i64; n];
-    let bytes = input.take(input.rest().len())?;
-    read_pco(bytes, &mut values)?;
-    emit(&values);
     Ok(())
 }
 
@@ -354,6 +351,19 @@ impl Sums {
             emit(&values[..run]);
             done += run;
         }
+        Ok(())
+    }
+
+    fn pco(
+        &mut self,
+        input: &mut Input<'_>,
+        n: usize,
+        emit: &mut impl FnMut(&[i64]),
+    ) -> Result<(), CodecError> {
+        let mut values = vec![0i64; n];
+        read_pco(input.take(input.rest().len())?, &mut values)?;
+        self.apply(&mut values);
+        emit(&values);
         Ok(())
     }
 
