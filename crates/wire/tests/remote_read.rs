@@ -257,7 +257,7 @@ fn floats_and_histograms_take_turns_in_time() {
 #[test]
 fn a_chunk_that_lies_takes_no_memory() {
     // 65,535 histograms whose one span claims 4 billion buckets.
-    let lies = [0xff, 0xff, 0, 0, 0b0_10_001_11, 0b1111_1100, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0];
+    let lies = [0xff, 0xff, 0, 0, 0b0100_0111, 0b1111_1100, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0];
     for encoding in [ChunkEncoding::Histogram, ChunkEncoding::FloatHistogram] {
         let mut out = SampleColumns::default();
         assert!(decode_chunk(encoding, &lies, &mut out).is_err());
