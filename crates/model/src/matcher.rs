@@ -9,13 +9,14 @@ pub mod pattern;
 pub mod re2;
 mod re2_classes;
 mod shape;
+mod syntax_error;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
 pub use pattern::{Anchoring, CapturingPattern, Pattern};
-pub use re2::{SyntaxError as RegexError, SyntaxErrorKind as RegexErrorKind};
+pub use syntax_error::{SyntaxError as RegexError, SyntaxErrorKind as RegexErrorKind};
 
 use crate::labels::{is_legacy_label_name, quote};
 

@@ -7,8 +7,9 @@ use regex_automata::meta;
 use regex_syntax::hir::{Hir, Look};
 
 use super::cache;
-use super::re2::{self, Groups, SyntaxError, SyntaxErrorKind};
+use super::re2::{self, Groups};
 use super::shape::{self, Gap, Shape};
+use super::syntax_error::{SyntaxError, SyntaxErrorKind};
 use crate::limits::Limits;
 
 /// How large one compiled expression may get; 0 until it is set.

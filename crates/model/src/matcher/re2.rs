@@ -11,11 +11,10 @@
 //! There is no recursion: groups are a stack of frames. Every bound of Go is kept, and some are
 //! narrower (see the constants), because the form that is made is walked recursively later on.
 
-use std::fmt;
-
 use regex_syntax::hir::{Capture, Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, Look, Repetition};
 
 use super::re2_classes as classes;
+use super::syntax_error::{SyntaxError, SyntaxErrorKind};
 
 /// Groups within groups, repetitions of repetitions. Go allows 1000.
 const MAX_DEPTH: u32 = 200;
@@ -23,58 +22,6 @@ const MAX_DEPTH: u32 = 200;
 const MAX_REPEAT: u32 = 1000;
 /// Ranges of all character classes of an expression together; `\pL` has some 700.
 const MAX_RANGES: usize = 1 << 20;
-
-/// What is wrong with an expression; the texts are Go's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyntaxErrorKind {
-    InvalidCharRange,
-    InvalidEscape,
-    InvalidNamedCapture,
-    InvalidPerlOp,
-    InvalidRepeatOp,
-    InvalidRepeatSize,
-    MissingBracket,
-    MissingParen,
-    MissingRepeatArgument,
-    TrailingBackslash,
-    UnexpectedParen,
-    NestingDepth,
-    TooLarge,
-}
-
-impl fmt::Display for SyntaxErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InvalidCharRange => "invalid character class range",
-            Self::InvalidEscape => "invalid escape sequence",
-            Self::InvalidNamedCapture => "invalid named capture",
-            Self::InvalidPerlOp => "invalid or unsupported Perl syntax",
-            Self::InvalidRepeatOp => "invalid nested repetition operator",
-            Self::InvalidRepeatSize => "invalid repeat count",
-            Self::MissingBracket => "missing closing ]",
-            Self::MissingParen => "missing closing )",
-            Self::MissingRepeatArgument => "missing argument to repetition operator",
-            Self::TrailingBackslash => "trailing backslash at end of expression",
-            Self::UnexpectedParen => "unexpected )",
-            Self::NestingDepth => "expression nests too deeply",
-            Self::TooLarge => "expression too large",
-        })
-    }
-}
-
-/// An expression that cannot be read, and the part of it that is at fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("error parsing regexp: {kind}: `{part}`")]
-pub struct SyntaxError {
-    pub kind: SyntaxErrorKind,
-    pub part: String,
-}
-
-impl SyntaxError {
-    pub(super) fn new(kind: SyntaxErrorKind, part: &str) -> Self {
-        Self { kind, part: part.to_owned() }
-    }
-}
 
 type Result<T> = std::result::Result<T, SyntaxError>;
 

@@ -2,7 +2,7 @@
 
 use pilothouse_model::{Histogram, ResetHint};
 
-use super::buckets::Indexed;
+use super::buckets::{negative_run, positive_run};
 use super::combine::{Core, Joined, MixedSchemas};
 
 /// `h += other`. The finer of two schemas is reduced, the narrower zero bucket widened, custom
@@ -94,14 +94,8 @@ pub fn equal(a: &Histogram, b: &Histogram) -> bool {
 }
 
 fn same_buckets(a: &Histogram, b: &Histogram) -> bool {
-    let bits = |spans, counts| Indexed::new(spans, counts).map(|(i, c): (i64, f64)| (i, c.to_bits()));
-    let positive = |h| -> Vec<(i64, u64)> {
-        let h: &Histogram = h;
-        bits(&h.positive_spans, &h.positive_counts).collect()
-    };
-    let negative = |h| -> Vec<(i64, u64)> {
-        let h: &Histogram = h;
-        bits(&h.negative_spans, &h.negative_counts).collect()
-    };
-    positive(a) == positive(b) && negative(a) == negative(b)
+    let bits = |(index, count): (i64, f64)| (index, count.to_bits());
+    let positive = |h| positive_run(h).map(bits);
+    let negative = |h| negative_run(h).map(bits);
+    positive(a).eq(positive(b)) && negative(a).eq(negative(b))
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::iter;
 
-use pilothouse_model::Span;
+use pilothouse_model::{Histogram, Span};
 
 use crate::kahan::Sum;
 
@@ -190,6 +190,16 @@ impl<T: Tally> Builder<T> {
     pub(super) fn finish(self) -> Buckets<T> {
         self.buckets
     }
+}
+
+/// The positive buckets of a histogram, or all of one with custom buckets.
+pub(super) fn positive_run(h: &Histogram) -> Indexed<'_, f64> {
+    Indexed::new(&h.positive_spans, &h.positive_counts)
+}
+
+/// The negative buckets of a histogram.
+pub(super) fn negative_run(h: &Histogram) -> Indexed<'_, f64> {
+    Indexed::new(&h.negative_spans, &h.negative_counts)
 }
 
 /// Walks buckets with their indexes, from both ends.

@@ -6,7 +6,7 @@ use pilothouse_model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use pilothouse_model::{Histogram, ResetHint, Span};
 
 use super::bound::exponential_bound;
-use super::buckets::{Buckets, Builder, Indexed, Tally, coarse_index};
+use super::buckets::{Buckets, Builder, Indexed, Tally, coarse_index, negative_run, positive_run};
 
 /// Two histograms of which only one has custom buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -230,9 +230,8 @@ impl<T: Tally> Core<T> {
 /// The zero bucket that a histogram would have with a threshold of at least `threshold`: its
 /// count, and the threshold moved out to where it cuts no populated bucket.
 pub(super) fn zero_bucket_of<T: Tally>(h: &Histogram, threshold: f64) -> (T, f64) {
-    let side = |spans, counts| Indexed::new(spans, counts).map(|(i, c): (i64, f64)| (i, T::of(c)));
-    let positive = side(&h.positive_spans, &h.positive_counts);
-    let negative = side(&h.negative_spans, &h.negative_counts);
+    let tallied = |(i, c): (i64, f64)| (i, T::of(c));
+    let (positive, negative) = (positive_run(h).map(tallied), negative_run(h).map(tallied));
     widen(T::of(h.zero_count), h.schema, threshold, positive, negative)
 }
 

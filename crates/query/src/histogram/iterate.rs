@@ -3,7 +3,7 @@
 use pilothouse_model::Histogram;
 
 use super::bound::bucket_bound;
-use super::buckets::Indexed;
+use super::buckets::{Indexed, positive_run};
 
 /// Which bounds belong to a bucket; the numbers are those of Prometheus' JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub(super) fn zero_bucket(h: &Histogram) -> Bucket {
 /// The positive buckets, from zero outward, or all buckets of a histogram with custom ones.
 pub fn positive_buckets(h: &Histogram) -> impl DoubleEndedIterator<Item = Bucket> + Clone + '_ {
     let bound = |index| bucket_bound(index, h.schema, &h.custom_bounds);
-    Indexed::new(&h.positive_spans, &h.positive_counts).map(move |(index, count)| {
+    positive_run(h).map(move |(index, count)| {
         let (lower, upper) = (bound(index.saturating_sub(1)), bound(index));
         let boundaries = if h.has_custom_buckets() {
             Boundaries::new(index == 0, true)

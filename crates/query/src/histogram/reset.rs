@@ -3,7 +3,7 @@
 use pilothouse_model::{Histogram, ResetHint};
 
 use super::bound::{bucket_bound, exponential_bound};
-use super::buckets::{Indexed, coarse_run};
+use super::buckets::{Indexed, coarse_run, negative_run, positive_run};
 use super::combine::{schema_steps, shared_bounds, zero_bucket_of};
 
 /// Whether a counter was reset between two samples of it: the hint of the later one says so, or
@@ -41,19 +41,25 @@ fn exponential_counts_fell(current: &Histogram, previous: &Histogram) -> bool {
         return true;
     }
     let steps = schema_steps(previous.schema, current.schema);
-    // The finer buckets within the zero bucket have been counted there.
-    let run = |h: &Histogram, spans, counts, steps| {
-        let schema = h.schema;
-        let inside = move |i| threshold > 0.0 && exponential_bound(i, schema) <= threshold;
-        coarse_run(Indexed::new(spans, counts).skip_while(move |(i, _)| inside(*i)), steps)
-    };
     run_fell(
-        run(current, &current.positive_spans, &current.positive_counts, 0),
-        run(previous, &previous.positive_spans, &previous.positive_counts, steps),
+        outside(threshold, current.schema, positive_run(current), 0),
+        outside(threshold, previous.schema, positive_run(previous), steps),
     ) || run_fell(
-        run(current, &current.negative_spans, &current.negative_counts, 0),
-        run(previous, &previous.negative_spans, &previous.negative_counts, steps),
+        outside(threshold, current.schema, negative_run(current), 0),
+        outside(threshold, previous.schema, negative_run(previous), steps),
     )
+}
+
+/// The buckets beyond a zero bucket, after `steps` halvings of their resolution. The finer ones
+/// within the zero bucket have been counted there.
+fn outside(
+    threshold: f64,
+    schema: i32,
+    run: Indexed<'_, f64>,
+    steps: u32,
+) -> impl Iterator<Item = (i64, f64)> {
+    let inside = move |index| threshold > 0.0 && exponential_bound(index, schema) <= threshold;
+    coarse_run(run.skip_while(move |(index, _)| inside(*index)), steps)
 }
 
 /// Whether any bucket of `previous` holds less in `current`, where it may be missing if empty.
@@ -74,14 +80,13 @@ fn run_fell(current: impl Iterator<Item = (i64, f64)>, previous: impl Iterator<I
 
 /// With custom buckets of different bounds the counts up to each shared bound are compared.
 fn custom_counts_fell(current: &Histogram, previous: &Histogram) -> bool {
-    let run = |h: &Histogram| Indexed::new(&h.positive_spans, &h.positive_counts).collect::<Vec<_>>();
     if current.custom_bounds == previous.custom_bounds {
-        return run_fell(run(current).into_iter(), run(previous).into_iter());
+        return run_fell(positive_run(current), positive_run(previous));
     }
     let shared = shared_bounds(&current.custom_bounds, &previous.custom_bounds);
     let cells = |h: &Histogram| {
         let mut cells = vec![0.0; shared.len() + 1];
-        for (index, count) in run(h) {
+        for (index, count) in positive_run(h) {
             let bound = bucket_bound(index, h.schema, &h.custom_bounds);
             let cell = shared.partition_point(|s| *s < bound);
             cells[cell] += count;
