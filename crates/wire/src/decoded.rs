@@ -121,9 +121,6 @@ impl Decoded {
             labels::push_pair(&mut self.batch.arena, name, value);
         }
         let end = self.batch.arena.len();
-        if end > u32::MAX as usize {
-            return Err(DecodeError::TooMany { what: "bytes of labels", limit: u64::from(u32::MAX) });
-        }
         let key = labels::key(self.batch.arena.get(start..end).unwrap_or(&[]));
         match sample {
             Sample::Float(float) => self.batch.floats.push(float),
@@ -140,6 +137,7 @@ impl Decoded {
             }
             _ => {
                 quota.take_series()?;
+                quota.take_bytes(end - start)?;
                 self.close_series(mark, key, start as u32..end as u32);
             }
         }
@@ -174,16 +172,24 @@ pub(crate) struct Mark {
 pub(crate) struct Quota {
     series: u64,
     samples: u64,
+    bytes: u64,
     max_series: u64,
     max_samples: u64,
+    max_bytes: u64,
     pub(crate) max_buckets: usize,
 }
+
+/// How much longer than the largest body the text made of a request may be. Forms that say a
+/// text once and refer to it would otherwise grow without bound.
+const TEXT_PER_BODY: u64 = 2;
 
 impl Quota {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             series: 0,
             samples: 0,
+            bytes: 0,
+            max_bytes: limits.max_body_bytes.saturating_mul(TEXT_PER_BODY).min(u64::from(u32::MAX)),
             max_series: limits.max_request_series.min(u64::from(u32::MAX)),
             max_samples: limits.max_request_samples.min(u64::from(u32::MAX)),
             max_buckets: usize::try_from(limits.max_histogram_buckets).unwrap_or(usize::MAX),
@@ -205,6 +211,19 @@ impl Quota {
         self.samples += n as u64;
         if self.samples > self.max_samples {
             return Err(DecodeError::TooMany { what: "samples", limit: self.max_samples });
+        }
+        Ok(())
+    }
+
+    /// Takes `n` bytes of text that is written out. All ranges into an arena thus fit 32 bits.
+    #[inline]
+    pub(crate) fn take_bytes(&mut self, n: usize) -> Result<(), DecodeError> {
+        self.bytes += n as u64;
+        if self.bytes > self.max_bytes {
+            return Err(DecodeError::TooMany {
+                what: "bytes of labels and other text",
+                limit: self.max_bytes,
+            });
         }
         Ok(())
     }

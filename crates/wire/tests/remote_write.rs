@@ -292,6 +292,31 @@ fn version_two_refuses_a_bad_series_and_keeps_the_others() {
 }
 
 #[test]
+fn version_two_cannot_say_a_text_too_often() {
+    let limits = Limits { max_body_bytes: 1 << 20, ..Limits::default() };
+    let long = "x".repeat(100_000);
+    let with = |series: TimeSeries2| Request2 {
+        symbols: symbols(&["", "__name__", "up", &long]),
+        timeseries: vec![TimeSeries2 { samples: vec![sample(1, 1.0)], ..series }; 30],
+    };
+    let labels = TimeSeries2 { labels_refs: vec![1, 3], ..TimeSeries2::default() };
+    let exemplars = vec![Exemplar2 { labels_refs: vec![1, 3], ..Exemplar2::default() }];
+    let exemplars = TimeSeries2 { labels_refs: vec![1, 2], exemplars, ..TimeSeries2::default() };
+    for request in [with(labels), with(exemplars)] {
+        let decoded = decode(Message::V2, request.encode_to_vec(), &limits);
+        assert!(decoded.is_err_and(|e| e.is_too_large()));
+    }
+    let mut told = with(TimeSeries2 { labels_refs: vec![1, 2], ..TimeSeries2::default() });
+    for (i, series) in (0..).zip(&mut told.timeseries) {
+        // A family of its own each, all with the one long help.
+        told.symbols.push(format!("m{i}"));
+        series.labels_refs = vec![1, 4 + i];
+        series.metadata = Some(Metadata2 { metric_type: 1, help_ref: 3, unit_ref: 0 });
+    }
+    assert!(decode(Message::V2, told.encode_to_vec(), &limits).is_err_and(|e| e.is_too_large()));
+}
+
+#[test]
 fn version_two_metadata_is_of_the_family() {
     let of = |name: u32, metric_type: i32, help_ref: u32| TimeSeries2 {
         labels_refs: vec![1, name],

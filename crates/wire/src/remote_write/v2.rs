@@ -12,7 +12,7 @@ use pilothouse_model::write::{BatchExemplar, HistogramSample, MetadataEntry, Met
 
 use super::histogram;
 use super::v1::{read_sample, too_many_buckets};
-use crate::decoded::{Fault, Quota};
+use crate::decoded::{Fault, Mark, Quota};
 use crate::labels;
 use crate::proto::{Cursor, ProtoError, bytes_key, fixed64_key, varint_key};
 use crate::{DecodeError, Decoded};
@@ -25,7 +25,7 @@ const TIMESERIES: u32 = bytes_key(5);
 pub(super) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     let mut quota = Quota::new(limits);
     let mut request = Cursor::new(body);
-    let symbols = read_symbols(&mut request).map_err(|f| f.at(MESSAGE, request.at))?;
+    let symbols = read_symbols(&mut request, &mut quota).map_err(|f| f.at(MESSAGE, request.at))?;
     let mut walk = Walk::new(symbols, body.len(), &mut quota);
     let mut request = Cursor::new(body);
     walk.request(&mut request).map_err(|f| f.at(MESSAGE, request.at))?;
@@ -42,11 +42,12 @@ struct Symbol<'a> {
 
 /// The table may stand behind the series that use it, so it is read first, in a walk of its own.
 /// A symbol takes 2 bytes of the body or more, and 32 here.
-fn read_symbols<'a>(request: &mut Cursor<'a>) -> Result<Vec<Symbol<'a>>, Fault> {
+fn read_symbols<'a>(request: &mut Cursor<'a>, quota: &mut Quota) -> Result<Vec<Symbol<'a>>, Fault> {
     let mut symbols = Vec::new();
     while let Some(key) = request.key()? {
         match key {
             SYMBOLS => {
+                quota.take_samples(1)?;
                 let start = request.at;
                 let text = request.bytes()?;
                 symbols.push(Symbol { sized: request.slice(start, request.at), text });
@@ -119,38 +120,38 @@ impl<'a, 'q> Walk<'a, 'q> {
 
     fn series(&mut self, message: Cursor<'a>) -> Result<(), Fault> {
         self.quota.take_series()?;
-        let mark = self.decoded.mark();
-        let start = self.decoded.batch.arena.len();
+        let (mark, start) = (self.decoded.mark(), self.decoded.batch.arena.len());
         self.read_parts(message)?;
-        match self.write_labels() {
-            Ok(()) => {}
-            Err(why) => {
-                self.decoded.rewind(mark);
-                self.decoded.batch.arena.truncate(start);
-                self.exemplars.clear();
-                self.refused.clear();
-                self.decoded.refuse(Reason::Undecodable { why }, String::new);
-                return Ok(());
-            }
-        }
-        let end = self.decoded.batch.arena.len();
-        if end > u32::MAX as usize {
-            return Err(DecodeError::TooMany { what: "bytes of labels", limit: u64::from(u32::MAX) }.into());
-        }
-        let had_samples = self.decoded.mark().floats > mark.floats
-            || self.decoded.mark().histograms > mark.histograms
-            || !self.refused.is_empty();
-        self.take_problems(start, had_samples);
-        if !had_samples {
-            self.exemplars.clear();
-            self.decoded.batch.arena.truncate(start);
+        if let Err(why) = self.write_labels()? {
+            // Without labels there is no name for what else may be wrong with it.
+            self.drop_series(mark, start);
+            self.decoded.refuse(Reason::Undecodable { why }, String::new);
             return Ok(());
         }
-        self.take_exemplars(start);
-        self.take_metadata();
+        let end = self.decoded.batch.arena.len();
+        let now = self.decoded.mark();
+        let sampled = now.floats > mark.floats || now.histograms > mark.histograms;
+        if !sampled && self.refused.is_empty() {
+            self.refused.push(Reason::NoSamples);
+        }
+        self.refuse_parts(start);
+        if !sampled {
+            self.drop_series(mark, start);
+            return Ok(());
+        }
+        self.take_exemplars(start)?;
+        self.take_metadata()?;
         let key = labels::key(self.decoded.batch.arena.get(start..end).unwrap_or(&[]));
         self.decoded.close_series(mark, key, start as u32..end as u32);
         Ok(())
+    }
+
+    /// Takes back all that was read of the series at hand.
+    fn drop_series(&mut self, mark: Mark, labels_start: usize) {
+        self.decoded.rewind(mark);
+        self.decoded.batch.arena.truncate(labels_start);
+        self.exemplars.clear();
+        self.refused.clear();
     }
 
     fn read_parts(&mut self, mut series: Cursor<'a>) -> Result<(), Fault> {
@@ -190,93 +191,77 @@ impl<'a, 'q> Walk<'a, 'q> {
     }
 
     /// Resolves the references of the series into the arena, or says in Prometheus' words why not.
-    fn write_labels(&mut self) -> Result<(), String> {
-        let about = |why: String, refs: &[u32]| {
-            // The references are all there is to name the series by; a hostile list is cut.
-            let shown = &refs[..refs.len().min(64)];
-            format!("parsing labels for series {shown:?}: {why}")
-        };
+    fn write_labels(&mut self) -> Result<Result<(), String>, DecodeError> {
         let (pairs, odd) = self.refs.as_chunks::<2>();
         if !odd.is_empty() {
-            return Err(about(format!("invalid labelRefs length {}", self.refs.len()), &self.refs));
+            return Ok(Err(self.about(&format!("invalid labelRefs length {}", self.refs.len()))));
         }
         for [name, value] in pairs {
-            match (self.symbols.get(*name as usize), self.symbols.get(*value as usize)) {
-                (Some(n), Some(v)) => {
-                    labels::push_sized_pair(&mut self.decoded.batch.arena, n.sized, v.sized)
-                }
-                _ => return Err(about(outside(*name, *value, self.symbols.len()), &self.refs)),
-            }
+            let (Some(n), Some(v)) = (self.symbols.get(*name as usize), self.symbols.get(*value as usize))
+            else {
+                return Ok(Err(self.about(&outside(*name, *value, self.symbols.len()))));
+            };
+            self.quota.take_bytes(n.sized.len() + v.sized.len() + 4)?;
+            labels::push_sized_pair(&mut self.decoded.batch.arena, n.sized, v.sized);
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
-    /// Turns what was found wrong with the series into refusals that name it.
-    fn take_problems(&mut self, labels_start: usize, had_samples: bool) {
-        if self.refused.is_empty() && had_samples {
-            return;
-        }
-        let mut reasons = std::mem::take(&mut self.refused);
-        if !had_samples {
-            reasons.push(Reason::NoSamples);
-        }
-        let raw = self.decoded.batch.arena.get(labels_start..).unwrap_or(&[]).to_vec();
-        for reason in reasons {
-            self.decoded.refuse(reason, || labels::series_text(&raw));
+    /// The references are all there is to name such a series by; a hostile list is cut.
+    fn about(&self, why: &str) -> String {
+        let shown = self.refs.get(..64).unwrap_or(&self.refs);
+        format!("parsing labels for series {shown:?}: {why}")
+    }
+
+    /// Turns what was found wrong with parts of the series into refusals that name it.
+    fn refuse_parts(&mut self, labels_start: usize) {
+        for reason in std::mem::take(&mut self.refused) {
+            let series = labels::series_text(self.decoded.batch.arena.get(labels_start..).unwrap_or(&[]));
+            self.decoded.refuse(reason, || series);
         }
     }
 
-    fn take_exemplars(&mut self, labels_start: usize) {
+    fn take_exemplars(&mut self, labels_start: usize) -> Result<(), DecodeError> {
         for exemplar in std::mem::take(&mut self.exemplars) {
-            match resolve_exemplar(&self.symbols, &exemplar) {
+            match resolve_exemplar(&self.symbols, &exemplar, self.quota)? {
                 Ok(exemplar) => self.decoded.batch.exemplars.push(exemplar),
                 Err(why) => {
-                    let series =
-                        labels::series_text(self.decoded.batch.arena.get(labels_start..).unwrap_or(&[]));
+                    let raw = self.decoded.batch.arena.get(labels_start..).unwrap_or(&[]);
+                    let series = labels::series_text(raw);
                     let why = format!("parsing exemplar for series {series}: {why}");
                     self.decoded.refuse(Reason::Undecodable { why }, || series);
                 }
             }
         }
+        Ok(())
     }
 
     /// Metadata comes with every series; its family is the series' metric name without what its
     /// type appends to it.
-    fn take_metadata(&mut self) {
+    fn take_metadata(&mut self) -> Result<(), DecodeError> {
         let metadata = self.metadata;
-        let of = |index: u32| self.symbols.get(index as usize).map(|s| s.text);
-        if metadata == WireMetadata::default() {
-            return;
-        }
         let metric_type = MetricType::from_wire(metadata.metric_type);
-        let Some(family) = metric_name(&self.symbols, &self.refs).map(|n| family_of(n, metric_type)) else {
-            return;
-        };
-        let (Some(help), Some(unit)) = (of(metadata.help), of(metadata.unit)) else {
-            let field = if of(metadata.unit).is_none() {
-                ("unit_ref", metadata.unit)
-            } else {
-                ("help_ref", metadata.help)
+        let family = metric_name(&self.symbols, &self.refs).map(|n| family_of(n, metric_type));
+        let Some(family) = family.filter(|_| metadata != WireMetadata::default()) else { return Ok(()) };
+        let mut texts = [&[][..]; 2];
+        let fields = [("unit_ref", metadata.unit), ("help_ref", metadata.help)];
+        for (text, (field, index)) in texts.iter_mut().zip(fields) {
+            let Some(symbol) = self.symbols.get(index as usize) else {
+                let size = self.symbols.len();
+                let what = format!("metadata {field} {index} outside of symbols table (size {size})");
+                let why = self.about(&what).replacen("labels", "metadata", 1);
+                self.decoded.refuse(Reason::Undecodable { why }, String::new);
+                return Ok(());
             };
-            let why = format!(
-                "parsing metadata for series {:?}: metadata {} {} outside of symbols table (size {})",
-                self.refs.get(..self.refs.len().min(64)).unwrap_or(&[]),
-                field.0,
-                field.1,
-                self.symbols.len()
-            );
-            self.decoded.refuse(Reason::Undecodable { why }, String::new);
-            return;
-        };
-        if self.seen.insert((family, metadata)) {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            self.decoded.batch.metadata.push(MetadataEntry {
-                family: text(family),
-                metric_type,
-                help: text(help),
-                unit: text(unit),
-            });
+            *text = symbol.text;
         }
+        if self.seen.insert((family, metadata)) {
+            let [unit, help] = texts.map(|t| String::from_utf8_lossy(t).into_owned());
+            let family = String::from_utf8_lossy(family).into_owned();
+            self.quota.take_bytes(family.len() + unit.len() + help.len())?;
+            self.decoded.batch.metadata.push(MetadataEntry { family, metric_type, help, unit });
+        }
+        Ok(())
     }
 }
 
@@ -301,19 +286,24 @@ fn family_of(metric_name: &[u8], metric_type: MetricType) -> &[u8] {
     suffixes.iter().find_map(|suffix| metric_name.strip_suffix(*suffix)).unwrap_or(metric_name)
 }
 
-fn resolve_exemplar(symbols: &[Symbol<'_>], wire: &WireExemplar) -> Result<BatchExemplar, String> {
+fn resolve_exemplar(
+    symbols: &[Symbol<'_>],
+    wire: &WireExemplar,
+    quota: &mut Quota,
+) -> Result<Result<BatchExemplar, String>, DecodeError> {
     let (pairs, odd) = wire.refs.as_chunks::<2>();
     if !odd.is_empty() {
-        return Err(format!("invalid labelRefs length {}", wire.refs.len()));
+        return Ok(Err(format!("invalid labelRefs length {}", wire.refs.len())));
     }
     let mut labels = Vec::with_capacity(pairs.len());
     for [name, value] in pairs {
-        match (symbols.get(*name as usize), symbols.get(*value as usize)) {
-            (Some(n), Some(v)) => labels.push(labels::lossy_pair((n.text, v.text))),
-            _ => return Err(outside(*name, *value, symbols.len())),
-        }
+        let (Some(n), Some(v)) = (symbols.get(*name as usize), symbols.get(*value as usize)) else {
+            return Ok(Err(outside(*name, *value, symbols.len())));
+        };
+        quota.take_bytes(n.text.len() + v.text.len())?;
+        labels.push(labels::lossy_pair((n.text, v.text)));
     }
-    Ok(BatchExemplar { t_ms: wire.t_ms, value: wire.value, labels })
+    Ok(Ok(BatchExemplar { t_ms: wire.t_ms, value: wire.value, labels }))
 }
 
 fn read_exemplar(mut message: Cursor<'_>) -> Result<WireExemplar, ProtoError> {
