@@ -2,9 +2,9 @@
 //!
 //! Strategy: the first byte chooses between bytes laid down as segments, with a right header or
 //! without, and a log of real segments some of whose bytes are changed, cut or dropped.
-//! Invariants: never a panic, never without end; no record is read that was not written; what
-//! reading leaves behind reads the same once more; the log can be started and appended to, and
-//! the new record is then read.
+//! Invariants: never a panic, never without end; no record is read that was not written; reading
+//! changes nothing; the log can be started and appended to, and then the same records and the new
+//! one are read.
 #![no_main]
 
 use std::fs;
@@ -59,7 +59,8 @@ fn options() -> Options {
 }
 
 fn segments(directory: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(directory).expect("a list").map(|e| e.expect("an entry").path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory).expect("a list").map(|e| e.expect("an entry").path()).collect();
     paths.sort();
     paths
 }
@@ -104,7 +105,10 @@ fn write_and_change(directory: &Path, mut choices: Choices<'_>) -> Records {
 
 fn append_one(directory: &Path, mut records: Records) {
     let mut recovery = Wal::open(directory, options()).expect("it opened before");
-    let end = recovery.replay(Position(0), OnDamage::Skip, |_, _| Ok::<_, WalError>(())).expect("it read before").end;
+    let end = recovery
+        .replay(Position(0), OnDamage::Skip, |_, _| Ok::<_, WalError>(()))
+        .expect("it read before")
+        .end;
     let wal = recovery.start(Position(0)).expect("a log that reads starts");
     let position = wal.append(b"after").expect("room");
     assert!(position >= end);

@@ -323,18 +323,19 @@ fn reason_of(invalid: Invalid) -> &'static str {
 }
 
 /// Where to go on behind something invalid at the start of `bytes`, which are the whole rest of
-/// a segment or the first part of it: the entry that its length leads to, if that one is valid,
-/// else the next mark. `None` if that cannot be told from these bytes.
+/// a segment or the first part of it: the next mark, or the entry that the invalid one's length
+/// leads to, if that one is valid and comes before. `None` if these bytes do not tell.
 fn resume(bytes: &[u8], whole: bool, at: Position) -> Option<Position> {
     let position = |offset: usize| Position(at.0 + offset as u64);
-    let next = record::offset_behind(bytes);
+    let mark = record::marks(bytes, at).map(|(offset, _)| offset).next();
+    // A mark before it shows that the length is wrong.
+    let next = record::offset_behind(bytes).filter(|next| mark.is_none_or(|mark| *next < mark));
     let read = next.map(|offset| record::read(bytes.get(offset..).unwrap_or(&[]), position(offset)));
-    let mark = || record::marks(bytes, at).map(|(offset, _)| offset).next();
-    let offset = match (next, read) {
-        (Some(next), Some(Ok(_))) => Some(next),
-        // It may be valid when more is read; a mark before it would show that the length is not.
-        (Some(next), Some(Err(Invalid::Short))) if !whole => mark().filter(|mark| *mark < next),
-        _ => mark(),
+    let offset = match read {
+        Some(Ok(_)) => next,
+        // It may be valid when more is read.
+        Some(Err(Invalid::Short)) if !whole => None,
+        _ => mark,
     };
     offset.map(position)
 }
