@@ -4,6 +4,9 @@
 //! `cargo bench -p pilothouse-metrics --bench large -- [series] [steps] [days]`; 250,000 series,
 //! two hours of 15 s and no closed days unless told.
 
+// A measurement that cannot be made may end with a panic.
+#![allow(clippy::expect_used)]
+
 #[allow(dead_code)]
 #[path = "support/hard_mix.rs"]
 mod hard_mix;
@@ -75,7 +78,13 @@ fn batches(series: usize, generation: usize) -> Vec<WriteBatch> {
                 let at = batch.floats.len() as u32;
                 batch.floats.push(FloatSample { t_ms: 0, value: 0.0 });
                 let (floats, none) = (at..at + 1, 0..0);
-                batch.series.push(BatchSeries { key, labels, floats, histograms: none.clone(), exemplars: none });
+                batch.series.push(BatchSeries {
+                    key,
+                    labels,
+                    floats,
+                    histograms: none.clone(),
+                    exemplars: none,
+                });
             }
             batch
         })
@@ -125,11 +134,20 @@ impl Load {
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (began, cpu) = (Instant::now(), cpu_s());
     let result = work();
-    println!("{what:<44} {:>9.1} ms wall {:>8.0} ms cpu", began.elapsed().as_secs_f64() * 1e3, (cpu_s() - cpu) * 1e3);
+    println!(
+        "{what:<44} {:>9.1} ms wall {:>8.0} ms cpu",
+        began.elapsed().as_secs_f64() * 1e3,
+        (cpu_s() - cpu) * 1e3
+    );
     result
 }
 
-fn select(store: &Store, matchers: Vec<Matcher>, range: (i64, i64), needs: LabelNeeds) -> Vec<pilothouse_model::SelectedSeries> {
+fn select(
+    store: &Store,
+    matchers: Vec<Matcher>,
+    range: (i64, i64),
+    needs: LabelNeeds,
+) -> Vec<pilothouse_model::SelectedSeries> {
     let selection = Selection { matchers, start_ms: range.0, end_ms: range.1, needs };
     store.select(&selection, &Budget::unlimited()).expect("select")
 }
@@ -139,27 +157,34 @@ fn queries(store: &Store, now: i64) {
     let none = || LabelNeeds::Only(Arc::from([]));
     for (name, at) in [("now", now), ("10 min ago", now - 600_000)] {
         let range = (at - 300_000, at);
-        let selected = timed(&format!("select everything, no labels, {name}"), || select(store, any(), range, none()));
+        let selected =
+            timed(&format!("select everything, no labels, {name}"), || select(store, any(), range, none()));
         let found: usize = timed(&format!("  latest of {} series", selected.len()), || {
-            selected.par_iter().filter(|s| s.samples.latest(range.0, range.1).expect("latest").is_some()).count()
+            selected
+                .par_iter()
+                .filter(|s| s.samples.latest(range.0, range.1).expect("latest").is_some())
+                .count()
         });
         println!("  {found} found");
     }
-    timed("select everything with labels", || select(store, any(), (now - 300_000, now), LabelNeeds::All).len());
+    timed("select everything with labels", || {
+        select(store, any(), (now - 300_000, now), LabelNeeds::All).len()
+    });
     let one = || vec![Matcher::equal("__name__", "metric_7_total")];
     for hours in [1, 2, 24, 48] {
         let range = (now - hours * 3_600_000, now);
         let selected = select(store, one(), range, LabelNeeds::All);
         for again in ["", " again"] {
-            let samples: usize = timed(&format!("read {} series over {hours} h{again}", selected.len()), || {
-                selected
-                    .par_iter()
-                    .map_init(SampleColumns::default, |columns, s| {
-                        s.samples.read(range.0, range.1, columns).expect("read");
-                        columns.len()
-                    })
-                    .sum()
-            });
+            let samples: usize =
+                timed(&format!("read {} series over {hours} h{again}", selected.len()), || {
+                    selected
+                        .par_iter()
+                        .map_init(SampleColumns::default, |columns, s| {
+                            s.samples.read(range.0, range.1, columns).expect("read");
+                            columns.len()
+                        })
+                        .sum()
+                });
             println!("  {samples} samples");
         }
     }
@@ -226,12 +251,19 @@ fn main() {
     let mut batches = batches(series, days);
     let before = status_mb("VmRSS");
     let spent = timed("first step: every series new", || load.push(&store, &mut batches, 0..1));
-    println!("  {:.0} ns a series, {:.0} bytes of memory each", spent.as_nanos() as f64 / series as f64,
-        (status_mb("VmRSS") - before) * 1024.0 * 1024.0 / series as f64);
+    println!(
+        "  {:.0} ns a series, {:.0} bytes of memory each",
+        spent.as_nanos() as f64 / series as f64,
+        (status_mb("VmRSS") - before) * 1024.0 * 1024.0 / series as f64
+    );
     let cpu = cpu_s();
     let spent = timed(&format!("{} steps", steps - 1), || load.push(&store, &mut batches, 1..steps));
     let samples = (series * (steps - 1)) as f64;
-    println!("  append {:.0} ns a sample; process {:.0} ns cpu a sample", spent.as_nanos() as f64 / samples, (cpu_s() - cpu) * 1e9 / samples);
+    println!(
+        "  append {:.0} ns a sample; process {:.0} ns cpu a sample",
+        spent.as_nanos() as f64 / samples,
+        (cpu_s() - cpu) * 1e9 / samples
+    );
     std::thread::sleep(Duration::from_secs(3));
     report(&store, dir.path());
     let now = clock.0.load(Relaxed);
@@ -239,7 +271,8 @@ fn main() {
     report(&store, dir.path());
     // As after kill -9: nothing is sealed.
     let copy = tempfile::tempdir().expect("directory");
-    let copied = std::process::Command::new("cp").arg("-a").arg(dir.path()).arg(copy.path().join("s")).status();
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(dir.path()).arg(copy.path().join("s")).status();
     assert!(copied.is_ok_and(|s| s.success()));
     timed("close", || store.close().expect("close"));
     drop(store);

@@ -118,8 +118,8 @@ mod tests {
         for _ in 0..20_000 {
             rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let i = (rng >> 33) as usize;
-            if i % 40 == 0 {
-                now += (i / 40 % 7) as u32 * if i % 400 == 0 { 10 } else { 1 };
+            if i.is_multiple_of(40) {
+                now += (i / 40 % 7) as u32 * if i.is_multiple_of(400) { 10 } else { 1 };
                 active.advance(now);
             }
             let slot = &mut minutes[i / 7 % 50];

@@ -55,7 +55,6 @@ pub(crate) struct Flusher {
 #[derive(Debug)]
 pub(crate) struct Work {
     flush: u32,
-    position: Position,
     groups: Vec<(u32, Arc<Sealing>)>,
     rows: Vec<(u32, GroupRow)>,
     series: Vec<u32>,
@@ -200,7 +199,7 @@ impl Inner {
         }
         appender.unsaved_since = None;
         let series = std::mem::take(&mut appender.unsaved_series);
-        Work { flush, position, groups, rows, series, days_done: BTreeSet::new() }
+        Work { flush, groups, rows, series, days_done: BTreeSet::new() }
     }
 
     fn finish(&self, work: &mut Work) -> Result<(), Error> {

@@ -114,7 +114,8 @@ impl Inner {
             [] => None,
             sets => Some(resolve_any(&self.registry.read().index, sets, budget)?),
         };
-        if self.is_present(query) && !self.are_few(selection.as_ref()) {
+        let exact = self.are_few(selection.as_ref());
+        if self.is_present(query) && !exact {
             return Ok(selection);
         }
         let ids = match selection {
@@ -127,7 +128,7 @@ impl Inner {
             if n % 4096 == 4095 {
                 budget.check("listing series")?;
             }
-            if self.may_have(id, range) {
+            if self.may_have(id, range, exact)? {
                 kept.insert(id);
             }
         }
@@ -150,27 +151,30 @@ impl Inner {
     }
 
     /// Whether a series may have samples in a range: in the head by its chunks' ends, on the
-    /// disk by its pages'.
-    fn may_have(&self, id: u32, range: (i64, i64)) -> bool {
+    /// disk by its pages' or, if it is to be exact, by its own times in them.
+    fn may_have(&self, id: u32, range: (i64, i64), exact: bool) -> Result<bool, Error> {
         let overlaps = |span: Option<(i64, i64)>| span.is_some_and(|s| s.0 <= range.1 && s.1 >= range.0);
         if let Some(group) = self.head.group(group_of(id)) {
             let group = group.read();
             let open = group.series.get(slot_of(id)).map(|s| &s.open);
             let sealing = group.sealing.iter().filter_map(|s| s.of(slot_of(id)));
             if sealing.chain(open).any(|open| overlaps(open.span())) {
-                return true;
+                return Ok(true);
             }
         }
         let (days, _) = self.days.snapshot();
-        let mut found = false;
         for (_, files) in days.range(day_of(range.0)..=day_of(range.1)) {
-            files
-                .l0
-                .iter()
-                .filter(|l0| l0.has(id))
-                .for_each(|l0| l0.pages_of(id, range, |_, _| found = true));
+            for l0 in files.l0.iter().filter(|l0| l0.has(id)) {
+                let mut pages = Vec::new();
+                l0.pages_of(id, range, |flush, page| pages.push((flush, page)));
+                for key in pages {
+                    if !exact || self.flushed_page(l0, key)?.has_samples_of(id, range)? {
+                        return Ok(true);
+                    }
+                }
+            }
         }
-        found
+        Ok(false)
     }
 
     /// Calls `each` with the closed days that a query touches.

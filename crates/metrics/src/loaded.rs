@@ -47,10 +47,6 @@ impl LoadedPage {
         BlockTimes::new(List::Own(times), span)
     }
 
-    pub(crate) fn entries(&self) -> &[Entry] {
-        self.page.entries()
-    }
-
     /// Appends the samples of one block that lie in the range.
     pub(crate) fn read_block(
         &self,
@@ -86,25 +82,37 @@ impl LoadedPage {
         Ok(())
     }
 
+    /// Whether a series has samples in a range. Only for pages whose lists of times are their own.
+    pub(crate) fn has_samples_of(&self, series: u32, (start_ms, end_ms): (i64, i64)) -> Result<bool, Error> {
+        for entry in self.find(series) {
+            let times = self.times_of(entry, &no_lists)?;
+            let times = times.as_slice();
+            if times.get(times.partition_point(|t| *t < start_ms)).is_some_and(|t| *t <= end_ms) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The blocks of one series in order.
     pub(crate) fn find(&self, series: u32) -> &[Entry] {
         self.page.find(series)
     }
 
-    /// The newest sample of one block with `after_ms < t <= at_ms`, if it is newer than `newest`.
+    /// The newest sample of one block in a range, if it is not older than `newest`.
     pub(crate) fn latest(
         &self,
         entry: &Entry,
-        (after_ms, at_ms): (i64, i64),
+        (start_ms, end_ms): (i64, i64),
         shared: SharedLists<'_>,
         newest: &mut Option<(i64, SampleValue)>,
     ) -> Result<(), Error> {
         let times = self.times_of(entry, shared)?;
         let times = times.as_slice();
-        let Some(at) = times.partition_point(|t| *t <= at_ms).checked_sub(1) else { return Ok(()) };
+        let Some(at) = times.partition_point(|t| *t <= end_ms).checked_sub(1) else { return Ok(()) };
         let t = times[at];
         // Of two equal times the one read later wins, as everywhere.
-        if t > after_ms && newest.as_ref().is_none_or(|n| n.0 <= t) {
+        if t >= start_ms && newest.as_ref().is_none_or(|n| n.0 <= t) {
             *newest = Some((t, self.value_at(entry, times.len(), at)?));
         }
         Ok(())

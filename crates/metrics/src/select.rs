@@ -253,11 +253,7 @@ impl SeriesSamples for Handle {
         if let Some(newest) = self.newest().filter(|n| n.0 <= at) {
             return Ok((newest.0 > after).then_some(newest));
         }
-        SCRATCH.with_borrow_mut(|columns| {
-            columns.clear();
-            self.read_range((after.saturating_add(1), at), columns)?;
-            Ok(last_of(columns))
-        })
+        Ok(self.search((after.saturating_add(1), at))?)
     }
 }
 
@@ -309,6 +305,55 @@ impl Handle {
                 c.histograms.append(&mut from_head.histograms);
             });
             merge.finish();
+            Ok(())
+        })
+    }
+
+    /// The newest sample in a range. Of the disk only pages that may hold a newer one than the
+    /// head does are looked at.
+    fn search(&self, range: (i64, i64)) -> Result<Option<(i64, SampleValue)>, Error> {
+        let mut newest = self.group().and_then(|group| {
+            SCRATCH.with_borrow_mut(|columns| {
+                let mut merge = Merge::new(columns);
+                head::read_series(&group.read(), slot_of(self.id), self.hidden(), range, &mut merge);
+                merge.finish();
+                last_of(columns)
+            })
+        });
+        let from = newest.as_ref().map_or(range.0, |n| n.0.saturating_add(1));
+        if from > range.1 {
+            return Ok(newest);
+        }
+        for piece in self.pieces((from, range.1)) {
+            self.search_piece(&piece, (from, range.1), &mut newest)?;
+        }
+        Ok(newest)
+    }
+
+    fn search_piece(
+        &self,
+        piece: &Piece,
+        range: (i64, i64),
+        newest: &mut Option<(i64, SampleValue)>,
+    ) -> Result<(), Error> {
+        if let Piece::Flushed { file, flush, page } = piece
+            && self.hidden.is_none()
+        {
+            let loaded = self.shared.store.flushed_page(file, (*flush, *page))?;
+            for entry in loaded.find(self.id) {
+                loaded
+                    .latest(entry, range, &no_lists, newest)
+                    .map_err(|e| self.shared.store.corrupt(e.in_file(file.path())))?;
+            }
+            return Ok(());
+        }
+        SCRATCH.with_borrow_mut(|columns| {
+            let mut merge = Merge::new(columns);
+            self.read_piece(piece, range, &mut merge)?;
+            merge.finish();
+            if let Some(found) = last_of(columns).filter(|f| newest.as_ref().is_none_or(|n| n.0 <= f.0)) {
+                *newest = Some(found);
+            }
             Ok(())
         })
     }

@@ -67,7 +67,9 @@ fn check_label(name: &[u8], value: &[u8], limits: &Limits) -> Result<(), Reason>
 pub(crate) fn histogram(sample: &HistogramSample) -> Result<Cow<'_, Histogram>, Reason> {
     let invalid = |e: InvalidHistogram| Reason::InvalidHistogram { t_ms: sample.t_ms, why: e.to_string() };
     if sample.histogram.schema <= *EXPONENTIAL_SCHEMAS.end() {
-        return histogram::validate(&sample.histogram).map(|()| Cow::Borrowed(&sample.histogram)).map_err(invalid);
+        return histogram::validate(&sample.histogram)
+            .map(|()| Cow::Borrowed(&sample.histogram))
+            .map_err(invalid);
     }
     let mut reduced = sample.histogram.clone();
     histogram::admit(&mut reduced).map_err(invalid)?;

@@ -55,8 +55,10 @@ pub(crate) struct L0 {
     state: RwLock<State>,
 }
 
+type Pages = ReadOnlyTable<(u32, u32), &'static [u8]>;
+
 struct State {
-    pages: Option<Arc<ReadOnlyTable<(u32, u32), &'static [u8]>>>,
+    pages: Option<Arc<Pages>>,
     /// By group, in the order of flushes.
     groups: BTreeMap<u32, Vec<GroupFlush>>,
     ids: RoaringBitmap,

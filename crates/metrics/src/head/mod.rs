@@ -33,8 +33,6 @@ pub(crate) fn slot_of(id: u32) -> usize {
 pub(crate) struct Sealing {
     /// The flush that they are part of.
     pub(crate) flush: u32,
-    /// Everything of the group that lies before it in the log is in here or on the disk.
-    pub(crate) position: Position,
     /// By slot, ascending.
     pub(crate) series: Vec<(u16, Open)>,
     pub(crate) samples: u64,
@@ -109,7 +107,8 @@ impl Group {
         self.samples >= self.threshold * u64::from(self.live.max(1))
     }
 
-    /// Swaps the open samples out. `None` if there are none.
+    /// Swaps the open samples out: everything of the group that lies before `position` in the
+    /// log. `None` if there are none.
     pub(crate) fn seal(&mut self, flush: u32, position: Position) -> Option<Arc<Sealing>> {
         let since = self.since.take().map_or(position, |s| s.0);
         self.queued = false;
@@ -124,7 +123,7 @@ impl Group {
             }
         }
         let (samples, heap_bytes) = (self.samples, self.heap_bytes);
-        let sealing = Arc::new(Sealing { flush, position, series, samples, heap_bytes, since });
+        let sealing = Arc::new(Sealing { flush, series, samples, heap_bytes, since });
         (self.samples, self.live, self.heap_bytes) = (0, 0, 0);
         self.sealing.push(sealing.clone());
         Some(sealing)

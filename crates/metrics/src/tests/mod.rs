@@ -1,5 +1,6 @@
 //! The store against a plain map, and its promises one by one.
 
+mod crash;
 mod model;
 mod rules;
 
