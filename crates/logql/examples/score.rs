@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use pilothouse_logql::{Direction, LogqlError, LogqlValue, MemoryEntries, RangeQuery, parse, pretty, query_instant, query_range};
+use pilothouse_logql::{
+    Direction, LogqlError, LogqlValue, MemoryEntries, RangeQuery, parse, pretty, query_instant, query_range,
+};
 use pilothouse_model::{Budget, Labels, LabelsBuilder, SampleValue};
 use serde_json::{Value, json};
 
@@ -64,7 +66,8 @@ fn load(source: &MemoryEntries, folder: &Path) -> Result<(), Box<dyn std::error:
 }
 
 fn with_service_name(mut labels: BTreeMap<String, String>) -> Labels {
-    let names = ["service", "app", "application", "app_name", "name", "container", "component", "workload", "job"];
+    let names =
+        ["service", "app", "application", "app_name", "name", "container", "component", "workload", "job"];
     if !labels.contains_key("service_name") {
         let found = names.iter().find_map(|n| labels.get(*n).cloned());
         labels.insert("service_name".to_owned(), found.unwrap_or_else(|| "unknown_service".to_owned()));
@@ -88,10 +91,13 @@ fn known_level(word: &str) -> Option<&'static str> {
 fn with_level(labels: &Labels, line: &str, metadata: BTreeMap<String, String>) -> Labels {
     let mut builder = LabelsBuilder::default();
     for (name, value) in &metadata {
-        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+        let name: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
         builder.set(&name, value);
     }
-    let given = ["level", "severity"].iter().find_map(|n| labels.get(n).map(str::to_owned).or(metadata.get(*n).cloned()));
+    let given = ["level", "severity"]
+        .iter()
+        .find_map(|n| labels.get(n).map(str::to_owned).or(metadata.get(*n).cloned()));
     let level = match (metadata.get("detected_level"), given) {
         (Some(word), _) => known_level(word).map_or(word.clone(), str::to_owned),
         (None, Some(word)) => known_level(&word).map_or(word, str::to_owned),
@@ -105,11 +111,27 @@ fn level_of_line(line: &str) -> String {
     let names = ["level", "log.level", "severity", "severitytext", "lvl", "severity_text"];
     let trimmed = line.trim();
     if trimmed.starts_with('{') && trimmed.ends_with('}') {
-        let exact = ["level", "LEVEL", "Level", "log.level", "severity", "SEVERITY", "Severity", "SeverityText", "LVL", "lvl", "Lvl"];
+        let exact = [
+            "level",
+            "LEVEL",
+            "Level",
+            "log.level",
+            "severity",
+            "SEVERITY",
+            "Severity",
+            "SeverityText",
+            "LVL",
+            "lvl",
+            "Lvl",
+        ];
         let json: Value = serde_json::from_str(trimmed).unwrap_or(Value::Null);
         let direct = exact.iter().find_map(|n| json[n].as_str());
-        let nested = json.as_object().and_then(|o| o.values().find_map(|v| exact.iter().find_map(|n| v[n].as_str())));
-        let first = exact.iter().find(|n| json.get(**n).is_some_and(Value::is_string)).and_then(|n| json[*n].as_str());
+        let nested =
+            json.as_object().and_then(|o| o.values().find_map(|v| exact.iter().find_map(|n| v[n].as_str())));
+        let first = exact
+            .iter()
+            .find(|n| json.get(**n).is_some_and(Value::is_string))
+            .and_then(|n| json[*n].as_str());
         if let Some(level) = first.or(direct).or(nested).and_then(known_level) {
             return level.to_owned();
         }
@@ -134,7 +156,9 @@ fn level_of_line(line: &str) -> String {
     };
     let first = words
         .iter()
-        .filter_map(|word| lower.match_indices(word).find(|(at, _)| bounded(*at, word)).map(|(at, _)| (at, *word)))
+        .filter_map(|word| {
+            lower.match_indices(word).find(|(at, _)| bounded(*at, word)).map(|(at, _)| (at, *word))
+        })
         .min();
     first.and_then(|(_, word)| known_level(word)).unwrap_or("unknown").to_owned()
 }
@@ -202,7 +226,12 @@ fn run(source: &MemoryEntries, case: &Value) -> Option<Result<(), String>> {
         "backward" | "" => Direction::Backward,
         _ => return None,
     };
-    if limit == 0 || step <= 0 || start > end && range || (end - start) / step > 11_000 || end - start > 2_600_000_000_000_000 {
+    if limit == 0
+        || step <= 0
+        || start > end && range
+        || (end - start) / step > 11_000
+        || end - start > 2_600_000_000_000_000
+    {
         return None;
     }
     let categorize = case["headers"]["X-Loki-Response-Encoding-Flags"] == "categorize-labels";
@@ -210,7 +239,16 @@ fn run(source: &MemoryEntries, case: &Value) -> Option<Result<(), String>> {
         Some(text) => duration_ns(&text)?,
         None => 0,
     };
-    let query = RangeQuery { start_ns: start, end_ns: end, step_ns: step, limit, direction, interval_ns, categorize, max_series: 500 };
+    let query = RangeQuery {
+        start_ns: start,
+        end_ns: end,
+        step_ns: step,
+        limit,
+        direction,
+        interval_ns,
+        categorize,
+        max_series: 500,
+    };
     let budget = Budget::unlimited();
     let answer = parse(&text).and_then(|expr| match range {
         true => query_range(source, &expr, &query, &budget),
@@ -281,8 +319,11 @@ fn shown(value: &LogqlValue, categorize: bool) -> Value {
         SampleValue::Float(f) => pilothouse_model::sample::format_float(*f),
         SampleValue::Histogram(_) => String::new(),
     };
-    let map = |pairs: &[(String, String)]| Value::Object(pairs.iter().map(|(n, v)| (n.clone(), detail(n, v))).collect());
-    let labels = |labels: &Labels| Value::Object(labels.iter().map(|(n, v)| (n.to_owned(), json!(v))).collect());
+    let map = |pairs: &[(String, String)]| {
+        Value::Object(pairs.iter().map(|(n, v)| (n.clone(), detail(n, v))).collect())
+    };
+    let labels =
+        |labels: &Labels| Value::Object(labels.iter().map(|(n, v)| (n.to_owned(), json!(v))).collect());
     match value {
         LogqlValue::Scalar { value, .. } => {
             json!({"resultType": "scalar", "result": [0, pilothouse_model::sample::format_float(*value)]})
@@ -298,8 +339,11 @@ fn shown(value: &LogqlValue, categorize: bool) -> Value {
             let list: Vec<Value> = series
                 .iter()
                 .map(|s| {
-                    let points: Vec<Value> =
-                        s.floats.iter().map(|(t, v)| json!([offset(*t), number(&SampleValue::Float(*v))])).collect();
+                    let points: Vec<Value> = s
+                        .floats
+                        .iter()
+                        .map(|(t, v)| json!([offset(*t), number(&SampleValue::Float(*v))]))
+                        .collect();
                     json!({"metric": labels(&s.labels), "values": points})
                 })
                 .collect();
@@ -316,7 +360,8 @@ fn shown(value: &LogqlValue, categorize: bool) -> Value {
                         let mut value = vec![json!(e.t_ns - BASE_NS), json!(e.line)];
                         if categorize {
                             let mut extra = serde_json::Map::new();
-                            for (name, pairs) in [("structuredMetadata", &e.metadata), ("parsed", &e.parsed)] {
+                            for (name, pairs) in [("structuredMetadata", &e.metadata), ("parsed", &e.parsed)]
+                            {
                                 if !pairs.is_empty() {
                                     extra.insert(name.to_owned(), map(pairs));
                                 }

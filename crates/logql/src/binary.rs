@@ -143,9 +143,10 @@ impl Pairing<'_> {
                 ));
             }
             let (output, matching) = (&mut self.output, self.matching);
-            let at = *self.results.entry((i, j)).or_insert_with(|| {
-                output.column(result_labels(&column.labels, &one[j].labels, matching))
-            });
+            let at = *self
+                .results
+                .entry((i, j))
+                .or_insert_with(|| output.column(result_labels(&column.labels, &one[j].labels, matching)));
             let slot = &mut self.output.columns[at].values[step];
             if grouped && !is_absent(*slot) {
                 return Err(LogqlError::Matching(

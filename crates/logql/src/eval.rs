@@ -138,7 +138,8 @@ impl Evaluation<'_> {
 }
 
 fn replace(columns: Vec<Column>, replacement: &Replacement) -> Result<Vec<Column>, LogqlError> {
-    let regex = crate::regex::go_regex(&format!("^(?:{})$", replacement.regex)).map_err(LogqlError::semantic)?;
+    let regex =
+        crate::regex::go_regex(&format!("^(?:{})$", replacement.regex)).map_err(LogqlError::semantic)?;
     Ok(columns
         .into_iter()
         .map(|mut column| {

@@ -67,7 +67,12 @@ impl TemplateInput for Input<'_, '_> {
 }
 
 /// Replaces the line by what the template prints. A template that fails leaves it.
-pub(crate) fn line_format<'a>(template: &Template, entry: &mut Entry<'a>, names: &Names, buffer: &mut String) {
+pub(crate) fn line_format<'a>(
+    template: &Template,
+    entry: &mut Entry<'a>,
+    names: &Names,
+    buffer: &mut String,
+) {
     if let Some(sym) = template.single {
         entry.line = entry.get(sym).unwrap_or("");
         return;
@@ -98,7 +103,9 @@ impl LabelFormats {
                 return Err(format!("{ERROR} cannot be formatted"));
             }
             if formats[..i].iter().any(|f| f.label == *label) {
-                return Err(format!("multiple label name '{label}' not allowed in a single format operation"));
+                return Err(format!(
+                    "multiple label name '{label}' not allowed in a single format operation"
+                ));
             }
             let action = match &format.value {
                 FormatValue::Rename(from) => Action::Rename(names.sym(from)),

@@ -91,7 +91,6 @@ pub(crate) struct Checks(pub(crate) Vec<(Sym, Filter)>);
 impl Checks {
     #[inline]
     pub(crate) fn pass(&self, sym: Sym, value: &str) -> bool {
-        self.0.is_empty()
-            || self.0.iter().filter(|(s, _)| *s == sym).all(|(_, filter)| filter.admits(value))
+        self.0.is_empty() || self.0.iter().filter(|(s, _)| *s == sym).all(|(_, filter)| filter.admits(value))
     }
 }

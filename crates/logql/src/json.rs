@@ -157,7 +157,13 @@ pub(crate) fn admit(entry: &Entry<'_>, sym: Sym, hints: &Hints, names: &mut Name
 
 /// Stores a parsed label; `false` if a check refuses it.
 #[inline]
-pub(crate) fn store<'a>(entry: &mut Entry<'a>, sym: Sym, value: &'a str, hints: &Hints, checks: &Checks) -> bool {
+pub(crate) fn store<'a>(
+    entry: &mut Entry<'a>,
+    sym: Sym,
+    value: &'a str,
+    hints: &Hints,
+    checks: &Checks,
+) -> bool {
     entry.set(sym, value);
     hints.found(entry, sym);
     checks.pass(sym, value)
@@ -252,7 +258,14 @@ impl<'a> Walk<'_, 'a> {
     }
 
     #[inline]
-    fn scalar(&mut self, entry: &mut Entry<'a>, id: KeyId, kind: Kind, start: usize, end: usize) -> Result<(), Stop> {
+    fn scalar(
+        &mut self,
+        entry: &mut Entry<'a>,
+        id: KeyId,
+        kind: Kind,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Stop> {
         let key = &self.keys.keys[id as usize];
         let Some(sym) = key.sym else { return Ok(()) };
         let label = if entry.is_taken(sym) {
@@ -393,7 +406,8 @@ fn resolve(scan: Scan<'_>, at: usize, path: &[Step]) -> Result<Located, Broken> 
 pub(crate) fn parse_path(text: &str) -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
     let mut rest = text.trim_start();
-    let word = |text: &str| text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let word =
+        |text: &str| text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
     let unexpected = |text: &str| match text.chars().next() {
         Some(c) => format!("unexpected char {c}"),
         None => "syntax error: unexpected $end".to_owned(),
@@ -466,7 +480,9 @@ fn packed<'a>(entry: &Entry<'a>, hints: &Hints, names: &mut Names) -> Result<Pac
         if let Kind::Text(escaped) = kind {
             let raw = scan.slice(start, end);
             if key.raw == "_entry" {
-                line = Some(unescape(raw, entry.arena).ok_or("Encountered an invalid escape sequence in a string")?);
+                line = Some(
+                    unescape(raw, entry.arena).ok_or("Encountered an invalid escape sequence in a string")?,
+                );
             } else {
                 let mut label = String::with_capacity(key.raw.len());
                 push_sanitised(&mut label, key.raw);

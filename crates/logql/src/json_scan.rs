@@ -263,7 +263,9 @@ pub(crate) fn unescape<'a>(raw: &'a str, arena: &'a Bump) -> Option<&'a str> {
 /// The character of `uXXXX`, or of a surrogate pair `uXXXX\uXXXX`, and the length of that text.
 fn unicode(text: &str) -> Option<(char, usize)> {
     let hex = |at: usize| {
-        text.get(at..at + 4).filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit())).and_then(|h| u32::from_str_radix(h, 16).ok())
+        text.get(at..at + 4)
+            .filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|h| u32::from_str_radix(h, 16).ok())
     };
     let first = hex(1)?;
     if !(0xD800..=0xDFFF).contains(&first) {
@@ -273,6 +275,7 @@ fn unicode(text: &str) -> Option<(char, usize)> {
         return None;
     }
     let second = hex(7).filter(|s| *s >= 0xDC00)?;
-    let code = 0x10000u32.wrapping_add(first.wrapping_sub(0xD800) << 10).wrapping_add(second.wrapping_sub(0xDC00));
+    let code =
+        0x10000u32.wrapping_add(first.wrapping_sub(0xD800) << 10).wrapping_add(second.wrapping_sub(0xDC00));
     Some((char::from_u32(code).unwrap_or('\u{fffd}'), 11))
 }

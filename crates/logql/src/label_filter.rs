@@ -24,7 +24,9 @@ pub(crate) enum Filter {
 impl Filter {
     pub(crate) fn new(filter: &LabelFilter, names: &mut Names) -> Result<Self, String> {
         Ok(match filter {
-            LabelFilter::Text(matcher) if matcher.op == MatchOp::Regex && matcher.value == ".*" => Self::Always,
+            LabelFilter::Text(matcher) if matcher.op == MatchOp::Regex && matcher.value == ".*" => {
+                Self::Always
+            }
             LabelFilter::Text(matcher) => Self::Text(names.sym(&matcher.name), matcher.clone()),
             LabelFilter::Number { label, compare, value } => Self::Number(names.sym(label), *compare, *value),
             LabelFilter::Duration { label, compare, value_ns } => {
@@ -81,7 +83,9 @@ impl Filter {
     pub(crate) fn admits(&self, value: &str) -> bool {
         match self {
             Self::Text(_, matcher) => matcher.matches(value),
-            Self::Number(_, compare, wanted) => parse_number(value).map_or(true, |v| compare.holds(v, *wanted)),
+            Self::Number(_, compare, wanted) => {
+                parse_number(value).map_or(true, |v| compare.holds(v, *wanted))
+            }
             Self::Duration(_, compare, wanted) => {
                 parse_go_duration(value).map_or(true, |v| compare.holds(v, *wanted))
             }
@@ -120,9 +124,7 @@ fn converted<T>(
 
 /// A number as Go's `strconv.ParseFloat` reads it, as far as logs hold such: no hexadecimal.
 pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
-    let error = |why| {
-        format!("strconv.ParseFloat: parsing {}: {why}", pilothouse_model::labels::quote(text))
-    };
+    let error = |why| format!("strconv.ParseFloat: parsing {}: {why}", pilothouse_model::labels::quote(text));
     let value: f64 = text.parse().map_err(|_| error("invalid syntax"))?;
     if value.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) {
         return Err(error("value out of range"));

@@ -93,7 +93,8 @@ impl LineFilters {
             let tests: Vec<Test> =
                 filter.needles.iter().map(|needle| Test::new(filter.op, needle)).collect::<Result<_, _>>()?;
             let negated = filter.op.negated();
-            let passes_all = |test: &Test| matches!(test, Test::Contains(finder) if finder.needle().is_empty());
+            let passes_all =
+                |test: &Test| matches!(test, Test::Contains(finder) if finder.needle().is_empty());
             if !negated && tests.iter().any(passes_all) {
                 continue;
             }
@@ -132,9 +133,8 @@ impl LineFilters {
             out.extend((0..lines).filter(|i| self.passes(line(*i))).map(|i| i as u32));
             return;
         };
-        let others = |line: &str| {
-            self.filters.iter().enumerate().all(|(i, filter)| i == at || filter.passes(line))
-        };
+        let others =
+            |line: &str| self.filters.iter().enumerate().all(|(i, filter)| i == at || filter.passes(line));
         let length = finder.needle().len();
         let (mut from, mut i) = (bounds.first().map_or(0, |b| *b as usize), 0);
         while let Some(found) = text.as_bytes().get(from..).and_then(|rest| finder.find(rest)) {
@@ -225,7 +225,11 @@ mod tests {
 
     #[test]
     fn demands_are_alternatives_of_literals() {
-        let both = filters(&[(LineOp::Contains, &["a", "b"]), (LineOp::Regex, &["x.*y"]), (LineOp::NotRegex, &["z"])]);
+        let both = filters(&[
+            (LineOp::Contains, &["a", "b"]),
+            (LineOp::Regex, &["x.*y"]),
+            (LineOp::NotRegex, &["z"]),
+        ]);
         let shown: Vec<String> = both
             .demands()
             .iter()

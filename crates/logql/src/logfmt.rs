@@ -102,15 +102,23 @@ impl<'a> Pairs<'a> {
                     self.at = found + 1;
                     let inner = self.slice(start, found);
                     if escaped && !escapes_are_valid(inner) {
-                        self.error = Some(format!("logfmt syntax error at pos {} : invalid quoted value", self.at + 1));
+                        self.error = Some(format!(
+                            "logfmt syntax error at pos {} : invalid quoted value",
+                            self.at + 1
+                        ));
                         return Pair::Broken;
                     }
-                    return Pair::Whole(key, if escaped { Value::Escaped(inner) } else { Value::Plain(inner) });
+                    return Pair::Whole(
+                        key,
+                        if escaped { Value::Escaped(inner) } else { Value::Plain(inner) },
+                    );
                 }
                 None => {
                     self.at = self.line.len();
-                    self.error =
-                        Some(format!("logfmt syntax error at pos {} : unterminated quoted value", self.at + 1));
+                    self.error = Some(format!(
+                        "logfmt syntax error at pos {} : unterminated quoted value",
+                        self.at + 1
+                    ));
                     return Pair::Broken;
                 }
             }
@@ -204,7 +212,13 @@ pub(crate) struct Logfmt {
 
 impl Logfmt {
     /// `false` if a filter behind the parser is known to refuse the line.
-    pub(crate) fn run<'a>(self, entry: &mut Entry<'a>, hints: &Hints, checks: &Checks, names: &mut Names) -> bool {
+    pub(crate) fn run<'a>(
+        self,
+        entry: &mut Entry<'a>,
+        hints: &Hints,
+        checks: &Checks,
+        names: &mut Names,
+    ) -> bool {
         if hints.is_satisfied(entry) {
             return true;
         }
@@ -230,7 +244,9 @@ impl Logfmt {
                 break;
             }
         }
-        if self.strict && let Some(error) = &pairs.error {
+        if self.strict
+            && let Some(error) = &pairs.error
+        {
             fail(entry, LOGFMT_ERROR, Some(error), hints);
         }
         true
@@ -283,7 +299,9 @@ impl LogfmtFields {
             }
             entry.set(label, value);
         }
-        if self.strict && let Some(error) = &pairs.error {
+        if self.strict
+            && let Some(error) = &pairs.error
+        {
             fail(entry, LOGFMT_ERROR, Some(error), hints);
         }
     }

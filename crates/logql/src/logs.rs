@@ -151,8 +151,9 @@ impl Collector<'_> {
             picked.reverse();
         }
         // Later entries of the batch only get worse.
-        let in_reach =
-            |i: &u32| batch.times_ns.get(*i as usize).is_some_and(|t| self.key(*t) <= self.horizon.load(Relaxed));
+        let in_reach = |i: &u32| {
+            batch.times_ns.get(*i as usize).is_some_and(|t| self.key(*t) <= self.horizon.load(Relaxed))
+        };
         worker.refresh();
         if worker.epoch() != found.epoch {
             found.epoch = worker.epoch();
@@ -276,8 +277,7 @@ fn streams(kept: Vec<Candidate>, categorize: bool) -> Vec<ResultStream> {
     let mut streams: Vec<ResultStream> = Vec::new();
     for candidate in &kept {
         let at = *known.entry(Arc::as_ptr(&candidate.labels)).or_insert_with(|| {
-            let labels =
-                if categorize { candidate.labels.stream.clone() } else { candidate.labels.merged() };
+            let labels = if categorize { candidate.labels.stream.clone() } else { candidate.labels.merged() };
             *index.entry(labels.clone()).or_insert_with(|| {
                 streams.push(ResultStream { labels, entries: Vec::new() });
                 streams.len() - 1

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::RwLock;
-use pilothouse_model::log_ports::{EntrySink, EntrySource, LogAppended, LogStats, StreamVolume, beyond_horizon};
-use pilothouse_model::logs::{EntryBatch, LogBatch, LogSelection, ReadOrder};
-use pilothouse_model::{
-    Budget, EntryVisitor, Flow, Labels, Matcher, ReadReport, SourceError, StreamQuery,
+use pilothouse_model::log_ports::{
+    EntrySink, EntrySource, LogAppended, LogStats, StreamVolume, beyond_horizon,
 };
+use pilothouse_model::logs::{EntryBatch, LogBatch, LogSelection, ReadOrder};
+use pilothouse_model::{Budget, EntryVisitor, Flow, Labels, Matcher, ReadReport, SourceError, StreamQuery};
 
 /// Entries that one batch holds.
 const BATCH_ENTRIES: usize = 512;

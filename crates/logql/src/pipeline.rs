@@ -295,7 +295,9 @@ impl Pipeline {
                     None => true,
                 },
                 Step::Logfmt(logfmt, checks) => logfmt.run(entry, &self.hints, checks, names),
-                Step::Regexp(parser, symbols, checks) => parser.run(symbols, entry, &self.hints, checks, names),
+                Step::Regexp(parser, symbols, checks) => {
+                    parser.run(symbols, entry, &self.hints, checks, names)
+                }
                 Step::Pattern(pattern, symbols, checks) => {
                     run_pattern(pattern, symbols, entry, &self.hints, checks, names)
                 }

@@ -258,7 +258,13 @@ impl Gatherer<'_> {
 }
 
 /// Without stages the series follows from stream and metadata, once a batch.
-fn flat(plan: &Plan<'_>, worker: &mut Worker, gathered: &mut Gathered, batch: &EntryBatch<'_>, picked: &[u32]) {
+fn flat(
+    plan: &Plan<'_>,
+    worker: &mut Worker,
+    gathered: &mut Gathered,
+    batch: &EntryBatch<'_>,
+    picked: &[u32],
+) {
     let base = worker.base(batch.stream, batch.labels);
     let sets = worker.metadata(batch, &base);
     let arena = bumpalo::Bump::new();

@@ -62,7 +62,8 @@ pub(crate) fn reduce(op: RangeOp, parameter: Option<f64>, samples: Samples, grid
             if from == to {
                 return ABSENT;
             }
-            let window = Window { times_ns: &times_ns[from..to], values: &values[from..to], end_ns: end, grid };
+            let window =
+                Window { times_ns: &times_ns[from..to], values: &values[from..to], end_ns: end, grid };
             window.reduce(op, parameter.unwrap_or(0.0), &mut scratch)
         })
         .collect()

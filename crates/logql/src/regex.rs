@@ -166,7 +166,8 @@ fn is_dot(class: &regex_syntax::hir::Class) -> bool {
     match class {
         regex_syntax::hir::Class::Unicode(class) => {
             let ranges = class.ranges();
-            ranges.first().is_some_and(|r| r.start() == '\0') && ranges.last().is_some_and(|r| r.end() == char::MAX)
+            ranges.first().is_some_and(|r| r.start() == '\0')
+                && ranges.last().is_some_and(|r| r.end() == char::MAX)
         }
         regex_syntax::hir::Class::Bytes(_) => false,
     }
@@ -287,7 +288,9 @@ fn concat_demands(parts: &[Hir]) -> Vec<Vec<Literal>> {
 fn is_look(hir: &Hir) -> bool {
     matches!(
         hir.kind(),
-        HirKind::Look(Look::Start | Look::End | Look::StartLF | Look::EndLF | Look::WordAscii | Look::WordAsciiNegate)
+        HirKind::Look(
+            Look::Start | Look::End | Look::StartLF | Look::EndLF | Look::WordAscii | Look::WordAsciiNegate
+        )
     )
 }
 
@@ -321,7 +324,11 @@ mod tests {
     #[test]
     fn texts_are_read_off() {
         let show = |literals: &[Literal]| {
-            literals.iter().map(|l| format!("{}{}", l.text, if l.fold_case { "/i" } else { "" })).collect::<Vec<_>>().join("|")
+            literals
+                .iter()
+                .map(|l| format!("{}{}", l.text, if l.fold_case { "/i" } else { "" }))
+                .collect::<Vec<_>>()
+                .join("|")
         };
         for (pattern, plain, demanded_texts) in [
             ("error", Some("error"), "error"),

@@ -49,7 +49,13 @@ impl LogPipeline {
     }
 
     /// What becomes of an entry; nothing if the selector or a filter leaves it out.
-    pub fn process(&mut self, labels: &Labels, t_ns: i64, line: &str, metadata: &Labels) -> Option<Processed> {
+    pub fn process(
+        &mut self,
+        labels: &Labels,
+        t_ns: i64,
+        line: &str,
+        metadata: &Labels,
+    ) -> Option<Processed> {
         let fits = |m: &Matcher| m.matches(labels.value(&m.name));
         if !self.matchers.iter().all(fits) || !self.pipeline.passes_leading(line) {
             return None;

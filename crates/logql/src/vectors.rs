@@ -71,7 +71,12 @@ pub(crate) fn aggregate(aggregation: &VectorAggregation, columns: Vec<Column>, s
                 }
             }
             let values = sums.into_iter().map(|steps| steps.iter().map(|group| group.result(op)).collect());
-            groups.into_labels().into_iter().zip(values).map(|(labels, values)| Column { labels, values }).collect()
+            groups
+                .into_labels()
+                .into_iter()
+                .zip(values)
+                .map(|(labels, values)| Column { labels, values })
+                .collect()
         }
     }
 }

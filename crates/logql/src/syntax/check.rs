@@ -31,12 +31,12 @@ fn matchers(matchers: &[Matcher]) -> Result<(), LogqlError> {
 fn parsers(log: &LogExpr) -> Result<(), LogqlError> {
     for stage in &log.stages {
         let checked = match stage {
-            Stage::Regexp(text) => {
-                crate::parsers::RegexpParser::new(text).map(drop).map_err(|e| format!("invalid regexp parser: {e}"))
-            }
-            Stage::Pattern(text) => {
-                crate::pattern::Pattern::parser(text).map(drop).map_err(|e| format!("invalid pattern parser: {e}"))
-            }
+            Stage::Regexp(text) => crate::parsers::RegexpParser::new(text)
+                .map(drop)
+                .map_err(|e| format!("invalid regexp parser: {e}")),
+            Stage::Pattern(text) => crate::pattern::Pattern::parser(text)
+                .map(drop)
+                .map_err(|e| format!("invalid pattern parser: {e}")),
             _ => Ok(()),
         };
         checked.map_err(LogqlError::semantic)?;
@@ -68,7 +68,8 @@ fn metric(expr: &MetricExpr) -> Result<(), LogqlError> {
 pub(crate) fn range_aggregation(op: RangeOp, unwrapped: bool, grouped: bool) -> Option<String> {
     use RangeOp as R;
     let name = op.as_str();
-    let groups = matches!(op, R::Avg | R::Stddev | R::Stdvar | R::Quantile | R::Max | R::Min | R::First | R::Last);
+    let groups =
+        matches!(op, R::Avg | R::Stddev | R::Stdvar | R::Quantile | R::Max | R::Min | R::First | R::Last);
     if grouped && !groups {
         return Some(format!("grouping not allowed for {name} aggregation"));
     }

@@ -345,9 +345,7 @@ impl Parser {
         labels.push(self.identifier(&[Expect::Word(Word::CloseParen)])?);
         while !self.take(Word::CloseParen) {
             if !self.take(Word::Comma) {
-                return Err(
-                    self.unexpected(&[Expect::Word(Word::Comma), Expect::Word(Word::CloseParen)])
-                );
+                return Err(self.unexpected(&[Expect::Word(Word::Comma), Expect::Word(Word::CloseParen)]));
             }
             labels.push(self.identifier(&[])?);
         }
@@ -386,9 +384,7 @@ impl Parser {
         matchers.push(self.matcher(&[Expect::Word(Word::CloseBrace)])?);
         while !self.take(Word::CloseBrace) {
             if !self.take(Word::Comma) {
-                return Err(
-                    self.unexpected(&[Expect::Word(Word::CloseBrace), Expect::Word(Word::Comma)])
-                );
+                return Err(self.unexpected(&[Expect::Word(Word::CloseBrace), Expect::Word(Word::Comma)]));
             }
             matchers.push(self.matcher(&[])?);
         }

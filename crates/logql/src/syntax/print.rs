@@ -153,7 +153,8 @@ impl Display for LabelFilter {
 
 /// A regex that Loki cannot turn into plain comparisons is printed in raw quotes.
 fn write_matcher(f: &mut Formatter<'_>, matcher: &Matcher) -> fmt::Result {
-    if matcher.op == MatchOp::Regex && !crate::regex::is_plain(&matcher.value) && !matcher.value.contains('`') {
+    if matcher.op == MatchOp::Regex && !crate::regex::is_plain(&matcher.value) && !matcher.value.contains('`')
+    {
         return write!(f, "{}{}`{}`", matcher.name, matcher.op, matcher.value);
     }
     matcher.fmt(f)
