@@ -25,30 +25,67 @@ impl Evaluator<'_> {
     }
 
     fn fold(&self, plan: &AggregatePlan, grid: Grid) -> Evaluated<Vec<Row>> {
-        let mut folding = Folding::new(plan, grid.len());
-        let mut held = 0;
-        let mut take = |rows: &[Row], notes: &mut Notes| -> Evaluated<()> {
-            for row in rows {
-                folding.add(row, notes);
+        let folding = match self.pipeline(&plan.inner, grid)? {
+            Some(pipeline) => {
+                let parts = pipeline.fold(
+                    self,
+                    || Part { folding: Folding::new(plan, grid.len()), aside: Vec::new() },
+                    |part, row, notes| part.add(self, row, notes),
+                )?;
+                self.join_parts(parts, plan, grid)
             }
-            let bytes = folding.bytes();
-            self.hold_bytes(bytes - held)?;
-            held = bytes;
-            Ok(())
+            None => {
+                let rows = self.rows(&plan.inner, grid)?;
+                let (mut folding, mut notes) = (Folding::new(plan, grid.len()), Notes::default());
+                rows.iter().for_each(|row| folding.add(row, &mut notes));
+                self.note(notes);
+                folding
+            }
         };
-        if let Some(pipeline) = self.pipeline(&plan.inner, grid)? {
-            pipeline.for_each_block(self, |rows, notes| take(rows, notes))?;
-        } else {
-            let rows = self.rows(&plan.inner, grid)?;
-            let mut notes = Notes::default();
-            take(&rows, &mut notes)?;
-            self.note(notes);
-        }
         let mut notes = Notes::default();
         let rows = folding.finish(&mut notes);
         self.note(notes);
         self.hold(&rows)?;
         Ok(rows)
+    }
+
+    fn join_parts(&self, parts: Vec<Part>, plan: &AggregatePlan, grid: Grid) -> Folding {
+        let mut aside = Vec::new();
+        let mut joined: Option<Folding> = None;
+        for part in parts {
+            aside.extend(part.aside);
+            match &mut joined {
+                None => joined = Some(part.folding),
+                Some(joined) => joined.absorb(part.folding),
+            }
+        }
+        let mut joined = joined.unwrap_or_else(|| Folding::new(plan, grid.len()));
+        let mut notes = Notes::default();
+        aside.iter().for_each(|row| joined.add(row, &mut notes));
+        self.note(notes);
+        joined
+    }
+}
+
+/// What one thread has folded. Rows with histograms wait: how their sums come out depends on
+/// their order.
+struct Part {
+    folding: Folding,
+    aside: Vec<Row>,
+}
+
+impl Part {
+    fn add(&mut self, evaluator: &Evaluator<'_>, row: &mut Row, notes: &mut Notes) -> Evaluated<()> {
+        if row.has_histograms() {
+            self.aside.push(std::mem::take(row));
+            return evaluator.hold(self.aside.get(self.aside.len() - 1..).unwrap_or(&[]));
+        }
+        let groups = self.folding.cells.len();
+        self.folding.add(row, notes);
+        if self.folding.cells.len() > groups {
+            evaluator.hold_bytes(self.folding.bytes_of_group())?;
+        }
+        Ok(())
     }
 }
 
@@ -99,6 +136,14 @@ impl Variance {
         self.mean += delta / self.count;
         self.squares += delta * (value - self.mean);
     }
+
+    fn absorb(&mut self, other: Self) {
+        let count = self.count + other.count;
+        let delta = other.mean - self.mean;
+        self.squares += other.squares + delta * delta * self.count * other.count / count;
+        self.mean += delta * other.count / count;
+        self.count = count;
+    }
 }
 
 #[derive(Default)]
@@ -117,14 +162,26 @@ impl Folding {
         Self { op: plan.op, span: plan.inner.span, steps, groups, cells: Vec::new() }
     }
 
-    fn bytes(&self) -> u64 {
+    fn bytes_of_group(&self) -> u64 {
         let cell = match self.op {
             AggregateOp::Sum => size_of::<Option<kahan::Sum>>(),
             AggregateOp::Avg => size_of::<Option<kahan::Mean>>(),
             AggregateOp::Stddev | AggregateOp::Stdvar => size_of::<Option<Variance>>(),
             _ => size_of::<f64>(),
         };
-        (self.cells.len() * self.steps * cell) as u64
+        (self.steps * cell) as u64
+    }
+
+    /// Takes in what was folded elsewhere of other rows.
+    fn absorb(&mut self, other: Self) {
+        for (labels, cells) in other.groups.into_labels().into_iter().zip(other.cells) {
+            // A group's own labels fall into that group.
+            let number = self.groups.number(&labels);
+            match self.cells.get_mut(number) {
+                None => self.cells.push(cells),
+                Some(known) => known.absorb(cells, self.op),
+            }
+        }
     }
 
     fn add(&mut self, row: &Row, notes: &mut Notes) {
@@ -199,12 +256,39 @@ impl GroupCells {
             FloatCells::Extreme(cells) => {
                 let greatest = op == AggregateOp::Max;
                 for (cell, value) in present(cells, row) {
-                    // Of a NaN anything is better; an absent cell is one, too.
-                    if cell.is_nan() || if greatest { *cell < value } else { *cell > value } {
-                        *cell = value;
-                    }
+                    keep_extreme(cell, value, greatest);
                 }
             }
+        }
+    }
+
+    /// Takes in the floats of the same group; histograms are never folded in parts.
+    fn absorb(&mut self, other: Self, op: AggregateOp) {
+        fn each<C>(cells: &mut [Option<C>], others: Vec<Option<C>>, join: impl Fn(&mut C, C)) {
+            for (cell, other) in cells.iter_mut().zip(others) {
+                match (cell.as_mut(), other) {
+                    (Some(cell), Some(other)) => join(cell, other),
+                    (None, other) => *cell = other,
+                    _ => {}
+                }
+            }
+        }
+        self.drop_name |= other.drop_name;
+        match (&mut self.floats, other.floats) {
+            (FloatCells::Sum(cells), FloatCells::Sum(others)) => each(cells, others, kahan::Sum::absorb),
+            (FloatCells::Mean(cells), FloatCells::Mean(others)) => each(cells, others, kahan::Mean::absorb),
+            (FloatCells::Variance(cells), FloatCells::Variance(others)) => {
+                each(cells, others, Variance::absorb);
+            }
+            (FloatCells::Count(cells), FloatCells::Count(others)) => {
+                cells.iter_mut().zip(others).for_each(|(cell, other)| *cell += other);
+            }
+            (FloatCells::Extreme(cells), FloatCells::Extreme(others)) => {
+                for (cell, other) in cells.iter_mut().zip(others).filter(|(_, other)| !is_absent(*other)) {
+                    keep_extreme(cell, other, op == AggregateOp::Max);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -247,6 +331,13 @@ impl GroupCells {
             }
         }
         row
+    }
+}
+
+/// Anything is better than NaN, and an absent cell is one, too.
+fn keep_extreme(cell: &mut f64, value: f64, greatest: bool) {
+    if cell.is_nan() || if greatest { *cell < value } else { *cell > value } {
+        *cell = value;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Quantiles and fractions of histograms, classic ones (a series a bucket) and native ones.
 
+use hashbrown::{HashMap, HashSet};
+use pilothouse_model::Labels;
 use pilothouse_model::sample::format_float_general;
 use pilothouse_query::histogram::{
     ClassicBucket, NanNote, classic_fraction, classic_quantile, fraction, quantile,
@@ -27,7 +29,7 @@ struct Sorted<'r> {
 
 /// One classic histogram: its labels without the bound, its buckets as rows.
 struct Classic {
-    labels: pilothouse_model::Labels,
+    labels: Labels,
     buckets: Vec<(f64, usize)>,
 }
 
@@ -76,11 +78,20 @@ impl<'r> Sorted<'r> {
         }
     }
 
-    /// The classic histogram with the same labels as a native one, if any: at steps at which
-    /// both have values neither is used.
-    fn twin(&self, native: usize) -> Option<usize> {
-        let labels = &self.rows[native].labels;
-        self.classic.iter().position(|classic| classic.labels == *labels)
+    /// For each classic histogram the native rows with the same labels: at steps at which both
+    /// have values neither is used.
+    fn twins(&self) -> Vec<Vec<usize>> {
+        let mut twins = vec![Vec::new(); self.classic.len()];
+        if !self.native.is_empty() {
+            let known: HashMap<&Labels, usize> =
+                self.classic.iter().enumerate().map(|(i, classic)| (&classic.labels, i)).collect();
+            for native in &self.native {
+                if let Some(number) = known.get(&self.rows[*native].labels) {
+                    twins[*number].push(*native);
+                }
+            }
+        }
+        twins
     }
 }
 
@@ -146,36 +157,34 @@ fn read(
 ) -> Vec<Row> {
     let mut out = Vec::with_capacity(sorted.native.len() + sorted.classic.len());
     let mut buckets = Vec::new();
-    let twins: Vec<(usize, Option<usize>)> = sorted.native.iter().map(|i| (*i, sorted.twin(*i))).collect();
-    for (native, twin) in &twins {
+    // Native rows and steps at which a classic histogram stands beside them.
+    let mut crossed: HashSet<(usize, usize)> = HashSet::new();
+    for (classic, twins) in sorted.classic.iter().zip(sorted.twins()) {
+        let name = classic.labels.metric_name().unwrap_or("");
+        let mut result = Row { drop_name: true, ..Row::empty(classic.labels.clone(), steps) };
+        for step in 0..steps {
+            sorted.buckets_at(classic, step, &mut buckets);
+            if buckets.is_empty() {
+                continue;
+            }
+            let natives = twins.iter().filter(|native| sorted.rows[**native].histogram(step).is_some());
+            let before = crossed.len();
+            crossed.extend(natives.map(|native| (*native, step)));
+            if crossed.len() > before {
+                notes.add(Note::MixedClassicNative(name.to_owned()), span);
+            } else {
+                result.floats[step] = reading.classic(step, &mut buckets, name, notes);
+            }
+        }
+        out.push(result);
+    }
+    for native in &sorted.native {
         let row = &sorted.rows[*native];
         let name = row.labels.metric_name().unwrap_or("");
         let mut result = Row { drop_name: true, ..Row::empty(row.labels.clone(), steps) };
         for step in 0..steps {
-            let Some(h) = row.histogram(step) else { continue };
-            if let Some(twin) = twin {
-                sorted.buckets_at(&sorted.classic[*twin], step, &mut buckets);
-                if !buckets.is_empty() {
-                    notes.add(Note::MixedClassicNative(name.to_owned()), span);
-                    continue;
-                }
-            }
-            result.floats[step] = reading.native(step, h, name, notes);
-        }
-        out.push(result);
-    }
-    for (number, classic) in sorted.classic.iter().enumerate() {
-        let name = classic.labels.metric_name().unwrap_or("");
-        let mut result = Row { drop_name: true, ..Row::empty(classic.labels.clone(), steps) };
-        let natives: Vec<&Row> =
-            twins.iter().filter(|(_, twin)| *twin == Some(number)).map(|(i, _)| &sorted.rows[*i]).collect();
-        for step in 0..steps {
-            if natives.iter().any(|row| row.histogram(step).is_some()) {
-                continue;
-            }
-            sorted.buckets_at(classic, step, &mut buckets);
-            if !buckets.is_empty() {
-                result.floats[step] = reading.classic(step, &mut buckets, name, notes);
+            if let Some(h) = row.histogram(step).filter(|_| !crossed.contains(&(*native, step))) {
+                result.floats[step] = reading.native(step, h, name, notes);
             }
         }
         out.push(result);

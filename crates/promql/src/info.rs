@@ -25,7 +25,11 @@ impl Evaluator<'_> {
         // Info series themselves are left as they are.
         let is_info = |row: &Row| names.iter().all(|m| m.matches(row.labels.value(METRIC_NAME)));
         let infos = self.info_rows(plan, &rows, &names, &wanted, is_info, grid)?;
-        let joining = Joining { infos, wanted, steps: grid.len() };
+        let mut by_identity: HashMap<[String; 2], Vec<Row>> = HashMap::new();
+        for info in infos {
+            by_identity.entry(identity(&info.labels)).or_default().push(info);
+        }
+        let joining = Joining { by_identity, wanted, steps: grid.len() };
         let mut out = Joined::default();
         for row in &rows {
             if is_info(row) {
@@ -93,8 +97,14 @@ fn matcher(op: MatchOp, name: &str, value: &str) -> Result<Matcher, EvalError> {
     Matcher::new(op, name, value).map_err(|e| EvalError::Execution(e.to_string()))
 }
 
+/// The values of the identifying labels.
+fn identity(labels: &Labels) -> [String; 2] {
+    IDENTIFYING.map(|label| labels.value(label).to_owned())
+}
+
 struct Joining {
-    infos: Vec<Row>,
+    /// The info series, sorted by labels within one identity.
+    by_identity: HashMap<[String; 2], Vec<Row>>,
     wanted: Vec<Matcher>,
     steps: usize,
 }
@@ -107,13 +117,11 @@ struct Joined {
 
 impl Joining {
     fn join(&self, row: &Row, out: &mut Joined) -> Result<(), EvalError> {
-        let identity = |labels: &Labels| IDENTIFYING.map(|label| labels.value(label).to_owned());
-        let own = identity(&row.labels);
-        let candidates: Vec<&Row> = self.infos.iter().filter(|info| identity(&info.labels) == own).collect();
+        let candidates = self.by_identity.get(&identity(&row.labels)).map_or(&[][..], Vec::as_slice);
         let mut made: HashMap<Labels, usize> = HashMap::new();
         for step in 0..self.steps {
             let Some(sample) = row.sample(step) else { continue };
-            let Some(labels) = self.labels_at(row, &candidates, step)? else { continue };
+            let Some(labels) = self.labels_at(row, candidates, step)? else { continue };
             let at = *made.entry(labels.clone()).or_insert_with(|| {
                 let empty = Row::empty(labels, self.steps);
                 out.rows.push(Row { drop_name: row.drop_name, ..empty });
@@ -125,7 +133,7 @@ impl Joining {
     }
 
     /// The labels of a row at a step; `None` if it needs an info series that is not there.
-    fn labels_at(&self, row: &Row, candidates: &[&Row], step: usize) -> Result<Option<Labels>, EvalError> {
+    fn labels_at(&self, row: &Row, candidates: &[Row], step: usize) -> Result<Option<Labels>, EvalError> {
         let newest = newest_by_name(candidates, step)?;
         if newest.is_empty() && !self.wanted.iter().all(Matcher::matches_empty) {
             return Ok(None);
@@ -154,7 +162,7 @@ impl Joining {
 }
 
 /// The info series with the newest sample, by metric name; two of one name and time conflict.
-fn newest_by_name<'r>(candidates: &[&'r Row], step: usize) -> Result<BTreeMap<&'r str, &'r Row>, EvalError> {
+fn newest_by_name(candidates: &[Row], step: usize) -> Result<BTreeMap<&str, &Row>, EvalError> {
     let mut newest: BTreeMap<&str, &Row> = BTreeMap::new();
     for info in candidates.iter().filter(|info| !is_absent(info.floats[step])) {
         let name = info.labels.value(METRIC_NAME);

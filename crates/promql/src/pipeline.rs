@@ -80,27 +80,64 @@ impl Pipeline<'_> {
         Ok(())
     }
 
+    /// Folds all rows with a value, a part of the series on each thread. The parts come back in
+    /// the order of the series.
+    pub(crate) fn fold<A: Send>(
+        &self,
+        evaluator: &Evaluator<'_>,
+        new: impl Fn() -> A + Sync,
+        add: impl Fn(&mut A, &mut Row, &mut Notes) -> Result<(), EvalError> + Sync,
+    ) -> Result<Vec<A>, EvalError> {
+        let part = |series: &[SelectedSeries]| {
+            let (mut folded, mut notes) = (new(), Notes::default());
+            self.each_row(evaluator, series, &mut notes, |row, notes| add(&mut folded, row, notes))?;
+            evaluator.note(notes);
+            Ok(folded)
+        };
+        let length = self.series.len().div_ceil(rayon::current_num_threads()).max(LEAST_CHUNK);
+        if self.series.len() <= length {
+            return Ok(vec![part(&self.series)?]);
+        }
+        self.series.par_chunks(length).map(part).collect()
+    }
+
     fn rows_of(
         &self,
         evaluator: &Evaluator<'_>,
         series: &[SelectedSeries],
         notes: &mut Notes,
     ) -> Result<Vec<Row>, EvalError> {
-        let mut scratch = SampleColumns::default();
         let mut rows = Vec::with_capacity(series.len());
+        self.each_row(evaluator, series, notes, |row, _| {
+            rows.push(std::mem::take(row));
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Makes one row after the other, in the same memory unless it is taken.
+    fn each_row(
+        &self,
+        evaluator: &Evaluator<'_>,
+        series: &[SelectedSeries],
+        notes: &mut Notes,
+        mut take: impl FnMut(&mut Row, &mut Notes) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let mut scratch = SampleColumns::default();
+        let mut row = Row::default();
         for (i, one) in series.iter().enumerate() {
             if i % LEAST_CHUNK == 0 {
                 evaluator.budget.check("expression evaluation")?;
             }
-            let mut row = Row::empty(one.labels.clone(), self.steps);
+            row.reset(&one.labels, self.steps);
             if !self.producer.produce(one, &mut scratch, &mut row, notes)? {
                 continue;
             }
             self.changes.iter().for_each(|change| change(&mut row, notes));
             if self.changes.is_empty() || row.any() {
-                rows.push(row);
+                take(&mut row, notes)?;
             }
         }
-        Ok(rows)
+        Ok(())
     }
 }

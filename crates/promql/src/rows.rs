@@ -56,6 +56,15 @@ impl Row {
         Self { labels, drop_name: false, floats, histograms: Vec::new() }
     }
 
+    /// Makes it the empty row of another series, keeping its memory.
+    pub(crate) fn reset(&mut self, labels: &Labels, steps: usize) {
+        self.labels = labels.clone();
+        self.drop_name = false;
+        self.floats.clear();
+        self.floats.resize(steps, absent());
+        self.histograms.clear();
+    }
+
     pub(crate) fn has_histograms(&self) -> bool {
         !self.histograms.is_empty()
     }

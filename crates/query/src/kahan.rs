@@ -115,6 +115,28 @@ impl Mean {
         self.running.add(value / self.count);
     }
 
+    /// Takes in the mean of other values.
+    pub fn absorb(&mut self, other: Self) {
+        let count = self.count + other.count;
+        if !self.incremental && !other.incremental {
+            let mut sum = self.running;
+            sum.absorb(other.running);
+            if !sum.is_infinite() {
+                *self = Self { running: sum, count, incremental: false };
+                return;
+            }
+        }
+        let mut running = self.share_of(count);
+        running.absorb(other.share_of(count));
+        *self = Self { running, count, incremental: true };
+    }
+
+    /// What these values add to the mean of `count` values.
+    fn share_of(self, count: f64) -> Sum {
+        let mean = if self.incremental { self.running } else { self.running.divided(self.count) };
+        mean.scaled(self.count / count)
+    }
+
     pub fn count(&self) -> f64 {
         self.count
     }
@@ -156,6 +178,13 @@ mod tests {
         assert_eq!(mean([-f64::INFINITY]), Some(f64::NEG_INFINITY));
         assert_eq!(mean([1e100, 1.0, -1e100, -1.0]), Some(0.0));
         assert!(mean([f64::INFINITY, f64::NEG_INFINITY]).is_some_and(f64::is_nan));
+        for (a, b, want) in
+            [(1.0, 4.0, 2.5), (f64::MAX, f64::MAX, f64::MAX), (f64::INFINITY, 1.0, f64::INFINITY)]
+        {
+            let mut joined = Mean::new(a);
+            joined.absorb(Mean::new(b));
+            assert_eq!((joined.mean(), joined.count()), (want, 2.0));
+        }
     }
 
     proptest::proptest! {

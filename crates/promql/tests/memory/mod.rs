@@ -13,12 +13,12 @@ use pilothouse_model::{
 type Samples = Arc<BTreeMap<i64, SampleValue>>;
 
 #[derive(Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     series: BTreeMap<Labels, Samples>,
 }
 
 impl Memory {
-    pub fn add(&mut self, labels: Labels, t_ms: i64, value: SampleValue) {
+    pub(crate) fn add(&mut self, labels: Labels, t_ms: i64, value: SampleValue) {
         Arc::make_mut(self.series.entry(labels).or_default()).insert(t_ms, value);
     }
 }

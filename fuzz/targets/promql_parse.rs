@@ -1,0 +1,18 @@
+//! A query from outside: reading it never panics, and what was read prints as a query that reads
+//! back to the same print.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pilothouse_promql::printer::format;
+use pilothouse_promql::{ParseContext, parse, parse_selector};
+
+fuzz_target!(|text: &str| {
+    let context = ParseContext { max_length_bytes: 4_096, max_depth: 100 };
+    let _ = parse_selector(text, &context);
+    let Ok(expr) = parse(text, &context) else { return };
+    let printed = format(&expr);
+    // Printing may add parentheses and quotes, so it gets more room.
+    let roomy = ParseContext { max_length_bytes: 1 << 20, max_depth: 400 };
+    let again = parse(&printed, &roomy).unwrap_or_else(|e| panic!("{printed}: {e}"));
+    assert_eq!(format(&again), printed);
+});
