@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn the_count_equals_a_scan() {
         let mut rng = 1u64;
-        let mut minutes = vec![0u32; 50];
+        let mut minutes = [0u32; 50];
         let mut active = ActiveCount::new(100);
         let mut now = 100;
         for _ in 0..20_000 {

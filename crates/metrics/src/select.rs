@@ -16,6 +16,7 @@ use pilothouse_model::{
     Budget, LabelNeeds, Labels, SampleColumns, SampleValue, SelectedSeries, Selection, SeriesSamples,
     SourceError,
 };
+use rayon::prelude::*;
 
 use crate::day::l0::L0;
 use crate::day::l1::OpenL1;
@@ -73,14 +74,102 @@ pub(crate) fn select(
     let (days, version) = store.days.snapshot();
     let deletions = store.deletions.within(range.0, range.1);
     let closed = closed_days(store, &days, range, selection, &deletions, budget)?;
-    let mut found = Found::in_memory(store, selection, &deletions, !closed.is_empty(), budget)?;
-    for (at, day) in closed.iter().enumerate().rev() {
+    let memory = InMemory::read(store, selection, &deletions, !closed.is_empty(), budget)?;
+    let shared = Selected { store: store.clone(), range, days, version, groups: store.head.all(), closed };
+    if shared.closed.is_empty() {
+        budget.add_series(memory.ids.len() as u64)?;
+        return Ok(memory.into_series(&Arc::new(shared)));
+    }
+    let mut found = memory.into_found();
+    for (at, day) in shared.closed.iter().enumerate().rev() {
         found.add_closed(at as u16, day, &selection.needs, budget)?;
     }
     budget.add_series(found.series.len() as u64)?;
-    let groups = store.head.all();
-    let shared = Arc::new(Selected { store: store.clone(), range, days, version, groups, closed });
-    Ok(found.into_series(&shared))
+    Ok(found.into_series(&Arc::new(shared)))
+}
+
+/// The selected series that are in memory. A copy, so that the registry is not held while other
+/// threads are waited for: one of them may want to write to it.
+struct InMemory {
+    ids: Vec<u32>,
+    /// One a series, or none where no label is needed.
+    labels: Vec<Labels>,
+    /// One a series, where closed days are to be joined.
+    fingerprints: Vec<u128>,
+    hidden: Vec<(RoaringBitmap, Hidden)>,
+}
+
+impl InMemory {
+    fn read(
+        store: &Inner,
+        selection: &Selection,
+        deletions: &[Deletion],
+        join: bool,
+        budget: &Budget,
+    ) -> Result<Self, Error> {
+        let registry = store.registry.read();
+        let index = &registry.index;
+        let ids: Vec<u32> = resolve(index, &selection.matchers, budget)?.iter().collect();
+        let hiding = |d: &Deletion| Ok((matching(index, d, budget)?, (d.upto_flush, d.start_ms, d.end_ms)));
+        let hidden = deletions.iter().map(hiding).collect::<Result<_, Error>>()?;
+        let mut projection = match &selection.needs {
+            LabelNeeds::All => None,
+            LabelNeeds::Only(names) => Some(index.projection(names)),
+        };
+        let mut labels_of = |id: u32| match &mut projection {
+            Some(projection) => projection.labels(id),
+            None => index.labels(id),
+        };
+        let mut labels = Vec::new();
+        if !needs_none(&selection.needs) {
+            labels.reserve(ids.len());
+            for part in ids.chunks(CHECK_EVERY) {
+                budget.check("selecting series")?;
+                labels.extend(part.iter().map(|id| labels_of(*id).unwrap_or_default()));
+            }
+        }
+        let fingerprints =
+            if join { ids.iter().map(|id| registry.fingerprint(*id)).collect() } else { Vec::new() };
+        Ok(Self { ids, labels, fingerprints, hidden })
+    }
+
+    fn hidden(&self, id: u32) -> Option<Arc<[Hidden]>> {
+        if self.hidden.is_empty() {
+            return None;
+        }
+        let of: Vec<Hidden> = self.hidden.iter().filter(|h| h.0.contains(id)).map(|h| h.1).collect();
+        (!of.is_empty()).then(|| of.into())
+    }
+
+    fn labels(&self, at: usize) -> Labels {
+        self.labels.get(at).cloned().unwrap_or_default()
+    }
+
+    /// Handles of all of them, where no closed day has to be joined.
+    fn into_series(self, shared: &Arc<Selected>) -> Vec<SelectedSeries> {
+        let handle = |(at, id): (usize, &u32)| {
+            let handle =
+                Handle { shared: shared.clone(), id: *id, closed: Box::default(), hidden: self.hidden(*id) };
+            SelectedSeries { labels: self.labels(at), samples: Box::new(handle) }
+        };
+        self.ids.par_iter().enumerate().with_min_len(CHECK_EVERY).map(handle).collect()
+    }
+
+    /// The same as a list that closed days are joined to.
+    fn into_found(self) -> Found {
+        let series = self.ids.iter().enumerate().map(|(at, id)| FoundSeries {
+            labels: self.labels(at),
+            id: *id,
+            closed: Vec::new(),
+            hidden: self.hidden(*id),
+        });
+        let by_fingerprint = self.fingerprints.iter().copied().zip(0..).collect();
+        Found { series: series.collect(), by_fingerprint }
+    }
+}
+
+fn needs_none(needs: &LabelNeeds) -> bool {
+    matches!(needs, LabelNeeds::Only(names) if names.is_empty())
 }
 
 /// The closed days of a range with the series that are selected in them.
@@ -116,11 +205,10 @@ fn deleted_in(
     pending.map(|d| Ok((matching(&open.index, d, budget)?, d.start_ms, d.end_ms))).collect()
 }
 
-/// The series of a selection as they are found.
-#[derive(Default)]
+/// The series of a selection with closed days, as they are found.
 struct Found {
     series: Vec<FoundSeries>,
-    /// Only with closed days: where each series is in the list.
+    /// Where each series is in the list.
     by_fingerprint: HashMap<u128, u32, foldhash::fast::FixedState>,
 }
 
@@ -132,44 +220,6 @@ struct FoundSeries {
 }
 
 impl Found {
-    fn in_memory(
-        store: &Inner,
-        selection: &Selection,
-        deletions: &[Deletion],
-        join: bool,
-        budget: &Budget,
-    ) -> Result<Self, Error> {
-        let registry = store.registry.read();
-        let ids = resolve(&registry.index, &selection.matchers, budget)?;
-        let hidden = deletions
-            .iter()
-            .map(|d| Ok((matching(&registry.index, d, budget)?, (d.upto_flush, d.start_ms, d.end_ms))))
-            .collect::<Result<Vec<_>, Error>>()?;
-        let mut found = Self::default();
-        found.series.reserve(ids.len() as usize);
-        let mut projection = match &selection.needs {
-            LabelNeeds::All => None,
-            LabelNeeds::Only(names) => Some(registry.index.projection(names)),
-        };
-        for (n, id) in ids.iter().enumerate() {
-            if n % CHECK_EVERY == CHECK_EVERY - 1 {
-                budget.check("selecting series")?;
-            }
-            let labels = match &mut projection {
-                Some(projection) => projection.labels(id),
-                None => registry.index.labels(id),
-            };
-            let Some(labels) = labels else { continue };
-            if join {
-                found.by_fingerprint.insert(registry.fingerprint(id), found.series.len() as u32);
-            }
-            let of: Vec<Hidden> = hidden.iter().filter(|h| h.0.contains(id)).map(|h| h.1).collect();
-            let hidden = (!of.is_empty()).then(|| of.into());
-            found.series.push(FoundSeries { labels, id, closed: Vec::new(), hidden });
-        }
-        Ok(found)
-    }
-
     /// Joins the series of a closed day to those that were found before.
     fn add_closed(
         &mut self,

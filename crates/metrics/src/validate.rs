@@ -115,7 +115,7 @@ mod tests {
             ..Limits::default()
         };
         let name = |n: &str| n.to_owned();
-        let cases: [(&[(&[u8], &[u8])], Reason); 9] = [
+        let cases: [(&[RawPair<'_>], Reason); 9] = [
             (&[(b"a", b"1")], Reason::MissingMetricName),
             (&[(b"__name__", b"")], Reason::MissingMetricName),
             (&[(b"__name__", b"\xff")], Reason::InvalidMetricName { name: name("\u{fffd}") }),

@@ -92,9 +92,9 @@ impl Bench {
                 let labels = series(name, i);
                 let value = f64::from(self.rng.random_range(0..10_000)) / 8.0;
                 let held = self.model.entry(labels.clone()).or_default();
-                if !held.contains_key(&now) {
+                if let std::collections::btree_map::Entry::Vacant(free) = held.entry(now) {
                     push = push.floats(&labels, &[(now, value)]);
-                    held.insert(now, Value::Float(value.to_bits()));
+                    free.insert(Value::Float(value.to_bits()));
                 }
             }
         }
