@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod races;
 mod rules;
 
 use std::collections::BTreeMap;
