@@ -233,7 +233,8 @@ fn between_bounds(
         (*points[last].1).clone()
     };
     let gauge = |h: &Histogram| h.reset_hint == ResetHint::Gauge;
-    if !of_counter && !(gauge(&left) && gauge(&right)) {
+    let gauges = gauge(&left) && gauge(&right);
+    if !of_counter && !gauges {
         context.note(notes, Note::NotGauge);
     }
     let mut grown = right.clone();

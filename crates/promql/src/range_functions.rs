@@ -298,7 +298,8 @@ fn instant_histogram(
     if of_counter && (gauge(last) || gauge(before)) {
         context.note(notes, Note::NotCounter);
     }
-    if !of_counter && !(gauge(last) && gauge(before)) {
+    let gauges = gauge(last) && gauge(before);
+    if !of_counter && !gauges {
         context.note(notes, Note::NotGauge);
     }
     let mut change = last.clone();

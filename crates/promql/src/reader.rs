@@ -489,10 +489,8 @@ impl<'q> Reader<'q> {
     fn matchers(&mut self, out: &mut Vec<Matcher>) -> Read<Span> {
         const CONTEXT: &str = "label matching";
         loop {
-            if !out.is_empty() || *self.word() == Word::RightBrace {
-                if let Some(close) = self.accept(&Word::RightBrace) {
-                    return Ok(close.span);
-                }
+            if let Some(close) = self.accept(&Word::RightBrace) {
+                return Ok(close.span);
             }
             out.push(self.matcher()?);
             if self.accept(&Word::Comma).is_none() && *self.word() != Word::RightBrace {

@@ -19,6 +19,9 @@
 //! forget                       removes all series
 //! ```
 
+// A script that cannot be read is a mistake in its folder, and the test says where.
+#![allow(clippy::expect_used)]
+
 mod memory;
 
 use std::fmt::Write as _;
