@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 11] = [
     ("model", 0),
     ("query", 1),
     ("index", 1),
@@ -13,6 +13,7 @@ const FLOORS: [(&str, u32); 10] = [
     ("disk", 1),
     ("metrics", 2),
     ("promql", 2),
+    ("logql", 2),
     ("api", 4),
     ("pilothouse", 5),
     // Drives the binary from outside and links none of it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use pilothouse_model::budget::CancelOnDrop;
+use pilothouse_model::limits::Limits;
 use pilothouse_model::{
     Budget, LabelNeeds, SampleColumns, SelectedSeries, Selection, SeriesSource, SourceError,
 };
@@ -30,21 +31,26 @@ struct Selected {
 }
 
 pub(crate) async fn remote_read(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let limits = &app.settings.limits;
-    let body = decompress(Encoding::Snappy, &call.body, limits.max_body_bytes)
-        .map_err(|e| ApiError::bad_data(e.to_string()))?;
-    let request = decode_request(&body, limits).map_err(|e| ApiError::bad_data(e.to_string()))?;
     let permit = app.admission.query().await?;
     let budget = app.budget(None);
     let guard = CancelOnDrop::new(&budget);
-    let source = Arc::clone(&app.backend()?.source);
-    let work = move || {
-        let _permit = permit;
-        answer(&*source, request, budget)
+    let work = {
+        let app = Arc::clone(app);
+        move || {
+            let _permit = permit;
+            let request = decode(&call.body, &app.settings.limits)?;
+            answer(&*app.backend()?.source, request, budget).map_err(ApiError::from)
+        }
     };
     let reply = offload::query(work).await??;
     guard.disarm();
     Ok(reply)
+}
+
+fn decode(body: &[u8], limits: &Limits) -> Result<ReadRequest, ApiError> {
+    let plain = decompress(Encoding::Snappy, body, limits.max_body_bytes)
+        .map_err(|e| ApiError::bad_data(e.to_string()))?;
+    decode_request(&plain, limits).map_err(|e| ApiError::bad_data(e.to_string()))
 }
 
 fn answer(source: &dyn SeriesSource, request: ReadRequest, budget: Budget) -> Result<Reply, SourceError> {

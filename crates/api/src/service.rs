@@ -1,7 +1,7 @@
 //! From a request to an answer: who may, what it asks, which handler, how it is shown.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -9,15 +9,22 @@ use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::App;
 use crate::error::{ApiError, Kind};
 use crate::handlers;
-use crate::params::Params;
+use crate::offload;
+use crate::params::{Params, is_form};
 use crate::reply::Reply;
 use crate::routes::{Endpoint, Methods, ROUTES, Route};
+
+/// A body that takes longer than this to arrive is given up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Forms up to this are taken apart on the spot.
+const INLINE_FORM_BYTES: usize = 64 << 10;
 
 /// A request with its body in hand.
 pub(crate) struct Call {
@@ -87,7 +94,7 @@ async fn handle(
         Methods::Get => Bytes::new(),
         _ => read_body(body, app.settings.limits.max_body_bytes).await?,
     };
-    let params = Params::read(parts.uri.query(), &parts.headers, &body);
+    let (parts, params) = read_params(parts, body.clone()).await?;
     let call = Call { headers: parts.headers, params, body, name };
     handlers::dispatch(app, route.endpoint, call).await
 }
@@ -95,11 +102,23 @@ async fn handle(
 /// The whole body, up to the limit on what it may be after decompression.
 async fn read_body(body: Body, limit: u64) -> Result<Bytes, ApiError> {
     let bytes = usize::try_from(limit).unwrap_or(usize::MAX);
-    match Limited::new(body, bytes).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(e) => Err(ApiError::bad_data(format!("cannot read the request body: {e}"))),
+    let whole = Limited::new(body, bytes).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large(limit)),
+        Ok(Err(e)) => Err(ApiError::bad_data(format!("cannot read the request body: {e}"))),
+        Err(_) => Err(ApiError::bad_data(format!("the request body did not come within {BODY_TIMEOUT:?}"))),
     }
+}
+
+/// Forms may be megabytes; a large one is taken apart on the pool.
+async fn read_params(parts: Parts, body: Bytes) -> Result<(Parts, Params), ApiError> {
+    let is_large = body.len() > INLINE_FORM_BYTES && is_form(&parts.headers);
+    let read = move || {
+        let params = Params::read(parts.uri.query(), &parts.headers, &body);
+        (parts, params)
+    };
+    if is_large { Ok(offload::query(read).await?) } else { Ok(read()) }
 }
 
 pub(crate) fn too_large(limit: u64) -> ApiError {
@@ -134,19 +153,10 @@ fn speaks_text(endpoint: Endpoint) -> bool {
     )
 }
 
+/// No kind of Prometheus' API; the body has its envelope all the same.
 fn unauthorized() -> Reply {
-    ApiErrorBody::unauthorized()
-}
-
-/// 401 is no kind of Prometheus' API; its body is the envelope all the same.
-struct ApiErrorBody;
-
-impl ApiErrorBody {
-    fn unauthorized() -> Reply {
-        let body =
-            "{\"status\":\"error\",\"errorType\":\"unauthorized\",\"error\":\"missing or invalid token\"}";
-        Reply::new(StatusCode::UNAUTHORIZED, "application/json", body)
-    }
+    let body = "{\"status\":\"error\",\"errorType\":\"unauthorized\",\"error\":\"missing or invalid token\"}";
+    Reply::new(StatusCode::UNAUTHORIZED, "application/json", body)
 }
 
 /// As Go's router says it: plain text, never HTML, so that no client takes it for a page.
