@@ -88,7 +88,7 @@ pub(crate) fn line_format<'a>(
 #[derive(Debug)]
 enum Action {
     Rename(Sym),
-    Template(Template),
+    Template(Box<Template>),
 }
 
 #[derive(Debug)]
@@ -109,10 +109,10 @@ impl LabelFormats {
             }
             let action = match &format.value {
                 FormatValue::Rename(from) => Action::Rename(names.sym(from)),
-                FormatValue::Template(text) => Action::Template(
+                FormatValue::Template(text) => Action::Template(Box::new(
                     Template::new("label", text, names)
                         .map_err(|e| format!("invalid template for label '{label}': {e}"))?,
-                ),
+                )),
             };
             actions.push((names.sym(label), action));
         }

@@ -115,8 +115,7 @@ impl KeyCache {
             label.push('_');
         }
         push_sanitised(&mut label, plain);
-        let usable = !label.is_empty() && !(blank && parent == ROOT);
-        let sym = usable.then(|| names.sym(&label));
+        let sym = (!label.is_empty()).then(|| names.sym(&label));
         let id = self.keys.len() as KeyId;
         let wanted = sym.is_some_and(|s| hints.wants(s));
         let wanted_below = hints.wants_below(&label);

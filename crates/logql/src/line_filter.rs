@@ -10,7 +10,7 @@ use crate::syntax::{LineFilter, LineOp, Needle};
 
 #[derive(Debug)]
 enum Test {
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     Regex(regex::Regex),
     Pattern(Pattern),
     Ip(IpFilter),
@@ -24,11 +24,12 @@ impl Test {
                 _ => Err("ip: invalid operation".to_owned()),
             };
         }
+        let contains = |text: &str| Self::Contains(Box::new(Finder::new(text).into_owned()));
         Ok(match op {
-            LineOp::Contains | LineOp::NotContains => Self::Contains(Finder::new(&needle.text).into_owned()),
+            LineOp::Contains | LineOp::NotContains => contains(&needle.text),
             LineOp::Pattern | LineOp::NotPattern => Self::Pattern(Pattern::filter(&needle.text)?),
             LineOp::Regex | LineOp::NotRegex => match plain_texts(&needle.text).as_deref() {
-                Some([Literal { text, fold_case: false }]) => Self::Contains(Finder::new(text).into_owned()),
+                Some([Literal { text, fold_case: false }]) => contains(text),
                 _ => Self::Regex(go_regex(&needle.text)?),
             },
         })

@@ -5,7 +5,7 @@ use memchr::memmem::Finder;
 
 #[derive(Debug)]
 enum Node {
-    Literal(Finder<'static>),
+    Literal(Box<Finder<'static>>),
     /// A gap; the index of its name among the captures, or none for `<_>`.
     Gap(Option<usize>),
 }
@@ -54,7 +54,7 @@ impl Pattern {
                 continue;
             };
             if !literal.is_empty() {
-                nodes.push(Node::Literal(Finder::new(&literal).into_owned()));
+                nodes.push(Node::Literal(Box::new(Finder::new(&literal).into_owned())));
                 literal.clear();
                 last_gap = None;
             }
@@ -69,7 +69,7 @@ impl Pattern {
             rest = &rest[name.len() + 2..];
         }
         if !literal.is_empty() {
-            nodes.push(Node::Literal(Finder::new(&literal).into_owned()));
+            nodes.push(Node::Literal(Box::new(Finder::new(&literal).into_owned())));
         }
         Ok(Self { nodes, names })
     }

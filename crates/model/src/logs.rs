@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::{Labels, Matcher};
 
@@ -110,10 +111,12 @@ pub enum LineNeed {
 }
 
 /// Whether the reader looks at structured metadata.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum MetadataNeed {
     /// No: batches may come without it, and entries that differ in it need not be kept apart.
     Nothing,
+    /// Only at pairs of these names, sorted. Others may be there or not.
+    Named(Arc<[String]>),
     #[default]
     All,
 }
@@ -170,8 +173,8 @@ pub struct LogSelection {
     pub lines: LineNeed,
     pub metadata: MetadataNeed,
     /// Where given, a run of entries of one stream whose times lie in one bucket may come as a
-    /// [`EntryRun`]. Never given together with demands, [`LineNeed::Text`] or
-    /// [`MetadataNeed::All`].
+    /// [`EntryRun`], if none of them has metadata that the reader needs. Never given together
+    /// with demands, [`LineNeed::Text`] or [`MetadataNeed::All`].
     pub buckets: Option<TimeBuckets>,
 }
 

@@ -122,9 +122,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     } else {
         number
     };
-    let value: f64 = digits
-        .parse()
-        .map_err(|_| format!("strconv.ParseFloat: parsing {}: invalid syntax", pilothouse_model::labels::quote(digits)))?;
+    let value: f64 = digits.parse().map_err(|_| {
+        format!("strconv.ParseFloat: parsing {}: invalid syntax", pilothouse_model::labels::quote(digits))
+    })?;
     let factor = unit_factor(unit.trim())
         .ok_or_else(|| format!("unhandled size name: {}", unit.trim().to_lowercase()))?;
     let bytes = value * factor;

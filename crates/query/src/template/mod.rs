@@ -52,8 +52,27 @@ static LINE_FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
 
 /// Functions of the engine itself.
 const BUILTIN: [&str; 21] = [
-    "and", "or", "not", "len", "index", "slice", "print", "println", "printf", "eq", "ne", "lt", "le", "gt",
-    "ge", "html", "js", "urlquery", "call", LINE_FUNCTION, TIMESTAMP_FUNCTION,
+    "and",
+    "or",
+    "not",
+    "len",
+    "index",
+    "slice",
+    "print",
+    "println",
+    "printf",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "html",
+    "js",
+    "urlquery",
+    "call",
+    LINE_FUNCTION,
+    TIMESTAMP_FUNCTION,
 ];
 const LINE_FUNCTION: &str = "__line__";
 const TIMESTAMP_FUNCTION: &str = "__timestamp__";
@@ -90,8 +109,10 @@ impl LineTemplate {
         let pieces = pieces_of(&main);
         let mut rewriter = Rewriter { name, fields: BTreeSet::new(), whole: false, uses_line: false };
         rewriter.list(&mut main)?;
-        let mut template =
-            Template::new("").max_range_iters(MAX_ITERATIONS).funcs(LINE_FUNCTIONS.clone()).add_parse_tree(MAIN, main);
+        let mut template = Template::new("")
+            .max_range_iters(MAX_ITERATIONS)
+            .funcs(LINE_FUNCTIONS.clone())
+            .add_parse_tree(MAIN, main);
         for define in defines {
             let mut body = define.body;
             rewriter.list(&mut body)?;
@@ -274,7 +295,7 @@ impl Rewriter<'_> {
 }
 
 /// One argument as a text; anything else is an error in Go, too.
-fn text_arg<'a>(args: &'a [Value], i: usize) -> Result<&'a str, gotmpl::TemplateError> {
+fn text_arg(args: &[Value], i: usize) -> Result<&str, gotmpl::TemplateError> {
     match args.get(i) {
         Some(Value::String(text)) => Ok(text),
         Some(other) => Err(wrong_type("string", other)),
@@ -359,7 +380,10 @@ mod tests {
             ("{{ mod (__timestamp__ | unixEpoch | int) 3600 }}", "815"),
             (r#"{{range $i, $e := fromJson "[1,2]"}}{{$i}}:{{$e}} {{end}}"#, "0:1 1:2 "),
             (r#"{{ "<b>&" }}"#, "<b>&"),
-            ("{{ add 9007199254740993 1 }} {{ mulf 1e10 1e10 }} {{ divf 1 3 }}", "9007199254740994 1e+20 0.3333333333333333"),
+            (
+                "{{ add 9007199254740993 1 }} {{ mulf 1e10 1e10 }} {{ divf 1 3 }}",
+                "9007199254740994 1e+20 0.3333333333333333",
+            ),
             (r#"{{ eq .nosuch "" }}"#, "true"),
             (r#"{{divf .status 3 | printf "%.3f"}}"#, "134.667"),
             ("{{addf 0.1 0.2}} {{round 3.14159 2}} {{ceil 1.2}} {{floor \"1.9\"}}", "0.3 3.14 2 1"),

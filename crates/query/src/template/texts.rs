@@ -102,7 +102,7 @@ pub fn text_functions() -> FuncMap {
         ("hasPrefix", test(|prefix, s| s.starts_with(prefix))),
         ("hasSuffix", test(|suffix, s| s.ends_with(suffix))),
         ("trunc", sized(|n, s| Ok(truncated(n, s)))),
-        ("indent", sized(|n, s| indented(n, s))),
+        ("indent", sized(indented)),
         ("nindent", sized(|n, s| Ok(format!("\n{}", indented(n, s)?)))),
         ("repeat", sized(repeated)),
         ("alignLeft", sized(|n, s| aligned(n, s, false))),
@@ -256,7 +256,10 @@ fn url_decode(args: &[Value]) -> Answer {
         match first {
             b'+' => out.push(b' '),
             b'%' => {
-                let code = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
+                let code = tail
+                    .get(..2)
+                    .and_then(|h| std::str::from_utf8(h).ok())
+                    .filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
                 let Some(byte) = code.and_then(|h| u8::from_str_radix(h, 16).ok()) else {
                     let shown = String::from_utf8_lossy(&tail[..tail.len().min(2)]);
                     return Err(failed(format!("invalid URL escape \"%{shown}\"")));

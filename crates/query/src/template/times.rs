@@ -22,8 +22,18 @@ const KEY: &str = "\u{1}time";
 /// Go's zero time, 0001-01-01, which a text that is no time gives.
 const ZERO: Time = Time { seconds: -62_135_596_800, nanos: 0 };
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
@@ -183,7 +193,7 @@ impl Civil {
     fn push(&self, field: &str, nanos: u32, out: &mut String) {
         let month = MONTHS.get(usize::from(self.month).wrapping_sub(1)).copied().unwrap_or("");
         let day = DAYS.get(usize::from(self.weekday)).copied().unwrap_or("");
-        let twelve = if self.hour % 12 == 0 { 12 } else { self.hour % 12 };
+        let twelve = (self.hour + 11) % 12 + 1;
         out.push_str(&match field {
             "2006" => format!("{:04}", self.year),
             "06" => format!("{:02}", self.year.rem_euclid(100)),
@@ -251,7 +261,8 @@ impl Civil {
             "PM" | "pm" => {
                 let head = text.get(..2)?;
                 *pm = Some(head.eq_ignore_ascii_case("pm"));
-                return (head.eq_ignore_ascii_case("pm") || head.eq_ignore_ascii_case("am")).then(|| &text[2..]);
+                return (head.eq_ignore_ascii_case("pm") || head.eq_ignore_ascii_case("am"))
+                    .then(|| &text[2..]);
             }
             "MST" => {
                 let length = text.bytes().take_while(u8::is_ascii_uppercase).count();
@@ -365,13 +376,14 @@ fn field_length(rest: &str) -> Option<usize> {
     let digits = &rest[1..];
     let length = digits.bytes().take_while(u8::is_ascii_digit).count();
     let digits = &digits[..length];
-    (length > 0 && (digits.bytes().all(|b| b == b'0') || digits.bytes().all(|b| b == b'9'))).then_some(length + 1)
+    (length > 0 && (digits.bytes().all(|b| b == b'0') || digits.bytes().all(|b| b == b'9')))
+        .then_some(length + 1)
 }
 
 fn time_arg(args: &[Value], i: usize) -> Result<Time, TemplateError> {
-    args.get(i).and_then(Time::from_value).ok_or_else(|| {
-        TemplateError::Exec("wrong type for value; expected time.Time".to_owned())
-    })
+    args.get(i)
+        .and_then(Time::from_value)
+        .ok_or_else(|| TemplateError::Exec("wrong type for value; expected time.Time".to_owned()))
 }
 
 fn now() -> Time {
@@ -383,22 +395,31 @@ pub fn time_functions() -> FuncMap {
     let list: [(&str, gotmpl::ValueFunc); 11] = [
         ("now", Arc::new(|_| Ok(now().to_value()))),
         ("date", Arc::new(date)),
-        ("toDate", Arc::new(|args| {
-            need_args(args, 2)?;
-            Ok(Time::parse(text_arg(args, 0)?, text_arg(args, 1)?).unwrap_or(ZERO).to_value())
-        })),
+        (
+            "toDate",
+            Arc::new(|args| {
+                need_args(args, 2)?;
+                Ok(Time::parse(text_arg(args, 0)?, text_arg(args, 1)?).unwrap_or(ZERO).to_value())
+            }),
+        ),
         ("toDateInZone", Arc::new(to_date_in_zone)),
         ("unixEpoch", Arc::new(|args| Ok(number(time_arg(args, 0)?.seconds)))),
-        ("unixEpochMillis", Arc::new(|args| {
-            let time = time_arg(args, 0)?;
-            Ok(number(time.seconds.saturating_mul(1_000) + i64::from(time.nanos / 1_000_000)))
-        })),
+        (
+            "unixEpochMillis",
+            Arc::new(|args| {
+                let time = time_arg(args, 0)?;
+                Ok(number(time.seconds.saturating_mul(1_000) + i64::from(time.nanos / 1_000_000)))
+            }),
+        ),
         ("unixEpochNanos", Arc::new(|args| Ok(number(time_arg(args, 0)?.unix_nanos())))),
         ("unixToTime", Arc::new(unix_to_time)),
-        ("bytes", Arc::new(|args| {
-            let bytes = crate::units::parse_bytes(text_arg(args, 0)?).map_err(TemplateError::Exec)?;
-            Ok(Value::Float(bytes as f64))
-        })),
+        (
+            "bytes",
+            Arc::new(|args| {
+                let bytes = crate::units::parse_bytes(text_arg(args, 0)?).map_err(TemplateError::Exec)?;
+                Ok(Value::Float(bytes as f64))
+            }),
+        ),
         ("duration", Arc::new(duration)),
         ("duration_seconds", Arc::new(duration)),
     ];
