@@ -30,6 +30,8 @@ mod validate;
 pub use error::Error;
 pub use loaded::CacheStats;
 pub use options::{StoreOptions, Sync};
+#[doc(hidden)]
+pub use record::is_record;
 pub use stats::StoreStats;
 pub use store::{InternalSink, Store};
 

@@ -228,5 +228,20 @@ fn read_matchers(from: &mut Reader<'_>) -> Result<Vec<Matcher>, Malformed> {
         .collect()
 }
 
+/// Decodes any bytes as a record, for the fuzzer; answers whether they are one.
+#[doc(hidden)]
+pub fn is_record(bytes: &[u8]) -> bool {
+    struct Nothing;
+    impl RecordSink for Nothing {
+        fn series(&mut self, _: u32, _: Labels) {}
+        fn sample(&mut self, _: u32, _: i64, _: f64) {}
+        fn histogram(&mut self, _: u32, _: i64, _: Histogram) {}
+        fn exemplar(&mut self, _: u32, _: Exemplar) {}
+        fn metadata(&mut self, _: MetadataEntry) {}
+        fn delete(&mut self, _: Deletion) {}
+    }
+    read_record(bytes, &mut Nothing).is_ok()
+}
+
 #[cfg(test)]
 mod tests;
