@@ -4,6 +4,9 @@
 //! their form by just that. So the bytes are read as steps of a walk: most keep or nudge the last
 //! value in its unit, some jump, some are bits as they come.
 
+pub mod text;
+pub mod wire;
+
 /// Bytes as a source of choices; beyond the end everything is zero.
 #[derive(Debug, Clone)]
 pub struct Choices<'a> {
