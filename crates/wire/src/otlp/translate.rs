@@ -32,9 +32,9 @@ pub(super) struct Translation {
     pub(super) quota: Quota,
     decoded: Decoded,
     resource: Resource,
-    /// The metric at hand, `None` while its points are refused.
-    metric: Option<Metric>,
-    /// Refusals of the metric at hand that count for each of its points.
+    /// Of the metric at hand, `None` while its points are refused.
+    family: Option<String>,
+    /// Why they are; told once, while each of them counts.
     refused: Option<String>,
     families: HashSet<String>,
     /// Names of attributes by their label names, which repeat from point to point.
@@ -52,10 +52,6 @@ struct Resource {
     times_ns: Option<(u64, u64)>,
 }
 
-struct Metric {
-    family: String,
-}
-
 /// Label names beyond these are made anew each time.
 const MAX_CACHED_NAMES: usize = 10_000;
 
@@ -65,7 +61,7 @@ impl Translation {
             quota: Quota::new(limits),
             decoded: Decoded::new(),
             resource: Resource::default(),
-            metric: None,
+            family: None,
             refused: None,
             families: HashSet::new(),
             label_names: HashMap::new(),
@@ -90,7 +86,7 @@ impl Translation {
 
     /// Starts a metric. What is wrong with it refuses each of its points.
     pub(super) fn begin_metric(&mut self, head: &MetricHead) -> Result<(), DecodeError> {
-        self.metric = None;
+        self.family = None;
         self.refused = None;
         if head.kind == Kind::Unset {
             self.refused = Some(format!("unsupported metric type for metric {:?}", head.name));
@@ -104,7 +100,7 @@ impl Translation {
             match names::metric_name(head) {
                 Ok(family) => {
                     self.take_metadata(head, &family)?;
-                    self.metric = Some(Metric { family });
+                    self.family = Some(family);
                 }
                 Err(why) => self.refused = Some(why),
             }
@@ -138,20 +134,22 @@ impl Translation {
         let t_ns = point.head().t_ns;
         let (earliest, latest) = self.resource.times_ns.unwrap_or((t_ns, t_ns));
         self.resource.times_ns = Some((earliest.min(t_ns), latest.max(t_ns)));
-        let Some(metric) = self.metric.take() else {
-            let why = self.refused.clone().unwrap_or_default();
-            self.decoded.refuse(Reason::Undecodable { why }, String::new);
+        let Some(family) = self.family.take() else {
+            match self.refused.take() {
+                Some(why) => self.decoded.refuse(Reason::Undecodable { why }, String::new),
+                None => self.decoded.rejected += 1,
+            }
             return Ok(());
         };
         let taken = match self.labels_of(&point.head().attributes, &[METRIC_NAME]) {
-            Ok(labels) => self.translate(&metric.family, labels, point),
+            Ok(labels) => self.translate(&family, labels, point),
             Err(why) => {
-                let why = format!("metric {:?}: {why}", metric.family);
+                let why = format!("metric {family:?}: {why}");
                 self.decoded.refuse(Reason::Undecodable { why }, String::new);
                 Ok(())
             }
         };
-        self.metric = Some(metric);
+        self.family = Some(family);
         taken
     }
 
