@@ -1,4 +1,4 @@
-//! Native histograms: the sealed block of one series, and the open one in memory.
+//! The sealed block of one series' native histograms.
 //!
 //! Histograms of one layout (schema, spans, bounds) stand together in a run, and a run is stored
 //! by column: all counts, all sums, then each bucket over time. Each column is a block of float
@@ -21,10 +21,12 @@ const MAX_BUCKETS: usize = 1 << 16;
 /// Most buckets and spans of all histograms of one block together: columns that do not change
 /// take two bytes, so it is not bytes that bound what a block decodes to.
 pub const MAX_BLOCK_CELLS: usize = 1 << 22;
-/// Histograms an open chunk keeps as they came before it packs them.
-const OPEN_ROWS: usize = 16;
-
 const INTEGER: u8 = 1;
+
+/// Whether a block holds histograms and not floats.
+pub fn holds_histograms(block: &[u8]) -> bool {
+    block.first().is_some_and(|kind| *kind >= KIND)
+}
 
 fn cells(histogram: &Histogram) -> usize {
     histogram.positive_spans.len()
@@ -235,103 +237,4 @@ fn read_column(input: &mut Input<'_>, n: usize) -> Result<Vec<f64>, CodecError> 
     let mut values = Vec::new();
     decode_values(input.take(length)?, n, &mut values)?;
     Ok(values)
-}
-
-/// Histograms of one series in memory, in the order they were appended: packed in runs, with the
-/// last few as they came.
-#[derive(Debug, Clone, Default)]
-pub struct HistogramHead {
-    times_ms: Vec<i64>,
-    packed: Vec<Box<[u8]>>,
-    open: Vec<Arc<Histogram>>,
-}
-
-impl HistogramHead {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    pub fn len(&self) -> usize {
-        self.times_ms.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.times_ms.is_empty()
-    }
-
-    pub fn first_t(&self) -> Option<i64> {
-        self.times_ms.first().copied()
-    }
-
-    pub fn last_t(&self) -> Option<i64> {
-        self.times_ms.last().copied()
-    }
-
-    pub fn last(&self) -> Option<&Arc<Histogram>> {
-        self.open.last()
-    }
-
-    pub fn times_ms(&self) -> &[i64] {
-        &self.times_ms
-    }
-
-    /// About the bytes it takes beside the struct itself.
-    pub fn heap_bytes(&self) -> usize {
-        let packed: usize = self.packed.iter().map(|p| p.len() + size_of::<Box<[u8]>>()).sum();
-        self.times_ms.capacity() * size_of::<i64>()
-            + packed
-            + self.open.iter().map(|h| row_bytes(h)).sum::<usize>()
-    }
-
-    /// Appends a histogram. Times are expected to ascend.
-    pub fn append(&mut self, t_ms: i64, histogram: Arc<Histogram>) {
-        // The last one stays open, so that it can be compared with the next.
-        if self.open.len() == OPEN_ROWS {
-            let mut block = Vec::new();
-            encode_histograms(&self.open, Effort::Flush, &mut block);
-            self.packed.push(block.into());
-            self.open.clear();
-        }
-        self.times_ms.push(t_ms);
-        self.open.push(histogram);
-    }
-
-    /// Appends the samples with `start_ms <= t <= end_ms` to `out`.
-    pub fn read_range(
-        &self,
-        start_ms: i64,
-        end_ms: i64,
-        out: &mut Vec<(i64, Arc<Histogram>)>,
-    ) -> Result<(), CodecError> {
-        let from = self.times_ms.partition_point(|t| *t < start_ms);
-        let to = self.times_ms.partition_point(|t| *t <= end_ms);
-        let mut rows = Vec::new();
-        for (i, block) in self.packed.iter().enumerate() {
-            let first = i * OPEN_ROWS;
-            if first < to && first + OPEN_ROWS > from {
-                rows.clear();
-                decode_histograms(block, OPEN_ROWS, &mut rows)?;
-                push_between(&self.times_ms[first..], &rows, start_ms, end_ms, out);
-            }
-        }
-        push_between(&self.times_ms[self.packed.len() * OPEN_ROWS..], &self.open, start_ms, end_ms, out);
-        Ok(())
-    }
-}
-
-fn push_between(
-    times_ms: &[i64],
-    rows: &[Arc<Histogram>],
-    start_ms: i64,
-    end_ms: i64,
-    out: &mut Vec<(i64, Arc<Histogram>)>,
-) {
-    let rows = times_ms.iter().zip(rows);
-    out.extend(rows.filter(|(t, _)| (start_ms..=end_ms).contains(*t)).map(|(t, h)| (*t, h.clone())));
-}
-
-fn row_bytes(histogram: &Histogram) -> usize {
-    let spans = histogram.positive_spans.capacity() + histogram.negative_spans.capacity();
-    let counts = histogram.positive_counts.capacity() + histogram.negative_counts.capacity();
-    size_of::<Histogram>() + 16 + spans * size_of::<Span>() + counts * size_of::<f64>()
 }

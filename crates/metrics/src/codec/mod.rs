@@ -5,11 +5,10 @@
 //! allocates more than the caller said there may be.
 //!
 //! Reading order: [`bits`] (varints and bit streams), [`head`] (the open chunk of a series in
-//! memory), [`ints`] (columns of integers, on which the
-//! rest stands, with `groups` and `sparse`), [`block`] (sealed float
-//! values), [`times`] (lists of timestamps, shared between series), [`histogram`] (sealed and
-//! open native histograms), [`page`] (many series' blocks under one checksum). The bytes are
-//! described in `docs/formats/metrics-pages.md`.
+//! memory), [`ints`] (columns of integers, on which the rest stands, with `groups` and `sparse`),
+//! [`block`] (sealed float values), [`times`] (lists of timestamps, shared between series),
+//! [`histogram`] (sealed native histograms), [`page`] (many series' blocks under one checksum).
+//! The bytes are described in `docs/formats/metrics-pages.md`.
 
 pub mod bits;
 pub mod block;
@@ -26,7 +25,7 @@ mod unpack;
 
 pub use block::{Effort, decode_values, encode_values};
 pub use head::HeadChunk;
-pub use histogram::{HistogramHead, decode_histograms, encode_histograms};
+pub use histogram::{decode_histograms, encode_histograms, holds_histograms};
 pub use page::{Page, PageBuilder};
 pub use times::{decode_times, encode_times};
 
