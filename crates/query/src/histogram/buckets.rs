@@ -242,6 +242,17 @@ impl<'a, T: Copy> Indexed<'a, T> {
     }
 }
 
+impl<'a, T: Copy> Indexed<'a, T> {
+    /// The counts of two runs beside each other, if neither has been walked and both have the
+    /// very same buckets, as the samples of one series mostly do.
+    pub(super) fn side_by_side(&self, other: &Self) -> Option<impl Iterator<Item = (T, T)> + use<'a, T>> {
+        let whole = |run: &Self| run.front.at == 0 && run.back.at == run.counts.len();
+        let same = self.spans == other.spans && self.counts.len() == other.counts.len();
+        (same && whole(self) && whole(other))
+            .then(|| self.counts.iter().copied().zip(other.counts.iter().copied()))
+    }
+}
+
 impl<T: Copy> Iterator for Indexed<'_, T> {
     type Item = (i64, T);
 

@@ -41,13 +41,26 @@ fn exponential_counts_fell(current: &Histogram, previous: &Histogram) -> bool {
         return true;
     }
     let steps = schema_steps(previous.schema, current.schema);
-    run_fell(
-        outside(threshold, current.schema, positive_run(current), 0),
-        outside(threshold, previous.schema, positive_run(previous), steps),
-    ) || run_fell(
-        outside(threshold, current.schema, negative_run(current), 0),
-        outside(threshold, previous.schema, negative_run(previous), steps),
-    )
+    let side_fell = |now: Indexed<'_, f64>, before: Indexed<'_, f64>| {
+        let all_outside = now.clone().next().is_some_and(|(i, _)| !is_inside(i, threshold, current.schema));
+        if steps == 0
+            && all_outside
+            && let Some(mut pairs) = now.side_by_side(&before)
+        {
+            return pairs.any(|(now, before)| now < before);
+        }
+        run_fell(
+            outside(threshold, current.schema, now, 0),
+            outside(threshold, previous.schema, before, steps),
+        )
+    };
+    side_fell(positive_run(current), positive_run(previous))
+        || side_fell(negative_run(current), negative_run(previous))
+}
+
+/// Whether a bucket lies within a zero bucket.
+fn is_inside(index: i64, threshold: f64, schema: i32) -> bool {
+    threshold > 0.0 && exponential_bound(index, schema) <= threshold
 }
 
 /// The buckets beyond a zero bucket, after `steps` halvings of their resolution. The finer ones
@@ -58,8 +71,7 @@ fn outside(
     run: Indexed<'_, f64>,
     steps: u32,
 ) -> impl Iterator<Item = (i64, f64)> {
-    let inside = move |index| threshold > 0.0 && exponential_bound(index, schema) <= threshold;
-    coarse_run(run.skip_while(move |(index, _)| inside(*index)), steps)
+    coarse_run(run.skip_while(move |(index, _)| is_inside(*index, threshold, schema)), steps)
 }
 
 /// Whether any bucket of `previous` holds less in `current`, where it may be missing if empty.
