@@ -1,6 +1,7 @@
 //! Metric queries: the tree, evaluated column-wise over the whole grid at once.
 
 use pilothouse_model::{Budget, EntrySource, Labels, SampleValue, VectorSample};
+use pilothouse_query::line_regex::LineRegex;
 
 use crate::LogqlError;
 use crate::binary;
@@ -138,15 +139,12 @@ impl Evaluation<'_> {
 }
 
 fn replace(columns: Vec<Column>, replacement: &Replacement) -> Result<Vec<Column>, LogqlError> {
-    let regex =
-        crate::regex::go_regex(&format!("^(?:{})$", replacement.regex)).map_err(LogqlError::semantic)?;
+    let regex = LineRegex::whole(&replacement.regex).map_err(|e| LogqlError::semantic(e.to_string()))?;
     Ok(columns
         .into_iter()
         .map(|mut column| {
             let source = column.labels.value(&replacement.source);
-            if let Some(captures) = regex.captures(source) {
-                let mut value = String::new();
-                captures.expand(&replacement.replacement, &mut value);
+            if let Some(value) = regex.expand(source, &replacement.replacement) {
                 column.labels = column.labels.with(&replacement.target, &value);
             }
             column

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use bumpalo::Bump;
+use pilothouse_query::line_regex::LineRegex;
 use pilothouse_query::template::{LineTemplate, TemplateInput};
 
 use crate::entry::{ERROR, Entry, TEMPLATE_ERROR};
@@ -183,8 +184,8 @@ impl LabelFormats {
 }
 
 /// Colour and cursor sequences of terminals.
-static ANSI: LazyLock<Option<regex::Regex>> = LazyLock::new(|| {
-    regex::Regex::new(
+static ANSI: LazyLock<Option<LineRegex>> = LazyLock::new(|| {
+    LineRegex::new(
         r"[\x{1b}\x{9b}][\[\]()#;?]*(?:(?:(?:[a-zA-Z0-9]*(?:;[a-zA-Z0-9]*)*)?\x07)|(?:(?:[0-9]{1,4}(?:;[0-9]{0,4})*)?[0-9A-PRZcf-ntqry=><~]))",
     )
     .ok()
@@ -196,8 +197,8 @@ pub(crate) fn decolorize(entry: &mut Entry<'_>) {
         return;
     }
     if let Some(ansi) = &*ANSI
-        && let std::borrow::Cow::Owned(plain) = ansi.replace_all(entry.line, "")
+        && ansi.is_match(entry.line)
     {
-        entry.line = entry.arena.alloc_str(&plain);
+        entry.line = entry.arena.alloc_str(&ansi.replace_all(entry.line, "", true));
     }
 }

@@ -2,16 +2,17 @@
 
 use memchr::memmem::Finder;
 use pilothouse_model::logs::{LineDemand, Literal};
+use pilothouse_query::line_regex::LineRegex;
 
 use crate::ip::IpFilter;
 use crate::pattern::Pattern;
-use crate::regex::{demanded, go_regex, plain_texts};
+use crate::regex::{demanded, plain_texts};
 use crate::syntax::{LineFilter, LineOp, Needle};
 
 #[derive(Debug)]
 enum Test {
     Contains(Box<Finder<'static>>),
-    Regex(regex::Regex),
+    Regex(LineRegex),
     Pattern(Pattern),
     Ip(IpFilter),
 }
@@ -30,7 +31,7 @@ impl Test {
             LineOp::Pattern | LineOp::NotPattern => Self::Pattern(Pattern::filter(&needle.text)?),
             LineOp::Regex | LineOp::NotRegex => match plain_texts(&needle.text).as_deref() {
                 Some([Literal { text, fold_case: false }]) => contains(text),
-                _ => Self::Regex(go_regex(&needle.text)?),
+                _ => Self::Regex(LineRegex::new(&needle.text).map_err(|e| e.to_string())?),
             },
         })
     }

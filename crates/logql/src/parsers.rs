@@ -1,26 +1,27 @@
 //! The `regexp` and `pattern` parsers.
 
+use pilothouse_query::line_regex::LineRegex;
+
 use crate::entry::Entry;
 use crate::hints::{Checks, Hints};
 use crate::json::{admit, push_sanitised, store};
 use crate::json_scan::without_replacement;
 use crate::names::{Names, Sym};
 use crate::pattern::Pattern;
-use crate::regex::go_regex;
 
 /// Takes the named groups of the first match.
 #[derive(Debug)]
 pub(crate) struct RegexpParser {
-    regex: regex::Regex,
+    regex: LineRegex,
     /// Number of the group, and the label it makes.
     groups: Vec<(usize, String)>,
 }
 
 impl RegexpParser {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let regex = go_regex(text)?;
+        let regex = LineRegex::new(text).map_err(|e| e.to_string())?;
         let mut groups: Vec<(usize, String)> = Vec::new();
-        for (i, name) in regex.capture_names().enumerate() {
+        for (i, name) in regex.names().iter().enumerate() {
             let Some(name) = name else { continue };
             let mut label = String::new();
             push_sanitised(&mut label, name);
@@ -46,13 +47,13 @@ impl RegexpParser {
         names: &mut Names,
     ) -> bool {
         let line = entry.line;
-        let mut places = self.regex.capture_locations();
-        if self.regex.captures_read(&mut places, line).is_none() {
+        let mut captures = Vec::with_capacity(self.regex.names().len());
+        if !self.regex.capture(line, &mut captures) {
             return true;
         }
         for ((group, _), sym) in self.groups.iter().zip(symbols) {
             let Some(sym) = admit(entry, *sym, hints, names) else { continue };
-            let value = places.get(*group).and_then(|(from, to)| line.get(from..to)).unwrap_or("");
+            let value = captures.get(*group).copied().flatten().unwrap_or("");
             if !store(entry, sym, without_replacement(value, entry.arena), hints, checks) {
                 return false;
             }

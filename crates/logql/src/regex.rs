@@ -1,113 +1,11 @@
-//! Go's regular expressions on Rust's engine: what is written differently is rewritten, and what
-//! a line must contain for a match is read off.
+//! What a line must contain for an expression to match, read off the expression.
 
 use pilothouse_model::logs::Literal;
+use pilothouse_model::matcher::re2::{self, Groups};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
-/// Bytes of one compiled expression.
-const SIZE_LIMIT: usize = 10 << 20;
-
-/// Compiles an expression written for Go's `regexp`.
-pub(crate) fn go_regex(pattern: &str) -> Result<regex::Regex, String> {
-    regex::RegexBuilder::new(&translate(pattern))
-        .size_limit(SIZE_LIMIT)
-        .nest_limit(250)
-        .build()
-        .map_err(|error| go_error(pattern, &error))
-}
-
-fn go_error(pattern: &str, error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => "error parsing regexp: expression too large".to_owned(),
-        _ => {
-            // The last line of the engine's report names the reason.
-            let report = error.to_string();
-            let reason = report.lines().last().unwrap_or("").trim_start_matches("error: ").trim();
-            format!("error parsing regexp: {reason}: `{pattern}`")
-        }
-    }
-}
-
-/// Rewrites what Rust reads otherwise than Go: ASCII meanings of `\d \s \w \b`, quoted stretches
-/// `\Q…\E`, the word-edge signs `\<`, and brackets and set operators within a class.
-pub(crate) fn translate(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len() + 8);
-    let mut chars = pattern.chars().peekable();
-    let mut in_class = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('Q') if !in_class => {
-                    let mut quoted = String::new();
-                    while let Some(c) = chars.next() {
-                        if c == '\\' && chars.peek() == Some(&'E') {
-                            chars.next();
-                            break;
-                        }
-                        quoted.push(c);
-                    }
-                    out.push_str(&regex::escape(&quoted));
-                }
-                Some(escaped) => push_escape(&mut out, escaped, in_class),
-                None => out.push('\\'),
-            },
-            '[' if !in_class => {
-                in_class = true;
-                out.push('[');
-                if chars.peek() == Some(&'^') {
-                    out.extend(chars.next());
-                }
-                if chars.peek() == Some(&']') {
-                    chars.next();
-                    out.push_str("\\]");
-                }
-            }
-            '[' if chars.peek() == Some(&':') => {
-                out.push('[');
-                for c in chars.by_ref() {
-                    out.push(c);
-                    if c == ']' {
-                        break;
-                    }
-                }
-            }
-            ']' if in_class => {
-                in_class = false;
-                out.push(']');
-            }
-            '[' | '&' | '~' if in_class => {
-                out.push('\\');
-                out.push(c);
-            }
-            '-' if in_class && chars.peek() == Some(&'-') => out.push_str("\\-"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-fn push_escape(out: &mut String, escaped: char, in_class: bool) {
-    let class = match escaped {
-        'd' => "0-9",
-        's' => "\\t\\n\\f\\r ",
-        'w' => "0-9A-Za-z_",
-        'D' => "^0-9",
-        'S' => "^\\t\\n\\f\\r ",
-        'W' => "^0-9A-Za-z_",
-        _ => "",
-    };
-    match escaped {
-        'd' | 's' | 'w' if in_class => out.push_str(class),
-        'd' | 's' | 'w' | 'D' | 'S' | 'W' => out.extend(["[", class, "]"]),
-        'b' | 'B' if !in_class => out.extend(["(?-u:\\", &escaped.to_string(), ")"]),
-        '<' | '>' => out.push(escaped),
-        c if c.is_ascii_punctuation() || c.is_ascii_alphanumeric() => out.extend(['\\', c]),
-        c => out.push(c),
-    }
-}
-
 fn parse(pattern: &str) -> Option<Hir> {
-    regex_syntax::ParserBuilder::new().nest_limit(250).build().parse(&translate(pattern)).ok()
+    re2::parse_line(pattern, Groups::Ignore).ok().map(|expression| expression.hir)
 }
 
 /// Whether Loki replaces the expression by comparisons with plain texts: literals, alternatives
@@ -297,29 +195,6 @@ fn is_look(hir: &Hir) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn go_syntax_is_understood() {
-        for (pattern, text, matches) in [
-            (r"^\d+$", "12", true),
-            (r"^\d+$", "\u{661}", false),
-            (r"^[\d_]+$", "1_2", true),
-            (r"^[^\s]+$", "a b", false),
-            (r"\Qa.b\E+", "a.bbb", true),
-            (r"^[[]$", "[", true),
-            (r"^[]a]+$", "]a", true),
-            (r"^\<x\>$", "<x>", true),
-            (r"^[a&&b]+$", "a&b", true),
-            (r"(?i)straße", "STRAßE", true),
-            (r"^[[:digit:]]+$", "42", true),
-            (r"\bfoo\b", "a foo b", true),
-            (r"^\S+\W\w$", "ab c", true),
-        ] {
-            let regex = go_regex(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
-            assert_eq!(regex.is_match(text), matches, "{pattern} on {text}");
-        }
-        assert!(go_regex("a(").is_err());
-    }
 
     #[test]
     fn texts_are_read_off() {

@@ -6,11 +6,12 @@
 //! make their annotations of it.
 //!
 //! Reading order: [`steps`], [`kahan`], [`arithmetic`], [`window`], [`vectors`], then [`histogram`];
-//! for logs and texts [`units`] and [`template`].
+//! for logs and texts [`units`], [`line_regex`] and [`template`].
 
 pub mod arithmetic;
 pub mod histogram;
 pub mod kahan;
+pub mod line_regex;
 pub mod steps;
 pub mod template;
 pub mod units;

@@ -319,7 +319,7 @@ impl Parser {
         }
         self.need(Word::CloseParen)?;
         let [target, replacement, source, regex] = texts;
-        if let Err(error) = crate::regex::go_regex(&format!("^(?:{regex})$")) {
+        if let Err(error) = pilothouse_query::line_regex::LineRegex::whole(&regex) {
             return Ok(MetricExpr::Invalid(format!("invalid regex in label_replace: {error}")));
         }
         Ok(MetricExpr::Replace(Box::new(inner), Replacement { target, replacement, source, regex }))

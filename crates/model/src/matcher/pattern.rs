@@ -162,38 +162,49 @@ impl CapturingPattern {
     pub fn expand(&self, text: &str, template: &str) -> Option<String> {
         let captures = self.captures(text)?;
         let mut out = String::with_capacity(template.len() + text.len());
-        let mut rest = template;
-        while let Some((before, after)) = rest.split_once('$') {
-            out.push_str(before);
-            rest = match variable(after) {
-                _ if after.starts_with('$') => {
-                    out.push('$');
-                    &after[1..]
-                }
-                Some((name, length)) => {
-                    out.push_str(self.value_of(name, &captures));
-                    after.get(length..).unwrap_or("")
-                }
-                None => {
-                    out.push('$');
-                    after
-                }
-            };
-        }
-        out.push_str(rest);
+        expand_template(template, &self.names, &captures, &mut out);
         Some(out)
     }
+}
 
-    /// What a group captured, by number or by name; of several with one name the first that
-    /// captured anything.
-    fn value_of<'t>(&self, name: &str, captures: &[Option<&'t str>]) -> &'t str {
-        let numeric = name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
-        if numeric {
-            return name.parse().ok().and_then(|i: usize| *captures.get(i)?).unwrap_or("");
-        }
-        let of_name = self.names.iter().zip(captures).filter(|(n, _)| n.as_deref() == Some(name));
-        of_name.into_iter().find_map(|(_, captured)| *captured).unwrap_or("")
+/// Appends `template` with its variables replaced by captures, as Go's `Regexp.Expand`. `names`
+/// and `captures` count the whole match as number 0.
+pub fn expand_template(
+    template: &str,
+    names: &[Option<String>],
+    captures: &[Option<&str>],
+    out: &mut String,
+) {
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        rest = match variable(after) {
+            _ if after.starts_with('$') => {
+                out.push('$');
+                &after[1..]
+            }
+            Some((name, length)) => {
+                out.push_str(value_of(name, names, captures));
+                after.get(length..).unwrap_or("")
+            }
+            None => {
+                out.push('$');
+                after
+            }
+        };
     }
+    out.push_str(rest);
+}
+
+/// What a group captured, by number or by name; of several with one name the first that
+/// captured anything.
+fn value_of<'t>(name: &str, names: &[Option<String>], captures: &[Option<&'t str>]) -> &'t str {
+    let numeric = name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+    if numeric {
+        return name.parse().ok().and_then(|i: usize| *captures.get(i)?).unwrap_or("");
+    }
+    let of_name = names.iter().zip(captures).filter(|(n, _)| n.as_deref() == Some(name));
+    of_name.into_iter().find_map(|(_, captured)| *captured).unwrap_or("")
 }
 
 /// The variable at the begin of a text, and how many bytes it takes.

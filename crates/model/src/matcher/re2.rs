@@ -42,12 +42,22 @@ pub struct Expression {
     pub names: Vec<Option<String>>,
 }
 
-/// Reads an expression. At its begin `.` matches line feeds, as Prometheus and Loki have it.
+/// Reads an expression. At its begin `.` matches line feeds, as in matchers of labels.
 pub fn parse(text: &str, groups: Groups) -> Result<Expression> {
+    parse_with(text, groups, true)
+}
+
+/// Reads an expression in which `.` does not match line feeds, as Go has it by default and Loki
+/// in what looks at lines.
+pub fn parse_line(text: &str, groups: Groups) -> Result<Expression> {
+    parse_with(text, groups, false)
+}
+
+fn parse_with(text: &str, groups: Groups, dot_all: bool) -> Result<Expression> {
     let mut parser = Parser {
         text,
         at: 0,
-        flags: Flags { fold_case: false, multi_line: false, dot_all: true, lazy: false },
+        flags: Flags { fold_case: false, multi_line: false, dot_all, lazy: false },
         open: vec![Frame::default()],
         groups,
         names: vec![None],

@@ -35,6 +35,7 @@ pub trait TemplateInput {
 
 const MAIN: &str = "\u{1}main";
 const PRINT: &str = "\u{1}print";
+const MARK: char = '\u{1}';
 /// Where the line and its time lie among the labels, under names no label can have.
 const LINE: &str = "\u{1}line";
 const TIMESTAMP: &str = "\u{1}timestamp";
@@ -104,8 +105,14 @@ impl LineTemplate {
     /// `name` is what messages call the template: `line` or `label`.
     pub fn parse(name: &str, text: &str) -> Result<Self, TemplateError> {
         let error = |e: gotmpl::TemplateError| TemplateError(e.to_string());
-        let parser = Parser::with_name(Some(name), text, "{{", "}}").map_err(error)?;
+        // The engine's parser does not mind blocks that are never closed, or closed too often; a
+        // mark behind the text comes out at its end only if all of it was read.
+        let marked = format!("{text}{MARK}");
+        let parser = Parser::with_name(Some(name), &marked, "{{", "}}").map_err(error)?;
         let (mut main, defines) = parser.parse().map_err(error)?;
+        if !take_mark(&mut main) {
+            return Err(TemplateError(format!("template: {name}: unexpected {{{{end}}}} or end of text")));
+        }
         let pieces = pieces_of(&main);
         let mut rewriter = Rewriter { name, fields: BTreeSet::new(), whole: false, uses_line: false };
         rewriter.list(&mut main)?;
@@ -193,6 +200,17 @@ fn whole_data(labels: Value, input: &dyn TemplateInput) -> Value {
         }
         other => other,
     }
+}
+
+/// Takes the mark off the end of the outermost list; `false` if it is not there.
+fn take_mark(main: &mut ListNode) -> bool {
+    let Some(Node::Text(last)) = main.nodes.last_mut() else { return false };
+    let Some(text) = last.text.strip_suffix(MARK) else { return false };
+    last.text = Arc::from(text);
+    if last.text.is_empty() {
+        main.nodes.pop();
+    }
+    true
 }
 
 fn pieces_of(main: &ListNode) -> Option<Vec<Piece>> {
@@ -409,7 +427,7 @@ mod tests {
             let parsed = LineTemplate::parse("line", failing).unwrap_or_else(|e| panic!("{failing}: {e}"));
             assert!(parsed.render(&Input, &mut String::new()).is_err(), "{failing}");
         }
-        for bad in ["{{.x", "{{nofunc .x}}", "{{if .x}}"] {
+        for bad in ["{{.x", "{{nofunc .x}}", "{{if .x}}", "{{end}}", "a{{if .x}}b{{end}}{{end}}c"] {
             assert!(LineTemplate::parse("line", bad).is_err(), "{bad}");
         }
     }

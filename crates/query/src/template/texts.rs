@@ -7,6 +7,7 @@ use pilothouse_model::sample::format_float_general;
 
 use super::times::Time;
 use super::{int_arg, need_args, text_arg};
+use crate::line_regex::LineRegex;
 
 type Answer = Result<Value, TemplateError>;
 
@@ -46,8 +47,8 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
-fn regex(pattern: &str) -> Result<regex::Regex, TemplateError> {
-    regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(failed)
+fn regex(pattern: &str) -> Result<LineRegex, TemplateError> {
+    LineRegex::new(pattern).map_err(failed)
 }
 
 /// Name and function of one that takes texts and gives a text.
@@ -222,16 +223,12 @@ fn substring(args: &[Value]) -> Answer {
 fn replace_regex(args: &[Value], literal: bool) -> Answer {
     need_args(args, 3)?;
     let (regex, s, new) = (regex(text_arg(args, 0)?)?, text_arg(args, 1)?, text_arg(args, 2)?);
-    Ok(text(if literal {
-        regex.replace_all(s, regex::NoExpand(new)).into_owned()
-    } else {
-        regex.replace_all(s, new).into_owned()
-    }))
+    Ok(text(regex.replace_all(s, new, literal)))
 }
 
 fn count(args: &[Value]) -> Answer {
     need_args(args, 2)?;
-    Ok(Value::Int(regex(text_arg(args, 0)?)?.find_iter(text_arg(args, 1)?).count() as i64))
+    Ok(Value::Int(regex(text_arg(args, 0)?)?.count(text_arg(args, 1)?) as i64))
 }
 
 fn url_encode(s: &str) -> String {
