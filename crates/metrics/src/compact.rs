@@ -22,7 +22,7 @@ use crate::day::writer::DayFile;
 use crate::delete::matching;
 use crate::error::Error;
 use crate::head::{GROUP_SERIES, group_of, slot_of};
-use crate::loaded::no_lists;
+use crate::loaded::{Cache, LoadedPage, PageKey, no_lists};
 use crate::merge::{Merge, remove_range};
 use crate::record::Deletion;
 use crate::store::Inner;
@@ -31,6 +31,8 @@ use crate::store::Inner;
 const GRACE_MS: i64 = 2 * HOUR_MS;
 /// How long nothing must have been written to an old day.
 const IDLE_MS: i64 = 10 * MINUTE_MS;
+/// Pages of the files that are read.
+const PAGES_BYTES: u64 = 32 << 20;
 
 impl Inner {
     /// Removes days older than retention, compacts those that are over (all that have something
@@ -38,8 +40,9 @@ impl Inner {
     pub(crate) fn compact_days(&self, now: bool) -> Result<(), Error> {
         let _compacting = self.compacting.lock();
         let now_ms = self.now_ms();
-        let mut removed = self.days.remove_before(day_of(self.oldest_ms(now_ms)))?;
+        let removed = self.days.remove_before(day_of(self.oldest_ms(now_ms)))?;
         self.counters.days_removed.fetch_add(removed as u64, Relaxed);
+        let mut changed = removed > 0;
         let (days, _) = self.days.snapshot();
         for (day, files) in days.iter() {
             if self.is_stopping() && !now {
@@ -47,10 +50,10 @@ impl Inner {
             }
             if now && !files.l0.is_empty() || self.is_due(*day, files, now_ms, now)? {
                 self.compact_day(*day)?;
-                removed += 1;
+                changed = true;
             }
         }
-        if removed > 0 {
+        if changed {
             self.drop_done_deletions()?;
             self.forget_series()?;
         }
@@ -304,6 +307,8 @@ struct DaySource<'a> {
     closed: Option<&'a Arc<OpenL1>>,
     /// By deletion: the series hidden in young files up to a flush, and in the closed file.
     hidden: Vec<Hiding>,
+    /// Pages of its own, so that the queries' ones are not driven out.
+    pages: Cache<LoadedPage>,
 }
 
 struct Hiding {
@@ -332,7 +337,7 @@ impl<'a> DaySource<'a> {
             })
         };
         let hidden = deletions.iter().map(hiding).collect::<Result<_, Error>>()?;
-        Ok(Self { store, files, closed, hidden })
+        Ok(Self { store, files, closed, hidden, pages: Cache::new(PAGES_BYTES) })
     }
 
     fn read(&self, id: Option<u32>, position: Option<u32>, out: &mut SampleColumns) -> Result<(), Error> {
@@ -361,7 +366,9 @@ impl<'a> DaySource<'a> {
         merge: &mut Merge<'_>,
     ) -> Result<(), Error> {
         // A damaged page was counted; the day goes on without it.
-        let Some(page) = readable(self.store.flushed_page(file, key))? else { return Ok(()) };
+        let load = || file.load(key).map_err(|e| self.store.corrupt(e));
+        let page = self.pages.get_or(PageKey { file: file.uid, key }, load);
+        let Some(page) = readable(page)? else { return Ok(()) };
         for entry in page.find(id) {
             let mut own = SampleColumns::default();
             let read = page.read_block(entry, (i64::MIN, i64::MAX), &no_lists, &mut own);
@@ -377,7 +384,9 @@ impl<'a> DaySource<'a> {
         let mut numbers = Vec::new();
         closed.pages_of(position, (i64::MIN, i64::MAX), |number| numbers.push(number));
         for number in numbers {
-            let Some(page) = readable(self.store.closed_page(closed, number))? else { continue };
+            let load = || closed.load(number).map_err(|e| self.store.corrupt(e));
+            let page = self.pages.get_or(PageKey { file: closed.uid, key: (0, number) }, load);
+            let Some(page) = readable(page)? else { continue };
             let lists = |number| self.store.closed_times(closed, number);
             for entry in page.find(position) {
                 let mut own = SampleColumns::default();

@@ -8,8 +8,9 @@ use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::time::day_of;
 use pilothouse_model::{Budget, Labels, Matcher};
 
+use crate::day::l0::L0;
 use crate::error::Error;
-use crate::head::{group_of, slot_of};
+use crate::head::{GROUP_SERIES, Open, slot_of};
 use crate::store::Inner;
 
 impl Inner {
@@ -123,16 +124,46 @@ impl Inner {
             None => self.registry.read().index.ids().clone(),
         };
         let range = (query.start_ms, query.end_ms);
-        let mut kept = RoaringBitmap::new();
-        for (n, id) in ids.iter().enumerate() {
-            if n % 4096 == 4095 {
-                budget.check("listing series")?;
-            }
-            if self.may_have(id, range, exact)? {
-                kept.insert(id);
-            }
+        let mut kept = self.in_head(&ids, range);
+        let (days, _) = self.days.snapshot();
+        let files = days.range(day_of(range.0)..=day_of(range.1)).flat_map(|(_, files)| &files.l0);
+        for file in files {
+            let missing = (&ids - &kept) & file.ids();
+            budget.check("listing series")?;
+            kept |= missing
+                .iter()
+                .filter(|id| self.is_in_file(file, *id, range, exact))
+                .collect::<RoaringBitmap>();
         }
         Ok(Some(kept))
+    }
+
+    /// Whether a young file may have samples of a series in a range: by the ends of its pages or,
+    /// if it is to be exact, by the series' own times in them.
+    fn is_in_file(&self, file: &L0, id: u32, range: (i64, i64), exact: bool) -> bool {
+        let mut pages = Vec::new();
+        file.pages_of(id, range, |flush, page| pages.push((flush, page)));
+        let has = |key| self.flushed_page(file, key).and_then(|page| page.has_samples_of(id, range));
+        // What cannot be read is told by whoever reads it.
+        pages.into_iter().any(|key| !exact || has(key).unwrap_or(true))
+    }
+
+    /// Those of some series that have samples in memory whose ends overlap a range.
+    fn in_head(&self, ids: &RoaringBitmap, range: (i64, i64)) -> RoaringBitmap {
+        let overlaps = |open: &Open| open.span().is_some_and(|s| s.0 <= range.1 && s.1 >= range.0);
+        let mut kept = RoaringBitmap::new();
+        for (number, group) in self.head.all().iter().enumerate() {
+            let first = (number * GROUP_SERIES) as u32;
+            let group = group.read();
+            for id in ids.range(first..=first + (GROUP_SERIES as u32 - 1)) {
+                let open = group.series.get(slot_of(id)).map(|s| &s.open);
+                let sealing = group.sealing.iter().filter_map(|s| s.of(slot_of(id)));
+                if open.into_iter().chain(sealing).any(overlaps) {
+                    kept.insert(id);
+                }
+            }
+        }
+        kept
     }
 
     /// Whether a range reaches into the time that nearly every series in memory has samples of:
@@ -148,33 +179,6 @@ impl Inner {
     fn are_few(&self, selection: Option<&RoaringBitmap>) -> bool {
         const FEW: u64 = 10_000;
         selection.map_or_else(|| self.registry.read().index.ids().len(), RoaringBitmap::len) <= FEW
-    }
-
-    /// Whether a series may have samples in a range: in the head by its chunks' ends, on the
-    /// disk by its pages' or, if it is to be exact, by its own times in them.
-    fn may_have(&self, id: u32, range: (i64, i64), exact: bool) -> Result<bool, Error> {
-        let overlaps = |span: Option<(i64, i64)>| span.is_some_and(|s| s.0 <= range.1 && s.1 >= range.0);
-        if let Some(group) = self.head.group(group_of(id)) {
-            let group = group.read();
-            let open = group.series.get(slot_of(id)).map(|s| &s.open);
-            let sealing = group.sealing.iter().filter_map(|s| s.of(slot_of(id)));
-            if sealing.chain(open).any(|open| overlaps(open.span())) {
-                return Ok(true);
-            }
-        }
-        let (days, _) = self.days.snapshot();
-        for (_, files) in days.range(day_of(range.0)..=day_of(range.1)) {
-            for l0 in files.l0.iter().filter(|l0| l0.has(id)) {
-                let mut pages = Vec::new();
-                l0.pages_of(id, range, |flush, page| pages.push((flush, page)));
-                for key in pages {
-                    if !exact || self.flushed_page(l0, key)?.has_samples_of(id, range)? {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-        Ok(false)
     }
 
     /// Calls `each` with the closed days that a query touches.

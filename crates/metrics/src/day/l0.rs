@@ -201,10 +201,6 @@ impl L0 {
         self.state.read().ids.clone()
     }
 
-    pub(crate) fn has(&self, id: u32) -> bool {
-        self.state.read().ids.contains(id)
-    }
-
     /// First and last flush.
     pub(crate) fn flushes(&self) -> Option<(u32, u32)> {
         self.state.read().flushes
