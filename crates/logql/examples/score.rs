@@ -19,6 +19,8 @@ const BASE_NS: i64 = 1_700_000_400_000_000_000 / 3_600_000_000_000 * 3_600_000_0
 const DUMP: &str = "import sys,json; sys.path.insert(0,sys.argv[1]); import logqltest as t; json.dump([[l,[[o,x,m or {}] for o,x,m in es]] for _,ss in t.dataset() for l,es in ss], sys.stdout)";
 
 type Pairs = BTreeMap<String, String>;
+/// Offset from the base in nanoseconds, line, metadata.
+type Row = (i64, String, Pairs);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -55,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn load(source: &MemoryEntries, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let kit = folder.parent().unwrap_or(folder);
     let out = Command::new("python3").args(["-B", "-c", DUMP]).arg(kit).output()?;
-    let streams: Vec<(Pairs, Vec<(i64, String, Pairs)>)> = serde_json::from_slice(&out.stdout)?;
+    let streams: Vec<(Pairs, Vec<Row>)> = serde_json::from_slice(&out.stdout)?;
     for (labels, entries) in streams {
         let labels = with_service_name(labels);
         for (offset, line, metadata) in entries {
