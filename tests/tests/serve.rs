@@ -1,5 +1,7 @@
 //! A write's way to an answer, and what a stop or a crash leaves behind.
 
+#![allow(clippy::unwrap_used)] // a failure here is a failed test
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pilothouse_tests::{Server, series};
@@ -16,13 +18,19 @@ fn what_is_written_is_answered_at_once_and_outlives_a_stop_and_a_crash() {
     let (first, second) = ((now - 60) * 1000, (now - 30) * 1000);
 
     let server = Server::start(directory.path(), &[]);
-    assert!(matches!(server.push(&[series(&[("__name__", "m"), ("a", "b")], &[(first, 1.5)])]).status, 200 | 204));
+    assert!(matches!(
+        server.push(&[series(&[("__name__", "m"), ("a", "b")], &[(first, 1.5)])]).status,
+        200 | 204
+    ));
     assert_eq!(server.query("m", now - 60)[0]["value"], json!([now - 60, "1.5"]));
     server.kill();
 
     let server = Server::start(directory.path(), &[]);
     assert_eq!(server.query("m", now - 60)[0]["value"][1], "1.5");
-    assert!(matches!(server.push(&[series(&[("__name__", "m"), ("a", "b")], &[(second, 2.5)])]).status, 200 | 204));
+    assert!(matches!(
+        server.push(&[series(&[("__name__", "m"), ("a", "b")], &[(second, 2.5)])]).status,
+        200 | 204
+    ));
     assert!(server.stop().success());
 
     let server = Server::start(directory.path(), &[]);
@@ -59,7 +67,8 @@ fn new_series_beyond_the_limit_are_refused_and_known_ones_go_on() {
     let answer = server.push(&many);
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("per-user series limit of 2 exceeded (err-mimir-max-series-per-user)"));
-    let next: Vec<_> = ["a", "b", "c"].map(|x| series(&[("__name__", "m"), ("x", x)], &[(t_ms + 5_000, 2.0)])).into();
+    let next: Vec<_> =
+        ["a", "b", "c"].map(|x| series(&[("__name__", "m"), ("x", x)], &[(t_ms + 5_000, 2.0)])).into();
     assert_eq!(server.push(&next).status, 400);
     assert_eq!(server.query("sum(m)", now)[0]["value"][1], "4");
     // The server's own series do not count.
@@ -73,7 +82,8 @@ fn a_required_token_is_required_everywhere_but_for_readiness() {
     for path in ["/prometheus/api/v1/query?query=1", "/metrics", "/-/healthy", "/nothing/here"] {
         assert_eq!(server.get(path).status, 401, "{path}");
     }
-    let allowed = |name, value| server.send("GET", "/prometheus/api/v1/query?query=1", &[(name, value)], b"").status;
+    let allowed =
+        |name, value| server.send("GET", "/prometheus/api/v1/query?query=1", &[(name, value)], b"").status;
     assert_eq!(allowed("X-Token", "t0ken"), 200);
     assert_eq!(allowed("Authorization", "Bearer t0ken"), 200);
     assert_eq!(allowed("Authorization", "Bearer other"), 401);
@@ -84,7 +94,9 @@ fn a_required_token_is_required_everywhere_but_for_readiness() {
 fn unknown_paths_and_methods_are_plain_text() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
-    for path in ["/prometheus/api/v1/nothing", "/api/v1/alerts", "/api/v2/status", "/prometheus/api/v1/status/flags"] {
+    for path in
+        ["/prometheus/api/v1/nothing", "/api/v1/alerts", "/api/v2/status", "/prometheus/api/v1/status/flags"]
+    {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.text().as_str()), (404, "404 page not found\n"), "{path}");
         assert!(answer.header("content-type").is_some_and(|t| t.starts_with("text/plain")));

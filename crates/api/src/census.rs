@@ -195,7 +195,7 @@ pub(crate) async fn active_series(app: &Arc<App>, call: Call) -> Result<Reply, A
     }
     recent(app, selector(app, &call.params)?, |series| {
         let mut out = String::from("{\"data\":");
-        push_list(&mut out, &series, |out, labels| push_labels(out, labels));
+        push_list(&mut out, &series, push_labels);
         out.push('}');
         Reply::json(out)
     })

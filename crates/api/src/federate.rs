@@ -51,14 +51,17 @@ fn newest(
             Selection { matchers: matchers.clone(), start_ms, end_ms: now_ms, needs: LabelNeeds::All };
         for series in source.select(&selection, budget)? {
             budget.check("federation")?;
-            if let Some((t_ms, SampleValue::Float(value))) = series.samples.latest(start_ms, now_ms)? {
-                if !is_stale(value) {
-                    found.push((series.labels, t_ms, value));
-                }
+            let newest = series.samples.latest(start_ms, now_ms)?;
+            if let Some((t_ms, SampleValue::Float(value))) = newest.filter(|(_, v)| !ended(v)) {
+                found.push((series.labels, t_ms, value));
             }
         }
     }
     found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     found.dedup_by(|a, b| a.0 == b.0);
     Ok(found)
+}
+
+fn ended(value: &SampleValue) -> bool {
+    matches!(value, SampleValue::Float(value) if is_stale(*value))
 }

@@ -132,7 +132,7 @@ fn push_time(object: &mut Object<'_>, time: &TimeShift) {
         Some(At::End) => Some("end"),
         _ => None,
     };
-    object.optional("startOrEnd", edge, |out, edge| push_string(out, edge));
+    object.optional("startOrEnd", edge, push_string);
 }
 
 /// A literal in milliseconds under `name`; an expression under `name_of_expr`, and then 0.

@@ -14,7 +14,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Take samples in and answer queries.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Print the version.
     Version,
 }

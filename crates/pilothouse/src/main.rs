@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         }
         Command::Serve(flags) => {
             log_to_stderr();
-            match config::load(flags).map_err(Into::into).and_then(serve::run) {
+            match config::load(*flags).map_err(Into::into).and_then(serve::run) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => {
                     eprintln!("pilothouse: {e}");

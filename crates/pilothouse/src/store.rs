@@ -27,7 +27,7 @@ impl StoreAdmin for Admin {
     }
 
     fn delete(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<(), SourceError> {
-        self.0.delete_series(&[matchers.to_vec()], start_ms, end_ms).map_err(SourceError::from)
+        self.0.delete_series(&[matchers.to_vec()], start_ms, end_ms)
     }
 
     fn families(&self) -> Vec<Family> {

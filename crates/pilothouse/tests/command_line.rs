@@ -1,5 +1,7 @@
 //! What the binary says before it serves anything.
 
+#![allow(clippy::unwrap_used)] // a failure here is a failed test
+
 use std::process::{Command, Output};
 
 fn run(args: &[&str]) -> Output {
