@@ -97,7 +97,12 @@ fn push_go_float(out: &mut String, value: f64, exponent: bool) {
         return push_integer(out, value as i64);
     }
     let mut buffer = ryu::Buffer::new();
-    let (negative, digits, point) = shortest(buffer.format_finite(value));
+    let text = buffer.format_finite(value);
+    // Where ryu writes no exponent it writes what Go does, but for whole numbers.
+    if !exponent && !text.contains('e') {
+        return out.push_str(text.strip_suffix(".0").unwrap_or(text));
+    }
+    let (negative, digits, point) = shortest(text);
     if negative {
         out.push('-');
     }
