@@ -386,17 +386,39 @@ impl Handle {
         range: (i64, i64),
         newest: &mut Option<(i64, SampleValue)>,
     ) -> Result<(), Error> {
-        if let Piece::Flushed { file, flush, page } = piece
-            && self.hidden.is_none()
-        {
-            let loaded = self.shared.store.flushed_page(file, (*flush, *page))?;
-            for entry in loaded.find(self.id) {
-                loaded
-                    .latest(entry, range, &no_lists, newest)
-                    .map_err(|e| self.shared.store.corrupt(e.in_file(file.path())))?;
+        let store = &*self.shared.store;
+        match piece {
+            Piece::Flushed { file, flush, page } if self.hidden.is_none() => {
+                let loaded = store.flushed_page(file, (*flush, *page))?;
+                let mut of = loaded.find(self.id).iter();
+                of.try_for_each(|entry| loaded.latest(entry, range, &no_lists, newest))
+                    .map_err(|e| store.corrupt(e.in_file(file.path())))
             }
-            return Ok(());
+            Piece::Closed { at, position, page } if self.is_whole(*at) => {
+                let Some(closed) = self.shared.closed.get(usize::from(*at)) else { return Ok(()) };
+                let loaded = store.closed_page(&closed.open, *page)?;
+                let lists = |number| store.closed_times(&closed.open, number);
+                let mut of = loaded.find(*position).iter();
+                of.try_for_each(|entry| loaded.latest(entry, range, &lists, newest))
+                    .map_err(|e| store.corrupt(e.in_file(closed.open.path())))
+            }
+            _ => self.search_shown(piece, range, newest),
         }
+    }
+
+    /// Whether no deletion hides anything of a closed day.
+    fn is_whole(&self, at: u16) -> bool {
+        self.shared.closed.get(usize::from(at)).is_some_and(|c| c.deleted.is_empty())
+    }
+
+    /// As [`Handle::search_piece`] where deletions may hide some of it.
+    #[cold]
+    fn search_shown(
+        &self,
+        piece: &Piece,
+        range: (i64, i64),
+        newest: &mut Option<(i64, SampleValue)>,
+    ) -> Result<(), Error> {
         SCRATCH.with_borrow_mut(|columns| {
             let mut merge = Merge::new(columns);
             self.read_piece(piece, range, &mut merge)?;
