@@ -33,15 +33,26 @@ impl Database {
     /// `cache_bytes` is redb's own cache. Keep it at some MiB: the operating system caches the
     /// file already, and every open file has a cache of its own.
     pub fn open(path: &Path, kind: &'static str, version: u32, cache_bytes: usize) -> Result<Self, Error> {
-        let redb =
-            redb::Builder::new().set_cache_size(cache_bytes).create(path).map_err(Error::database(path))?;
-        let database = Self { redb, path: path.to_owned() };
-        if database.read()?.list_tables().map_err(Error::database(path))?.next().is_none() {
-            database.write_format(kind, version)?;
-        } else {
-            check_format(&database.read()?, path, kind, version)?;
+        if files::is_absent_or_empty(path)? {
+            Self::create(path, kind, version)?;
         }
+        let redb =
+            redb::Builder::new().set_cache_size(cache_bytes).open(path).map_err(Error::database(path))?;
+        let database = Self { redb, path: path.to_owned() };
+        check_format(&database.read()?, path, kind, version)?;
         Ok(database)
+    }
+
+    /// Makes the file under another name first: redb writes a new file in steps, and one that was
+    /// left between them would be refused for ever.
+    fn create(path: &Path, kind: &'static str, version: u32) -> Result<(), Error> {
+        let unfinished = files::unfinished_path(path);
+        files::remove(&unfinished)?;
+        let redb = redb::Builder::new().create(&unfinished).map_err(Error::database(&unfinished))?;
+        let database = Self { redb, path: unfinished.clone() };
+        database.write_format(kind, version)?;
+        drop(database);
+        files::rename_durably(&unfinished, path)
     }
 
     fn write_format(&self, kind: &'static str, version: u32) -> Result<(), Error> {
@@ -202,6 +213,23 @@ mod tests {
         assert!(matches!(Database::open(&path, "rows", 3, CACHE), Err(Error::Older { .. })));
         assert!(matches!(ReadOnlyDatabase::open(&path, "pages", 2, CACHE), Err(Error::WrongKind { .. })));
         Database::open(&path, "rows", 2, CACHE).unwrap();
+    }
+
+    #[test]
+    fn a_file_appears_under_its_name_only_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.redb");
+        let unfinished = files::unfinished_path(&path);
+        std::fs::create_dir(&unfinished).unwrap();
+        assert!(Database::open(&path, "rows", 1, CACHE).is_err());
+        assert!(!path.exists());
+        std::fs::remove_dir(&unfinished).unwrap();
+        // What a kill in the middle leaves, and a file that never got a byte.
+        std::fs::write(&unfinished, [0; 1 << 16]).unwrap();
+        std::fs::write(&path, "").unwrap();
+        drop(Database::open(&path, "rows", 1, CACHE).unwrap());
+        assert!(!unfinished.exists());
+        Database::open(&path, "rows", 1, CACHE).unwrap();
     }
 
     #[test]

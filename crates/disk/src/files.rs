@@ -104,6 +104,15 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Whether there is no file of a name, or one without a byte.
+pub fn is_absent_or_empty(path: &Path) -> Result<bool, Error> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() == 0),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(Error::io("stat", path)(e)),
+    }
+}
+
 /// Clears away what a crash left half written; returns how many files that were.
 pub fn remove_unfinished(directory: &Path) -> Result<usize, Error> {
     let mut removed = 0;

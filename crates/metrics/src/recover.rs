@@ -36,15 +36,17 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let lock = DirectoryLock::acquire(directory)?;
     let began = Instant::now();
     let limits = options.limits.clone();
+    pilothouse_disk::files::remove_unfinished(directory)?;
     let catalog = Catalog::open(&directory.join("series.redb"))?;
     let mut registry = Registry::default();
     let loaded = catalog.load(&mut registry)?;
     let days = Days::open(&directory.join("day"), limits.max_open_days)?;
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
+    let from = loaded.log_start.max(recovery.first());
     let mut replay = Replay::new(registry, loaded, &options, now_ms);
     let counters = Counters::default();
-    let replayed = recovery.replay(Position(0), OnDamage::Skip, |position, payload| {
+    let replayed = recovery.replay(from, OnDamage::Skip, |position, payload| {
         replay.position = position;
         if read_record(payload, &mut replay).is_err() {
             counters.corruptions.fetch_add(1, Relaxed);
