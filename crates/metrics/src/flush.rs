@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::Position;
@@ -73,21 +73,28 @@ impl Flusher {
         self.wake.notify_all();
     }
 
-    /// Ends every wait.
-    pub(crate) fn stop(&self) {
+    /// Raises the flag and ends every wait. Each lock is taken once in between, so that nobody
+    /// who found the flag down begins to wait after the call.
+    pub(crate) fn stop(&self, stopping: &AtomicBool) {
+        stopping.store(true, Relaxed);
+        drop(self.due.lock());
         self.wake.notify_all();
+        drop(self.idle.lock());
         self.stop.notify_all();
     }
 
     /// Waits, unless the store is being stopped.
-    pub(crate) fn pause(&self, timeout: std::time::Duration) {
-        self.stop.wait_for(&mut self.idle.lock(), timeout);
+    pub(crate) fn pause(&self, timeout: std::time::Duration, stopping: &AtomicBool) {
+        let mut idle = self.idle.lock();
+        if !stopping.load(Relaxed) {
+            self.stop.wait_for(&mut idle, timeout);
+        }
     }
 
     /// The groups that are due, after waiting for some at most this long.
-    pub(crate) fn wait(&self, timeout: std::time::Duration) -> Vec<u32> {
+    pub(crate) fn wait(&self, timeout: std::time::Duration, stopping: &AtomicBool) -> Vec<u32> {
         let mut due = self.due.lock();
-        if due.is_empty() {
+        if due.is_empty() && !stopping.load(Relaxed) {
             self.wake.wait_for(&mut due, timeout);
         }
         take_some(&mut due)
@@ -125,6 +132,14 @@ impl Inner {
         self.flush_due()?;
         // Without samples there may still be new series, exemplars or metadata.
         self.flush(&[])
+    }
+
+    /// At the end: flushes everything and notes where the log would have to be read from, so that
+    /// the next start does not look at what is done.
+    pub(crate) fn flush_last(&self) -> Result<(), Error> {
+        self.flush_all()?;
+        let least = self.trim()?;
+        self.catalog.save_log_start(least)
     }
 
     fn overdue_groups(&self) -> Vec<u32> {
@@ -168,7 +183,8 @@ impl Inner {
         unfinished.push(self.seal(groups));
         self.finish_all(&mut unfinished)?;
         self.counters.flushes.fetch_add(1, Relaxed);
-        self.trim()
+        self.trim()?;
+        Ok(())
     }
 
     fn finish_all(&self, unfinished: &mut Vec<Work>) -> Result<(), Error> {
@@ -261,7 +277,7 @@ impl Inner {
 
     /// Drops the part of the log that nothing needs: below it all samples are in day files and
     /// all series, exemplars, metadata and deletions in the catalog.
-    fn trim(&self) -> Result<(), Error> {
+    fn trim(&self) -> Result<Position, Error> {
         // Read before the groups are: what is appended from here on lies behind it.
         let mut least = {
             let appender = self.appender.lock();
@@ -274,7 +290,7 @@ impl Inner {
             least = sealing.chain(open).fold(least, Position::min);
         }
         self.wal.trim(least)?;
-        Ok(())
+        Ok(least)
     }
 }
 

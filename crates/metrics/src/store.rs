@@ -142,7 +142,7 @@ impl Store {
     pub fn close(&self) -> Result<(), Error> {
         self.inner.appender.lock().closed = true;
         self.workers.stop(&self.inner);
-        self.inner.flush_all()
+        self.inner.flush_last()
     }
 
     /// Seals and flushes everything that is in memory.
@@ -246,8 +246,7 @@ impl Workers {
     }
 
     fn stop(&self, inner: &Inner) {
-        inner.stopping.store(true, Relaxed);
-        inner.flusher.stop();
+        inner.flusher.stop(&inner.stopping);
         for thread in self.threads.lock().drain(..) {
             // A worker that has panicked has nothing more to lose.
             let _ = thread.join();
@@ -264,7 +263,7 @@ impl Drop for Store {
 }
 
 fn flush_loop(inner: &Inner) {
-    let groups = inner.flusher.wait(TICK);
+    let groups = inner.flusher.wait(TICK, &inner.stopping);
     let result = match groups.is_empty() {
         true => inner.flush_due(),
         false => inner.flush(&groups),
@@ -272,14 +271,18 @@ fn flush_loop(inner: &Inner) {
     if let Err(error) = result {
         tracing::error!(%error, "cannot bring samples to the disk; they stay in memory and in the log");
         inner.flusher.request(groups);
-        std::thread::sleep(TICK);
+        inner.flusher.pause(TICK, &inner.stopping);
     }
 }
 
 fn compact_step(inner: &Inner) {
-    inner.flusher.pause(TICK);
-    if let Err(error) = inner.compact_days(false) {
-        tracing::error!(%error, "cannot compact or remove old days");
-        inner.flusher.pause(30 * TICK);
+    inner.flusher.pause(TICK, &inner.stopping);
+    match inner.compact_days(false) {
+        // Given up because the store is being closed: the day is compacted another time.
+        Ok(()) | Err(Error::Closed) => {}
+        Err(error) => {
+            tracing::error!(%error, "cannot compact or remove old days");
+            inner.flusher.pause(30 * TICK, &inner.stopping);
+        }
     }
 }

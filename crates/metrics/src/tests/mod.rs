@@ -5,6 +5,7 @@ mod formats;
 mod model;
 mod races;
 mod rules;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
