@@ -15,7 +15,7 @@ use crate::error::{EvalError, execution};
 use crate::evaluator::{Counting, Evaluated, Evaluator, Grid, SampleCounts, Value};
 use crate::extended::floats_with_bounds;
 use crate::matching::merge_equal_labels;
-use crate::plan::{self, Plan, QueryTimes, Root, SelectorPlan, SubqueryPlan};
+use crate::plan::{self, Plan, PlanKind, QueryTimes, Root, SelectorPlan, SubqueryPlan};
 use crate::range_functions::Window;
 use crate::rows::{Row, Sample};
 use crate::selectors::drop_stale;
@@ -192,7 +192,10 @@ impl Evaluator<'_> {
                 QueryValue::Scalar { t_ms, value: floats.first().copied().unwrap_or(f64::NAN) }
             }
             value => {
-                let samples = finish(value.into_rows())?.into_iter().filter_map(|row| {
+                let rows = value.into_rows();
+                // Series of a selector are different as they are.
+                let rows = if matches!(plan.kind, PlanKind::Selector(_)) { rows } else { finish(rows)? };
+                let samples = rows.into_iter().filter_map(|row| {
                     let value = match row.sample(0)? {
                         Sample::Float(value) => SampleValue::Float(value),
                         Sample::Histogram(h) => SampleValue::Histogram(h),

@@ -1,9 +1,10 @@
 //! Operators between two vectors: which rows belong together, and what their pairs make.
 
 use hashbrown::HashMap;
+use pilothouse_model::Labels;
 use pilothouse_model::labels::METRIC_NAME;
-use pilothouse_model::{Labels, LabelsBuilder};
 use pilothouse_query::vectors::{Grouping, Groups};
+use rayon::prelude::*;
 
 use crate::ast::{BinaryOp, Cardinality, Matching, Span};
 use crate::elements::{self, arithmetic, comparison, truth};
@@ -132,6 +133,9 @@ fn match_labels(labels: &Labels, matching: &Matching) -> Labels {
     if matching.on { labels.filter(named) } else { labels.filter(|name| name != METRIC_NAME && !named(name)) }
 }
 
+/// How many groups of a match one task takes.
+const GROUPS_PER_TASK: usize = 128;
+
 struct Pairing<'p> {
     op: BinaryOp,
     return_bool: bool,
@@ -180,13 +184,25 @@ impl Pairing<'_> {
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
         let (many_of, one_of) = (many.by_group(groups), one.by_group(groups));
         self.check_unique(&many, &one, &one_of)?;
-        let mut rows = Vec::with_capacity(many.rows.len());
-        for (many_members, one_members) in many_of.iter().zip(&one_of) {
-            let manys: Vec<&Row> = many_members.iter().map(|i| &many.rows[*i]).collect();
-            let ones: Vec<&Row> = one_members.iter().map(|i| &one.rows[*i]).collect();
-            self.group(&manys, &ones, &mut rows, notes)?;
+        let groups: Vec<(Vec<usize>, Vec<usize>)> = many_of.into_iter().zip(one_of).collect();
+        let parts: Vec<(Vec<Row>, Notes)> = groups
+            .par_chunks(GROUPS_PER_TASK)
+            .map(|groups| {
+                let (mut rows, mut notes) = (Vec::new(), Notes::default());
+                for (many_members, one_members) in groups {
+                    let manys: Vec<&Row> = many_members.iter().map(|i| &many.rows[*i]).collect();
+                    let ones: Vec<&Row> = one_members.iter().map(|i| &one.rows[*i]).collect();
+                    self.group(&manys, &ones, &mut rows, &mut notes)?;
+                }
+                rows.retain(Row::any);
+                Ok((rows, notes))
+            })
+            .collect::<Result<_, EvalError>>()?;
+        let mut rows = Vec::with_capacity(parts.iter().map(|(rows, _)| rows.len()).sum());
+        for (part, part_notes) in parts {
+            rows.extend(part);
+            notes.merge(part_notes);
         }
-        rows.retain(Row::any);
         Ok(rows)
     }
 
@@ -329,11 +345,11 @@ impl Pairing<'_> {
         if matching.include.is_empty() {
             return kept;
         }
-        let mut builder = LabelsBuilder::from(&kept);
-        for name in &matching.include {
-            builder.set(name, one.value(name));
-        }
-        builder.build()
+        let included = |name: &str| matching.include.iter().any(|label| label == name);
+        let mut pairs: Vec<(&str, &str)> = kept.iter().filter(|(name, _)| !included(name)).collect();
+        pairs.extend(one.iter().filter(|(name, _)| included(name)));
+        pairs.sort_unstable();
+        Labels::from_sorted(pairs)
     }
 
     /// The side that must be unique may have one value a group and step, if it meets the other.

@@ -8,7 +8,7 @@ use pilothouse_model::{
 };
 use pilothouse_query::histogram::has_reset;
 use pilothouse_query::steps::Steps;
-use pilothouse_query::window::{Bounds, Cursor, extrapolated};
+use pilothouse_query::window::{Bounds, Cursor, SlidingExtreme, extrapolated};
 
 use crate::ast::{Extended, Span};
 use crate::error::{EvalError, execution};
@@ -302,10 +302,11 @@ impl RangeSpec<'_> {
         let name = labels.metric_name().or(self.fixed_name).unwrap_or("");
         let context =
             RangeContext { function: self.function, extended: self.extended, name, span: self.span };
-        let any = match self.function.growth() {
-            Some(_) if columns.histograms.is_empty() && self.extended.is_none() => {
-                self.fill_growth(columns, row)
-            }
+        let plain = columns.histograms.is_empty() && self.extended.is_none();
+        let any = match self.function {
+            _ if !plain => self.fill_any(columns, context, row, notes)?,
+            RangeFunction::Max | RangeFunction::Min => self.fill_extreme(columns, row),
+            function if function.growth().is_some() => self.fill_growth(columns, row),
             _ => self.fill_any(columns, context, row, notes)?,
         };
         if any && self.function.wants_counter_name() && !name.is_empty() && !is_counter_name(name) {
@@ -323,13 +324,31 @@ impl RangeSpec<'_> {
         let Some(growth) = self.function.growth() else { return false };
         let (times, values) = (&columns.times_ms[..], &columns.values[..]);
         let may_reset = growth.of_counter() && values.windows(2).any(|pair| pair[1] < pair[0]);
+        self.fill_floats(times, row, |at, bounds| {
+            extrapolated(&times[at.clone()], &values[at], bounds, growth, may_reset)
+        })
+    }
+
+    /// The greatest or least of plain floats.
+    fn fill_extreme(&self, columns: &SampleColumns, row: &mut Row) -> bool {
+        let (mut sliding, greatest) = (SlidingExtreme::default(), self.function == RangeFunction::Max);
+        self.fill_floats(&columns.times_ms, row, |at, _| sliding.of(&columns.values, at, greatest))
+    }
+
+    /// Fills a row with what each window of floats gives.
+    fn fill_floats(
+        &self,
+        times_ms: &[i64],
+        row: &mut Row,
+        mut value_of: impl FnMut(std::ops::Range<usize>, Bounds) -> Option<f64>,
+    ) -> bool {
         let (mut cursor, mut any, mut seen) = (Cursor::default(), false, 0);
         for (step, cell) in row.floats.iter_mut().enumerate() {
             let bounds = self.bounds(self.steps.time_ms(step));
-            let at = cursor.advance(times.len(), |i| times[i], bounds.start_ms, bounds.end_ms);
+            let at = cursor.advance(times_ms.len(), |i| times_ms[i], bounds.start_ms, bounds.end_ms);
             self.counter.at_step(step, at.len() as u64);
             seen += at.len() as u64;
-            if let Some(value) = extrapolated(&times[at.clone()], &values[at], bounds, growth, may_reset) {
+            if let Some(value) = value_of(at, bounds) {
                 *cell = value;
                 any = true;
             }

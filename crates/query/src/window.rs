@@ -143,6 +143,41 @@ pub fn min_index(values: &[f64], last_of_equals: bool) -> Option<usize> {
     pick(values, |v, best| if last_of_equals { v <= best } else { v < best })
 }
 
+/// The greatest or least value of a window that moves forward: each value is looked at once,
+/// however long the window. NaN only where there is nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct SlidingExtreme {
+    /// Indexes of values that no later one beats, in order.
+    candidates: std::collections::VecDeque<usize>,
+    /// Up to where values have been taken in.
+    seen: usize,
+}
+
+impl SlidingExtreme {
+    /// The extreme of `values[window]`; neither bound may go back. `None` of nothing.
+    pub fn of(&mut self, values: &[f64], window: std::ops::Range<usize>, greatest: bool) -> Option<f64> {
+        let beats = |new: f64, old: f64| if greatest { new > old } else { new < old };
+        for i in self.seen.max(window.start)..window.end {
+            let value = values[i];
+            if value.is_nan() {
+                continue;
+            }
+            while self.candidates.back().is_some_and(|last| beats(value, values[*last])) {
+                self.candidates.pop_back();
+            }
+            self.candidates.push_back(i);
+        }
+        self.seen = self.seen.max(window.end);
+        while self.candidates.front().is_some_and(|first| *first < window.start) {
+            self.candidates.pop_front();
+        }
+        if window.is_empty() {
+            return None;
+        }
+        Some(self.candidates.front().map_or(f64::NAN, |first| values[*first]))
+    }
+}
+
 fn pick(values: &[f64], better: impl Fn(f64, f64) -> bool) -> Option<usize> {
     let mut best = (0, *values.first()?);
     for (i, &value) in values.iter().enumerate() {
@@ -244,6 +279,26 @@ mod tests {
         assert_eq!(grow(&[10.0, 20.0, 5.0, 15.0, 25.0], Growth::Delta), Some(15.0 * 1.25));
         assert_eq!(grow(&[10.0, 20.0, 5.0, 15.0, 25.0], Growth::Increase), Some(43.75));
         assert_eq!(extrapolated(&times[..1], &[1.0], window, Growth::Rate, true), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_sliding_extreme_is_that_of_each_window(
+            numbers in proptest::collection::vec(proptest::option::weighted(0.9, -9i8..9), 0..40),
+            moves in proptest::collection::vec((0usize..4, 0usize..4), 1..40),
+            greatest in proptest::bool::ANY,
+        ) {
+            let values: Vec<f64> = numbers.iter().map(|n| n.map_or(f64::NAN, f64::from)).collect();
+            let (mut sliding, mut low, mut high) = (SlidingExtreme::default(), 0, 0);
+            for (by_low, by_high) in moves {
+                high = values.len().min(high + by_high);
+                low = high.min(low + by_low);
+                let index = if greatest { max_index } else { min_index };
+                let want = index(&values[low..high], false).map(|i| values[low + i].to_bits());
+                let got = sliding.of(&values, low..high, greatest).map(f64::to_bits);
+                proptest::prop_assert_eq!(got, want);
+            }
+        }
     }
 
     #[test]
