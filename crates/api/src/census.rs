@@ -88,8 +88,9 @@ pub(crate) async fn tsdb_status(app: &Arc<App>, call: Call) -> Result<Reply, Api
     if limit > MAX_TSDB_LIMIT {
         return Err(ApiError::bad_data(format!("limit must not exceed {MAX_TSDB_LIMIT}")));
     }
-    let head = app.backend()?.store.head();
+    let store = Arc::clone(&app.backend()?.store);
     recent(app, any_series(), move |series| {
+        let head = store.head();
         let census = Census::of(&series);
         success(&Annotations::default(), |out| {
             out.push_str("{\"headStats\":{\"numSeries\":");

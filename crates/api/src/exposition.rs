@@ -1,17 +1,25 @@
 //! `/metrics`: what the server counts about itself, in the text format that is asked for.
 
+use std::sync::Arc;
+
 use http::{StatusCode, header};
 use pilothouse_wire::exposition::TextFormat;
 
 use crate::App;
+use crate::error::ApiError;
+use crate::offload;
 use crate::process;
 use crate::reply::Reply;
 use crate::service::Call;
 use crate::telemetry::Family;
 
-pub(crate) fn own_metrics(app: &App, call: &Call) -> Reply {
+/// The store walks its groups for its figures, so this is work for the pool: the writes' one,
+/// that a server busy with queries can still be watched.
+pub(crate) async fn own_metrics(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let format = TextFormat::negotiate(call.header(header::ACCEPT));
-    Reply::new(StatusCode::OK, format.content_type(), app.own_metrics(format, &[]))
+    let app = Arc::clone(app);
+    let text = offload::write(move || app.own_metrics(format, &[])).await?;
+    Ok(Reply::new(StatusCode::OK, format.content_type(), text))
 }
 
 /// All families, in the order in which they are shown.

@@ -28,7 +28,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::ImportText => push::import_text(app, call).await,
         Endpoint::OtlpMetrics => otlp::metrics(app, call).await,
         Endpoint::Federate => federate::federate(app, call).await,
-        Endpoint::OwnMetrics => Ok(exposition::own_metrics(app, &call)),
+        Endpoint::OwnMetrics => exposition::own_metrics(app, &call).await,
         Endpoint::FormatQuery => print::format_query(app, call).await,
         Endpoint::ParseQuery => print::parse_query(app, call).await,
         Endpoint::Rules => Ok(status::rules()),

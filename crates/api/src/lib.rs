@@ -113,7 +113,7 @@ impl App {
         self.backend.get().ok_or_else(status::starting)
     }
 
-    /// The server's own metrics as text; each sample carries the `also` labels too.
+    /// The server's own metrics as text; each sample carries the `also` labels too. Blocks.
     pub fn own_metrics(&self, format: TextFormat, also: &[(&str, &str)]) -> String {
         telemetry::render(&exposition::families(self), format, also)
     }

@@ -22,17 +22,21 @@ use crate::service::router;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests may go on after the signal to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// Open connections; more wait in the listener's own queue.
-const MAX_CONNECTIONS: usize = 8_192;
 
-/// Serves until `stop` ends, then lets running requests finish, up to a bound.
-pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()>) {
+/// Serves until `stop` ends, then lets running requests finish, up to a bound. At most
+/// `max_connections` are open at once; more wait in the listener's own queue.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    max_connections: usize,
+    stop: impl Future<Output = ()>,
+) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
     let service = TowerToHyperService::new(router(app));
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Arc::new(Semaphore::new(max_connections));
     let mut stop = std::pin::pin!(stop);
     loop {
         let place = tokio::select! {

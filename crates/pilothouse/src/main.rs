@@ -6,6 +6,7 @@
 mod banner;
 mod cli;
 mod config;
+mod descriptors;
 mod scrape;
 mod serve;
 mod store;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::banner;
 use crate::config::{AuthMode, Config, ConfigError};
+use crate::descriptors;
 use crate::scrape;
 use crate::store;
 use crate::token;
@@ -49,11 +50,12 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let max_connections = descriptors::raise_limit(config.limits.max_open_days);
     make_directory(&config.data_dir)?;
     let (auth, made) = authentication(&config)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Start)?;
-    let served = runtime.block_on(serve(config, auth, made));
+    let served = runtime.block_on(serve(config, auth, made, max_connections));
     // Nothing is left that must end; threads that sleep are not waited for.
     runtime.shutdown_background();
     served
@@ -76,7 +78,12 @@ fn authentication(config: &Config) -> Result<(Auth, Option<String>), ServeError>
     Ok((Auth::RootToken(token.clone()), made.then_some(token)))
 }
 
-async fn serve(config: Config, auth: Auth, made: Option<String>) -> Result<(), ServeError> {
+async fn serve(
+    config: Config,
+    auth: Auth,
+    made: Option<String>,
+    max_connections: usize,
+) -> Result<(), ServeError> {
     let (listener, local) = pilothouse_api::bind(&config.listen)
         .await
         .map_err(|cause| ServeError::Listen { address: config.listen.clone(), cause })?;
@@ -89,7 +96,7 @@ async fn serve(config: Config, auth: Auth, made: Option<String>) -> Result<(), S
         build: BUILD,
     };
     let app = App::new(settings, Arc::new(SystemClock));
-    let (stopped, serving) = start_listener(&app, listener);
+    let (stopped, serving) = start_listener(&app, listener, max_connections);
     let store = open(&config).await?;
     let ready = Ready { config: &config, local, made: made.as_deref() };
     let scraping = ready.start(&app, &store).await;
@@ -104,9 +111,10 @@ async fn serve(config: Config, auth: Auth, made: Option<String>) -> Result<(), S
 fn start_listener(
     app: &Arc<App>,
     listener: TcpListener,
+    max_connections: usize,
 ) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let (stopped, stop) = tokio::sync::oneshot::channel::<()>();
-    let serving = pilothouse_api::serve(Arc::clone(app), listener, async {
+    let serving = pilothouse_api::serve(Arc::clone(app), listener, max_connections, async {
         let _ = stop.await;
     });
     (stopped, tokio::spawn(serving))
@@ -126,12 +134,12 @@ impl Ready<'_> {
             sink: Arc::new(store.clone()),
             store: Arc::new(store::Admin(store.clone())),
         });
-        let own = scrape::Scrape {
+        let own = Arc::new(scrape::Scrape {
             app: Arc::clone(app),
             sink: Arc::new(store.internal_sink()),
             limits: self.config.limits.clone(),
             instance: self.local.to_string(),
-        };
+        });
         // The line to try shall find something.
         own.once_or_warn().await;
         let text = banner::text(self.config, &self.local.to_string(), self.made);

@@ -107,6 +107,7 @@ fn counters(stats: &StoreStats) -> Vec<Family> {
         ("pilothouse_store_compacted_bytes_total", "Bytes that they took.", stats.compacted_bytes),
         ("pilothouse_store_days_removed_total", "Days removed by retention.", stats.days_removed),
         ("pilothouse_store_corruptions_total", "Damaged places met.", stats.corruptions),
+        ("pilothouse_store_panics_total", "Panics of work in the background.", stats.worker_panics),
         (
             "pilothouse_store_replayed_records_total",
             "Records of the log read at the start.",
