@@ -94,6 +94,10 @@ pub enum WalError {
     /// kept and written then, though its waiter got this.
     #[error("no space for the write-ahead log: {0}")]
     NoSpace(Arc<str>),
+    /// No segment could be begun, for want of file descriptors or memory. As with
+    /// [`WalError::NoSpace`], appends are refused until it works again, and nothing is lost.
+    #[error("the write-ahead log waits for resources: {0}")]
+    Short(Arc<str>),
     /// A write or sync failed; the log refuses everything until the process is started again.
     #[error("the write-ahead log failed: {0}")]
     Failed(Arc<str>),
@@ -117,7 +121,7 @@ impl WalError {
 
     /// Whether the same append may succeed later without a hand.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Full | Self::NoSpace(_))
+        matches!(self, Self::Full | Self::NoSpace(_) | Self::Short(_))
     }
 }
 

@@ -358,6 +358,7 @@ struct Fate {
     syncs_fail: AtomicBool,
     syncs: AtomicU64,
     held: Mutex<()>,
+    no_files: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -371,6 +372,9 @@ struct FaultyFile {
 
 impl SegmentFiles for Faulty {
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
+        if self.0.no_files.load(Relaxed) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
         let file = DiskFiles.create(path)?;
         Ok(Box::new(FaultyFile { fate: self.0.clone(), file }))
     }
@@ -463,6 +467,24 @@ fn a_full_disk_refuses_and_comes_back_by_itself() {
     wal.wait(waiting).unwrap();
     expected.push((waiting, vec![2; 100]));
     expected.extend(append_each(&wal, (3..9).map(|i| vec![i; 100])));
+    drop(wal);
+    assert_eq!(replay(dir.path(), Position(0)).unwrap().0, expected);
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_for_want_of_descriptors_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fate, wal) = faulty(dir.path(), small());
+    let mut expected = append_each(&wal, [vec![1; 400]]);
+    fate.no_files.store(true, Relaxed);
+    let waiting = wal.append(&[2; 100]).unwrap();
+    assert!(matches!(wal.wait(waiting), Err(WalError::Short(_))));
+    assert!(wal.append(b"refused").unwrap_err().is_transient());
+    fate.no_files.store(false, Relaxed);
+    eventually(|| wal.fault().is_none());
+    wal.wait(waiting).unwrap();
+    expected.push((waiting, vec![2; 100]));
+    expected.extend(append_each(&wal, [vec![3; 100]]));
     drop(wal);
     assert_eq!(replay(dir.path(), Position(0)).unwrap().0, expected);
 }

@@ -15,11 +15,11 @@ use super::record::{self, MAX_RECORD_BYTES};
 use super::segment::{self, HEADER_BYTES, Header, Segment, SegmentFile, SegmentFiles};
 use super::{Options, Position, Stats, SyncMode, WalError};
 use crate::durations::Durations;
-use crate::error::is_no_space;
+use crate::error::{is_no_space, is_shortage};
 use crate::files;
 
-/// How often a write is tried again while the disk is full.
-const NO_SPACE_RETRY: Duration = Duration::from_millis(250);
+/// How often a write is tried again while the disk is full or a resource runs short.
+const RETRY: Duration = Duration::from_millis(250);
 /// An emptied buffer keeps at most this, unless it was well used.
 const SPARE_BYTES: usize = 1 << 20;
 
@@ -293,7 +293,7 @@ enum Job {
 
 enum Failure {
     /// Nothing of the group is in the file; it may be tried again.
-    NoSpace(io::Error),
+    Passing(WalError),
     Final(String),
 }
 
@@ -387,7 +387,7 @@ impl Writer {
         loop {
             match self.try_write(&group) {
                 Ok(()) => break,
-                Err(Failure::NoSpace(e)) => self.wait_for_space(&e)?,
+                Err(Failure::Passing(e)) => self.wait_until_it_passes(e)?,
                 Err(Failure::Final(reason)) => return Err(reason),
             }
         }
@@ -402,13 +402,13 @@ impl Writer {
         if wanted || self.sync_due().is_some_and(|at| at <= Instant::now()) {
             self.sync()?;
         }
-        self.clear_no_space();
+        self.clear_passing();
         Ok(())
     }
 
-    fn clear_no_space(&self) {
+    fn clear_passing(&self) {
         let mut state = self.shared.state.lock();
-        if matches!(state.fault, Some(WalError::NoSpace(_))) {
+        if state.fault.as_ref().is_some_and(WalError::is_transient) {
             state.fault = None;
         }
         drop(state);
@@ -416,12 +416,12 @@ impl Writer {
     }
 
     /// Tells everybody, and sleeps a little; an error when the log is being closed.
-    fn wait_for_space(&self, error: &io::Error) -> Result<(), String> {
-        self.shared.set_fault(Some(WalError::NoSpace(Arc::from(error.to_string()))));
+    fn wait_until_it_passes(&self, error: WalError) -> Result<(), String> {
+        self.shared.set_fault(Some(error.clone()));
         let mut state = self.shared.state.lock();
-        let until = Instant::now() + NO_SPACE_RETRY;
+        let until = Instant::now() + RETRY;
         while !state.stopping && !self.shared.work.wait_until(&mut state, until).timed_out() {}
-        if state.stopping { Err(format!("closed while there was no space: {error}")) } else { Ok(()) }
+        if state.stopping { Err(format!("closed while it could not write: {error}")) } else { Ok(()) }
     }
 
     fn keep_spare(&mut self, mut bytes: Vec<u8>) {
@@ -488,7 +488,9 @@ impl Writer {
 
 fn failure(action: &str, error: io::Error) -> Failure {
     if is_no_space(&error) {
-        Failure::NoSpace(error)
+        Failure::Passing(WalError::NoSpace(Arc::from(error.to_string())))
+    } else if is_shortage(&error) {
+        Failure::Passing(WalError::Short(Arc::from(error.to_string())))
     } else {
         Failure::Final(format!("cannot {action} a segment: {error}"))
     }
