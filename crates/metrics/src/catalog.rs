@@ -69,6 +69,8 @@ pub(crate) struct Loaded {
     pub(crate) deletions: Vec<Deletion>,
     pub(crate) next_flush: u32,
     pub(crate) next_deletion: u32,
+    /// Nothing in the log before it is needed.
+    pub(crate) log_start: Position,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,15 @@ impl Catalog {
             next.insert("flush", u64::from(save.next_flush)).map_err(Error::redb(path))?;
         }
         transaction.commit().map_err(Error::redb(&self.path))
+    }
+
+    /// Nothing in the log before this position is needed.
+    pub(crate) fn save_log_start(&self, position: Position) -> Result<(), Error> {
+        self.change(|transaction, path| {
+            let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
+            next.insert("log", position.0).map_err(Error::redb(path))?;
+            Ok(())
+        })
     }
 
     pub(crate) fn save_deletion(&self, deletion: &Deletion) -> Result<(), Error> {
@@ -193,11 +204,15 @@ impl Catalog {
             loaded.deletions.push(read_deletion(&mut Reader(row))?);
             Ok(())
         })?;
-        self.each_number(&read, |name, value| match name {
-            "series" => registry.set_next_id(value),
-            "flush" => loaded.next_flush = value,
-            "deletion" => loaded.next_deletion = value,
-            _ => {}
+        self.each_number(&read, |name, value| {
+            let number = u32::try_from(value).unwrap_or(u32::MAX);
+            match name {
+                "series" => registry.set_next_id(number),
+                "flush" => loaded.next_flush = number,
+                "deletion" => loaded.next_deletion = number,
+                "log" => loaded.log_start = Position(value),
+                _ => {}
+            }
         })?;
         Ok(loaded)
     }
@@ -241,16 +256,14 @@ impl Catalog {
         Ok(())
     }
 
-    fn each_number(&self, read: &ReadTransaction, mut visit: impl FnMut(&str, u32)) -> Result<(), Error> {
+    fn each_number(&self, read: &ReadTransaction, mut visit: impl FnMut(&str, u64)) -> Result<(), Error> {
         let table = match read.open_table(NEXT) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             opened => opened.map_err(Error::redb(&self.path))?,
         };
         for row in table.iter().map_err(Error::redb(&self.path))? {
             let (name, value) = row.map_err(Error::redb(&self.path))?;
-            let value = u32::try_from(value.value())
-                .map_err(|_| Error::corrupt(&self.path, "a number is out of range"))?;
-            visit(name.value(), value);
+            visit(name.value(), value.value());
         }
         Ok(())
     }
