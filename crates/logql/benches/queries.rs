@@ -3,8 +3,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pilothouse_logql::{Direction, RangeQuery, parse, query_instant, query_range};
-use pilothouse_model::log_ports::{EntrySource, LogStats, StreamVolume};
-use pilothouse_model::logs::{EntryBatch, LogSelection};
+use pilothouse_model::log_ports::{EntrySource, LogStats, StreamVolume, beyond_horizon};
+use pilothouse_model::logs::{EntryBatch, LogSelection, ReadOrder};
 use pilothouse_model::{Budget, EntryVisitor, Labels, ReadReport, SourceError, StreamQuery};
 use rayon::prelude::*;
 use std::hint::black_box;
@@ -88,11 +88,20 @@ impl Blocks {
 impl EntrySource for Blocks {
     fn read(
         &self,
-        _: &LogSelection,
+        selection: &LogSelection,
         visitor: &dyn EntryVisitor,
         _: &Budget,
     ) -> Result<ReadReport, SourceError> {
-        self.blocks.par_iter().try_for_each(|block| {
+        // Blocks ascend in time; threads take them one by one in the wanted order.
+        let mut blocks: Vec<&Block> = self.blocks.iter().collect();
+        if selection.order == ReadOrder::Newest {
+            blocks.reverse();
+        }
+        blocks.into_iter().par_bridge().try_for_each(|block| {
+            let (oldest, newest) = (block.times_ns[0], block.times_ns[BLOCK_LINES - 1]);
+            if beyond_horizon(selection.order, visitor.horizon_ns(), oldest, newest) {
+                return Ok(());
+            }
             visitor
                 .batch(&EntryBatch {
                     labels: &self.labels[block.stream],

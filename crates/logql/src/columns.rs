@@ -85,6 +85,9 @@ impl Grid {
     #[inline]
     pub(crate) fn windows_of(&self, t_ns: i64) -> Option<(usize, usize)> {
         let since = t_ns.saturating_sub(self.window_end(0));
+        if self.count == 1 {
+            return (since <= 0 && since > -self.range_ns).then_some((0, 0));
+        }
         // Windows end at or after the time …
         let first = if since <= 0 { 0 } else { (since - 1) / self.step_ns + 1 };
         // … and begin before it.

@@ -64,12 +64,19 @@ impl Hints {
         self.required.is_empty() || self.required.contains(&sym)
     }
 
+    /// Whether a label is wanted by the name it has where its plain one is taken.
+    pub(crate) fn wants_extracted(&self, name: &str) -> bool {
+        let matches = |wanted: &String| wanted.strip_suffix("_extracted") == Some(name);
+        self.required.is_empty() || self.required_names.iter().any(matches)
+    }
+
     /// Whether some wanted label may lie below a nested key.
     pub(crate) fn wants_below(&self, prefix: &str) -> bool {
         self.required.is_empty() || self.required_names.iter().any(|name| name.starts_with(prefix))
     }
 
     /// Whether a parser need not run for this entry.
+    #[inline]
     pub(crate) fn is_satisfied(&self, entry: &Entry<'_>) -> bool {
         self.nothing || (!self.required.is_empty() && entry.required_found as usize >= self.required.len())
     }

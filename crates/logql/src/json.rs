@@ -42,6 +42,8 @@ struct KnownKey {
     label: String,
     sym: Option<Sym>,
     wanted: bool,
+    /// Wanted where the plain name is taken.
+    wanted_extracted: bool,
     wanted_below: bool,
     /// The key that came after this one last time: most lines of a stream look alike.
     next: KeyId,
@@ -77,6 +79,7 @@ impl KeyCache {
                 label: String::new(),
                 sym: None,
                 wanted: false,
+                wanted_extracted: false,
                 wanted_below: true,
                 next: ROOT,
             });
@@ -118,9 +121,19 @@ impl KeyCache {
         let sym = (!label.is_empty()).then(|| names.sym(&label));
         let id = self.keys.len() as KeyId;
         let wanted = sym.is_some_and(|s| hints.wants(s));
+        let wanted_extracted = hints.wants_extracted(&label);
         let wanted_below = hints.wants_below(&label);
         let raw = Box::from(raw);
-        self.keys.push(KnownKey { parent, raw, label, sym, wanted, wanted_below, next: ROOT });
+        self.keys.push(KnownKey {
+            parent,
+            raw,
+            label,
+            sym,
+            wanted,
+            wanted_extracted,
+            wanted_below,
+            next: ROOT,
+        });
         let keys = &self.keys;
         let rehash = |id: &KeyId| hash(keys[*id as usize].parent, &keys[*id as usize].raw);
         let own = rehash(&id);
@@ -266,17 +279,11 @@ impl<'a> Walk<'_, 'a> {
         end: usize,
     ) -> Result<(), Stop> {
         let key = &self.keys.keys[id as usize];
-        let Some(sym) = key.sym else { return Ok(()) };
-        let label = if entry.is_taken(sym) {
-            let sym = self.names.extracted(sym);
-            if !self.hints.wants(sym) {
-                return Ok(());
-            }
-            sym
-        } else if key.wanted {
-            sym
-        } else {
-            return Ok(());
+        let Some(sym) = key.sym.filter(|_| key.wanted || key.wanted_extracted) else { return Ok(()) };
+        let label = match entry.is_taken(sym) {
+            true if key.wanted_extracted => self.names.extracted(sym),
+            false if key.wanted => sym,
+            _ => return Ok(()),
         };
         if entry.was_parsed(label) {
             return Ok(());

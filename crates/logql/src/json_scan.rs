@@ -39,12 +39,13 @@ pub(crate) struct Key<'a> {
 }
 
 impl<'a> Scan<'a> {
+    #[inline]
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.as_bytes().get(at).copied()
     }
 
     /// The next byte that is not blank, and its place.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn token(&self, mut at: usize) -> Option<(usize, u8)> {
         loop {
             match self.byte(at)? {
@@ -54,19 +55,20 @@ impl<'a> Scan<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn slice(&self, from: usize, to: usize) -> &'a str {
         self.text.get(from..to).unwrap_or("")
     }
 
     /// The place behind the closing quote of a text that begins at `at` (behind its opening
     /// quote), and whether it holds escapes.
-    #[inline]
+    #[inline(always)]
     fn text_end(&self, at: usize) -> Option<(usize, bool)> {
         let bytes = self.text.as_bytes();
         let mut from = at;
         let mut escaped = false;
         loop {
-            let found = from + memchr2(b'"', b'\\', bytes.get(from..)?)?;
+            let found = quote_or_escape(bytes, from)?;
             if bytes[found] == b'"' {
                 return Some((found + 1, escaped));
             }
@@ -76,6 +78,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Enters the object that begins at the next token: the place behind its brace.
+    #[inline]
     pub(crate) fn enter(&self, at: usize) -> Result<usize, Broken> {
         match self.token(at) {
             Some((at, b'{')) => Ok(at + 1),
@@ -84,7 +87,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The key at `at`, or the place behind the object if it ends here.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn key(&self, at: usize) -> Result<Result<Key<'a>, usize>, Broken> {
         match self.token(at) {
             Some((at, b'}')) => Ok(Err(at + 1)),
@@ -104,7 +107,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Behind a value of an object: the place of the next key, or the place behind the object.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn after_value(&self, at: usize) -> Result<Result<usize, usize>, Broken> {
         match self.token(at) {
             Some((at, b',')) => match self.token(at + 1) {
@@ -119,7 +122,7 @@ impl<'a> Scan<'a> {
 
     /// The value at or behind `at`: its kind and its extent (of a text, without the quotes). The
     /// end of an object is not looked for: `end` is its start.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value(&self, at: usize) -> Result<(Kind, usize, usize), Broken> {
         let (at, first) = self.token(at).ok_or(MALFORMED)?;
         match first {
@@ -201,6 +204,31 @@ impl<'a> Scan<'a> {
             }
         }
     }
+}
+
+/// The next quote or backslash. Most texts are short: eight bytes at a time are looked at before
+/// the vector search, which costs more to start, takes over.
+#[inline(always)]
+fn quote_or_escape(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    let mut at = from;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        // A zero byte where the byte is the one looked for; the lowest such mark is exact.
+        let (quotes, escapes) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let marks = zero(quotes) | zero(escapes);
+        if marks != 0 {
+            return Some(at + (marks.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+        if at - from >= 32 {
+            return memchr2(b'"', b'\\', bytes.get(at..)?).map(|found| at + found);
+        }
+    }
+    let tail = bytes.get(at..)?;
+    tail.iter().position(|b| matches!(b, b'"' | b'\\')).map(|found| at + found)
 }
 
 /// A text value as a label holds it: escapes resolved, U+FFFD as a blank, and nothing at all if an

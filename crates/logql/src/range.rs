@@ -84,6 +84,9 @@ struct SeriesTable {
     by_labels: HashMap<Labels, u32, FxBuildHasher>,
     labels: Vec<Labels>,
     key: Vec<u8>,
+    /// Neighbouring entries often belong together.
+    last_key: Vec<u8>,
+    last_number: u32,
 }
 
 impl SeriesTable {
@@ -112,12 +115,19 @@ impl SeriesTable {
                 self.key.push(1 + u8::from(whole));
             }
         }
-        if let Some(number) = self.by_key.get(self.key.as_slice()) {
-            return *number;
+        if self.key == self.last_key {
+            return self.last_number;
         }
-        let labels = series_labels(entry, labeling, names);
-        let number = self.number(labels);
-        self.by_key.insert(self.key.as_slice().into(), number);
+        let number = match self.by_key.get(self.key.as_slice()) {
+            Some(number) => *number,
+            None => {
+                let number = self.number(series_labels(entry, labeling, names));
+                self.by_key.insert(self.key.as_slice().into(), number);
+                number
+            }
+        };
+        self.last_key.clone_from(&self.key);
+        self.last_number = number;
         number
     }
 }
@@ -132,10 +142,12 @@ fn series_labels(entry: &Entry<'_>, labeling: &Labeling, names: &Names) -> Label
         let mut pairs = Vec::new();
         entry.each_label(|_, sym, value| {
             if keep(sym) {
-                pairs.push((names.text(sym).to_owned(), value.to_owned()));
+                pairs.push((names.text(sym), value));
             }
         });
-        Labels::from_pairs(pairs)
+        pairs.retain(|(_, value)| !value.is_empty());
+        pairs.sort_unstable();
+        Labels::from_sorted(pairs)
     };
     match labeling {
         _ if entry.error.is_some() => all(&|_| true),
@@ -208,6 +220,7 @@ impl Gatherer<'_> {
         if worker.epoch() != gathered.table.epoch {
             gathered.table.epoch = worker.epoch();
             gathered.table.by_key.clear();
+            gathered.table.last_key.clear();
         }
         let plan = self.plan;
         plan.pipeline.select(batch, picked);

@@ -1,6 +1,6 @@
 //! What a window of unwrapped values comes to.
 
-use pilothouse_query::arithmetic::quantile;
+use pilothouse_query::arithmetic::{nan_first, quantile};
 
 use crate::columns::{ABSENT, Grid};
 use crate::syntax::RangeOp;
@@ -92,7 +92,7 @@ impl Window<'_> {
             RangeOp::Quantile => {
                 scratch.clear();
                 scratch.extend_from_slice(values);
-                quantile(parameter, scratch)
+                selected_quantile(parameter, scratch)
             }
             RangeOp::First => values[0],
             RangeOp::Last => values[values.len() - 1],
@@ -137,6 +137,20 @@ impl Window<'_> {
     }
 }
 
+/// The quantile that `query::arithmetic` takes by sorting, by selection: a window may hold very
+/// many values. Few are left to it.
+fn selected_quantile(q: f64, values: &mut [f64]) -> f64 {
+    const FEW: usize = 64;
+    if values.len() < FEW || !(0.0..=1.0).contains(&q) {
+        return quantile(q, values);
+    }
+    let rank = q * (values.len() - 1) as f64;
+    let weight = rank - rank.floor();
+    let (_, lower, above) = values.select_nth_unstable_by(rank as usize, nan_first);
+    let upper = above.iter().copied().min_by(nan_first).unwrap_or(*lower);
+    *lower * (1.0 - weight) + upper * weight
+}
+
 fn extreme(values: &[f64], better: impl Fn(f64, f64) -> bool) -> f64 {
     values.iter().copied().fold(values[0], |best, v| if better(v, best) || best.is_nan() { v } else { best })
 }
@@ -173,4 +187,22 @@ fn variance(values: &[f64]) -> f64 {
         squares += delta * (value - mean);
     }
     squares / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn selection_and_sorting_agree(
+            mut values in prop::collection::vec(prop_oneof![Just(f64::NAN), -1e3..1e3], 64..200),
+            q in 0.0..=1.0,
+        ) {
+            let mut sorted = values.clone();
+            let expected = quantile(q, &mut sorted);
+            prop_assert_eq!(selected_quantile(q, &mut values).to_bits(), expected.to_bits());
+        }
+    }
 }

@@ -17,7 +17,8 @@
 //! - before each block it asks [`EntryVisitor::horizon_ns`] and leaves out blocks that lie wholly
 //!   beyond it (all times below it for [`ReadOrder::Newest`], above it for
 //!   [`ReadOrder::Oldest`]; never those at it). So a store sorts its blocks by their newest
-//!   (oldest) time first and a limit query ends after a few of them;
+//!   (oldest) time first, lets its threads take them one by one in that order (not by halves of
+//!   the list), and a limit query ends after a few of them;
 //! - when a visit answers [`Flow::Stop`] it starts no further block, and answers `Ok`;
 //! - it checks the budget at least once a block, and reserves what it decompresses.
 //!
