@@ -29,6 +29,7 @@ pub(crate) struct Counters {
     pub(crate) series_removed: AtomicU64,
     pub(crate) replayed_records: AtomicU64,
     pub(crate) replay_ms: AtomicU64,
+    pub(crate) worker_panics: AtomicU64,
 }
 
 impl Counters {
@@ -86,6 +87,8 @@ pub struct StoreStats {
     pub corruptions: u64,
     pub replayed_records: u64,
     pub replay_ms: u64,
+    /// Times that work in the background panicked.
+    pub worker_panics: u64,
     pub page_cache: CacheStats,
     pub times_cache: CacheStats,
 }
@@ -165,6 +168,7 @@ fn counted(counters: &Counters, stats: &mut StoreStats) {
     stats.compacted_bytes = read(&counters.compacted_bytes);
     stats.days_removed = read(&counters.days_removed);
     stats.corruptions = read(&counters.corruptions);
+    stats.worker_panics = read(&counters.worker_panics);
     stats.replayed_records = read(&counters.replayed_records);
     stats.replay_ms = read(&counters.replay_ms);
 }

@@ -1,5 +1,6 @@
 //! The store: what it owns, how it is opened, who works in the background.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
@@ -237,7 +238,7 @@ impl Workers {
             let inner = inner.clone();
             let thread = std::thread::Builder::new().name(format!("metrics-{name}")).spawn(move || {
                 while !inner.is_stopping() {
-                    work(&inner);
+                    work_once(&inner, name, work);
                 }
             });
             threads.push(thread.map_err(|e| Error::thread(name, e))?);
@@ -259,6 +260,16 @@ impl Drop for Store {
         if Arc::strong_count(&self.workers) == 1 {
             self.workers.stop(&self.inner);
         }
+    }
+}
+
+/// One round of a thread. A panic is a fault of this program, but a store whose thread is gone
+/// fills its memory in silence: what was under way is taken up again after a while.
+pub(crate) fn work_once(inner: &Inner, name: &str, work: impl FnOnce(&Inner)) {
+    if catch_unwind(AssertUnwindSafe(|| work(inner))).is_err() {
+        inner.counters.worker_panics.fetch_add(1, Relaxed);
+        tracing::error!(thread = name, "work in the background has panicked; it is tried again in a minute");
+        inner.flusher.pause(30 * TICK, &inner.stopping);
     }
 }
 
