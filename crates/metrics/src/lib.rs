@@ -19,6 +19,7 @@ mod merge;
 mod metadata;
 mod options;
 mod pages;
+mod read;
 mod record;
 mod recover;
 mod registry;
