@@ -1,7 +1,7 @@
 //! The tree of a checked query, with byte positions.
 //!
 //! promql-parser settles how a query nests; what each word says comes from our own pass over
-//! the tokens (see [`crate::tokens`] and [`crate::reader`]), because that parser keeps neither
+//! the tokens (the modules `tokens` and `reader`), because that parser keeps neither
 //! positions nor the newest syntax. Durations stay expressions here: they are worked out
 //! against the query's grid when it is planned.
 

@@ -15,7 +15,8 @@ use crate::error::{EvalError, execution};
 use crate::evaluator::{Counting, Evaluated, Evaluator, Grid, SampleCounts, Value};
 use crate::extended::floats_with_bounds;
 use crate::matching::merge_equal_labels;
-use crate::plan::{self, Plan, PlanKind, QueryTimes, Root, SelectorPlan, SubqueryPlan};
+use crate::plan::{Plan, PlanKind, QueryTimes, Root, SelectorPlan, SubqueryPlan};
+use crate::planner;
 use crate::range_functions::Window;
 use crate::rows::{Row, Sample};
 use crate::selectors::drop_stale;
@@ -109,7 +110,7 @@ fn run(
 ) -> Result<QueryOutcome, EvalError> {
     let begin = Instant::now();
     budget.check("query preparation")?;
-    let root = plan::plan(expr.root(), times)?;
+    let root = planner::plan(expr.root(), times)?;
     let preparation = begin.elapsed();
     let counts = SampleCounts::new(if options.per_step_stats { steps.count } else { 0 });
     let lookback_ms = options.lookback_ms.max(1);

@@ -3,20 +3,18 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use pilothouse_model::{Budget, Labels, SampleColumns, SeriesSource};
+use pilothouse_model::{Budget, Labels, SeriesSource};
 use pilothouse_query::steps::Steps;
-use rayon::prelude::*;
 
 use crate::ast::{Extended, Span, ValueType};
+use crate::changes::{changed_node, negation};
 use crate::elements;
 use crate::error::{EvalError, execution};
 use crate::label_functions;
 use crate::notes::{Note, Notes};
 use crate::pipeline::{Pipeline, Producer, RowChange};
-use crate::plan::{
-    BinaryPlan, HistogramNumber, Plan, PlanKind, RangePlan, RangeSource, SelectorPlan, SubqueryPlan,
-};
-use crate::rows::{Row, Sample, is_absent};
+use crate::plan::{BinaryPlan, Plan, PlanKind, RangePlan, RangeSource, SelectorPlan};
+use crate::rows::{Row, is_absent};
 use crate::scalars;
 use crate::selectors::{InstantProducer, RangeSpec, Reads, SmoothedProducer};
 
@@ -333,31 +331,6 @@ impl<'e> Evaluator<'e> {
         }))
     }
 
-    /// Applies a change to rows that are at hand, and drops those that it empties.
-    pub(crate) fn change_rows(&self, mut rows: Vec<Row>, change: &RowChange<'_>) -> Vec<Row> {
-        const WORTH_SPLITTING: usize = 1 << 14;
-        let cells = rows.iter().map(|row| row.floats.len()).sum::<usize>();
-        let mut notes = Notes::default();
-        if cells < WORTH_SPLITTING {
-            rows.iter_mut().for_each(|row| change(row, &mut notes));
-        } else {
-            notes = rows
-                .par_chunks_mut(64)
-                .map(|rows| {
-                    let mut notes = Notes::default();
-                    rows.iter_mut().for_each(|row| change(row, &mut notes));
-                    notes
-                })
-                .reduce(Notes::default, |mut a, b| {
-                    a.merge(b);
-                    a
-                });
-        }
-        self.note(notes);
-        rows.retain(Row::any);
-        rows
-    }
-
     // ── pipelines ───────────────────────────────────────────────────────────────────────
 
     /// The node as a pipeline, if it is a selector or range function with nothing but changes of
@@ -431,7 +404,7 @@ impl<'e> Evaluator<'e> {
         Ok(Pipeline { series, producer, changes: Vec::new(), steps })
     }
 
-    fn range_spec<'p>(
+    pub(crate) fn range_spec<'p>(
         &'p self,
         range: &'p RangePlan,
         selector: Option<&'p SelectorPlan>,
@@ -466,111 +439,6 @@ impl<'e> Evaluator<'e> {
         Ok(Pipeline { series, producer: Box::new(spec), changes: Vec::new(), steps: grid.len() })
     }
 
-    // ── subqueries ──────────────────────────────────────────────────────────────────────
-
-    /// The rows of a subquery with the grid they stand on, for windows of `range_ms` that end at
-    /// the steps of `grid`.
-    pub(crate) fn subquery(
-        &self,
-        subquery: &SubqueryPlan,
-        range_ms: i64,
-        grid: Grid,
-    ) -> Evaluated<(Vec<Row>, Steps)> {
-        let (first_end, last_end) = match subquery.at_ms {
-            Some(at_ms) => (at_ms, at_ms),
-            None => (grid.steps.start_ms, grid.steps.last_ms()),
-        };
-        let step_ms = subquery.step_ms.unwrap_or(self.default_subquery_step_ms).max(1);
-        let before = first_end.saturating_sub(subquery.offset_ms).saturating_sub(range_ms);
-        let mut start_ms = step_ms * (before / step_ms);
-        if start_ms <= before {
-            start_ms += step_ms;
-        }
-        let steps = Steps::range(start_ms, last_end.saturating_sub(subquery.offset_ms), step_ms);
-        if steps.is_empty() {
-            return Ok((Vec::new(), steps));
-        }
-        // Before anything of that length is made.
-        self.hold_bytes(steps.count.saturating_mul(8) as u64)?;
-        let rows = self.rows(&subquery.inner, Grid { steps, counting: Counting::No })?;
-        Ok((rows, steps))
-    }
-
-    fn range_over_subquery(&self, range: &RangePlan, grid: Grid) -> Evaluated<Vec<Row>> {
-        let RangeSource::Subquery(subquery) = &range.source else {
-            return execution("unexpected range vector");
-        };
-        let (rows, inner_steps) = self.subquery(subquery, range.range_ms, grid)?;
-        let spec = self.range_spec(range, None, (subquery.offset_ms, subquery.at_ms), grid)?;
-        let windowed: Vec<(Option<Row>, Notes)> = rows
-            .into_par_iter()
-            .with_min_len(16)
-            .map(|inner| {
-                self.budget.check("expression evaluation")?;
-                let mut notes = Notes::default();
-                let columns = columns_of(&inner, inner_steps);
-                let mut row = Row::empty(inner.labels.clone(), grid.len());
-                row.drop_name = inner.drop_name;
-                let any = spec.fill(&inner.labels, &columns, &mut row, &mut notes)?;
-                Ok((any.then_some(row), notes))
-            })
-            .collect::<Evaluated<_>>()?;
-        let mut rows = Vec::with_capacity(windowed.len());
-        for (row, notes) in windowed {
-            self.note(notes);
-            rows.extend(row);
-        }
-        self.hold(&rows)?;
-        Ok(rows)
-    }
-
-    // ── changes of single rows ──────────────────────────────────────────────────────────
-
-    /// The change that a node makes to each row of its inside.
-    fn change_of<'p>(&self, plan: &'p Plan, grid: Grid) -> Evaluated<Option<(&'p Plan, RowChange<'p>)>> {
-        let Some(inner) = changed_node(plan) else { return Ok(None) };
-        let optional = |bound: &Option<Box<Plan>>| -> Evaluated<Option<Vec<f64>>> {
-            bound.as_ref().map(|bound| self.scalar(bound, grid)).transpose()
-        };
-        let change: RowChange<'p> = match &plan.kind {
-            PlanKind::Elementwise { function, .. } => {
-                let apply = function.apply;
-                Box::new(move |row, _| each_float(row, |_, v| apply(v)))
-            }
-            PlanKind::Clamp { min, max, .. } => {
-                let (min, max) = (optional(min)?, optional(max)?);
-                Box::new(move |row, _| clamp(row, min.as_deref(), max.as_deref()))
-            }
-            PlanKind::Round { to, .. } => {
-                let to = optional(to)?;
-                Box::new(move |row, _| {
-                    each_float(row, |step, v| scalars::round(v, to.as_ref().map_or(1.0, |to| to[step])));
-                })
-            }
-            PlanKind::Date { part, .. } => {
-                let part = *part;
-                Box::new(move |row, _| each_float(row, |_, v| part.of(v as i64)))
-            }
-            PlanKind::HistogramNumber { number, .. } => {
-                let number = *number;
-                Box::new(move |row, _| histogram_number(row, number))
-            }
-            PlanKind::StepTimes(_) => {
-                let steps = grid.steps;
-                Box::new(move |row, _| {
-                    for step in 0..row.floats.len() {
-                        if row.is_present(step) {
-                            row.set(step, Sample::Float(steps.time_ms(step) as f64 / 1000.0));
-                        }
-                    }
-                    row.drop_name = true;
-                })
-            }
-            _ => return Ok(None),
-        };
-        Ok(Some((inner, change)))
-    }
-
     /// Says that sorting is of no use where there is more than one step.
     pub(crate) fn note_useless_sort(&self, span: Span, grid: Grid) {
         if grid.len() > 1 {
@@ -579,77 +447,6 @@ impl<'e> Evaluator<'e> {
             self.note(notes);
         }
     }
-}
-
-/// The inside of a node that changes row by row.
-fn changed_node(plan: &Plan) -> Option<&Plan> {
-    match &plan.kind {
-        PlanKind::Elementwise { inner, .. }
-        | PlanKind::Clamp { inner, .. }
-        | PlanKind::Round { inner, .. }
-        | PlanKind::Date { inner: Some(inner), .. }
-        | PlanKind::HistogramNumber { inner, .. }
-        | PlanKind::StepTimes(inner) => Some(inner),
-        _ => None,
-    }
-}
-
-fn negation<'p>() -> RowChange<'p> {
-    Box::new(|row, _| {
-        for cell in &mut row.floats {
-            if !is_absent(*cell) {
-                *cell = -*cell;
-            }
-        }
-        for h in row.histograms.iter_mut().flatten() {
-            pilothouse_query::histogram::scale(std::sync::Arc::make_mut(h), -1.0);
-        }
-        row.drop_name = true;
-    })
-}
-
-/// Applies a function to the floats of a row; histograms fall out.
-fn each_float(row: &mut Row, apply: impl Fn(usize, f64) -> f64) {
-    row.drop_histograms();
-    for (step, cell) in row.floats.iter_mut().enumerate() {
-        if !is_absent(*cell) {
-            *cell = apply(step, *cell);
-        }
-    }
-    row.drop_name = true;
-}
-
-fn clamp(row: &mut Row, min: Option<&[f64]>, max: Option<&[f64]>) {
-    row.drop_histograms();
-    for step in 0..row.floats.len() {
-        let least = min.map_or(f64::NEG_INFINITY, |min| min[step]);
-        let most = max.map_or(f64::INFINITY, |max| max[step]);
-        let value = row.floats[step];
-        if most < least {
-            row.clear(step);
-        } else if !is_absent(value) {
-            row.floats[step] = scalars::max(least, scalars::min(most, value));
-        }
-    }
-    row.drop_name = true;
-}
-
-fn histogram_number(row: &mut Row, number: HistogramNumber) {
-    use pilothouse_query::histogram::{average, standard_deviation, variance};
-    let histograms = std::mem::take(&mut row.histograms);
-    row.floats.fill(crate::rows::absent());
-    for (cell, h) in row.floats.iter_mut().zip(&histograms) {
-        if let Some(h) = h {
-            *cell = match number {
-                HistogramNumber::Count => h.count,
-                HistogramNumber::Sum => h.sum,
-                HistogramNumber::Average => average(h),
-                HistogramNumber::Stddev => standard_deviation(h),
-                HistogramNumber::Stdvar => variance(h),
-            };
-        }
-    }
-    row.drop_name = true;
 }
 
 /// The one float at each step, NaN where there is none or more than one.
@@ -675,24 +472,4 @@ fn absent_row(labels: Labels, rows: &[Row], steps: usize) -> Row {
         }
     }
     row
-}
-
-/// The values of a row as samples at the times of its grid. What a histogram says of resets is
-/// about samples that a subquery may have skipped or repeated, so it is forgotten.
-pub(crate) fn columns_of(row: &Row, steps: Steps) -> SampleColumns {
-    use pilothouse_model::ResetHint::{NotReset, Reset, Unknown};
-    let mut columns = SampleColumns::default();
-    for (step, t_ms) in steps.iter().enumerate() {
-        match row.sample(step) {
-            Some(Sample::Float(value)) => columns.push_float(t_ms, value),
-            Some(Sample::Histogram(mut h)) => {
-                if matches!(h.reset_hint, Reset | NotReset) {
-                    std::sync::Arc::make_mut(&mut h).reset_hint = Unknown;
-                }
-                columns.histograms.push((t_ms, h));
-            }
-            None => {}
-        }
-    }
-    columns
 }

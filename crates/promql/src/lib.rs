@@ -1,7 +1,23 @@
 //! PromQL: read, check, plan, evaluate over any series source.
+//!
+//! A query becomes a tree ([`parse`], [`ast`]), the tree a plan for one grid of times, the plan
+//! rows over that grid ([`Engine`]). A row is one series with a cell a step, so that every series
+//! is read and walked once, however many steps there are; an instant is a grid of one. Semantics,
+//! error texts and annotations are those of Prometheus main with its experimental switches on;
+//! what differs is listed in `docs/compat/promql.md`.
+//!
+//! Nothing here knows a store, HTTP or JSON. What a query may take is bounded by the budget that
+//! comes with it, and by [`ParseContext`] for its text.
+//!
+//! Reading order of the modules: `tokens`, `reader`, `modifiers`, `durations`, `lower`, `check`
+//! make the tree; `plan`, `planner` the plan; `rows`, `evaluator`, `pipeline`, `selectors`,
+//! `range_functions`, `extended`, `subqueries`, `changes`, `elements`, `matching`, `aggregate`,
+//! `choose`, `histogram_functions`, `label_functions`, `info` evaluate it; `notes` collects the
+//! annotations; `engine` is the door.
 
 mod aggregate;
 pub mod ast;
+mod changes;
 mod check;
 mod choose;
 mod dates;
@@ -18,15 +34,18 @@ mod label_functions;
 mod literals;
 mod lower;
 mod matching;
+mod modifiers;
 mod notes;
 mod pipeline;
 mod plan;
+mod planner;
 pub mod printer;
 mod range_functions;
 mod reader;
 mod rows;
 mod scalars;
 mod selectors;
+mod subqueries;
 mod tokens;
 
 pub use ast::{Node, ValueType};

@@ -58,7 +58,10 @@ impl Row {
 
     /// Makes it the empty row of another series, keeping its memory.
     pub(crate) fn reset(&mut self, labels: &Labels, steps: usize) {
-        self.labels = labels.clone();
+        // Threads that count references to one empty set would wait for each other.
+        if self.labels != *labels {
+            self.labels = labels.clone();
+        }
         self.drop_name = false;
         self.floats.clear();
         self.floats.resize(steps, absent());
