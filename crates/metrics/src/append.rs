@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::MutexGuard;
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::labels::SeriesText;
 use pilothouse_model::write::{Appended, BatchSeries, Durable, RawPair, Reason, Rejection, WriteBatch};
@@ -15,7 +15,7 @@ use pilothouse_model::{Labels, SourceError};
 
 use crate::active::{ActiveCount, minute_of};
 use crate::exemplars::Kept;
-use crate::head::{Group, Taken, group_of, slot_of};
+use crate::head::{Group, Head, Taken, group_of, slot_of};
 use crate::keys::KeyMap;
 use crate::record::RecordWriter;
 use crate::store::Inner;
@@ -30,6 +30,8 @@ pub(crate) struct Appender {
     pub(crate) keys: KeyMap,
     pub(crate) active: ActiveCount,
     record: RecordWriter,
+    /// The record has samples that the head has and the log does not.
+    is_open: bool,
     ids: Vec<u32>,
     /// A record that the log could not take, though the head has its samples. It goes first.
     unlogged: Option<Vec<u8>>,
@@ -48,6 +50,7 @@ impl Appender {
             keys: KeyMap::default(),
             active: ActiveCount::new(minute),
             record: RecordWriter::default(),
+            is_open: false,
             ids: Vec::new(),
             unlogged: None,
             last: None,
@@ -59,6 +62,7 @@ impl Appender {
 
     /// Puts the record that was collected into the log.
     fn log(&mut self, wal: &Wal) -> Result<(), WalError> {
+        self.is_open = false;
         let record = self.record.finish();
         if record.is_empty() {
             return Ok(());
@@ -80,6 +84,10 @@ impl Appender {
         if let Some(fault) = wal.fault() {
             return Err(fault);
         }
+        if self.is_open {
+            // A panic ended the batch that it was collected for.
+            self.log(wal)?;
+        }
         if let Some(record) = &self.unlogged {
             self.last = Some(wal.append(record)?);
             self.unlogged = None;
@@ -87,17 +95,19 @@ impl Appender {
         Ok(())
     }
 
-    /// A record of something that is no batch, logged at once.
+    /// A record of something that is no batch, logged at once or not at all: nothing has been
+    /// done yet that it would have to tell of.
     pub(crate) fn log_one(
         &mut self,
         wal: &Wal,
         put: impl FnOnce(&mut RecordWriter),
-    ) -> Result<Option<Position>, WalError> {
+    ) -> Result<Position, WalError> {
         self.catch_up(wal)?;
         self.record.clear();
         put(&mut self.record);
-        self.log(wal)?;
-        Ok(self.last)
+        let position = wal.append(self.record.finish())?;
+        self.last = Some(position);
+        Ok(position)
     }
 }
 
@@ -151,6 +161,7 @@ impl Inner {
     ) -> Result<Run, SourceError> {
         appender.catch_up(&self.wal).map_err(not_writable)?;
         appender.record.clear();
+        appender.is_open = true;
         appender.active.advance(minute_of(now_ms));
         let mut state = Batch {
             inner: self,
@@ -187,6 +198,33 @@ struct Run {
     due: Vec<u32>,
 }
 
+/// A group while samples are put into it; the sums that others rely on are brought up to date
+/// when it goes, even if it goes by a panic.
+struct GroupRun<'a> {
+    head: &'a Head,
+    group: RwLockWriteGuard<'a, Group>,
+    since: (Position, i64),
+    bytes: usize,
+    samples: u64,
+}
+
+impl<'a> GroupRun<'a> {
+    fn begin(head: &'a Head, group: RwLockWriteGuard<'a, Group>, since: (Position, i64)) -> Self {
+        let (bytes, samples) = (group.heap_bytes, group.samples);
+        Self { head, group, since, bytes, samples }
+    }
+}
+
+impl Drop for GroupRun<'_> {
+    fn drop(&mut self) {
+        if self.group.samples > self.samples {
+            self.group.since.get_or_insert(self.since);
+        }
+        let grown = (self.group.heap_bytes as u64).wrapping_sub(self.bytes as u64);
+        self.head.heap_bytes.fetch_add(grown, Relaxed);
+    }
+}
+
 impl Batch<'_> {
     fn run(&mut self, appender: &mut Appender) {
         let mut ids = std::mem::take(&mut appender.ids);
@@ -209,15 +247,14 @@ impl Batch<'_> {
     fn run_of_group(&mut self, appender: &mut Appender, ids: &[u32], mut at: usize, mut id: u32) -> usize {
         let number = group_of(id);
         let group = self.inner.head.group_or_new(number);
-        let mut group = group.write();
-        let (bytes, samples) = (group.heap_bytes, group.samples);
+        let mut group = GroupRun::begin(&self.inner.head, group.write(), (self.position, self.now_ms));
         loop {
             if id != NO_ID {
                 if group_of(id) != number {
                     break;
                 }
                 let series = &self.batch.series[at];
-                self.series(appender, &mut group, id, series);
+                self.series(appender, &mut group.group, id, series);
             }
             at += 1;
             if at >= ids.len() {
@@ -225,15 +262,11 @@ impl Batch<'_> {
             }
             id = self.known(appender, ids[at], at);
         }
-        if group.samples > samples {
-            group.since.get_or_insert((self.position, self.now_ms));
-        }
+        let group = &mut group.group;
         if group.is_due() && !group.queued {
             group.queued = true;
             self.due.push(number);
         }
-        let grown = group.heap_bytes as u64;
-        self.inner.head.heap_bytes.fetch_add(grown.wrapping_sub(bytes as u64), Relaxed);
         at
     }
 
@@ -300,6 +333,7 @@ impl Batch<'_> {
         };
         appender.record.series(id, labels);
         appender.unsaved_series.push(id);
+        self.inner.counters.series_created.fetch_add(1, Relaxed);
         appender.unsaved_since.get_or_insert(self.position);
         Ok(id)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use pilothouse_index::{RoaringBitmap, resolve};
 use pilothouse_model::{Budget, Matcher, SourceError};
 
@@ -24,11 +24,13 @@ pub(crate) struct Deletions {
     list: RwLock<Arc<Vec<Deletion>>>,
     /// When the last one was made.
     newest_ms: AtomicI64,
+    /// What the catalog does not have yet; whoever holds the flusher's lock changes it.
+    unsaved: Mutex<Vec<Deletion>>,
 }
 
 impl Deletions {
     pub(crate) fn new(list: Vec<Deletion>) -> Self {
-        Self { list: RwLock::new(Arc::new(list)), newest_ms: AtomicI64::new(i64::MIN) }
+        Self { list: RwLock::new(Arc::new(list)), newest_ms: AtomicI64::new(i64::MIN), ..Self::default() }
     }
 
     pub(crate) fn all(&self) -> Arc<Vec<Deletion>> {
@@ -41,10 +43,20 @@ impl Deletions {
 
     fn add(&self, deletion: Deletion, now_ms: i64) {
         self.newest_ms.store(now_ms, Relaxed);
+        self.unsaved.lock().push(deletion.clone());
         Arc::make_mut(&mut self.list.write()).push(deletion);
     }
 
+    fn first_unsaved(&self) -> Option<Deletion> {
+        self.unsaved.lock().first().cloned()
+    }
+
+    fn set_saved(&self, id: u32) {
+        self.unsaved.lock().retain(|d| d.id != id);
+    }
+
     pub(crate) fn remove(&self, ids: &[u32]) {
+        self.unsaved.lock().retain(|d| !ids.contains(&d.id));
         Arc::make_mut(&mut self.list.write()).retain(|d| !ids.contains(&d.id));
     }
 
@@ -76,7 +88,7 @@ impl Inner {
         }
         // No flush is under way while the deletion takes its place among them.
         let _unfinished = self.flusher.unfinished.lock();
-        let (deletion, position) = {
+        let position = {
             let mut appender = self.appender.lock();
             if appender.closed {
                 return Err(SourceError::NotWritable("the store is closed".into()).into());
@@ -92,14 +104,22 @@ impl Inner {
             let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
             self.deletions.add(deletion.clone(), self.now_ms());
             self.delete_from_head(&deletion)?;
-            (deletion, position)
+            position
         };
-        if let Some(position) = position {
-            self.wal.wait(position)?;
-        }
+        self.wal.wait(position)?;
         self.crash_point("delete: logged");
-        self.catalog.save_deletion(&deletion)?;
+        self.save_deletions()?;
         self.crash_point("delete: saved");
+        Ok(())
+    }
+
+    /// Brings deletions into the catalog that hold already and are in the log only. A flush does
+    /// it again for one that could not be saved, before the log is trimmed.
+    pub(crate) fn save_deletions(&self) -> Result<(), Error> {
+        while let Some(deletion) = self.deletions.first_unsaved() {
+            self.catalog.save_deletion(&deletion)?;
+            self.deletions.set_saved(deletion.id);
+        }
         Ok(())
     }
 

@@ -247,6 +247,7 @@ impl Inner {
 
     /// Brings everything the log would be trimmed of into the catalog.
     fn save(&self, work: &Work) -> Result<(), Error> {
+        self.save_deletions()?;
         let (exemplars, first, next) = {
             let ring = self.exemplars.lock();
             (ring.unsaved(), ring.first(), ring.next())

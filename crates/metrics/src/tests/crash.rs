@@ -169,3 +169,28 @@ fn a_damaged_page_harms_nobody_else() {
     assert!(right > 300, "{right} right, {failed} failed");
     assert_eq!(store.stats().corruptions > 0, failed > 0);
 }
+
+#[test]
+fn what_a_panic_left_in_memory_is_logged_before_it_counts_as_stored() {
+    let (dir, clock, store) = open();
+    let good = Push::new().floats(&series("a", 1), &[(clock.now_ms(), 1.0)]);
+    let mut bad = Push::new().floats(&series("a", 1), &[(clock.now_ms(), 1.0)]);
+    bad.0.series.push(bad.0.series[0].clone());
+    bad.0.series[1].key ^= 1;
+    bad.0.read_labels = |raw, pairs| {
+        static CALLS: AtomicI64 = AtomicI64::new(0);
+        assert!(CALLS.fetch_add(1, Relaxed) == 0, "on purpose");
+        read_encoded(raw, pairs)
+    };
+    let appended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.append(&bad.0)));
+    assert!(appended.is_err());
+    // The same again finds the sample in memory.
+    assert_eq!(good.to(&store).floats, 1);
+    let copy = tempfile::tempdir().unwrap();
+    copy_directory(dir.path(), copy.path());
+    let opened = Store::open(copy.path(), options(&clock)).unwrap();
+    assert_eq!(read_all(&opened).len(), 1);
+    assert_eq!(read_all(&opened), read_all(&store));
+    store.seal_all().unwrap();
+    assert_eq!(store.stats().head_bytes, 0);
+}

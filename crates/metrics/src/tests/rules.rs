@@ -84,3 +84,17 @@ fn beyond_the_limit_new_series_are_refused_and_known_ones_go_on() {
     assert_eq!(store.stats().active_series, 0);
     assert_eq!(push(&store, 3, NOON + 21 * 60_000).floats, 1);
 }
+
+#[test]
+fn a_deletion_that_the_log_does_not_take_never_happened() {
+    let (dir, clock, store) = open(Limits::default());
+    let push = |i: usize, t: i64| Push::new().floats(&series("a", i), &[(t, 1.0)]).to(&store).floats;
+    assert_eq!(push(1, NOON), 1);
+    let endless = Matcher::equal("x", "x".repeat(pilothouse_disk::wal::MAX_RECORD_BYTES));
+    assert!(store.delete_series(&[vec![Matcher::equal("i", "1")], vec![endless]], 0, NOON).is_err());
+    // Neither is it in the way of what comes next.
+    assert_eq!(push(2, NOON), 1);
+    assert_eq!(read_all(&store).len(), 2);
+    drop(store);
+    assert_eq!(read_all(&Store::open(dir.path(), options(&clock)).unwrap()).len(), 2);
+}
