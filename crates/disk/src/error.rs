@@ -37,6 +37,26 @@ impl Error {
         move |source| Self::Database { path, source: Box::new(source.into()) }
     }
 
+    /// Whether the bytes of the file are at fault, which no other try will mend. A file of another
+    /// kind or version is not damaged.
+    pub fn is_damage(&self) -> bool {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        match self {
+            Self::NoFormat { .. } => true,
+            Self::Database { source, .. } => match &**source {
+                redb::Error::Io(e) => matches!(e.kind(), InvalidData | UnexpectedEof),
+                redb::Error::Corrupted(_)
+                | redb::Error::RepairAborted
+                | redb::Error::TableTypeMismatch { .. }
+                | redb::Error::TableIsMultimap(_)
+                | redb::Error::TableDoesNotExist(_)
+                | redb::Error::TypeDefinitionChanged { .. } => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Whether the device or a quota is full, which may pass without a hand.
     pub fn is_no_space(&self) -> bool {
         match self {

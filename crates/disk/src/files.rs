@@ -104,6 +104,19 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Takes a file out of use without losing it: gives it a name that says why, and that no other
+/// has. Returns that name.
+pub fn set_aside(path: &Path, why: &str) -> Result<PathBuf, Error> {
+    let named = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{why}-{number}"));
+        PathBuf::from(name)
+    };
+    let free = (1..u32::MAX).map(named).find(|aside| !aside.exists()).unwrap_or_else(|| named(0));
+    rename_durably(path, &free)?;
+    Ok(free)
+}
+
 /// Whether there is no file of a name, or one without a byte.
 pub fn is_absent_or_empty(path: &Path) -> Result<bool, Error> {
     match fs::metadata(path) {
@@ -234,6 +247,17 @@ mod tests {
         fs::write(unfinished_path(&path), b"half").unwrap();
         assert_eq!(remove_unfinished(dir.path()).unwrap(), 1);
         assert_eq!(file_names(dir.path()).unwrap(), ["state"]);
+    }
+
+    #[test]
+    fn a_file_set_aside_takes_nobodys_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        for content in ["one", "two"] {
+            fs::write(&path, content).unwrap();
+            assert_eq!(fs::read_to_string(set_aside(&path, "damaged").unwrap()).unwrap(), content);
+        }
+        assert_eq!(file_names(dir.path()).unwrap(), ["state.damaged-1", "state.damaged-2"]);
     }
 
     #[test]

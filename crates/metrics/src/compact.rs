@@ -5,10 +5,13 @@
 //! hide, and writes one file that needs nothing beside itself. The file gets its name when it is
 //! whole; from then on the older files are only leftovers, which opening clears away.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use pilothouse_disk::files;
 use pilothouse_index::Page;
@@ -17,7 +20,7 @@ use pilothouse_model::{Budget, Labels, SampleColumns};
 use roaring::RoaringBitmap;
 
 use crate::day::l1::OpenL1;
-use crate::day::set::Day;
+use crate::day::set::{Day, format_day};
 use crate::day::writer::DayFile;
 use crate::delete::matching;
 use crate::error::Error;
@@ -34,30 +37,85 @@ const IDLE_MS: i64 = 10 * MINUTE_MS;
 /// Pages of the files that are read.
 const PAGES_BYTES: u64 = 32 << 20;
 
+/// How long a day that could not be compacted is left alone.
+const RETRY: Duration = Duration::from_secs(600);
+/// Days that may be removed without a delay, and the delay for more.
+const DAYS_AT_ONCE: usize = 2;
+const REMOVAL_DELAY: Duration = Duration::from_secs(3600);
+
+/// What one compaction leaves for the next to know.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// Days that could not be compacted, and when that was.
+    failed: BTreeMap<i32, Instant>,
+    /// Since when many days have been over at once.
+    removal_since: Option<Instant>,
+}
+
 impl Inner {
     /// Removes days older than retention, compacts those that are over (all that have something
     /// to compact, if `now`), and forgets series that are nowhere any more.
     pub(crate) fn compact_days(&self, now: bool) -> Result<(), Error> {
-        let _compacting = self.compacting.lock();
+        let mut compaction = self.compacting.lock();
         let now_ms = self.now_ms();
-        let removed = self.days.remove_before(day_of(self.oldest_ms(now_ms)))?;
+        let removed = self.days.remove_before(self.first_kept(&mut compaction, now_ms, now))?;
         self.counters.days_removed.fetch_add(removed as u64, Relaxed);
         let mut changed = removed > 0;
         let (days, _) = self.days.snapshot();
+        compaction.failed.retain(|day, _| days.contains_key(day));
+        let mut failure = None;
         for (day, files) in days.iter() {
             if self.is_stopping() && !now {
                 break;
             }
-            if now && !files.l0.is_empty() || self.is_due(*day, files, now_ms, now)? {
-                self.compact_day(*day)?;
-                changed = true;
+            if !now && compaction.failed.get(day).is_some_and(|at| at.elapsed() < RETRY) {
+                continue;
+            }
+            match self.compact_if_due(*day, files, now_ms, now) {
+                Ok(compacted) => changed |= compacted,
+                Err(Error::Closed) => return Err(Error::Closed),
+                // The days after it must not wait for a day that cannot be read.
+                Err(error) => {
+                    tracing::error!(%error, day = format_day(*day), "cannot compact a day");
+                    compaction.failed.insert(*day, Instant::now());
+                    failure.get_or_insert(error);
+                }
             }
         }
         if changed {
-            self.drop_done_deletions()?;
+            let dropped = self.drop_done_deletions();
             self.forget_series()?;
+            dropped?;
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The first day that is not over. A clock that has jumped ahead must not take everything
+    /// with it: it is believed only as far as the newest samples bear it out, and when it makes
+    /// more days over than pass between two looks, it must go on saying so for a while.
+    fn first_kept(&self, compaction: &mut Compaction, now_ms: i64, now: bool) -> i32 {
+        let (days, _) = self.days.snapshot();
+        let Some((newest, _)) = days.last_key_value() else { return i32::MIN };
+        let believed_ms = now_ms.min((i64::from(*newest) + 2).saturating_mul(DAY_MS));
+        let first = day_of(self.oldest_ms(believed_ms));
+        let over = days.range(..first).count();
+        if now || over <= DAYS_AT_ONCE {
+            compaction.removal_since = None;
+            return first;
+        }
+        let since = compaction.removal_since.get_or_insert_with(|| {
+            tracing::warn!(over, "many days are over at once; they are removed in an hour unless the clock is set back");
+            Instant::now()
+        });
+        if since.elapsed() < REMOVAL_DELAY { i32::MIN } else { first }
+    }
+
+    fn compact_if_due(&self, day: i32, files: &Day, now_ms: i64, now: bool) -> Result<bool, Error> {
+        let due = now && !files.l0.is_empty() || self.is_due(day, files, now_ms, now)?;
+        if due {
+            self.compact_day(day)?;
+        }
+        Ok(due)
     }
 
     fn is_due(&self, day: i32, files: &Day, now_ms: i64, now: bool) -> Result<bool, Error> {
@@ -97,8 +155,8 @@ impl Inner {
         let unfinished = files::unfinished_path(&path);
         files::remove(&unfinished)?;
         let written = self.write_day(&unfinished, &files, &deletions, below);
-        let about = match written {
-            Ok(about) => about,
+        let (about, damaged) = match written {
+            Ok(written) => written,
             Err(e) => {
                 files::remove(&unfinished)?;
                 return Err(e);
@@ -112,9 +170,13 @@ impl Inner {
             files::remove(&unfinished)?;
             None
         };
+        if damaged {
+            self.keep_inputs(&files)?;
+        }
         self.crash_point("compact: named");
         let bytes = l1.as_ref().map_or(0, |l1| l1.allocated_bytes());
-        self.days.replace(day, number, l1)?;
+        let labelled = self.registry.read().index.ids().clone();
+        self.days.replace(day, number, l1, |id| labelled.contains(id))?;
         self.crash_point("compact: replaced");
         self.counters.compactions.fetch_add(1, Relaxed);
         self.counters.compacted_samples.fetch_add(about.samples, Relaxed);
@@ -122,13 +184,14 @@ impl Inner {
         Ok(())
     }
 
+    /// What the new file says of itself, and whether damaged pages were left out of it.
     fn write_day(
         &self,
         path: &Path,
         files: &Day,
         deletions: &[Deletion],
         below: u32,
-    ) -> Result<crate::day::l1::About, Error> {
+    ) -> Result<(crate::day::l1::About, bool), Error> {
         let mut out = DayFile::create(path)?;
         let closed = files.l1.as_ref().map(|l1| self.days.open_l1(l1)).transpose()?;
         let source = DaySource::new(self, files, closed.as_ref(), deletions)?;
@@ -145,7 +208,19 @@ impl Inner {
             }
         }
         let newest = files.l0.iter().filter_map(|l0| l0.flushes()).map(|f| f.1).max();
-        out.finish(newest.max(closed.map(|c| c.about.newest_flush)).unwrap_or(0), below)
+        let newest = newest.max(closed.as_ref().map(|c| c.about.newest_flush)).unwrap_or(0);
+        Ok((out.finish(newest, below)?, source.damaged.get()))
+    }
+
+    /// Leaves files that have damaged pages under another name, for somebody to look at, instead
+    /// of removing them with what could still be read from them.
+    fn keep_inputs(&self, files: &Day) -> Result<(), Error> {
+        let paths = files.l0.iter().map(|l0| l0.path()).chain(files.l1.iter().map(|l1| l1.path()));
+        for path in paths {
+            let aside = files::set_aside(path, "damaged")?;
+            tracing::error!(file = %aside.display(), "a compacted file had damaged pages; it was set aside");
+        }
+        Ok(())
     }
 
     /// The series of a day's young files, in the order of labels.
@@ -309,6 +384,8 @@ struct DaySource<'a> {
     hidden: Vec<Hiding>,
     /// Pages of its own, so that the queries' ones are not driven out.
     pages: Cache<LoadedPage>,
+    /// Something could not be read.
+    damaged: Cell<bool>,
 }
 
 struct Hiding {
@@ -337,7 +414,7 @@ impl<'a> DaySource<'a> {
             })
         };
         let hidden = deletions.iter().map(hiding).collect::<Result<_, Error>>()?;
-        Ok(Self { store, files, closed, hidden, pages: Cache::new(PAGES_BYTES) })
+        Ok(Self { store, files, closed, hidden, pages: Cache::new(PAGES_BYTES), damaged: Cell::new(false) })
     }
 
     fn read(&self, id: Option<u32>, position: Option<u32>, out: &mut SampleColumns) -> Result<(), Error> {
@@ -358,6 +435,18 @@ impl<'a> DaySource<'a> {
         Ok(())
     }
 
+    /// What could be read; `None` where the bytes are damaged. Other failures stay failures.
+    fn readable<T>(&self, read: Result<T, Error>) -> Result<Option<T>, Error> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Corrupt { .. } | Error::Codec(_)) => {
+                self.damaged.set(true);
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
     fn read_flushed(
         &self,
         file: &crate::day::l0::L0,
@@ -368,11 +457,11 @@ impl<'a> DaySource<'a> {
         // A damaged page was counted; the day goes on without it.
         let load = || file.load(key).map_err(|e| self.store.corrupt(e));
         let page = self.pages.get_or(PageKey { file: file.uid, key }, load);
-        let Some(page) = readable(page)? else { return Ok(()) };
+        let Some(page) = self.readable(page)? else { return Ok(()) };
         for entry in page.find(id) {
             let mut own = SampleColumns::default();
             let read = page.read_block(entry, (i64::MIN, i64::MAX), &no_lists, &mut own);
-            readable(read.map_err(|e| self.store.corrupt(e.in_file(file.path()))))?;
+            self.readable(read.map_err(|e| self.store.corrupt(e.in_file(file.path()))))?;
             let hiding = self.hidden.iter().filter(|h| key.0 <= h.upto_flush && h.flushed.contains(id));
             hiding.for_each(|h| remove_range(&mut own, h.range.0, h.range.1));
             merge.run(|c| append(c, &mut own));
@@ -386,12 +475,12 @@ impl<'a> DaySource<'a> {
         for number in numbers {
             let load = || closed.load(number).map_err(|e| self.store.corrupt(e));
             let page = self.pages.get_or(PageKey { file: closed.uid, key: (0, number) }, load);
-            let Some(page) = readable(page)? else { continue };
+            let Some(page) = self.readable(page)? else { continue };
             let lists = |number| self.store.closed_times(closed, number);
             for entry in page.find(position) {
                 let mut own = SampleColumns::default();
                 let read = page.read_block(entry, (i64::MIN, i64::MAX), &lists, &mut own);
-                readable(read.map_err(|e| self.store.corrupt(e.in_file(closed.path()))))?;
+                self.readable(read.map_err(|e| self.store.corrupt(e.in_file(closed.path()))))?;
                 let hiding = self.hidden.iter().filter(|h| h.closed.contains(position));
                 hiding.for_each(|h| remove_range(&mut own, h.range.0, h.range.1));
                 merge.run(|c| append(c, &mut own));
@@ -405,13 +494,4 @@ fn append(to: &mut SampleColumns, from: &mut SampleColumns) {
     to.times_ms.append(&mut from.times_ms);
     to.values.append(&mut from.values);
     to.histograms.append(&mut from.histograms);
-}
-
-/// What could be read; `None` where the bytes are damaged. Other failures stay failures.
-fn readable<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
-    match read {
-        Ok(value) => Ok(Some(value)),
-        Err(Error::Corrupt { .. } | Error::Codec(_)) => Ok(None),
-        Err(other) => Err(other),
-    }
 }

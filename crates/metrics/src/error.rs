@@ -33,6 +33,15 @@ impl Error {
         Self::Corrupt { path: path.into(), what: what.into() }
     }
 
+    /// Whether bytes on the disk are at fault.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(e) => e.is_damage(),
+            Self::Corrupt { .. } | Self::Codec(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn thread(name: &'static str, source: std::io::Error) -> Self {
         Self::Thread { name, source }
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use pilothouse_disk::files::DirectoryLock;
-use pilothouse_disk::wal::{OnDamage, Options, SyncMode};
+use pilothouse_disk::files::{self, DirectoryLock};
+use pilothouse_disk::wal::{OnDamage, Options, Replayed, SyncMode};
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::ports::Exemplar;
 use pilothouse_model::time::DAY_MS;
@@ -18,7 +18,7 @@ use pilothouse_model::{Budget, Histogram, Labels};
 use crate::active::{ActiveCount, minute_of};
 use crate::append::Appender;
 use crate::catalog::{Catalog, GroupRow, Loaded};
-use crate::day::set::Days;
+use crate::day::set::{Days, set_aside_young};
 use crate::delete::{Deletions, matching};
 use crate::error::Error;
 use crate::exemplars::Exemplars;
@@ -36,16 +36,21 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let lock = DirectoryLock::acquire(directory)?;
     let began = Instant::now();
     let limits = options.limits.clone();
-    pilothouse_disk::files::remove_unfinished(directory)?;
-    let catalog = Catalog::open(&directory.join("series.redb"))?;
-    let mut registry = Registry::default();
-    let loaded = catalog.load(&mut registry)?;
+    files::remove_unfinished(directory)?;
+    let found = find_catalog(&directory.join("series.redb"), &directory.join("day"))?;
+    let (catalog, mut registry, mut loaded, lost) = found;
     let days = Days::open(&directory.join("day"), limits.max_open_days)?;
+    // An id that any file uses is never given to another series.
+    registry.set_next_id(days.largest_id().map_or(0, |id| id.saturating_add(1)));
+    if lost {
+        loaded.next_deletion = loaded.next_deletion.max(days.deletions_below()?);
+    }
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
     let from = loaded.log_start.max(recovery.first());
     let mut replay = Replay::new(registry, loaded, &options, now_ms);
     let counters = Counters::default();
+    counters.corruptions.fetch_add(days.damaged() + u64::from(lost), Relaxed);
     let replayed = recovery.replay(from, OnDamage::Skip, |position, payload| {
         replay.position = position;
         if read_record(payload, &mut replay).is_err() {
@@ -54,6 +59,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         Ok::<(), WalError>(())
     })?;
     counters.corruptions.fetch_add(replayed.damages, Relaxed);
+    replay.tell(&replayed);
     counters.replayed_records.store(replayed.records, Relaxed);
     for deletion in &replay.new_deletions {
         catalog.save_deletion(deletion)?;
@@ -99,6 +105,32 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     })
 }
 
+/// The catalog with what it holds, and whether one was lost. Damaged, it is set aside and begun
+/// anew with what the log still knows; young day files, which say nothing without it, go too.
+fn find_catalog(path: &Path, days: &Path) -> Result<(Catalog, Registry, Loaded, bool), Error> {
+    let is_new = files::is_absent_or_empty(path)?;
+    if !is_new {
+        let mut registry = Registry::default();
+        let opened = Catalog::open(path).and_then(|c| Ok((c.load(&mut registry)?, c)));
+        match opened {
+            Ok((loaded, catalog)) => return Ok((catalog, registry, loaded, false)),
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "the catalog of series is damaged; it is set aside and begun anew");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // Before there is a new catalog: a start that ends here is begun again in the same way.
+    let orphans = set_aside_young(days)?;
+    if orphans > 0 {
+        tracing::error!(orphans, "day files whose series are unknown without the catalog were set aside");
+    }
+    if !is_new {
+        files::set_aside(path, "damaged")?;
+    }
+    Ok((Catalog::open(path)?, Registry::default(), Loaded::default(), !is_new || orphans > 0))
+}
+
 fn wal_options(sync: Sync) -> Options {
     let sync = match sync {
         Sync::Ack => SyncMode::Ack,
@@ -137,6 +169,8 @@ struct Replay {
     aliases: HashMap<u32, u32, foldhash::fast::FixedState>,
     new_deletions: Vec<Deletion>,
     unsaved_since: Option<Position>,
+    /// Samples of ids that neither the catalog nor the log has labels for.
+    unknown: u64,
 }
 
 impl Replay {
@@ -179,6 +213,21 @@ impl Replay {
             aliases: HashMap::default(),
             new_deletions: Vec::new(),
             unsaved_since: None,
+            unknown: 0,
+        }
+    }
+
+    /// Tells the operator what could not be read; the store is opened all the same.
+    fn tell(&self, replayed: &Replayed) {
+        for damage in &replayed.damage {
+            let (from, to) = (damage.from.0, damage.to.0);
+            tracing::error!(from, to, reason = damage.reason, "a stretch of the log is lost");
+        }
+        if replayed.cut_bytes > 0 {
+            tracing::warn!(bytes = replayed.cut_bytes, "the log had a torn end, which nobody was promised");
+        }
+        if self.unknown > 0 {
+            tracing::error!(samples = self.unknown, "samples in the log belong to series without labels");
         }
     }
 
@@ -193,7 +242,12 @@ impl Replay {
         let row = self.rows.get(group_of(id) as usize).and_then(Option::as_ref);
         let done = row.is_some_and(|r| self.position < r.position);
         let id = if self.aliases.is_empty() { id } else { self.aliases.get(&id).copied().unwrap_or(id) };
-        if done || !self.registry.index.contains(id) {
+        if done {
+            return None;
+        }
+        if !self.registry.index.contains(id) {
+            self.unknown += 1;
+            self.registry.set_next_id(id.saturating_add(1));
             return None;
         }
         let number = group_of(id) as usize;
@@ -244,11 +298,16 @@ impl RecordSink for Replay {
                 if self.registry.insert_as(id, &labels, fingerprint) {
                     self.new_series.push(id);
                     self.unsaved_since.get_or_insert(self.position);
+                } else if let Some(fresh) = self.registry.insert(&labels, fingerprint) {
+                    tracing::error!(id, "two series have one id; the later one gets another");
+                    self.aliases.insert(id, fresh);
+                    self.new_series.push(fresh);
+                    self.unsaved_since.get_or_insert(self.position);
                 }
             }
         }
         // An id that the log has given is never given again.
-        self.registry.set_next_id(id + 1);
+        self.registry.set_next_id(id.saturating_add(1));
     }
 
     fn sample(&mut self, id: u32, t_ms: i64, value: f64) {
@@ -265,6 +324,7 @@ impl RecordSink for Replay {
 
     fn exemplar(&mut self, id: u32, exemplar: Exemplar) {
         let id = self.aliases.get(&id).copied().unwrap_or(id);
+        self.registry.set_next_id(id.saturating_add(1));
         self.exemplars.replay(id, exemplar);
         self.unsaved_since.get_or_insert(self.position);
     }

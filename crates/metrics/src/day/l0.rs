@@ -201,6 +201,10 @@ impl L0 {
         self.state.read().ids.clone()
     }
 
+    pub(crate) fn largest_id(&self) -> Option<u32> {
+        self.state.read().ids.max()
+    }
+
     /// First and last flush.
     pub(crate) fn flushes(&self) -> Option<(u32, u32)> {
         self.state.read().flushes

@@ -51,6 +51,7 @@ pub(crate) struct Days {
     changing: Mutex<()>,
     max_open: u64,
     uses: AtomicU64,
+    damaged: AtomicU64,
 }
 
 impl Days {
@@ -67,6 +68,7 @@ impl Days {
             changing: Mutex::new(()),
             max_open,
             uses: AtomicU64::new(1),
+            damaged: AtomicU64::new(0),
         };
         let mut set = DaySet::new();
         let mut l0s = Vec::new();
@@ -86,11 +88,29 @@ impl Days {
                 files::remove(&path)?;
                 continue;
             }
-            entry.l0.push(Arc::new(L0::open(&path, number, days.uid())?));
+            match L0::open(&path, number, days.uid()) {
+                Ok(l0) => entry.l0.push(Arc::new(l0)),
+                Err(error) if error.is_damage() => days.set_aside(&path, &error)?,
+                Err(error) => return Err(error),
+            }
         }
+        set.retain(|_, day| !day.l0.is_empty() || day.l1.is_some());
         set.values_mut().for_each(|day| day.l0.sort_by_key(|l0| l0.generation));
         *days.set.write() = Arc::new(set);
         Ok(days)
+    }
+
+    /// One damaged file must not keep everything else from being read.
+    fn set_aside(&self, path: &Path, error: &Error) -> Result<(), Error> {
+        let aside = files::set_aside(path, "damaged")?;
+        self.damaged.fetch_add(1, Relaxed);
+        tracing::error!(%error, aside = %aside.display(), "a damaged day file was set aside");
+        Ok(())
+    }
+
+    /// Files that were found damaged when the days were opened.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Relaxed)
     }
 
     /// An `l1` file has taken in all files of the day with smaller generations.
@@ -123,6 +143,22 @@ impl Days {
         others.sort_by_key(|o| std::cmp::Reverse(o.used()));
         others.iter().skip(self.max_open.max(1) as usize).for_each(|o| o.close());
         Ok(open)
+    }
+
+    /// The largest id of a series in any file that still takes flushes.
+    pub(crate) fn largest_id(&self) -> Option<u32> {
+        let (set, _) = self.snapshot();
+        set.values().flat_map(|d| &d.l0).filter_map(|l0| l0.largest_id()).max()
+    }
+
+    /// Every deletion below this may be done in some closed day already. Opens them all.
+    pub(crate) fn deletions_below(&self) -> Result<u32, Error> {
+        let (set, _) = self.snapshot();
+        let mut below = 0;
+        for l1 in set.values().filter_map(|d| d.l1.as_ref()) {
+            below = below.max(self.open_l1(l1)?.about.deletions_below);
+        }
+        Ok(below)
     }
 
     /// The newest flush in any file that still takes flushes.
@@ -183,10 +219,22 @@ impl Days {
     }
 
     /// Puts a finished `l1` file, or nothing if the day has become empty, in the place of what
-    /// it has taken in.
-    pub(crate) fn replace(&self, day: i32, number: u64, l1: Option<Arc<L1>>) -> Result<(), Error> {
+    /// it has taken in. Young files that hold series nobody has labels for are set aside.
+    pub(crate) fn replace(
+        &self,
+        day: i32,
+        number: u64,
+        l1: Option<Arc<L1>>,
+        has_labels: impl Fn(u32) -> bool,
+    ) -> Result<(), Error> {
         let _changing = self.changing.lock();
         let mut gone: Vec<PathBuf> = Vec::new();
+        for l0 in self.snapshot().0.get(&day).iter().flat_map(|d| &d.l0) {
+            if l0.generation < number && !l0.ids().iter().all(&has_labels) {
+                let aside = files::set_aside(l0.path(), "orphan")?;
+                tracing::error!(file = %aside.display(), "a day file holds series whose labels are lost; it was set aside");
+            }
+        }
         self.change(|set| {
             let Some(entry) = set.get_mut(&day) else { return };
             let (old, kept) =
@@ -233,6 +281,20 @@ impl Days {
     fn path(&self, day: i32, number: u64, kind: &str) -> PathBuf {
         self.directory.join(Generation::new(format_day(day), number, kind).file_name())
     }
+}
+
+/// Sets aside the young files of all days: without the catalog nobody knows whose samples they
+/// hold, and their ids will be given to others.
+pub(crate) fn set_aside_young(directory: &Path) -> Result<u64, Error> {
+    files::create_directory(directory)?;
+    let mut count = 0;
+    for name in files::file_names(directory)? {
+        if Generation::parse(&name).is_some_and(|g| g.kind == L0_KIND) {
+            files::set_aside(&directory.join(name), "orphan")?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// A day as `2026-11-22`.

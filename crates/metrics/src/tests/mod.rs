@@ -1,6 +1,7 @@
 //! The store against a plain map, and its promises one by one.
 
 mod crash;
+mod damage;
 mod formats;
 mod model;
 mod races;

@@ -1,0 +1,96 @@
+//! Files that are damaged or gone: the store opens without them and takes nothing for another's.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn fill(store: &Store, name: &str, t_ms: i64) {
+    (0..20).fold(Push::new(), |push, i| push.floats(&series(name, i), &[(t_ms, i as f64)])).to(store);
+}
+
+/// A store with one day flushed, closed again; what it held.
+fn flushed() -> (tempfile::TempDir, Arc<Stepped>, Content) {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    fill(&store, "before", NOON);
+    let content = read_all(&store);
+    store.close().unwrap();
+    (dir, clock, content)
+}
+
+fn names(directory: &Path, with: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().path());
+    entries.filter(|p| p.to_str().unwrap().contains(with)).collect()
+}
+
+/// After damage the store must open, take new series, and show nothing but them, again and again.
+fn check_new_series_alone(directory: &Path, clock: &Arc<Stepped>) {
+    let store = Store::open(directory, options(clock)).unwrap();
+    assert!(store.stats().corruptions > 0);
+    assert!(read_all(&store).is_empty());
+    fill(&store, "after", NOON + 1000);
+    store.compact_now().unwrap();
+    let content = read_all(&store);
+    assert_eq!(content.len(), 20);
+    assert!(
+        content.iter().all(|(labels, samples)| labels.value("__name__") == "after" && samples.len() == 1)
+    );
+    store.close().unwrap();
+    drop(store);
+    let store = Store::open(directory, options(clock)).unwrap();
+    assert_eq!((read_all(&store), store.stats().corruptions), (content, 0));
+}
+
+#[test]
+fn a_damaged_day_file_is_set_aside() {
+    for content in [vec![], vec![0; 1 << 16], b"no database".to_vec()] {
+        let (dir, clock, _) = flushed();
+        let file = names(&dir.path().join("day"), ".l0.redb").remove(0);
+        std::fs::write(&file, &content).unwrap();
+        if content.is_empty() {
+            // Nothing was ever in it.
+            let store = Store::open(dir.path(), options(&clock)).unwrap();
+            assert!(read_all(&store).is_empty());
+            continue;
+        }
+        check_new_series_alone(dir.path(), &clock);
+        assert_eq!(names(&dir.path().join("day"), ".damaged-1").len(), 1);
+    }
+}
+
+#[test]
+fn without_the_catalog_no_sample_gets_the_labels_of_another_series() {
+    for damage in [None, Some(vec![]), Some(vec![0; 1 << 16])] {
+        let (dir, clock, _) = flushed();
+        let catalog = dir.path().join("series.redb");
+        match &damage {
+            None => std::fs::remove_file(&catalog).unwrap(),
+            Some(content) => std::fs::write(&catalog, content).unwrap(),
+        }
+        for segment in names(&dir.path().join("wal"), ".wal") {
+            std::fs::remove_file(segment).unwrap();
+        }
+        check_new_series_alone(dir.path(), &clock);
+        assert_eq!(names(&dir.path().join("day"), ".orphan-1").len(), 1);
+        let aside = usize::from(damage.is_some_and(|d| !d.is_empty()));
+        assert_eq!(names(dir.path(), ".damaged-1").len(), aside);
+    }
+}
+
+#[test]
+fn the_log_brings_back_what_it_still_has_without_the_catalog() {
+    let (dir, clock, content) = flushed();
+    std::fs::write(dir.path().join("series.redb"), [0; 1 << 16]).unwrap();
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    assert_eq!(read_all(&store), content);
+}
+
+#[test]
+fn a_file_of_a_newer_release_still_refuses_the_start() {
+    let (dir, clock, _) = flushed();
+    let catalog = dir.path().join("series.redb");
+    std::fs::remove_file(&catalog).unwrap();
+    drop(pilothouse_disk::Database::open(&catalog, "metrics-series", 99, 1 << 20).unwrap());
+    assert!(Store::open(dir.path(), options(&clock)).is_err());
+    assert!(names(dir.path(), ".damaged").is_empty());
+}
