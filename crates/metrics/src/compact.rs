@@ -104,7 +104,10 @@ impl Inner {
             return first;
         }
         let since = compaction.removal_since.get_or_insert_with(|| {
-            tracing::warn!(over, "many days are over at once; they are removed in an hour unless the clock is set back");
+            tracing::warn!(
+                over,
+                "many days are over at once; they are removed in an hour unless the clock is set back"
+            );
             Instant::now()
         });
         if since.elapsed() < REMOVAL_DELAY { i32::MIN } else { first }

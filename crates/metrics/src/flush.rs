@@ -116,14 +116,26 @@ fn take_some(due: &mut BTreeSet<u32>) -> Vec<u32> {
 impl Inner {
     /// Flushes what is due now: by request, by age, by the length of the log, by memory.
     pub(crate) fn flush_due(&self) -> Result<(), Error> {
-        self.flusher.request(self.overdue_groups());
+        self.request_overdue();
         loop {
             let groups = self.flusher.take();
-            if groups.is_empty() && self.flusher.unfinished.lock().is_empty() {
+            let idle = groups.is_empty() && self.flusher.unfinished.lock().is_empty();
+            if idle && !self.is_log_held() {
                 return Ok(());
             }
             self.flush(&groups)?;
         }
+    }
+
+    /// Asks for what is due by the clock, by the length of the log or by memory.
+    pub(crate) fn request_overdue(&self) {
+        self.flusher.request(self.overdue_groups());
+    }
+
+    /// Whether series, exemplars or metadata that came without samples hold the log.
+    fn is_log_held(&self) -> bool {
+        let since = self.appender.lock().unsaved_since;
+        since.is_some_and(|p| self.wal.next().0.saturating_sub(p.0) > MAX_LOG_BYTES)
     }
 
     /// Seals and flushes every group.

@@ -19,6 +19,7 @@ use pilothouse_model::{
 
 use crate::append::Appender;
 use crate::catalog::Catalog;
+use crate::compact::Compaction;
 use crate::day::set::Days;
 use crate::delete::Deletions;
 use crate::error::Error;
@@ -72,7 +73,7 @@ pub(crate) struct Inner {
     /// Bytes of the head above which writes are refused; flushing is far behind then.
     pub(crate) head_ceiling: u64,
     /// One compaction at a time.
-    pub(crate) compacting: Mutex<()>,
+    pub(crate) compacting: Mutex<Compaction>,
     /// Ends long work in the background.
     pub(crate) stopping: AtomicBool,
     #[cfg(test)]
@@ -277,7 +278,8 @@ fn flush_loop(inner: &Inner) {
     let groups = inner.flusher.wait(TICK, &inner.stopping);
     let result = match groups.is_empty() {
         true => inner.flush_due(),
-        false => inner.flush(&groups),
+        // Age and the length of the log are looked at however busy the head is.
+        false => inner.flush(&groups).map(|()| inner.request_overdue()),
     };
     if let Err(error) = result {
         tracing::error!(%error, "cannot bring samples to the disk; they stay in memory and in the log");

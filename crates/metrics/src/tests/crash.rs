@@ -168,6 +168,9 @@ fn a_damaged_page_harms_nobody_else() {
     }
     assert!(right > 300, "{right} right, {failed} failed");
     assert_eq!(store.stats().corruptions > 0, failed > 0);
+    store.compact_now().unwrap();
+    let names = pilothouse_disk::files::file_names(&dir.path().join("day")).unwrap();
+    assert_eq!(names.iter().any(|name| name.contains("damaged")), failed > 0, "{names:?}");
 }
 
 #[test]
