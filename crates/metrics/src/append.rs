@@ -328,6 +328,12 @@ impl Batch<'_> {
         if self.is_over_limit(appender) {
             return refuse(Reason::MaxSeries { limit: self.inner.limits.max_active_series });
         }
+        // Series that are no longer active stay until their day is compacted: names that change
+        // with every request would fill the memory without ever being many at a time.
+        let (held, limit) = (self.inner.registry.read().len(), self.inner.limits.max_series_in_memory);
+        if !self.internal && limit > 0 && held as u64 >= limit {
+            return refuse(Reason::MaxSeries { limit });
+        }
         let Some(id) = self.inner.registry.write().insert(labels, fingerprint) else {
             return refuse(Reason::MaxSeries { limit: u64::from(u32::MAX) });
         };

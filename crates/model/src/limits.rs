@@ -40,6 +40,7 @@ macro_rules! limits {
 
 limits! {
     max_active_series = 250_000, "series", "Series that got a sample in the last 20 minutes; new ones beyond it are refused. 0: no limit.";
+    max_series_in_memory = 1_000_000, "series", "Series of days that are not compacted yet, active or not; new ones beyond it are refused. 0: no limit.";
     max_log_streams = 5_000, "streams", "Log streams that got an entry in the last 30 minutes; new ones beyond it are refused. 0: no limit.";
     max_labels_per_series = 40, "labels", "Labels of one series, the metric name included.";
     max_label_name_bytes = 1_024, "bytes", "Length of a label name.";

@@ -98,3 +98,40 @@ fn a_deletion_that_the_log_does_not_take_never_happened() {
     drop(store);
     assert_eq!(read_all(&Store::open(dir.path(), options(&clock)).unwrap()).len(), 2);
 }
+
+#[test]
+fn series_that_come_and_go_do_not_fill_the_memory() {
+    let (_dir, clock, store) = open(Limits { max_series_in_memory: 3, ..Limits::default() });
+    let push = |i: usize| {
+        let now = clock.now_ms();
+        Push::new().floats(&series("a", i), &[(now, 1.0)]).to(&store)
+    };
+    for i in 0..3 {
+        assert_eq!(push(i).rejected, 0);
+        clock.step(30 * 60_000);
+    }
+    assert_eq!(store.stats().active_series, 0);
+    assert_eq!(reasons(&push(3)), [Reason::MaxSeries { limit: 3 }]);
+    assert_eq!(push(1).rejected, 0);
+    clock.step(2 * DAY_MS);
+    store.compact_now().unwrap();
+    // The one that came last counted as active until something else came.
+    assert_eq!((push(3).rejected, store.stats().series), (0, 2));
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_removes_nothing_at_once() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let retention = StoreOptions { retention_ms: 5 * DAY_MS, ..options(&clock) };
+    let store = Store::open(dir.path(), retention).unwrap();
+    let samples: Vec<(i64, f64)> = (0..5).rev().map(|d| (NOON - d * DAY_MS, 1.0)).collect();
+    assert_eq!(Push::new().floats(&series("a", 1), &samples).to(&store).floats, 5);
+    store.seal_all().unwrap();
+    clock.step(1000 * DAY_MS);
+    // Even if the jump has brought a sample with it.
+    Push::new().floats(&series("a", 1), &[(clock.now_ms(), 1.0)]).to(&store);
+    store.seal_all().unwrap();
+    store.maintain().unwrap();
+    clock.step(-1000 * DAY_MS);
+    assert_eq!(read_all(&store)[&series("a", 1)].len(), 6);
+}
