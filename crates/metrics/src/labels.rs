@@ -193,8 +193,9 @@ impl Inner {
         }
         loop {
             let (days, version) = self.days.snapshot();
-            let files = days.range(day_of(start_ms)..=day_of(query.end_ms)).filter_map(|d| d.1.l1.as_ref());
-            let all = files.map(|l1| each(&*self.days.open_l1(l1)?)).collect();
+            let mut files =
+                days.range(day_of(start_ms)..=day_of(query.end_ms)).filter_map(|d| d.1.l1.as_ref());
+            let all = files.try_for_each(|l1| each(&*self.days.open_l1(l1)?));
             // A file that failed may be one that a compaction has just replaced. What was listed
             // twice counts once.
             match all {
