@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use parking_lot::RwLock;
 use redb::{Durability, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
 
 use crate::{Error, files};
@@ -16,8 +17,10 @@ const FORMAT: TableDefinition<&str, u32> = TableDefinition::new("format");
 /// A redb file open for reading and writing. This process holds it alone.
 #[derive(Debug)]
 pub struct Database {
-    redb: redb::Database,
+    /// Absent only while it could not be opened again.
+    redb: RwLock<Option<redb::Database>>,
     path: PathBuf,
+    cache_bytes: usize,
 }
 
 /// A redb file that is only read; it must not be open for writing anywhere.
@@ -36,9 +39,8 @@ impl Database {
         if files::is_absent_or_empty(path)? {
             Self::create(path, kind, version)?;
         }
-        let redb =
-            redb::Builder::new().set_cache_size(cache_bytes).open(path).map_err(Error::database(path))?;
-        let database = Self { redb, path: path.to_owned() };
+        let database = Self { redb: RwLock::new(None), path: path.to_owned(), cache_bytes };
+        database.reopen()?;
         check_format(&database.read()?, path, kind, version)?;
         Ok(database)
     }
@@ -49,10 +51,33 @@ impl Database {
         let unfinished = files::unfinished_path(path);
         files::remove(&unfinished)?;
         let redb = redb::Builder::new().create(&unfinished).map_err(Error::database(&unfinished))?;
-        let database = Self { redb, path: unfinished.clone() };
+        let database = Self { redb: RwLock::new(Some(redb)), path: unfinished.clone(), cache_bytes: 0 };
         database.write_format(kind, version)?;
         drop(database);
         files::rename_durably(&unfinished, path)
+    }
+
+    /// Closes the file and opens it again. After one failed write redb refuses everything, reads
+    /// too, even when the disk has room again; what was read from before fails for good.
+    pub fn reopen(&self) -> Result<(), Error> {
+        let mut redb = self.redb.write();
+        // The old one holds the file's lock.
+        *redb = None;
+        let mut builder = redb::Builder::new();
+        *redb = Some(
+            builder.set_cache_size(self.cache_bytes).open(&self.path).map_err(Error::database(&self.path))?,
+        );
+        Ok(())
+    }
+
+    fn with<T, E: Into<redb::Error>>(
+        &self,
+        begin: impl FnOnce(&redb::Database) -> Result<T, E>,
+    ) -> Result<T, Error> {
+        match &*self.redb.read() {
+            Some(redb) => begin(redb).map_err(Error::database(&self.path)),
+            None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
+        }
     }
 
     fn write_format(&self, kind: &'static str, version: u32) -> Result<(), Error> {
@@ -64,13 +89,13 @@ impl Database {
     }
 
     pub fn read(&self) -> Result<ReadTransaction, Error> {
-        self.redb.begin_read().map_err(Error::database(&self.path))
+        self.with(|redb| redb.begin_read())
     }
 
     /// A transaction that is on the disk when [`commit`](WriteTransaction::commit) returns, and
     /// after which an unclean end costs no walk over the file. Waits for the one before it.
     pub fn begin_write(&self) -> Result<WriteTransaction, Error> {
-        let mut transaction = self.redb.begin_write().map_err(Error::database(&self.path))?;
+        let mut transaction = self.with(|redb| redb.begin_write())?;
         transaction.set_durability(Durability::Immediate).map_err(Error::database(&self.path))?;
         transaction.set_quick_repair(true);
         Ok(transaction)
@@ -99,7 +124,10 @@ impl Database {
     /// Gives free pages back to the file system; rewrites what stays, and needs that no reader
     /// is left. Returns whether anything moved.
     pub fn compact(&mut self) -> Result<bool, Error> {
-        self.redb.compact().map_err(Error::database(&self.path))
+        match self.redb.get_mut() {
+            Some(redb) => redb.compact().map_err(Error::database(&self.path)),
+            None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
+        }
     }
 }
 
@@ -192,7 +220,11 @@ mod tests {
         });
         assert!(undone.is_err());
         assert!(database.allocated_bytes().unwrap() > 0);
-        drop(database);
+        let before = database.read().unwrap().open_table(ROWS).unwrap();
+        database.reopen().unwrap();
+        let after = database.read().unwrap().open_table(ROWS).unwrap();
+        assert_eq!(after.get(1).unwrap().unwrap().value(), "one");
+        drop((before, after, database));
 
         let database = ReadOnlyDatabase::open(&path, "rows", 2, CACHE).unwrap();
         let rows = database.read().unwrap().open_table(ROWS).unwrap();

@@ -211,6 +211,18 @@ pub fn space(path: &Path) -> Result<Space, Error> {
     })
 }
 
+/// Kept free for the log, whose writes are answered for.
+const RESERVED_BYTES: u64 = 64 << 20;
+
+/// Fails as a full disk would, unless there is room for this many bytes and some more. For
+/// writers whose own failure on a full disk is worse than being told before.
+pub fn require_space(path: &Path, bytes: u64) -> Result<(), Error> {
+    if space(directory_of(path))?.free_bytes < bytes.saturating_add(RESERVED_BYTES) {
+        return Err(Error::io("find room for", path)(io::ErrorKind::StorageFull.into()));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,5 +293,8 @@ mod tests {
         let space = space(dir.path()).unwrap();
         assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
         assert!(super::space(Path::new("/no/such/place")).is_err());
+        let file = dir.path().join("file");
+        require_space(&file, 0).unwrap();
+        assert!(require_space(&file, u64::MAX).unwrap_err().is_no_space());
     }
 }

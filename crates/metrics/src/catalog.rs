@@ -4,8 +4,9 @@
 //! whole at start and only written after that.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use pilothouse_disk::{Database, Position};
+use pilothouse_disk::{Database, Position, files};
 use pilothouse_index::page::{Page, PageWriter};
 use pilothouse_model::Labels;
 use pilothouse_model::ports::Exemplar;
@@ -24,6 +25,8 @@ use crate::registry::Registry;
 const KIND: &str = "metrics-series";
 const VERSION: u32 = 1;
 const CACHE_BYTES: usize = 2 << 20;
+/// More than one change brings at the most in a usual store.
+const CHANGE_BYTES: u64 = 16 << 20;
 const FINGERPRINT_BYTES: usize = 16;
 /// Series in one row: a group's worth.
 const ROW_SERIES: usize = 4096;
@@ -77,20 +80,19 @@ pub(crate) struct Loaded {
 pub(crate) struct Catalog {
     database: Database,
     path: PathBuf,
+    failed: AtomicBool,
 }
 
 impl Catalog {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
-        Ok(Self { database, path: path.to_owned() })
+        Ok(Self { database, path: path.to_owned(), failed: AtomicBool::new(false) })
     }
 
     // ---- writing ----
 
     pub(crate) fn save(&self, save: &Save<'_>) -> Result<(), Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let path = &*self.path;
+        self.change(|transaction, path| {
             let mut series = transaction.open_table(SERIES).map_err(Error::redb(path))?;
             for part in save.series.chunk_by(|a, b| group_of(a.0) == group_of(b.0)) {
                 let Some((first, _)) = part.first() else { continue };
@@ -118,8 +120,8 @@ impl Catalog {
             let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
             next.insert("series", u64::from(save.next_series)).map_err(Error::redb(path))?;
             next.insert("flush", u64::from(save.next_flush)).map_err(Error::redb(path))?;
-        }
-        transaction.commit().map_err(Error::redb(&self.path))
+            Ok(())
+        })
     }
 
     /// Nothing in the log before this position is needed.
@@ -174,7 +176,23 @@ impl Catalog {
         &self,
         change: impl FnOnce(&redb::WriteTransaction, &Path) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.database.write(|transaction| change(transaction, &self.path))
+        if self.failed.load(Relaxed) {
+            self.reopen()?;
+        }
+        files::require_space(&self.path, CHANGE_BYTES)?;
+        let changed = self.database.write(|transaction| change(transaction, &self.path));
+        if changed.is_err() {
+            self.failed.store(true, Relaxed);
+            let _ = self.reopen();
+        }
+        changed
+    }
+
+    /// After a failed write redb takes nothing more. All changes may be made twice.
+    fn reopen(&self) -> Result<(), Error> {
+        self.database.reopen()?;
+        self.failed.store(false, Relaxed);
+        Ok(())
     }
 
     // ---- reading ----

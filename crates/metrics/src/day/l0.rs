@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::RwLock;
-use pilothouse_disk::Database;
+use pilothouse_disk::{Database, files};
 use redb::{ReadOnlyTable, ReadableTable as _, TableDefinition};
 use roaring::RoaringBitmap;
 
@@ -53,6 +54,8 @@ pub(crate) struct L0 {
     pub(crate) uid: u64,
     pub(crate) generation: u64,
     state: RwLock<State>,
+    /// A write has failed, after which the database refuses everything.
+    failed: AtomicBool,
 }
 
 type Pages = ReadOnlyTable<(u32, u32), &'static [u8]>;
@@ -83,6 +86,12 @@ impl std::fmt::Debug for State {
 impl L0 {
     pub(crate) fn open(path: &Path, generation: u64, uid: u64) -> Result<Self, Error> {
         let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
+        let state = RwLock::new(Self::load_state(&database, path)?);
+        let failed = AtomicBool::new(false);
+        Ok(Self { database, path: path.to_owned(), uid, generation, state, failed })
+    }
+
+    fn load_state(database: &Database, path: &Path) -> Result<State, Error> {
         let mut state = State {
             pages: None,
             groups: BTreeMap::new(),
@@ -108,16 +117,46 @@ impl L0 {
                 state.note_flush(flush);
             }
         }
-        drop(read);
-        Ok(Self { database, path: path.to_owned(), uid, generation, state: RwLock::new(state) })
+        Ok(state)
+    }
+
+    /// Opens the file again after a failed write. What that write was told to have failed with may
+    /// have reached the disk all the same.
+    fn reload(&self) -> Result<(), Error> {
+        self.database.reopen()?;
+        let mut loaded = Self::load_state(&self.database, &self.path)?;
+        let mut state = self.state.write();
+        loaded.written_ms = state.written_ms;
+        *state = loaded;
+        self.failed.store(false, Relaxed);
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the pages of one flush in one durable transaction and shows them to readers.
+    /// Writes the pages of one flush in one durable transaction and shows them to readers. After
+    /// an error the same flush may be written again.
     pub(crate) fn write(&self, flush: u32, groups: Vec<(u32, NewPages)>, now_ms: i64) -> Result<(), Error> {
+        if self.failed.load(Relaxed) {
+            self.reload()?;
+        }
+        if self.state.read().groups.values().flatten().any(|g| g.flush == flush) {
+            return Ok(());
+        }
+        let bytes: usize = groups.iter().flat_map(|g| &g.1.pages).map(|p| p.bytes.len()).sum();
+        files::require_space(&self.path, 2 * bytes as u64)?;
+        let written = self.write_pages(flush, groups, now_ms);
+        if written.is_err() {
+            self.failed.store(true, Relaxed);
+            // So that reads are answered; if it fails now, the next write tries again.
+            let _ = self.reload();
+        }
+        written
+    }
+
+    fn write_pages(&self, flush: u32, groups: Vec<(u32, NewPages)>, now_ms: i64) -> Result<(), Error> {
         let path = &*self.path;
         let transaction = self.database.begin_write()?;
         let mut written = Vec::with_capacity(groups.len());
@@ -315,6 +354,11 @@ mod tests {
             7,
         )
         .unwrap();
+        l0.write(2, vec![(0, pages(vec![page(5, 5, 100, 150)]))], 7).unwrap();
+        check(&l0);
+        // Flushes come in order; one that fails is as if it had never been.
+        assert!(l0.write(0, vec![(0, pages(vec![page(5, 5, 100, 150)]))], 7).is_err());
+        check(&l0);
         l0.write(2, vec![(0, pages(vec![page(5, 5, 100, 150)]))], 7).unwrap();
         check(&l0);
         drop(l0);

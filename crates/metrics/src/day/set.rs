@@ -230,7 +230,7 @@ impl Days {
         let _changing = self.changing.lock();
         let mut gone: Vec<PathBuf> = Vec::new();
         for l0 in self.snapshot().0.get(&day).iter().flat_map(|d| &d.l0) {
-            if l0.generation < number && !l0.ids().iter().all(&has_labels) {
+            if l0.generation < number && l0.path().exists() && !l0.ids().iter().all(&has_labels) {
                 let aside = files::set_aside(l0.path(), "orphan")?;
                 tracing::error!(file = %aside.display(), "a day file holds series whose labels are lost; it was set aside");
             }

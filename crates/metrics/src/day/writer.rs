@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use pilothouse_disk::Database;
+use pilothouse_disk::{Database, files};
 use pilothouse_index::DayWriter;
 use pilothouse_model::{Labels, SampleColumns};
 use xxhash_rust::xxh3::xxh3_128;
@@ -130,6 +130,7 @@ impl DayFile {
     fn write_rows(&mut self) -> Result<(), Error> {
         let rows = std::mem::take(&mut self.rows);
         let path = &*self.path;
+        files::require_space(path, 2 * rows.bytes as u64)?;
         self.database.write(|transaction| {
             for (table, rows) in [(PAGES, rows.pages), (TIMES, rows.times), (PRINTS, rows.prints)] {
                 let mut table = transaction.open_table(table).map_err(Error::redb(path))?;
