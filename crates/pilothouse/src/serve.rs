@@ -50,6 +50,7 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    pilothouse_model::matcher::pattern::set_max_compiled_bytes(config.limits.max_regex_bytes);
     let max_connections = descriptors::raise_limit(config.limits.max_open_days);
     make_directory(&config.data_dir)?;
     let (auth, made) = authentication(&config)?;

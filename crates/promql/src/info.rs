@@ -57,7 +57,7 @@ impl Evaluator<'_> {
             let values: BTreeSet<&str> =
                 rows.iter().filter(|row| !is_info(row)).filter_map(|row| row.labels.get(label)).collect();
             if !values.is_empty() {
-                let pattern: Vec<String> = values.into_iter().map(regex::escape).collect();
+                let pattern: Vec<String> = values.into_iter().map(regex_syntax::escape).collect();
                 matchers.push(matcher(MatchOp::Regex, label, &pattern.join("|"))?);
             }
         }

@@ -13,10 +13,8 @@ use crate::rows::Row;
 
 pub(crate) fn replace(mut rows: Vec<Row>, replace: &LabelReplace) -> Evaluated<Vec<Row>> {
     for row in &mut rows {
-        let value = row.labels.value(&replace.source).to_owned();
-        let Some(captures) = replace.regex.captures(&value) else { continue };
-        let mut replaced = String::new();
-        captures.expand(&replace.replacement, &mut replaced);
+        let value = row.labels.value(&replace.source);
+        let Some(replaced) = replace.regex.expand(value, &replace.replacement) else { continue };
         set_label(row, &replace.target, &replaced);
     }
     merge_equal_labels(rows)

@@ -1,9 +1,9 @@
 //! The plan of a query: what is to be evaluated, over which series and labels. See
 //! [`crate::planner`] for how it is made.
 
+use pilothouse_model::matcher::pattern::CapturingPattern;
 use pilothouse_model::{LabelNeeds, Labels, Matcher};
 use pilothouse_query::vectors::Grouping;
-use regex::Regex;
 
 use crate::ast::{AggregateOp, BinaryOp, Extended, Matching, Span, ValueType};
 use crate::dates::DatePart;
@@ -157,7 +157,7 @@ pub(crate) struct LabelReplace {
     pub(crate) target: String,
     pub(crate) replacement: String,
     pub(crate) source: String,
-    pub(crate) regex: Regex,
+    pub(crate) regex: CapturingPattern,
 }
 
 #[derive(Debug)]

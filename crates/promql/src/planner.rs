@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use pilothouse_model::labels::METRIC_NAME;
+use pilothouse_model::matcher::pattern::{Anchoring, CapturingPattern};
 use pilothouse_model::{LabelNeeds, Labels, LabelsBuilder, MatchOp, Matcher};
 use pilothouse_query::vectors::Grouping;
 
@@ -521,9 +522,9 @@ fn texts(args: &[&Node]) -> Vec<String> {
 fn label_replace(args: &[&Node], inner: Plan) -> Result<PlanKind, EvalError> {
     let (target, replacement) = (text(args, 1), text(args, 2));
     let (source, pattern) = (text(args, 3), text(args, 4));
-    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(10 << 20).build().map_err(
-        |_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")),
-    )?;
+    let regex = CapturingPattern::new(&pattern, Anchoring::Whole).map_err(|_| {
+        EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}"))
+    })?;
     if target.is_empty() {
         return execution(format!("invalid destination label name in label_replace(): {target}"));
     }

@@ -31,8 +31,9 @@ impl From<f64> for Quantile {
 /// linear one in custom buckets and in the zero bucket, which ends at 0 on a side that has no
 /// buckets. Below q = 0 the result is -Inf, above 1 it is +Inf, of no observations NaN.
 ///
-/// Prometheus, while it looks for observations that are NaN, forgets which bucket it had found and
-/// interpolates in the last one; that is not followed.
+/// Where the sum is NaN the value is interpolated between the bounds of the last bucket whatever
+/// bucket the rank lies in: Prometheus does so while it looks for observations that are NaN, and
+/// answers are to be equal.
 pub fn quantile(q: f64, h: &Histogram) -> Quantile {
     if q < 0.0 {
         return f64::NEG_INFINITY.into();
@@ -47,13 +48,13 @@ pub fn quantile(q: f64, h: &Histogram) -> Quantile {
     let nan_sum = h.sum.is_nan();
     if nan_sum || q < 0.5 {
         let found = seek(buckets(h), q * h.count);
-        let note = || {
-            let counted: f64 = buckets(h).map(|b| b.count).sum();
-            (nan_sum && counted < h.count).then_some(NanNote::Skew)
-        };
-        place(h, found, Direction::Up, note)
+        let beyond = nan_sum.then(|| Beyond {
+            last: buckets(h).last().filter(|b| b.upper > found.bucket.upper),
+            counted: buckets(h).map(|b| b.count).sum(),
+        });
+        place(h, found, Direction::Up, beyond)
     } else {
-        place(h, seek(buckets(h).rev(), (1.0 - q) * h.count), Direction::Down, || None)
+        place(h, seek(buckets(h).rev(), (1.0 - q) * h.count), Direction::Down, None)
     }
 }
 
@@ -69,6 +70,14 @@ struct Found {
     bucket: Bucket,
     counted: f64,
     rank: f64,
+}
+
+/// What lies behind the bucket that was found, looked at where observations may be NaN.
+#[derive(Debug, Clone, Copy)]
+struct Beyond {
+    last: Option<Bucket>,
+    /// Observations of all buckets.
+    counted: f64,
 }
 
 fn seek(buckets: impl Iterator<Item = Bucket>, rank: f64) -> Found {
@@ -87,12 +96,7 @@ fn seek(buckets: impl Iterator<Item = Bucket>, rank: f64) -> Found {
 }
 
 /// The value at the rank within the bucket that was found.
-fn place(
-    h: &Histogram,
-    found: Found,
-    direction: Direction,
-    note: impl FnOnce() -> Option<NanNote>,
-) -> Quantile {
+fn place(h: &Histogram, found: Found, direction: Direction, beyond: Option<Beyond>) -> Quantile {
     let Found { bucket, counted, rank } = found;
     let (mut lower, mut upper) = (bucket.lower, bucket.upper);
     if h.has_custom_buckets() {
@@ -119,13 +123,18 @@ fn place(
         Direction::Up => rank - (counted - bucket.count),
         Direction::Down => counted - rank,
     };
-    let share = into_bucket / bucket.count;
+    let mut in_bucket = bucket.count;
+    if let Some(last) = beyond.and_then(|b| b.last) {
+        (lower, upper, in_bucket) = (last.lower, last.upper, last.count);
+    }
+    let share = into_bucket / in_bucket;
     let value = if h.has_custom_buckets() || (lower <= 0.0 && upper >= 0.0) {
         lower + (upper - lower) * share
     } else {
         between_logarithms(lower, upper, share)
     };
-    Quantile { value, note: note() }
+    let skewed = beyond.is_some_and(|b| b.counted < h.count);
+    Quantile { value, note: skewed.then_some(NanNote::Skew) }
 }
 
 /// The zero bucket without the side on which the histogram has no buckets.

@@ -305,11 +305,12 @@ fn observations_that_are_nan_are_told() {
     assert_eq!(quantile(0.5, &h), Quantile { value: 2f64.sqrt(), note: None });
     h.count = 8.0;
     h.positive_spans[0].length = 2;
-    h.positive_counts.push(0.0);
-    assert_eq!(quantile(0.25, &h), Quantile { value: 2f64.sqrt(), note: Some(NanNote::Skew) });
+    h.positive_counts.push(1.0);
+    // Two of four into the first bucket, but between the bounds of the last one and by its count.
+    assert_eq!(quantile(0.25, &h), Quantile { value: 8.0, note: Some(NanNote::Skew) });
     let high = quantile(0.75, &h);
     assert!(high.value.is_nan() && high.note == Some(NanNote::Result));
-    assert_eq!(fraction(-INF, INF, &h), Fraction { value: 0.5, has_nans: true });
+    assert_eq!(fraction(-INF, INF, &h), Fraction { value: 0.625, has_nans: true });
 }
 
 #[test]
