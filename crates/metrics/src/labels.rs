@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use pilothouse_index::resolve::{names_within, values_within};
 use pilothouse_index::{PostingsSource, RoaringBitmap, Scan, resolve};
 use pilothouse_model::ports::{Exemplar, LabelQuery};
-use pilothouse_model::time::day_of;
+use pilothouse_model::time::{DAY_MS, day_of};
 use pilothouse_model::{Budget, Labels, Matcher};
 
 use crate::day::l0::L0;
@@ -166,18 +166,21 @@ impl Inner {
         kept
     }
 
-    /// Whether a range reaches into the time that nearly every series in memory has samples of:
-    /// then they are not looked at one by one.
+    /// Whether a range reaches into a day that has a young file, or to the present: series in
+    /// memory have samples there, and many are not looked at one by one.
     fn is_present(&self, query: &LabelQuery) -> bool {
         const RECENT_MS: i64 = 5 * 60 * 1000;
         let now = self.now_ms();
-        query.end_ms >= now.saturating_sub(RECENT_MS) && query.start_ms <= now
+        let (days, _) = self.days.snapshot();
+        let young = days.iter().find(|(_, files)| !files.l0.is_empty());
+        let since = young.map_or(i64::MAX, |(day, _)| i64::from(*day) * DAY_MS);
+        query.end_ms >= since.min(now.saturating_sub(RECENT_MS)) && query.start_ms <= now
     }
 
     /// Whether looking at the selected series one by one costs next to nothing; then an answer
     /// is exact even where it might be wider.
     fn are_few(&self, selection: Option<&RoaringBitmap>) -> bool {
-        const FEW: u64 = 10_000;
+        const FEW: u64 = 2_000;
         selection.map_or_else(|| self.registry.read().index.ids().len(), RoaringBitmap::len) <= FEW
     }
 
