@@ -428,9 +428,11 @@ impl<'a> DaySource<'a> {
         if let Some(id) = id {
             for file in &self.files.l0 {
                 let mut pages = Vec::new();
-                file.pages_of(id, (i64::MIN, i64::MAX), |flush, page| pages.push((flush, page)));
-                for key in pages {
-                    self.read_flushed(file, id, key, &mut merge)?;
+                file.pages_of(id, (i64::MIN, i64::MAX), |flush, page, place| {
+                    pages.push(((flush, page), place));
+                });
+                for (key, place) in pages {
+                    self.read_flushed(file, (id, place), key, &mut merge)?;
                 }
             }
         }
@@ -453,7 +455,7 @@ impl<'a> DaySource<'a> {
     fn read_flushed(
         &self,
         file: &crate::day::l0::L0,
-        id: u32,
+        (id, place): (u32, u32),
         key: (u32, u32),
         merge: &mut Merge<'_>,
     ) -> Result<(), Error> {
@@ -461,7 +463,7 @@ impl<'a> DaySource<'a> {
         let load = || file.load(key).map_err(|e| self.store.corrupt(e));
         let page = self.pages.get_or(PageKey { file: file.uid, key }, load);
         let Some(page) = self.readable(page)? else { return Ok(()) };
-        for entry in page.find(id) {
+        for entry in page.find(place) {
             let mut own = SampleColumns::default();
             let read = page.read_block(entry, (i64::MIN, i64::MAX), &no_lists, &mut own);
             self.readable(read.map_err(|e| self.store.corrupt(e.in_file(file.path()))))?;

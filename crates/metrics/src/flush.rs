@@ -13,7 +13,7 @@
 //! A crash before the third step replays samples that are on the disk already: the same samples
 //! at the same times, which reading merges.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -27,7 +27,7 @@ use roaring::RoaringBitmap;
 use crate::catalog::GroupRow;
 use crate::codec::Effort;
 use crate::error::Error;
-use crate::head::{GROUP_BITS, Sealing};
+use crate::head::{GROUP_BITS, GROUP_SERIES, Open, Sealing, slot_of};
 use crate::pages::{NewPages, PageWriter};
 use crate::store::Inner;
 
@@ -49,6 +49,8 @@ pub(crate) struct Flusher {
     stop: Condvar,
     /// One flush at a time, and what an earlier one could not finish.
     pub(crate) unfinished: Mutex<Vec<Work>>,
+    /// By group: how many series it had, and their order.
+    orders: Mutex<HashMap<u32, (u64, Arc<[u16]>)>>,
 }
 
 /// A flush under way.
@@ -234,7 +236,8 @@ impl Inner {
         self.crash_point("flush: sealed");
         self.wal.sync()?;
         self.crash_point("flush: log synced");
-        for (day, groups) in encode(work) {
+        let orders: Vec<_> = work.groups.iter().map(|(number, s)| self.order_of(*number, s)).collect();
+        for (day, groups) in encode(work, &orders) {
             if work.days_done.contains(&day) {
                 continue;
             }
@@ -255,6 +258,33 @@ impl Inner {
         }
         self.counters.flushed_samples.fetch_add(samples, Relaxed);
         Ok(())
+    }
+
+    /// The place of each slot of a group when its series are put in the order of their labels:
+    /// then those of one metric lie in few pages, and queries go by metric. Made anew only when
+    /// series have come or gone.
+    fn order_of(&self, number: u32, sealing: &Sealing) -> Arc<[u16]> {
+        let first = number << GROUP_BITS;
+        let registry = self.registry.read();
+        let ids = registry.index.ids();
+        let group = first..=first + (GROUP_SERIES as u32 - 1);
+        let count = ids.range_cardinality(group.clone());
+        let needed = sealing.series.last().map_or(0, |s| usize::from(s.0) + 1);
+        let mut orders = self.flusher.orders.lock();
+        if let Some((_, order)) = orders.get(&number).filter(|(c, o)| *c == count && o.len() >= needed) {
+            return order.clone();
+        }
+        let last = ids.range(group).last().map_or(0, |id| slot_of(id) + 1);
+        let slots = 0..last.max(needed) as u32;
+        let mut slots: Vec<_> = slots.map(|slot| (registry.index.labels(first | slot), slot)).collect();
+        slots.sort_unstable_by(|a, b| (a.0.is_none(), &a.0, a.1).cmp(&(b.0.is_none(), &b.0, b.1)));
+        let mut order = vec![0; slots.len()];
+        for (place, (_, slot)) in slots.iter().enumerate() {
+            order[*slot as usize] = place as u16;
+        }
+        let order: Arc<[u16]> = order.into();
+        orders.insert(number, (count, order.clone()));
+        order
     }
 
     /// Brings everything the log would be trimmed of into the catalog.
@@ -317,9 +347,10 @@ fn active_slots(group: &crate::head::Group, minute: u32) -> RoaringBitmap {
 type DayPages = BTreeMap<i32, Vec<(u32, NewPages)>>;
 
 /// The pages of a flush by day; groups are encoded in parallel.
-fn encode(work: &Work) -> DayPages {
+fn encode(work: &Work, orders: &[Arc<[u16]>]) -> DayPages {
+    let groups = work.groups.par_iter().zip(orders);
     let encoded: Vec<(u32, BTreeMap<i32, NewPages>)> =
-        work.groups.par_iter().map(|(number, sealing)| (*number, encode_group(*number, sealing))).collect();
+        groups.map(|((number, sealing), order)| (*number, encode_group(*number, sealing, order))).collect();
     let mut days = DayPages::new();
     for (number, by_day) in encoded {
         for (day, pages) in by_day {
@@ -329,19 +360,27 @@ fn encode(work: &Work) -> DayPages {
     days
 }
 
-fn encode_group(number: u32, sealing: &Sealing) -> BTreeMap<i32, NewPages> {
-    let mut writers: BTreeMap<i32, PageWriter> = BTreeMap::new();
+/// The pages of one group, its series in an order that puts those of one metric together.
+fn encode_group(number: u32, sealing: &Sealing, order: &Arc<[u16]>) -> BTreeMap<i32, NewPages> {
+    let mut writers: BTreeMap<i32, (PageWriter, RoaringBitmap)> = BTreeMap::new();
     let mut columns = SampleColumns::default();
-    for (slot, open) in &sealing.series {
-        let id = number << GROUP_BITS | u32::from(*slot);
+    let place = |slot: u16| order.get(usize::from(slot)).copied().unwrap_or(slot);
+    let mut series: Vec<&(u16, Open)> = sealing.series.iter().collect();
+    series.sort_unstable_by_key(|(slot, _)| place(*slot));
+    for (slot, open) in series {
         columns.clear();
         open.read(i64::MIN, i64::MAX, &mut columns);
         by_day(&mut columns, |day, part| {
-            let writer = writers.entry(day).or_insert_with(|| PageWriter::new(PAGE_SIZE_BITS, Effort::Flush));
-            writer.push(id, part, |_| None);
+            let new = || (PageWriter::new(PAGE_SIZE_BITS, Effort::Flush), RoaringBitmap::new());
+            let (writer, ids) = writers.entry(day).or_insert_with(new);
+            writer.push(number << GROUP_BITS | u32::from(place(*slot)), part, |_| None);
+            ids.insert(number << GROUP_BITS | u32::from(*slot));
         });
     }
-    writers.into_iter().map(|(day, writer)| (day, writer.finish())).collect()
+    let finish = |(day, (writer, series)): (i32, (PageWriter, RoaringBitmap))| {
+        (day, NewPages { series, order: order.clone(), ..writer.finish() })
+    };
+    writers.into_iter().map(finish).collect()
 }
 
 /// Cuts ascending columns at the days' ends.

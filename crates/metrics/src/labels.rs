@@ -142,10 +142,11 @@ impl Inner {
     /// if it is to be exact, by the series' own times in them.
     fn is_in_file(&self, file: &L0, id: u32, range: (i64, i64), exact: bool) -> bool {
         let mut pages = Vec::new();
-        file.pages_of(id, range, |flush, page| pages.push((flush, page)));
-        let has = |key| self.flushed_page(file, key).and_then(|page| page.has_samples_of(id, range));
+        file.pages_of(id, range, |flush, page, place| pages.push(((flush, page), place)));
+        let has =
+            |key, place| self.flushed_page(file, key).and_then(|page| page.has_samples_of(place, range));
         // What cannot be read is told by whoever reads it.
-        pages.into_iter().any(|key| !exact || has(key).unwrap_or(true))
+        pages.into_iter().any(|(key, place)| !exact || has(key, place).unwrap_or(true))
     }
 
     /// Those of some series that have samples in memory whose ends overlap a range.

@@ -34,6 +34,8 @@ pub(crate) struct PageWriter {
 pub(crate) struct NewPages {
     pub(crate) pages: Vec<NewPage>,
     pub(crate) series: RoaringBitmap,
+    /// Where the pages are not in the order of ids: the place of each slot of the group.
+    pub(crate) order: Arc<[u16]>,
 }
 
 impl PageWriter {
@@ -123,6 +125,6 @@ impl PageWriter {
     /// The pages that are left, the last one as far as it is filled.
     pub(crate) fn finish(mut self) -> NewPages {
         self.end_page();
-        NewPages { pages: self.done, series: self.written }
+        NewPages { pages: self.done, series: self.written, order: Arc::default() }
     }
 }

@@ -163,9 +163,9 @@ impl Handle {
     ) -> Result<(), Error> {
         let store = &*self.shared.store;
         match piece {
-            Piece::Flushed { file, flush, page } if self.hidden.is_none() => {
+            Piece::Flushed { file, flush, page, place } if self.hidden.is_none() => {
                 let loaded = store.flushed_page(file, (*flush, *page))?;
-                let mut of = loaded.find(self.id).iter();
+                let mut of = loaded.find(*place).iter();
                 of.try_for_each(|entry| loaded.latest(entry, range, &no_lists, newest))
                     .map_err(|e| store.corrupt(e.in_file(file.path())))
             }
@@ -275,8 +275,8 @@ impl Handle {
         }
         for file in &files.l0 {
             if known.is_none_or(|k| k.l0.iter().all(|l0| l0.uid != file.uid)) {
-                file.pages_of(self.id, range, |flush, page| {
-                    pieces.push(Piece::Flushed { file: file.clone(), flush, page });
+                file.pages_of(self.id, range, |flush, page, place| {
+                    pieces.push(Piece::Flushed { file: file.clone(), flush, page, place });
                 });
             }
         }
@@ -284,9 +284,9 @@ impl Handle {
 
     fn read_piece(&self, piece: &Piece, range: (i64, i64), merge: &mut Merge<'_>) -> Result<(), Error> {
         match piece {
-            Piece::Flushed { file, flush, page } => {
+            Piece::Flushed { file, flush, page, place } => {
                 let loaded = self.shared.store.flushed_page(file, (*flush, *page))?;
-                for entry in loaded.find(self.id) {
+                for entry in loaded.find(*place) {
                     merge
                         .run(|c| {
                             read_shown(c, self.hidden(), *flush, |c| {
@@ -356,20 +356,13 @@ enum Piece {
         file: Arc<L0>,
         flush: u32,
         page: u32,
+        /// The number of the series in it.
+        place: u32,
     },
     /// Of the closed day with this place in the selection.
-    Closed {
-        at: u16,
-        position: u32,
-        page: u32,
-    },
+    Closed { at: u16, position: u32, page: u32 },
     /// Of a closed day that came after the selection.
-    Exchanged {
-        open: Arc<OpenL1>,
-        position: u32,
-        page: u32,
-        hidden: Arc<[Hidden]>,
-    },
+    Exchanged { open: Arc<OpenL1>, position: u32, page: u32, hidden: Arc<[Hidden]> },
 }
 
 impl Inner {

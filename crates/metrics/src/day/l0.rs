@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 
 use crate::bytes::{Malformed, Reader, push_signed, push_slice, push_varint};
 use crate::error::Error;
-use crate::head::group_of;
+use crate::head::{GROUP_BITS, group_of, slot_of};
 use crate::loaded::LoadedPage;
 use crate::pages::NewPages;
 
@@ -44,6 +44,20 @@ pub(crate) struct GroupFlush {
     pub(crate) start_ms: i64,
     pub(crate) end_ms: i64,
     pub(crate) pages: Box<[PageRef]>,
+    /// The place of each slot in the pages, so that series of one metric lie together; empty
+    /// where they lie by id. Flushes that follow each other mostly share it.
+    order: Arc<[u16]>,
+}
+
+impl GroupFlush {
+    /// The number of a series in the pages.
+    fn place(&self, id: u32) -> Option<u32> {
+        if self.order.is_empty() {
+            return Some(id);
+        }
+        let place = self.order.get(slot_of(id))?;
+        Some(group_of(id) << GROUP_BITS | u32::from(*place))
+    }
 }
 
 #[derive(Debug)]
@@ -110,9 +124,10 @@ impl L0 {
             for row in table.iter().map_err(Error::redb(path))? {
                 let (key, value) = row.map_err(Error::redb(path))?;
                 let (flush, group) = key.value();
-                let (entry, ids) = read_group(flush, value.value())
+                let earlier = state.groups.entry(group).or_default();
+                let (entry, ids) = read_group(flush, earlier.last(), value.value())
                     .map_err(|e| Error::corrupt(path, format!("directory of flush {flush}: {e}")))?;
-                state.groups.entry(group).or_default().push(entry);
+                earlier.push(entry);
                 state.ids |= ids;
                 state.note_flush(flush);
             }
@@ -178,9 +193,11 @@ impl L0 {
                     });
                     number += 1;
                 }
-                let entry = group_flush(flush, refs);
+                let entry =
+                    GroupFlush { order: self.shared_order(group, new.order), ..group_flush(flush, refs) };
                 let mut bytes = Vec::new();
                 push_bitmap(&mut bytes, &new.series);
+                self.push_order(&mut bytes, group, &entry.order);
                 push_directory(&mut bytes, &entry);
                 directory.insert((flush, group), bytes.as_slice()).map_err(Error::redb(path))?;
                 written.push((group, entry, new.series));
@@ -189,6 +206,25 @@ impl L0 {
         }
         transaction.commit().map_err(Error::redb(path))?;
         self.show(flush, written, now_ms)
+    }
+
+    /// The order of the group's flush before, if it is the same.
+    fn shared_order(&self, group: u32, order: Arc<[u16]>) -> Arc<[u16]> {
+        let state = self.state.read();
+        let before = state.groups.get(&group).and_then(|g| g.last()).map(|g| &g.order);
+        before.filter(|b| **b == order).cloned().unwrap_or(order)
+    }
+
+    /// Writes an order unless the group's flush before has the same.
+    fn push_order(&self, out: &mut Vec<u8>, group: u32, order: &Arc<[u16]>) {
+        let state = self.state.read();
+        let before = state.groups.get(&group).and_then(|g| g.last()).map(|g| &g.order);
+        let same = before.is_some_and(|b| Arc::ptr_eq(b, order));
+        out.push(u8::from(!same));
+        if !same {
+            push_varint(out, order.len() as u64);
+            order.iter().for_each(|place| out.extend_from_slice(&place.to_le_bytes()));
+        }
     }
 
     fn show(
@@ -209,20 +245,26 @@ impl L0 {
         Ok(())
     }
 
-    /// Calls `each` with flush and page number of the pages that may hold samples of a series in
-    /// a range of time, oldest flush first.
-    pub(crate) fn pages_of(&self, id: u32, (start_ms, end_ms): (i64, i64), mut each: impl FnMut(u32, u32)) {
+    /// Calls `each` with flush, page number and the series' number in the page, for the pages that
+    /// may hold samples of a series in a range of time, oldest flush first.
+    pub(crate) fn pages_of(
+        &self,
+        id: u32,
+        (start_ms, end_ms): (i64, i64),
+        mut each: impl FnMut(u32, u32, u32),
+    ) {
         let state = self.state.read();
         let Some(flushes) = state.groups.get(&group_of(id)) else { return };
         for flush in flushes {
             if flush.start_ms > end_ms || flush.end_ms < start_ms {
                 continue;
             }
-            let from = flush.pages.partition_point(|p| p.last_id < id);
-            let candidates = flush.pages[from..].iter().take_while(|p| p.first_id <= id);
+            let Some(place) = flush.place(id) else { continue };
+            let from = flush.pages.partition_point(|p| p.last_id < place);
+            let candidates = flush.pages[from..].iter().take_while(|p| p.first_id <= place);
             candidates
                 .filter(|p| p.start_ms <= end_ms && p.end_ms >= start_ms)
-                .for_each(|p| each(flush.flush, p.number));
+                .for_each(|p| each(flush.flush, p.number, place));
         }
     }
 
@@ -269,7 +311,7 @@ impl L0 {
 pub(crate) fn group_flush(flush: u32, pages: Vec<PageRef>) -> GroupFlush {
     let start_ms = pages.iter().map(|p| p.start_ms).min().unwrap_or(i64::MAX);
     let end_ms = pages.iter().map(|p| p.end_ms).max().unwrap_or(i64::MIN);
-    GroupFlush { flush, start_ms, end_ms, pages: pages.into() }
+    GroupFlush { flush, start_ms, end_ms, pages: pages.into(), order: Arc::default() }
 }
 
 fn push_bitmap(out: &mut Vec<u8>, ids: &RoaringBitmap) {
@@ -279,10 +321,22 @@ fn push_bitmap(out: &mut Vec<u8>, ids: &RoaringBitmap) {
     push_slice(out, &bytes);
 }
 
-fn read_group(flush: u32, bytes: &[u8]) -> Result<(GroupFlush, RoaringBitmap), Malformed> {
+fn read_group(
+    flush: u32,
+    before: Option<&GroupFlush>,
+    bytes: &[u8],
+) -> Result<(GroupFlush, RoaringBitmap), Malformed> {
     let mut from = Reader(bytes);
     let ids = RoaringBitmap::deserialize_from(from.slice()?).map_err(|_| Malformed("bitmap"))?;
-    Ok((read_directory(flush, from.0)?, ids))
+    let order = match from.byte()? {
+        0 => before.map(|b| b.order.clone()).ok_or(Malformed("order"))?,
+        _ => {
+            let count = from.count()?;
+            let places = from.take(count.saturating_mul(2))?.chunks_exact(2);
+            places.map(|p| u16::from_le_bytes([p[0], p[1]])).collect()
+        }
+    };
+    Ok((GroupFlush { order, ..read_directory(flush, from.0)? }, ids))
 }
 
 pub(crate) fn push_directory(out: &mut Vec<u8>, entry: &GroupFlush) {
@@ -326,12 +380,12 @@ mod tests {
         let page = |first, last, start_ms, end_ms| NewPage { first, last, start_ms, end_ms, bytes: vec![1] };
         let pages = |pages: Vec<NewPage>| {
             let series = pages.iter().flat_map(|p| [p.first, p.last]).collect();
-            NewPages { pages, series }
+            NewPages { pages, series, order: Arc::default() }
         };
         let check = |l0: &L0| {
             let find = |id, range| {
                 let mut found = Vec::new();
-                l0.pages_of(id, range, |f, p| found.push((f, p)));
+                l0.pages_of(id, range, |f, p, _| found.push((f, p)));
                 found
             };
             assert_eq!(find(5, (0, 100)), [(1, 0), (2, 0)]);
