@@ -13,7 +13,7 @@ use super::page::{Times, TimesRef};
 use super::times::count_times;
 use super::*;
 
-#[path = "../../benches/support/hard_mix.rs"]
+#[path = "hard_mix.rs"]
 mod hard_mix;
 
 const EFFORTS: [Effort; 2] = [Effort::Flush, Effort::Compact];

@@ -5,7 +5,7 @@
 #![allow(clippy::expect_used)]
 
 #[allow(dead_code)]
-#[path = "support/hard_mix.rs"]
+#[path = "../crates/metrics/src/codec/hard_mix.rs"]
 mod hard_mix;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use pilothouse_metrics::codec::{
     Effort, HeadChunk, Page, PageBuilder, decode_times, decode_values, encode_times, encode_values,
 };
 
-#[path = "support/hard_mix.rs"]
+#[path = "../crates/metrics/src/codec/hard_mix.rs"]
 mod hard_mix;
 
 /// Ten times over the shares of the mix.
