@@ -230,7 +230,15 @@ impl<'a> Entry<'a> {
             }
         }
         for (sym, value) in &self.parsed {
-            each(Layer::Parsed, *sym, value);
+            // A line may bring labels of these names; what went wrong here goes first.
+            let covered = match *sym {
+                ERROR_SYM => self.error.is_some(),
+                ERROR_DETAILS_SYM => self.error_details.is_some(),
+                _ => false,
+            };
+            if !covered {
+                each(Layer::Parsed, *sym, value);
+            }
         }
         if let Some(error) = self.error {
             each(Layer::Parsed, ERROR_SYM, error);

@@ -230,6 +230,8 @@ impl Display for MetricExpr {
                 quote(&r.source),
                 quote(&r.regex)
             ),
+            // A negative zero would read back as a duration.
+            Self::Literal(value) if *value == 0.0 => f.write_str("0"),
             Self::Literal(value) => f.write_str(&format_float_general(*value)),
             Self::Vector(value) => write!(f, "vector({})", fixed(*value)),
             Self::Invalid(why) => f.write_str(why),
