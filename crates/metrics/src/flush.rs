@@ -40,6 +40,9 @@ const MAX_OPEN_MS: i64 = 2 * 60 * 60 * 1000;
 /// Groups in one flush, so that what is encoded at once stays small.
 const MAX_GROUPS: usize = 16;
 
+/// The place of each slot of a group in its pages.
+type Order = Arc<[u16]>;
+
 /// Groups that wait for their flush.
 #[derive(Debug, Default)]
 pub(crate) struct Flusher {
@@ -50,7 +53,7 @@ pub(crate) struct Flusher {
     /// One flush at a time, and what an earlier one could not finish.
     pub(crate) unfinished: Mutex<Vec<Work>>,
     /// By group: how many series it had, and their order.
-    orders: Mutex<HashMap<u32, (u64, Arc<[u16]>)>>,
+    orders: Mutex<HashMap<u32, (u64, Order)>>,
 }
 
 /// A flush under way.
@@ -274,7 +277,7 @@ impl Inner {
         if let Some((_, order)) = orders.get(&number).filter(|(c, o)| *c == count && o.len() >= needed) {
             return order.clone();
         }
-        let last = ids.range(group).last().map_or(0, |id| slot_of(id) + 1);
+        let last = ids.range(group).next_back().map_or(0, |id| slot_of(id) + 1);
         let slots = 0..last.max(needed) as u32;
         let mut slots: Vec<_> = slots.map(|slot| (registry.index.labels(first | slot), slot)).collect();
         slots.sort_unstable_by(|a, b| (a.0.is_none(), &a.0, a.1).cmp(&(b.0.is_none(), &b.0, b.1)));
