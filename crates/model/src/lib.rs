@@ -6,7 +6,7 @@
 //! stores implement and languages consume.
 //!
 //! Reading order: [`labels`], [`matcher`], [`time`], [`sample`], [`histogram`],
-//! [`result`], [`write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`].
+//! [`result`], [`mod@write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`].
 
 pub mod budget;
 pub mod histogram;

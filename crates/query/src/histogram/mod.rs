@@ -4,8 +4,8 @@
 //! A histogram is changed by free functions, in place where the result has the shape of the
 //! input: [`add`], [`subtract`], [`scale`], [`divide`], [`compact`], [`reduce_to`],
 //! [`trim_above`], [`trim_below`]. Long sums go through [`HistogramSum`] and [`HistogramMean`],
-//! which keep a compensation beside every number. What is read off a histogram: [`buckets`],
-//! [`quantile`], [`fraction`], [`average`], [`variance`], [`has_reset`], [`equal`]. Histograms
+//! which keep a compensation beside every number. What is read off a histogram: [`buckets()`],
+//! [`quantile()`], [`fraction`], [`average`], [`variance`], [`has_reset`], [`equal`]. Histograms
 //! that come from outside pass [`admit`] first.
 //!
 //! Histograms that passed [`admit`] never make these functions panic, and neither do others;
