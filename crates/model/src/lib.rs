@@ -6,8 +6,10 @@
 //! stores implement and languages consume.
 //!
 //! Reading order: [`labels`], [`matcher`], [`time`], [`sample`], [`histogram`],
-//! [`result`], [`mod@write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`].
+//! [`result`], [`mod@write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`],
+//! [`alerts`], [`state`].
 
+pub mod alerts;
 pub mod budget;
 pub mod histogram;
 pub mod labels;
@@ -18,9 +20,11 @@ pub mod matcher;
 pub mod ports;
 pub mod result;
 pub mod sample;
+pub mod state;
 pub mod time;
 pub mod write;
 
+pub use alerts::{Alert, AlertSink};
 pub use budget::{Budget, BudgetError};
 pub use histogram::{Histogram, ResetHint, Span};
 pub use labels::{Labels, LabelsBuilder};
@@ -32,3 +36,4 @@ pub use ports::{
 };
 pub use result::{Annotations, MatrixSeries, QueryValue, SampleValue, VectorSample};
 pub use sample::SampleColumns;
+pub use state::{StateChange, StateStore};
