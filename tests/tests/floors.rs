@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const FLOORS: [(&str, u32); 11] = [
+const FLOORS: [(&str, u32); 12] = [
     ("model", 0),
     ("query", 1),
     ("index", 1),
     ("wire", 1),
     ("disk", 1),
     ("metrics", 2),
+    ("logs", 2),
     ("promql", 2),
     ("logql", 2),
     ("api", 4),

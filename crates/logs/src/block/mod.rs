@@ -1,0 +1,1 @@
+//! Blocks: some thousand entries of a few streams, as they lie on the disk.

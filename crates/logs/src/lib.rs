@@ -1,0 +1,3 @@
+//! The entry store: lines with their structured metadata, of one data source.
+
+pub mod block;
