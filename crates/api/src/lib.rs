@@ -5,41 +5,26 @@
 //! 503. Nothing here blocks an async worker: what takes the processor or the disk runs on a
 //! pool, and large answers are written in pieces while they are sent.
 //!
-//! Reading order: `routes` (the table), `service` (a request's way), `handlers`, then a module
-//! per subject: `push`, `otlp`, `query`, `discover`, `read`, `federate`, `census`, `status`.
+//! Reading order: `routes` (what a row of the tables says), `service` (a request's way), then a
+//! folder per subject, each with its own table of routes: `metrics`, `own`.
 
-mod admin;
 mod admission;
 mod answer;
 mod auth;
 mod backend;
-mod census;
-mod discover;
 mod error;
-mod exposition;
-mod federate;
-mod handlers;
 mod json;
-mod language;
+mod metrics;
 mod offload;
-mod otlp;
+mod own;
 mod params;
-mod print;
-mod process;
-mod push;
-mod query;
-mod read;
 mod reply;
 pub mod routes;
 mod server;
 mod service;
-mod stats;
-mod status;
 mod telemetry;
 #[cfg(test)]
 mod tests;
-mod texts;
-mod tree;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -110,12 +95,12 @@ impl App {
     }
 
     fn backend(&self) -> Result<&Backend, error::ApiError> {
-        self.backend.get().ok_or_else(status::starting)
+        self.backend.get().ok_or_else(own::starting)
     }
 
     /// The server's own metrics as text; each sample carries the `also` labels too. Blocks.
     pub fn own_metrics(&self, format: TextFormat, also: &[(&str, &str)]) -> String {
-        telemetry::render(&exposition::families(self), format, also)
+        telemetry::render(&own::exposition::families(self), format, also)
     }
 
     fn now_ms(&self) -> i64 {

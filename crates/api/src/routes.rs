@@ -1,64 +1,75 @@
-//! Every path that is served, as one table.
+//! Every path that is served: one table per subject, and what a row says.
 //!
-//! The router is built from it, the check of tokens reads the scope from it, and a test walks
-//! it. What is absent is absent on purpose: there is no catch-all and no page under an API
+//! The router is built from the tables, the check of tokens reads the scope from them, and tests
+//! walk them. Several rows may share a path when they take different methods.
+//! What is absent is absent on purpose: there is no catch-all and no page under an API
 //! prefix, no `/api/v2/…` without `/alertmanager` (Grafana would take the server for a bare
-//! Alertmanager), no `/prometheus/api/v1/status/flags` (Grafana would take it for Thanos), and
-//! `/api/v1/alerts` is kept free for the Alertmanager's configuration.
+//! Alertmanager), no `/prometheus/api/v1/status/flags` (Grafana would take it for Thanos).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::error::ApiError;
+use crate::reply::Reply;
+use crate::service::Call;
+use crate::{App, metrics, own};
 
 /// What a token must be allowed to do to use a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// No token at all.
     Open,
     ReadMetrics,
     WriteMetrics,
-    /// Reading rules: any scope that reads metrics or rules.
+    MetricsRules,
+    ReadLogs,
+    WriteLogs,
+    LogsRules,
+    /// Reading the state of rules: any scope that reads metrics, logs, or rules of either.
     ReadRules,
+    Alertmanager,
     Root,
 }
 
-impl Scope {
-    /// The name as the management API spells it; `None` for what no token scope grants.
-    pub fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Open | Self::Root => None,
-            Self::ReadMetrics => Some("read_only_metrics"),
-            Self::WriteMetrics => Some("write_only_metrics"),
-            Self::ReadRules => Some("full_access_metrics_rules"),
-        }
-    }
-}
-
-/// Which methods a route takes. `GET` includes `HEAD`; `OPTIONS` is answered everywhere.
+/// A set of methods. `GET` includes `HEAD`; `OPTIONS` is answered everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Methods {
-    Get,
-    Post,
-    GetPost,
-    PostPut,
-}
+pub struct Methods(u8);
 
 impl Methods {
-    /// The text of the header `Allow`.
-    pub fn allow(self) -> &'static str {
-        match self {
-            Self::Get => "GET, OPTIONS",
-            Self::Post => "OPTIONS, POST",
-            Self::GetPost => "GET, OPTIONS, POST",
-            Self::PostPut => "OPTIONS, POST, PUT",
-        }
+    pub const GET: Self = Self(1);
+    pub const POST: Self = Self(2);
+    pub const PUT: Self = Self(4);
+    pub const DELETE: Self = Self(8);
+    pub const PATCH: Self = Self(16);
+    pub const GET_POST: Self = Self::GET.or(Self::POST);
+    pub const POST_PUT: Self = Self::POST.or(Self::PUT);
+
+    /// In the order in which the header `Allow` lists them.
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::DELETE, "DELETE"),
+        (Self::GET, "GET"),
+        (Self(32), "OPTIONS"),
+        (Self::PATCH, "PATCH"),
+        (Self::POST, "POST"),
+        (Self::PUT, "PUT"),
+    ];
+
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
-    pub fn accept(self, method: &http::Method) -> bool {
-        let get = method == http::Method::GET || method == http::Method::HEAD;
-        let post = method == http::Method::POST;
-        match self {
-            Self::Get => get,
-            Self::Post => post,
-            Self::GetPost => get || post,
-            Self::PostPut => post || method == http::Method::PUT,
-        }
+    /// The text of the header `Allow`.
+    pub fn allow(self) -> String {
+        let all = self.or(Self(32));
+        let names = Self::NAMES.iter().filter(|(one, _)| all.0 & one.0 != 0).map(|(_, name)| *name);
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    pub fn accept(self, method: &Method) -> bool {
+        let name = if method == Method::HEAD { "GET" } else { method.as_str() };
+        Self::NAMES.iter().any(|(one, n)| *n == name && self.0 & one.0 != 0)
     }
 }
 
@@ -86,75 +97,37 @@ impl Base {
     }
 }
 
-/// What a route does.
+/// What a route does: a subject, and an endpoint of that subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    Push,
-    OtlpMetrics,
-    ImportText,
-    Query,
-    QueryRange,
-    QueryExemplars,
-    Series,
-    Labels,
-    LabelValues,
-    Metadata,
-    RemoteRead,
-    Federate,
-    FormatQuery,
-    ParseQuery,
-    Rules,
-    Alerts,
-    Targets,
-    Alertmanagers,
-    BuildInfo,
-    RuntimeInfo,
-    TsdbStatus,
-    ConfigStatus,
-    Flags,
-    CardinalityNames,
-    CardinalityValues,
-    CardinalityActive,
-    DeleteSeries,
-    Ready,
-    Healthy,
-    OwnMetrics,
+    Metrics(metrics::Endpoint),
+    Own(own::Endpoint),
 }
+
+/// The tables of all subjects.
+const TABLES: &[&[Route]] = &[metrics::ROUTES, own::ROUTES];
 
 impl Endpoint {
     /// The label `handler` of the server's own metrics.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Push => "push",
-            Self::OtlpMetrics => "otlp_metrics",
-            Self::ImportText => "import_prometheus",
-            Self::Query => "query",
-            Self::QueryRange => "query_range",
-            Self::QueryExemplars => "query_exemplars",
-            Self::Series => "series",
-            Self::Labels => "labels",
-            Self::LabelValues => "label_values",
-            Self::Metadata => "metadata",
-            Self::RemoteRead => "read",
-            Self::Federate => "federate",
-            Self::FormatQuery => "format_query",
-            Self::ParseQuery => "parse_query",
-            Self::Rules => "rules",
-            Self::Alerts => "alerts",
-            Self::Targets => "targets",
-            Self::Alertmanagers => "alertmanagers",
-            Self::BuildInfo => "buildinfo",
-            Self::RuntimeInfo => "runtimeinfo",
-            Self::TsdbStatus => "tsdb_status",
-            Self::ConfigStatus => "config_status",
-            Self::Flags => "flags",
-            Self::CardinalityNames => "cardinality_label_names",
-            Self::CardinalityValues => "cardinality_label_values",
-            Self::CardinalityActive => "cardinality_active_series",
-            Self::DeleteSeries => "delete_series",
-            Self::Ready => "ready",
-            Self::Healthy => "healthy",
-            Self::OwnMetrics => "metrics",
+            Self::Metrics(endpoint) => endpoint.name(),
+            Self::Own(endpoint) => endpoint.name(),
+        }
+    }
+
+    pub(crate) async fn answer(self, app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+        match self {
+            Self::Metrics(endpoint) => metrics::dispatch(app, endpoint, call).await,
+            Self::Own(endpoint) => own::dispatch(app, endpoint, call).await,
+        }
+    }
+
+    /// An error in the shape that the clients of this endpoint read.
+    pub(crate) fn refuse(self, error: ApiError) -> Reply {
+        match self {
+            Self::Metrics(endpoint) => metrics::refuse(endpoint, error),
+            Self::Own(_) => error.into_text(),
         }
     }
 }
@@ -176,81 +149,53 @@ impl Route {
     }
 }
 
-const fn route(base: Base, path: &'static str, methods: Methods, scope: Scope, endpoint: Endpoint) -> Route {
-    Route { base, path, methods, scope, endpoint }
+/// Every row of every table.
+pub fn all() -> impl Iterator<Item = &'static Route> {
+    TABLES.iter().flat_map(|table| table.iter())
 }
 
-use Base::{Both, Plain, Prefixed, Root};
-use Methods::{Get, GetPost, Post, PostPut};
-use Scope::{Open, ReadMetrics, ReadRules, WriteMetrics};
-
-pub const ROUTES: &[Route] = &[
-    // Taking samples in.
-    route(Plain, "/push", Post, WriteMetrics, Endpoint::Push),
-    route(Both, "/write", Post, WriteMetrics, Endpoint::Push),
-    route(Root, "/otlp/v1/metrics", Post, WriteMetrics, Endpoint::OtlpMetrics),
-    route(Plain, "/otlp/v1/metrics", Post, WriteMetrics, Endpoint::OtlpMetrics),
-    route(Plain, "/import/prometheus", Post, WriteMetrics, Endpoint::ImportText),
-    // Asking.
-    route(Both, "/query", GetPost, ReadMetrics, Endpoint::Query),
-    route(Both, "/query_range", GetPost, ReadMetrics, Endpoint::QueryRange),
-    route(Both, "/query_exemplars", GetPost, ReadMetrics, Endpoint::QueryExemplars),
-    route(Both, "/series", GetPost, ReadMetrics, Endpoint::Series),
-    route(Both, "/labels", GetPost, ReadMetrics, Endpoint::Labels),
-    route(Both, "/label/{name}/values", Get, ReadMetrics, Endpoint::LabelValues),
-    route(Both, "/metadata", Get, ReadMetrics, Endpoint::Metadata),
-    route(Both, "/read", Post, ReadMetrics, Endpoint::RemoteRead),
-    route(Both, "/format_query", GetPost, ReadMetrics, Endpoint::FormatQuery),
-    route(Both, "/parse_query", GetPost, ReadMetrics, Endpoint::ParseQuery),
-    route(Root, "/federate", Get, ReadMetrics, Endpoint::Federate),
-    route(Root, "/prometheus/federate", Get, ReadMetrics, Endpoint::Federate),
-    route(Both, "/rules", Get, ReadRules, Endpoint::Rules),
-    route(Prefixed, "/alerts", Get, ReadRules, Endpoint::Alerts),
-    // What the server says of itself.
-    route(Both, "/targets", Get, ReadMetrics, Endpoint::Targets),
-    route(Both, "/alertmanagers", Get, ReadMetrics, Endpoint::Alertmanagers),
-    route(Both, "/status/buildinfo", Get, ReadMetrics, Endpoint::BuildInfo),
-    route(Root, "/alertmanager/api/v1/status/buildinfo", Get, ReadMetrics, Endpoint::BuildInfo),
-    route(Both, "/status/runtimeinfo", Get, ReadMetrics, Endpoint::RuntimeInfo),
-    route(Both, "/status/tsdb", Get, ReadMetrics, Endpoint::TsdbStatus),
-    route(Both, "/status/config", Get, ReadMetrics, Endpoint::ConfigStatus),
-    route(Plain, "/status/flags", Get, ReadMetrics, Endpoint::Flags),
-    route(Both, "/cardinality/label_names", GetPost, ReadMetrics, Endpoint::CardinalityNames),
-    route(Both, "/cardinality/label_values", GetPost, ReadMetrics, Endpoint::CardinalityValues),
-    route(Both, "/cardinality/active_series", GetPost, ReadMetrics, Endpoint::CardinalityActive),
-    route(Both, "/admin/tsdb/delete_series", PostPut, Scope::Root, Endpoint::DeleteSeries),
-    route(Root, "/ready", Get, Open, Endpoint::Ready),
-    route(Root, "/-/ready", Get, ReadMetrics, Endpoint::Ready),
-    route(Root, "/-/healthy", Get, ReadMetrics, Endpoint::Healthy),
-    route(Root, "/prometheus/-/ready", Get, ReadMetrics, Endpoint::Ready),
-    route(Root, "/prometheus/-/healthy", Get, ReadMetrics, Endpoint::Healthy),
-    route(Root, "/metrics", Get, ReadMetrics, Endpoint::OwnMetrics),
-];
+/// The rows by full path.
+pub(crate) fn by_path() -> BTreeMap<String, Vec<&'static Route>> {
+    let mut rows: BTreeMap<String, Vec<&'static Route>> = BTreeMap::new();
+    for route in all() {
+        for path in route.paths() {
+            rows.entry(path).or_default().push(route);
+        }
+    }
+    rows
+}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     #[test]
-    fn paths_are_unique_and_none_is_forbidden() {
-        let mut seen = HashSet::new();
-        for path in ROUTES.iter().flat_map(Route::paths) {
-            assert!(seen.insert(path.clone()), "{path} twice");
+    fn a_method_of_a_path_has_one_row_and_no_path_is_forbidden() {
+        let rows = by_path();
+        for (path, routes) in &rows {
+            for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+                let takers = routes.iter().filter(|r| r.methods.accept(&method)).count();
+                assert!(takers <= 1, "{method} {path}");
+            }
         }
-        for absent in ["/api/v1/alerts", "/prometheus/api/v1/status/flags", "/api/v2/status", "/"] {
-            assert!(!seen.contains(absent), "{absent}");
+        for absent in ["/prometheus/api/v1/status/flags", "/api/v2/status", "/"] {
+            assert!(!rows.contains_key(absent), "{absent}");
         }
     }
 
     #[test]
     fn only_the_ready_path_is_open() {
-        for route in ROUTES.iter().filter(|r| r.scope == Scope::Open) {
+        for route in all().filter(|r| r.scope == Scope::Open) {
             assert_eq!(route.paths().collect::<Vec<_>>(), ["/ready"]);
         }
-        assert!(
-            ROUTES.iter().all(|r| r.scope != Scope::WriteMetrics || !r.methods.accept(&http::Method::GET))
-        );
+        let writes = |scope| matches!(scope, Scope::WriteMetrics | Scope::WriteLogs);
+        assert!(all().all(|r| !writes(r.scope) || !r.methods.accept(&Method::GET)));
+    }
+
+    #[test]
+    fn methods_are_listed_in_order() {
+        assert_eq!(Methods::GET_POST.allow(), "GET, OPTIONS, POST");
+        assert_eq!(Methods::POST_PUT.or(Methods::DELETE).allow(), "DELETE, OPTIONS, POST, PUT");
+        assert!(Methods::GET.accept(&Method::HEAD) && !Methods::GET.accept(&Method::POST));
     }
 }

@@ -15,11 +15,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::App;
 use crate::error::{ApiError, Kind};
-use crate::handlers;
 use crate::offload;
 use crate::params::{Params, is_form};
 use crate::reply::Reply;
-use crate::routes::{Endpoint, Methods, ROUTES, Route};
+use crate::routes::{self, Route};
 
 /// A body that takes longer than this to arrive is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,40 +27,52 @@ const INLINE_FORM_BYTES: usize = 64 << 10;
 
 /// A request with its body in hand.
 pub(crate) struct Call {
-    pub(crate) headers: HeaderMap,
+    /// Method, headers, and what an upgrade of the connection needs.
+    pub(crate) parts: Parts,
     pub(crate) params: Params,
     pub(crate) body: Bytes,
-    /// The `{name}` of the path, percent-decoded; empty where the route has none.
-    pub(crate) name: String,
+    /// The named segments of the path, percent-decoded.
+    segments: Vec<(String, String)>,
 }
 
 impl Call {
     /// A header as text; empty where it is missing or not text.
     pub(crate) fn header(&self, name: header::HeaderName) -> &str {
-        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+        self.parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+
+    /// The `{name}` of the path; empty where the route has none.
+    pub(crate) fn segment(&self, name: &str) -> &str {
+        self.segments.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str())
     }
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    for route in ROUTES {
-        for path in route.paths() {
-            let app = Arc::clone(&app);
-            let handler = move |params: RawPathParams, request: Request| answer(app, route, params, request);
-            router = router.route(&path, any(handler));
-        }
+    for (path, rows) in routes::by_path() {
+        let (app, rows) = (Arc::clone(&app), Arc::<[&Route]>::from(rows));
+        let handler = move |params: RawPathParams, request: Request| answer(app, rows, params, request);
+        router = router.route(&path, any(handler));
     }
     let fallback = move |request: Request| not_found(Arc::clone(&app), request);
     router.fallback(fallback)
 }
 
-async fn answer(app: Arc<App>, route: &'static Route, path: RawPathParams, request: Request) -> Response {
+async fn answer(
+    app: Arc<App>,
+    rows: Arc<[&'static Route]>,
+    path: RawPathParams,
+    request: Request,
+) -> Response {
     let started = Instant::now();
     let (gzip, origin) = (accepts_gzip(request.headers()), request.headers().get(header::ORIGIN).cloned());
-    let reply = match handle(&app, route, path, request).await {
+    let taker = rows.iter().find(|row| row.methods.accept(request.method()));
+    let Some(route) = taker.or_else(|| rows.first()).copied() else {
+        return not_found(app, request).await;
+    };
+    let reply = match handle(&app, route, &rows, path, request).await {
         Ok(reply) => reply,
-        Err(e) if speaks_text(route.endpoint) => e.into_text(),
-        Err(e) => e.into_json(),
+        Err(e) => route.endpoint.refuse(e),
     };
     app.telemetry.served(route.endpoint, reply.status.as_u16(), started.elapsed());
     let mut response = reply.into_response(gzip).await;
@@ -74,6 +85,7 @@ async fn answer(app: Arc<App>, route: &'static Route, path: RawPathParams, reque
 async fn handle(
     app: &Arc<App>,
     route: &'static Route,
+    rows: &[&'static Route],
     path: RawPathParams,
     request: Request,
 ) -> Result<Reply, ApiError> {
@@ -84,19 +96,19 @@ async fn handle(
         return Ok(unauthorized());
     }
     if !route.methods.accept(request.method()) {
+        let methods = rows.iter().fold(route.methods, |all, row| all.or(row.methods));
         return Ok(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
-            .header(header::ALLOW, HeaderValue::from_static(route.methods.allow())));
+            .header(header::ALLOW, methods.allow()));
     }
     let _place = app.admission.request()?;
-    let name = path.iter().find(|(n, _)| *n == "name").map_or(String::new(), |(_, v)| v.to_owned());
+    let segments = path.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let (parts, body) = request.into_parts();
-    let body = match route.methods {
-        Methods::Get => Bytes::new(),
+    let body = match parts.method {
+        Method::GET | Method::HEAD => Bytes::new(),
         _ => read_body(body, app.settings.limits.max_body_bytes).await?,
     };
     let (parts, params) = read_params(parts, body.clone()).await?;
-    let call = Call { headers: parts.headers, params, body, name };
-    handlers::dispatch(app, route.endpoint, call).await
+    route.endpoint.answer(app, Call { parts, params, body, segments }).await
 }
 
 /// The whole body, up to the limit on what it may be after decompression.
@@ -128,29 +140,6 @@ pub(crate) fn too_large(limit: u64) -> ApiError {
          -distributor.max-recv-msg-size, or contact your service administrator."
     );
     ApiError::new(Kind::TooLarge, text)
-}
-
-/// Paths whose errors are plain text: writers log them, Mimir's cardinality paths have no
-/// envelope, and probes look at the status only.
-fn speaks_text(endpoint: Endpoint) -> bool {
-    use Endpoint::{
-        CardinalityActive, CardinalityNames, CardinalityValues, Federate, Healthy, ImportText, OtlpMetrics,
-        OwnMetrics, Push, Ready, RemoteRead,
-    };
-    matches!(
-        endpoint,
-        CardinalityActive
-            | CardinalityNames
-            | CardinalityValues
-            | Federate
-            | Healthy
-            | ImportText
-            | OtlpMetrics
-            | OwnMetrics
-            | Push
-            | Ready
-            | RemoteRead
-    )
 }
 
 /// No kind of Prometheus' API; the body has its envelope all the same.

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn families_render_in_both_formats() {
         let telemetry = Telemetry::default();
-        telemetry.served(Endpoint::Query, 200, Duration::from_millis(3));
+        telemetry.served(Endpoint::Metrics(crate::metrics::Endpoint::Query), 200, Duration::from_millis(3));
         let families = telemetry.families();
         let text = render(&families, TextFormat::Prometheus, &[("job", "x")]);
         assert!(

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Fixture, NOW_S, send};
 use crate::Auth;
-use crate::routes::{ROUTES, Route};
+use crate::routes::{self, Route};
 
 /// Sends a GET and compares status and JSON; `null` in `expected` matches anything.
 async fn check(fixture: &Fixture, path: &str, status: u16, expected: Value) {
@@ -34,7 +34,7 @@ fn filled() -> Fixture {
 #[tokio::test]
 async fn every_route_answers_options_and_refuses_other_methods() {
     let fixture = Fixture::new();
-    for path in ROUTES.iter().flat_map(Route::paths) {
+    for path in routes::all().flat_map(Route::paths) {
         let path = path.replace("{name}", "x");
         for (method, status) in [(Method::OPTIONS, 204), (Method::PATCH, 405)] {
             let request = Request::builder().method(method).uri(&path).header("Origin", "http://x");
@@ -48,7 +48,7 @@ async fn every_route_answers_options_and_refuses_other_methods() {
 #[tokio::test]
 async fn every_route_wants_the_token_and_only_ready_does_not() {
     let fixture = Fixture::with(Limits::default(), Auth::RootToken("t".to_owned()));
-    for path in ROUTES.iter().flat_map(Route::paths).chain(["/nothing".to_owned()]) {
+    for path in routes::all().flat_map(Route::paths).chain(["/nothing".to_owned()]) {
         let (status, _) = fixture.get(&path.replace("{name}", "x")).await;
         let expected = if path == "/ready" { 200 } else { 401 };
         assert_eq!(status, expected, "{path}");

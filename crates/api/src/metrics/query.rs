@@ -9,14 +9,14 @@ use pilothouse_promql::{Options, QueryOutcome};
 
 use crate::App;
 use crate::answer::query_reply;
-use crate::discover::TRUNCATED;
 use crate::error::ApiError;
-use crate::language::{self, Grid};
+use crate::metrics::discover::TRUNCATED;
+use crate::metrics::language::{self, Grid};
+use crate::metrics::stats::stats_json;
 use crate::offload;
 use crate::params::{Params, parse_duration_ns};
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::stats::stats_json;
 
 /// A query with everything that was asked about it.
 struct Question {

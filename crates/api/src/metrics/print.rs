@@ -10,11 +10,11 @@ use crate::App;
 use crate::answer::success;
 use crate::error::ApiError;
 use crate::json::push_string;
-use crate::language;
+use crate::metrics::language;
+use crate::metrics::tree::push_node;
 use crate::offload;
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::tree::push_node;
 
 pub(crate) async fn format_query(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     printed(app, call, |out, expr| push_string(out, &format(expr))).await

@@ -8,10 +8,11 @@ use pilothouse_wire::exposition::TextFormat;
 use crate::App;
 use crate::error::ApiError;
 use crate::offload;
-use crate::process;
 use crate::reply::Reply;
 use crate::service::Call;
 use crate::telemetry::Family;
+
+use super::process;
 
 /// The store walks its groups for its figures, so this is work for the pool: the writes' one,
 /// that a server busy with queries can still be watched.

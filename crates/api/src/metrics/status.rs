@@ -1,11 +1,9 @@
-//! What the server says of itself: build, runtime, configuration, health.
+//! What the server says of itself in Prometheus' words: build, runtime, configuration.
 
-use http::StatusCode;
 use pilothouse_model::Annotations;
 
 use crate::App;
 use crate::answer::success;
-use crate::error::{ApiError, Kind};
 use crate::json::push_string;
 use crate::reply::Reply;
 
@@ -99,20 +97,6 @@ pub(crate) fn rules() -> Reply {
 
 pub(crate) fn alerts() -> Reply {
     ok(|out| out.push_str("{\"alerts\":[]}"))
-}
-
-pub(crate) fn ready(app: &App) -> Result<Reply, ApiError> {
-    app.backend()?;
-    Ok(Reply::text(StatusCode::OK, "ready\n"))
-}
-
-pub(crate) fn healthy() -> Reply {
-    Reply::text(StatusCode::OK, "Pilothouse is healthy.\n")
-}
-
-/// What a request gets before the data is there.
-pub(crate) fn starting() -> ApiError {
-    ApiError::new(Kind::Unavailable, "the server is starting, its data is not ready yet").retry_after(1)
 }
 
 fn ok(data: impl FnOnce(&mut String)) -> Reply {

@@ -13,7 +13,7 @@ use crate::App;
 use crate::answer::success;
 use crate::error::ApiError;
 use crate::json::{push_labels, push_list, push_seconds, push_string};
-use crate::language;
+use crate::metrics::language;
 use crate::offload;
 use crate::params::Params;
 use crate::reply::Reply;
@@ -43,7 +43,7 @@ pub(crate) async fn labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
 }
 
 pub(crate) async fn label_values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let name = unescape_name(&call.name).into_owned();
+    let name = unescape_name(call.segment("name")).into_owned();
     if name.is_empty() {
         return Err(ApiError::bad_data(format!("invalid label name: {}", quote(&name))));
     }

@@ -12,8 +12,8 @@ use pilothouse_model::{
 use pilothouse_wire::exposition::{TextFormat, federate as as_text};
 
 use crate::App;
-use crate::discover::matcher_sets;
 use crate::error::ApiError;
+use crate::metrics::discover::matcher_sets;
 use crate::offload;
 use crate::reply::Reply;
 use crate::service::Call;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::App;
-use crate::discover::matcher_sets;
 use crate::error::ApiError;
+use crate::metrics::discover::matcher_sets;
 use crate::offload;
 use crate::reply::Reply;
 use crate::service::Call;

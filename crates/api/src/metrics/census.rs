@@ -14,7 +14,7 @@ use crate::App;
 use crate::answer::success;
 use crate::error::ApiError;
 use crate::json::{push_integer, push_labels, push_list, push_string};
-use crate::language;
+use crate::metrics::language;
 use crate::offload;
 use crate::params::Params;
 use crate::reply::Reply;

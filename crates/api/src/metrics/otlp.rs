@@ -9,10 +9,10 @@ use pilothouse_wire::otlp::{OtlpFormat, decode, response, status};
 
 use crate::App;
 use crate::error::{ApiError, Kind};
-use crate::push::{Stored, body_error, store};
+use crate::metrics::push::{Stored, body_error, store};
+use crate::metrics::texts;
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::texts;
 
 pub(crate) async fn metrics(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let content_type = call.header(header::CONTENT_TYPE);

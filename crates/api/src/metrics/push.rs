@@ -18,10 +18,10 @@ use pilothouse_wire::{DecodeError, Decoded};
 
 use crate::App;
 use crate::error::{ApiError, Kind};
+use crate::metrics::texts;
 use crate::offload;
 use crate::reply::Reply;
 use crate::service::{Call, too_large};
-use crate::texts;
 
 /// What became of a request, once it is durable.
 pub(crate) struct Stored {

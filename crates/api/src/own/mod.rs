@@ -1,0 +1,63 @@
+//! The server about itself: whether it is ready, and its own metrics.
+
+pub(crate) mod exposition;
+mod process;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::App;
+use crate::error::{ApiError, Kind};
+use crate::reply::Reply;
+use crate::routes::{self, Base, Methods, Route, Scope};
+use crate::service::Call;
+
+/// What a route of this subject does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    Ready,
+    Healthy,
+    Metrics,
+}
+
+impl Endpoint {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Healthy => "healthy",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+const fn route(path: &'static str, scope: Scope, endpoint: Endpoint) -> Route {
+    Route { base: Base::Root, path, methods: Methods::GET, scope, endpoint: routes::Endpoint::Own(endpoint) }
+}
+
+pub(crate) const ROUTES: &[Route] = &[
+    route("/ready", Scope::Open, Endpoint::Ready),
+    route("/-/ready", Scope::ReadMetrics, Endpoint::Ready),
+    route("/-/healthy", Scope::ReadMetrics, Endpoint::Healthy),
+    route("/prometheus/-/ready", Scope::ReadMetrics, Endpoint::Ready),
+    route("/prometheus/-/healthy", Scope::ReadMetrics, Endpoint::Healthy),
+    route("/metrics", Scope::ReadMetrics, Endpoint::Metrics),
+];
+
+pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
+    match endpoint {
+        Endpoint::Ready => ready(app),
+        Endpoint::Healthy => Ok(Reply::text(StatusCode::OK, "Pilothouse is healthy.\n")),
+        Endpoint::Metrics => exposition::own_metrics(app, &call).await,
+    }
+}
+
+fn ready(app: &App) -> Result<Reply, ApiError> {
+    app.backend()?;
+    Ok(Reply::text(StatusCode::OK, "ready\n"))
+}
+
+/// What a request gets before the data is there.
+pub(crate) fn starting() -> ApiError {
+    ApiError::new(Kind::Unavailable, "the server is starting, its data is not ready yet").retry_after(1)
+}
