@@ -188,15 +188,20 @@ impl EntrySource for MemoryEntries {
 
 impl EntrySink for MemoryEntries {
     fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
+        self.append_noting(batch, &mut Vec::new())
+    }
+
+    fn append_noting(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> Result<LogAppended, SourceError> {
         let (mut entries, mut bytes, mut duplicates) = (0, 0, 0);
         for stream in &batch.streams {
-            for entry in batch.entries_of(stream) {
+            for (place, entry) in stream.entries.clone().zip(batch.entries_of(stream)) {
                 let line = batch.line_of(entry);
                 if self.add(&stream.labels, entry.t_ns, line, &entry.metadata) {
                     entries += 1;
                     bytes += line.len() as u64;
                 } else {
                     duplicates += 1;
+                    skipped.push(place);
                 }
             }
         }

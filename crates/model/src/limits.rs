@@ -42,6 +42,10 @@ limits! {
     max_active_series = 250_000, "series", "Series that got a sample in the last 20 minutes; new ones beyond it are refused. 0: no limit.";
     max_series_in_memory = 1_000_000, "series", "Series of days that are not compacted yet, active or not; new ones beyond it are refused. 0: no limit.";
     max_log_streams = 5_000, "streams", "Log streams that got an entry in the last 30 minutes; new ones beyond it are refused. 0: no limit.";
+    max_log_bytes_per_second = 0, "bytes/s", "Rate of log lines and structured metadata taken in; a push beyond it is answered 429. 0: no limit. Loki's default is 4 MB.";
+    max_log_burst_bytes = 6 << 20, "bytes", "Bytes of logs that may come at once above the rate.";
+    max_stream_bytes_per_second = 0, "bytes/s", "The same for each log stream; entries beyond it are refused. 0: no limit. Loki's default is 3 MB.";
+    max_stream_burst_bytes = 15 << 20, "bytes", "Bytes of one log stream that may come at once above the rate.";
     max_labels_per_series = 40, "labels", "Labels of one series, the metric name included.";
     max_label_name_bytes = 1_024, "bytes", "Length of a label name.";
     max_label_value_bytes = 2_048, "bytes", "Length of a label value.";
@@ -51,8 +55,10 @@ limits! {
     max_samples_burst = 200_000, "samples", "Samples that may come at once above the rate.";
     max_requests_in_flight = 1_024, "requests", "Requests served at once; more are answered 503.";
     max_body_bytes = 100 << 20, "bytes", "Size of a request body after decompression.";
-    max_request_series = 1_000_000, "series", "Series of one write request.";
-    max_request_samples = 10_000_000, "samples", "Samples, histogram buckets and exemplars of one write request together.";
+    max_request_series = 1_000_000, "series", "Series or log streams of one write request.";
+    max_request_samples = 10_000_000, "samples", "Samples, histogram buckets and exemplars, or log entries and their metadata, of one write request.";
+    max_entry_metadata = 128, "pairs", "Pairs of structured metadata of one log entry.";
+    max_entry_metadata_bytes = 64 << 10, "bytes", "Names and values of the structured metadata of one log entry together.";
     max_exemplars = 100_000, "exemplars", "Exemplars kept per data source, oldest dropped first.";
     max_exemplar_label_chars = 128, "characters", "Characters of all labels of one exemplar together.";
     max_metadata_families = 50_000, "families", "Metric families whose metadata is kept.";
@@ -66,6 +72,13 @@ limits! {
     max_query_memory_bytes = 2 << 30, "bytes", "Memory one query may take.";
     max_query_points = 11_000, "points", "Points per series of a range query.";
     query_timeout_ms = 120_000, "ms", "Time one query may take.";
+    max_log_query_entries = 5_000, "entries", "Entries that a log query may ask for.";
+    max_log_query_series = 500, "series", "Series in the result of a metric query over logs.";
+    max_log_query_range_ms = 721 * 3_600_000, "ms", "Range of time of a query over logs. 0: no limit.";
+    max_volume_series = 1_000, "series", "Series or labels that a query for volumes may count.";
+    max_tails = 10, "tails", "Clients that may follow logs at once.";
+    max_tail_entries = 10_000, "entries", "Entries that wait for one such client; more are dropped, and it is told so.";
+    max_tail_bytes = 16 << 20, "bytes", "Bytes of such entries.";
     max_concurrent_queries = 20, "queries", "Queries evaluated at once; more wait their turn.";
     max_queued_queries = 200, "queries", "Queries that may wait; more are answered 429.";
     max_regex_bytes = 10 << 20, "bytes", "Size of one compiled regular expression.";

@@ -203,6 +203,14 @@ impl fmt::Debug for LogAppended {
 /// A sink of entries. `append` does not wait for the disk: the answer's `durable` does.
 pub trait EntrySink: Send + Sync {
     fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError>;
+
+    /// As [`EntrySink::append`], and adds to `skipped`, ascending, the places in the batch of the
+    /// entries that were not stored anew: refused ones and duplicates. Who follows logs as they
+    /// come in must not see those. A sink that cannot tell adds nothing.
+    fn append_noting(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> Result<LogAppended, SourceError> {
+        let _ = skipped;
+        self.append(batch)
+    }
 }
 
 /// Whether a span of times lies wholly beyond the visitor's horizon, so that it need not be read.

@@ -129,6 +129,11 @@ pub trait SampleSink: Send + Sync {
 /// The time of day, so that hours of alerting pass in a millisecond of test.
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now_ms(&self) -> i64;
+
+    /// As fine as the clock is: what was stamped before now lies before it.
+    fn now_ns(&self) -> i64 {
+        self.now_ms().saturating_mul(1_000_000)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -139,6 +144,13 @@ impl Clock for SystemClock {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+
+    fn now_ns(&self) -> i64 {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_nanos()).unwrap_or(i64::MAX),
         }
     }
 }
