@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const FLOORS: [(&str, u32); 12] = [
+const FLOORS: [(&str, u32); 13] = [
     ("model", 0),
     ("query", 1),
     ("index", 1),
     ("wire", 1),
     ("disk", 1),
+    ("net", 1),
     ("metrics", 2),
     ("logs", 2),
     ("promql", 2),

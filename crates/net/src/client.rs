@@ -1,0 +1,203 @@
+//! The client: one per set of options, its connections kept.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::oauth::{Tokens, secret_header};
+use crate::options::{BasicAuth, HttpOptions};
+use crate::{BuildError, CallError, Secret, tls};
+
+/// What holds for every call of a client.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    pub user_agent: String,
+    /// The longest time for one call, from the first look at the name to the end of the answer.
+    pub timeout: Duration,
+    /// How much of an answer's body is read; the rest is not waited for.
+    pub max_response_bytes: usize,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("Pilothouse/", env!("CARGO_PKG_VERSION")).to_owned(),
+            timeout: Duration::from_secs(60),
+            max_response_bytes: 256 << 10,
+        }
+    }
+}
+
+/// One call. Headers set here win over those of the options, but for the authorization.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: Method,
+    /// Secret, since it may carry a token.
+    pub url: Secret,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+#[derive(Debug, Clone)]
+pub struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// At most `max_response_bytes` of it.
+    pub body: Bytes,
+}
+
+/// An HTTP client.
+#[derive(Debug)]
+pub struct Client {
+    inner: reqwest::Client,
+    options: HttpOptions,
+    tokens: Option<Tokens>,
+    max_response_bytes: usize,
+}
+
+impl Client {
+    /// Reads the files of `tls_config` now; files of passwords and tokens are read at each call,
+    /// so that they may change.
+    pub fn new(options: &HttpOptions, settings: ClientSettings) -> Result<Self, BuildError> {
+        options.validate()?;
+        let tokens = options.oauth2.as_ref().map(|o| Tokens::new(o, &settings)).transpose()?;
+        let inner = builder(options, &settings)?.build().map_err(|e| BuildError::new(e.to_string()))?;
+        let max_response_bytes = settings.max_response_bytes;
+        Ok(Self { inner, options: options.clone(), tokens, max_response_bytes })
+    }
+
+    /// Makes a call with everything the options ask for. Answers of any status are answers.
+    pub async fn send(&self, mut request: Request) -> Result<Response, CallError> {
+        self.add_headers(&mut request.headers).await?;
+        let authorized = self.authorization().await?;
+        if let Some(value) = authorized {
+            request.headers.insert(header::AUTHORIZATION, value);
+        }
+        let answer = self.send_plain(request).await?;
+        if let (Some(tokens), StatusCode::UNAUTHORIZED) = (&self.tokens, answer.status) {
+            tokens.forget().await;
+        }
+        Ok(answer)
+    }
+
+    /// Makes a call with the request's own headers alone.
+    pub(crate) async fn send_plain(&self, request: Request) -> Result<Response, CallError> {
+        let Request { method, url, headers, body } = request;
+        let sent = self.inner.request(method, url.expose()).headers(headers).body(body).send().await?;
+        let (status, headers) = (sent.status(), sent.headers().clone());
+        let body = self.read_body(sent).await?;
+        Ok(Response { status, headers, body })
+    }
+
+    async fn read_body(&self, mut sent: reqwest::Response) -> Result<Bytes, CallError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = sent.chunk().await? {
+            let room = self.max_response_bytes.saturating_sub(body.len());
+            body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+            if chunk.len() >= room {
+                break;
+            }
+        }
+        Ok(body.freeze())
+    }
+
+    async fn add_headers(&self, headers: &mut HeaderMap) -> Result<(), CallError> {
+        for (name, wanted) in &self.options.http_headers {
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| CallError::Invalid(format!("http_headers: {name:?} is no name of a header")))?;
+            for value in &wanted.values {
+                headers.append(name.clone(), secret_header(value)?);
+            }
+            for value in &wanted.secrets {
+                headers.append(name.clone(), secret_header(value.expose())?);
+            }
+            for file in &wanted.files {
+                headers.append(name.clone(), secret_header(read_file(file).await?.expose())?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn authorization(&self) -> Result<Option<HeaderValue>, CallError> {
+        if let Some(tokens) = &self.tokens {
+            return tokens.header().await.map(Some);
+        }
+        if let Some(auth) = &self.options.basic_auth {
+            return basic_of(auth).await.map(Some);
+        }
+        let Some(authorization) = self.options.effective_authorization() else { return Ok(None) };
+        let credentials = read_secret(&authorization.credentials, &authorization.credentials_file).await?;
+        if credentials.is_empty() {
+            return Ok(None);
+        }
+        secret_header(&format!("{} {}", authorization.kind(), credentials.expose())).map(Some)
+    }
+}
+
+async fn basic_of(auth: &BasicAuth) -> Result<HeaderValue, CallError> {
+    let username = match auth.username_file.as_str() {
+        "" => auth.username.clone(),
+        file => read_file(file).await?.expose().to_owned(),
+    };
+    let password = read_secret(&auth.password, &auth.password_file).await?;
+    basic(&username, password.expose())
+}
+
+pub(crate) fn basic(username: &str, password: &str) -> Result<HeaderValue, CallError> {
+    secret_header(&format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}"))))
+}
+
+/// The secret, or what a file holds where one is named.
+pub async fn read_secret(secret: &Secret, file: &str) -> Result<Secret, CallError> {
+    if file.is_empty() { Ok(secret.clone()) } else { read_file(file).await }
+}
+
+async fn read_file(file: &str) -> Result<Secret, CallError> {
+    let text = tokio::fs::read_to_string(file)
+        .await
+        .map_err(|e| CallError::Invalid(format!("unable to read file {file}: {e}")))?;
+    Ok(Secret::new(text.trim()))
+}
+
+fn builder(options: &HttpOptions, settings: &ClientSettings) -> Result<reqwest::ClientBuilder, BuildError> {
+    let redirects = if options.follow_redirects {
+        reqwest::redirect::Policy::limited(10)
+    } else {
+        reqwest::redirect::Policy::none()
+    };
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&settings.user_agent)
+        .timeout(settings.timeout)
+        .pool_idle_timeout(Duration::from_secs(300))
+        .redirect(redirects)
+        .tls_backend_preconfigured(tls::client_config(&options.tls_config)?);
+    if !options.enable_http2 {
+        builder = builder.http1_only();
+    }
+    if options.proxy_from_environment {
+        return Ok(builder);
+    }
+    builder = builder.no_proxy();
+    if !options.proxy_url.is_empty() {
+        builder = builder.proxy(proxy(options)?);
+    }
+    Ok(builder)
+}
+
+fn proxy(options: &HttpOptions) -> Result<reqwest::Proxy, BuildError> {
+    let unusable = |e: &dyn std::fmt::Display| BuildError::new(format!("proxy_url: {e}"));
+    let mut headers = HeaderMap::new();
+    for (name, values) in &options.proxy_connect_header {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| BuildError::new(format!("proxy_connect_header: {name:?} is no name of a header")))?;
+        for value in values {
+            let value = secret_header(value.expose()).map_err(|e| unusable(&e))?;
+            headers.append(name.clone(), value);
+        }
+    }
+    let proxy = reqwest::Proxy::all(&options.proxy_url).map_err(|e| unusable(&e.without_url()))?;
+    Ok(proxy.headers(headers).no_proxy(reqwest::NoProxy::from_string(&options.no_proxy)))
+}

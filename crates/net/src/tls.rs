@@ -1,0 +1,211 @@
+//! TLS for outward connections: rustls with ring, the system's roots and the ones built in.
+
+use std::fs;
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+
+use crate::BuildError;
+use crate::options::TlsOptions;
+
+/// The system's roots and those built in, read once: a small image may have none of its own.
+static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    let (_, unusable) = roots.add_parsable_certificates(native.certs);
+    if unusable > 0 {
+        tracing::debug!(unusable, "system certificates that cannot be used");
+    }
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    Arc::new(roots)
+});
+
+/// The text itself, or the contents of a file, or nothing.
+fn text_or_file(field: &str, text: &str, file: &str) -> Result<Option<Vec<u8>>, BuildError> {
+    if !text.is_empty() {
+        return Ok(Some(text.as_bytes().to_vec()));
+    }
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let read = fs::read(file).map_err(|e| BuildError::new(format!("unable to read {field} {file}: {e}")))?;
+    Ok(Some(read))
+}
+
+/// PEM texts of what the options name, files read.
+#[derive(Default)]
+pub struct Material {
+    pub ca: Option<Vec<u8>>,
+    pub cert: Option<Vec<u8>>,
+    pub key: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Material").field("ca", &self.ca.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Material {
+    pub fn read(options: &TlsOptions) -> Result<Self, BuildError> {
+        Ok(Self {
+            ca: text_or_file("ca_file", &options.ca, &options.ca_file)?,
+            cert: text_or_file("cert_file", &options.cert, &options.cert_file)?,
+            key: text_or_file("key_file", options.key.expose(), &options.key_file)?,
+        })
+    }
+}
+
+fn roots(ca: Option<&[u8]>) -> Result<Arc<RootCertStore>, BuildError> {
+    let Some(pem) = ca else { return Ok(Arc::clone(&ROOTS)) };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| BuildError::new(format!("unable to use specified CA cert: {e}")))?;
+        roots
+            .add(certificate)
+            .map_err(|e| BuildError::new(format!("unable to use specified CA cert: {e}")))?;
+    }
+    if roots.is_empty() {
+        return Err(BuildError::new("unable to use specified CA cert: no certificate in it"));
+    }
+    Ok(Arc::new(roots))
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn identity(material: &Material) -> Result<Option<Identity>, BuildError> {
+    let (Some(cert), Some(key)) = (&material.cert, &material.key) else { return Ok(None) };
+    let unusable = |e: rustls::pki_types::pem::Error| {
+        BuildError::new(format!("unable to use specified client cert and key: {e}"))
+    };
+    let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<Vec<_>, _>>().map_err(unusable)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(unusable)?;
+    Ok(Some((chain, key)))
+}
+
+fn versions(options: &TlsOptions) -> Vec<&'static SupportedProtocolVersion> {
+    let mut versions = Vec::new();
+    if options.min_version != "TLS13" {
+        versions.push(&rustls::version::TLS12);
+    }
+    if options.max_version != "TLS12" {
+        versions.push(&rustls::version::TLS13);
+    }
+    versions
+}
+
+/// A client configuration for the options; files are read now.
+pub fn client_config(options: &TlsOptions) -> Result<ClientConfig, BuildError> {
+    let material = Material::read(options)?;
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&versions(options))
+        .map_err(|e| BuildError::new(format!("tls_config: {e}")))?;
+    let roots = roots(material.ca.as_deref())?;
+    let verified = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .build()
+        .map_err(|e| BuildError::new(format!("tls_config: {e}")))?;
+    let verifier: Arc<dyn ServerCertVerifier> = if options.insecure_skip_verify {
+        Arc::new(AnyCertificate(provider))
+    } else if options.server_name.is_empty() {
+        verified
+    } else {
+        let name = ServerName::try_from(options.server_name.clone())
+            .map_err(|e| BuildError::new(format!("tls_config.server_name: {e}")))?;
+        Arc::new(OtherName { name, inner: verified })
+    };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    match identity(&material)? {
+        None => Ok(builder.with_no_client_auth()),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| {
+            BuildError::new(format!("unable to use specified client cert and key: {e}"))
+        }),
+    }
+}
+
+/// `insecure_skip_verify`: whoever answers is believed, but must hold the key of what it shows.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// `server_name`: the certificate is checked for this name. The name that is asked for in the
+/// handshake stays the host of the address.
+#[derive(Debug)]
+struct OtherName {
+    name: ServerName<'static>,
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for OtherName {
+    fn verify_server_cert(
+        &self,
+        cert: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner.verify_server_cert(cert, chain, &self.name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
