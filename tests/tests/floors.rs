@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const FLOORS: [(&str, u32); 13] = [
+const FLOORS: [(&str, u32); 17] = [
     ("model", 0),
     ("query", 1),
     ("index", 1),
@@ -15,9 +15,13 @@ const FLOORS: [(&str, u32); 13] = [
     ("disk", 1),
     ("net", 1),
     ("metrics", 2),
+    ("control", 2),
     ("logs", 2),
     ("promql", 2),
     ("logql", 2),
+    ("rules", 3),
+    ("alertmanager", 3),
+    ("probes", 3),
     ("api", 4),
     ("pilothouse", 5),
     // Drives the binary from outside and links none of it.

@@ -1,0 +1,4 @@
+//! Rules and forms as tables.
+
+mod forms;
+mod rules;
