@@ -84,6 +84,11 @@ limits! {
     max_regex_bytes = 10 << 20, "bytes", "Size of one compiled regular expression.";
     head_memory_bytes = 512 << 20, "bytes", "Samples held in memory before groups are sealed early.";
     block_cache_bytes = 64 << 20, "bytes", "Decoded pages kept for queries.";
+    max_tokens = 10_000, "tokens", "Tokens of all projects together.";
+    max_data_sources = 1_000, "sources", "Data sources of all projects together.";
+    max_contact_points = 1_000, "addresses", "Contact points of all projects together.";
+    max_grafana_users = 1_000, "users", "Records of Grafana users of all projects together.";
+    max_audit_entries = 100_000, "entries", "Entries of the audit trail that are kept, the oldest go first.";
     max_open_days = 8, "files", "Closed days held open for queries.";
 }
 

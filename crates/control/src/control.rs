@@ -1,0 +1,421 @@
+//! The control plane: how it is opened, and how a change is made.
+//!
+//! A change works on a copy of the image, is written with its entry of the audit trail in one
+//! transaction, and only then is seen. One change at a time; readers take the image as it is and
+//! hold no lock while they look at it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use pilothouse_disk::Database;
+use pilothouse_model::Clock;
+use pilothouse_model::limits::Limits;
+use pilothouse_model::ports::SystemClock;
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+
+use crate::audit::{Actor, AuditEntry, Event};
+use crate::error::{Error, Resource};
+use crate::ids::ProjectId;
+use crate::image::{Held, Image, LoadTable};
+use crate::list::{Listed, Page};
+use crate::project::Project;
+use crate::row::{self, Row, Stamp};
+use crate::state::RECORDS;
+use crate::token::TokenUseRow;
+use crate::usage::{UsageBook, UsageRow};
+
+/// The kind and the version of the file. Rows have versions of their own.
+const KIND: &str = "control";
+const VERSION: u32 = 1;
+const CACHE_BYTES: usize = 4 << 20;
+const MAX_NAME_CHARS: usize = 255;
+
+const AUDIT: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new(AuditEntry::TABLE);
+
+fn table_of<R: Row>() -> TableDefinition<'static, &'static str, &'static [u8]> {
+    TableDefinition::new(R::TABLE)
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub clock: Arc<dyn Clock>,
+    pub limits: Arc<Limits>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), limits: Arc::new(Limits::default()) }
+    }
+}
+
+type Watcher = Box<dyn Fn(&AuditEntry) + Send + Sync>;
+
+/// The control plane of one server.
+pub struct Control {
+    database: Database,
+    options: Options,
+    image: RwLock<Arc<Image>>,
+    writer: Mutex<Writer>,
+    usage: Mutex<UsageBook>,
+    watcher: OnceLock<Watcher>,
+    #[cfg(test)]
+    pub(crate) crash_points: Mutex<Option<crate::tests::CrashPoints>>,
+}
+
+/// Who holds it changes the file.
+#[derive(Debug)]
+struct Writer {
+    /// Of the next entry of the audit trail.
+    next_number: u64,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("path", &self.database.path()).finish_non_exhaustive()
+    }
+}
+
+// ---- opening and reading ----
+
+impl Control {
+    /// Opens the file or makes it, with the default data sources in it.
+    pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
+        let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
+        make_tables(&database)?;
+        let (image, next_number, usage) = load(&database)?;
+        let control = Self {
+            database,
+            options,
+            image: RwLock::new(Arc::new(image)),
+            writer: Mutex::new(Writer { next_number }),
+            usage: Mutex::new(usage),
+            watcher: OnceLock::new(),
+            #[cfg(test)]
+            crash_points: Mutex::new(None),
+        };
+        control.create_default_sources()?;
+        Ok(control)
+    }
+
+    /// Calls `watcher` after every change, in order, with its entry of the audit trail; it must
+    /// not block, and not change anything itself. A second watcher is not taken.
+    pub fn watch(&self, watcher: impl Fn(&AuditEntry) + Send + Sync + 'static) {
+        let _ = self.watcher.set(Box::new(watcher));
+    }
+
+    pub(crate) fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image.read())
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) fn usage(&self) -> MutexGuard<'_, UsageBook> {
+        self.usage.lock()
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.options.clock.now_ms()
+    }
+
+    pub(crate) fn fault(&self, e: redb::Error) -> Error {
+        pilothouse_disk::Error::database(self.database.path())(e).into()
+    }
+
+    pub fn project(&self, id: ProjectId) -> Option<Project> {
+        self.image().get::<Project>(&id).map(|p| (**p).clone())
+    }
+
+    /// The audit trail, newest first; `below` leaves out numbers from there on.
+    pub fn audit(&self, below: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, Error> {
+        let transaction = self.database.read()?;
+        let table = transaction.open_table(AUDIT).map_err(|e| self.fault(e.into()))?;
+        let rows = table.range(..below.unwrap_or(u64::MAX)).map_err(|e| self.fault(e.into()))?;
+        let mut entries = Vec::new();
+        for row in rows.rev().take(limit) {
+            let (number, bytes) = row.map_err(|e| self.fault(e.into()))?;
+            entries.push(decoded::<AuditEntry>(&self.database, &number.value().to_string(), bytes.value())?);
+        }
+        Ok(entries)
+    }
+
+    /// A page of the audit trail, newest first.
+    pub fn audit_page(&self, page: Page) -> Result<Listed<AuditEntry>, Error> {
+        let kept = usize::try_from(self.options.limits.max_audit_entries).unwrap_or(usize::MAX);
+        Ok(page.of(self.audit(None, kept)?))
+    }
+}
+
+fn make_tables(database: &Database) -> Result<(), Error> {
+    let fault = |e: redb::TableError| Error::from(pilothouse_disk::Error::database(database.path())(e));
+    database.write(|transaction| {
+        transaction.open_table(AUDIT).map_err(fault)?;
+        transaction.open_table(RECORDS).map_err(fault)?;
+        transaction.open_table(table_of::<TokenUseRow>()).map_err(fault)?;
+        transaction.open_table(table_of::<UsageRow>()).map_err(fault)?;
+        for name in Image::TABLES {
+            let table: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name);
+            transaction.open_table(table).map_err(fault)?;
+        }
+        Ok(())
+    })
+}
+
+struct Loader<'a> {
+    database: &'a Database,
+    transaction: ReadTransaction,
+}
+
+impl LoadTable<Error> for Loader<'_> {
+    fn table<R: Row>(&self) -> Result<BTreeMap<R::Key, Arc<R>>, Error> {
+        let fault = |e: redb::Error| Error::from(pilothouse_disk::Error::database(self.database.path())(e));
+        let table = self.transaction.open_table(table_of::<R>()).map_err(|e| fault(e.into()))?;
+        let mut rows = BTreeMap::new();
+        for row in table.iter().map_err(|e| fault(e.into()))? {
+            let (key, bytes) = row.map_err(|e| fault(e.into()))?;
+            let row: R = decoded(self.database, key.value(), bytes.value())?;
+            rows.insert(row.key(), Arc::new(row));
+        }
+        Ok(rows)
+    }
+}
+
+fn decoded<R: Row>(database: &Database, key: &str, bytes: &[u8]) -> Result<R, Error> {
+    row::decode(bytes).map_err(|why| Error::Damaged {
+        path: database.path().to_owned(),
+        table: R::TABLE,
+        key: key.to_owned(),
+        why,
+    })
+}
+
+/// Everything that is held in memory, and the number of the next change.
+fn load(database: &Database) -> Result<(Image, u64, UsageBook), Error> {
+    let fault = |e: redb::Error| Error::from(pilothouse_disk::Error::database(database.path())(e));
+    let loader = Loader { database, transaction: database.read()? };
+    let mut image = Image::load(&loader)?;
+    image.renew_grants(&Image::default());
+    let uses = loader.table::<TokenUseRow>()?;
+    for grant in image.grants.values().flatten() {
+        if let Some(row) = uses.get(&grant.token()) {
+            grant.add(row.total);
+        }
+    }
+    let usage = UsageBook::of(loader.table::<UsageRow>()?.into_values().map(|row| *row));
+    let audit = loader.transaction.open_table(AUDIT).map_err(|e| fault(e.into()))?;
+    let last = audit.last().map_err(|e| fault(e.into()))?.map_or(0, |(number, _)| number.value());
+    Ok((image, last + 1, usage))
+}
+
+// ---- changing ----
+
+/// A change in the making: what it sees is what it has put.
+pub(crate) struct Draft<'a> {
+    options: &'a Options,
+    image: Image,
+    writes: Vec<Write>,
+    number: u64,
+    now_ms: i64,
+}
+
+/// A row to be written, or removed.
+struct Write {
+    table: &'static str,
+    key: String,
+    row: Option<Vec<u8>>,
+}
+
+impl Draft<'_> {
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Of a record that is made now.
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { number: self.number, created_ms: self.now_ms, updated_ms: self.now_ms }
+    }
+
+    pub(crate) fn put<R: Held>(&mut self, row: R) {
+        self.keep(&row);
+        self.image.put(row);
+    }
+
+    pub(crate) fn remove<R: Held>(&mut self, key: &R::Key) {
+        self.forget::<R>(key);
+        self.image.remove::<R>(key);
+    }
+
+    /// Writes a row that is not in the image.
+    pub(crate) fn keep<R: Row>(&mut self, row: &R) {
+        let key = R::key_text(&row.key());
+        self.writes.push(Write { table: R::TABLE, key, row: Some(row::encode(row)) });
+    }
+
+    /// Removes a row that is not in the image.
+    pub(crate) fn forget<R: Row>(&mut self, key: &R::Key) {
+        self.writes.push(Write { table: R::TABLE, key: R::key_text(key), row: None });
+    }
+
+    /// A project is one from the moment it is named.
+    pub(crate) fn touch_project(&mut self, id: ProjectId) {
+        if self.image.get::<Project>(&id).is_none() {
+            self.put(Project { id, stamp: self.stamp() });
+        }
+    }
+
+    pub(crate) fn check_quota(&self, resource: Resource, current: usize, quota: u64) -> Result<(), Error> {
+        let current = current as u64;
+        if current < quota { Ok(()) } else { Err(Error::Quota { resource, quota, current }) }
+    }
+}
+
+impl Control {
+    /// Makes a change and its entry of the audit trail, both or none; durable when it returns.
+    pub(crate) fn change<T>(
+        &self,
+        by: &Actor,
+        make: impl FnOnce(&mut Draft<'_>) -> Result<(T, Event), Error>,
+    ) -> Result<T, Error> {
+        let mut writer = self.writer.lock();
+        let mut draft = self.draft(writer.next_number);
+        let (value, event) = make(&mut draft)?;
+        let entry = event.entry(draft.number, draft.now_ms, by);
+        self.commit(&mut writer, draft, Some(&entry))?;
+        if let Some(watcher) = self.watcher.get() {
+            watcher(&entry);
+        }
+        Ok(value)
+    }
+
+    /// Notes a change of something that is kept elsewhere.
+    pub fn note(&self, by: &Actor, event: Event) -> Result<(), Error> {
+        self.change(by, |_| Ok(((), event)))
+    }
+
+    /// Writes figures, of which the audit trail says nothing.
+    pub(crate) fn quietly(&self, make: impl FnOnce(&mut Draft<'_>)) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        let mut draft = self.draft(writer.next_number);
+        make(&mut draft);
+        if draft.writes.is_empty() {
+            return Ok(());
+        }
+        self.commit(&mut writer, draft, None)
+    }
+
+    fn draft(&self, number: u64) -> Draft<'_> {
+        let image = (*self.image()).clone();
+        Draft { options: &self.options, image, writes: Vec::new(), number, now_ms: self.now_ms() }
+    }
+
+    fn commit(
+        &self,
+        writer: &mut Writer,
+        mut draft: Draft<'_>,
+        entry: Option<&AuditEntry>,
+    ) -> Result<(), Error> {
+        let written = self.database.write(|transaction| {
+            self.crash_point("begun");
+            self.write_rows(transaction, &draft.writes)?;
+            if let Some(entry) = entry {
+                self.write_audit(transaction, entry)?;
+            }
+            self.crash_point("written");
+            Ok(())
+        });
+        if let Err(e) = written {
+            self.recover(writer);
+            return Err(e);
+        }
+        self.crash_point("committed");
+        writer.next_number += u64::from(entry.is_some());
+        let mut image = self.image.write();
+        draft.image.renew_grants(&image);
+        *image = Arc::new(draft.image);
+        Ok(())
+    }
+
+    fn write_rows(&self, transaction: &WriteTransaction, writes: &[Write]) -> Result<(), Error> {
+        for write in writes {
+            let definition: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(write.table);
+            let mut table = transaction.open_table(definition).map_err(|e| self.fault(e.into()))?;
+            match &write.row {
+                Some(row) => table.insert(write.key.as_str(), row.as_slice()).map(|_| ()),
+                None => table.remove(write.key.as_str()).map(|_| ()),
+            }
+            .map_err(|e| self.fault(e.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Appends an entry; the oldest one goes where there are too many.
+    fn write_audit(&self, transaction: &WriteTransaction, entry: &AuditEntry) -> Result<(), Error> {
+        let mut table = transaction.open_table(AUDIT).map_err(|e| self.fault(e.into()))?;
+        table.insert(entry.number, row::encode(entry).as_slice()).map_err(|e| self.fault(e.into()))?;
+        let oldest = entry.number.saturating_sub(self.options.limits.max_audit_entries);
+        table.retain_in(..oldest, |_, _| false).map_err(|e| self.fault(e.into()))
+    }
+
+    /// A transaction of the workers' tables, which have no image.
+    pub(crate) fn transact(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        let written = self.database.write(work);
+        if written.is_err() {
+            self.recover(&mut writer);
+        }
+        written
+    }
+
+    /// After a failed write: whether the commit took place is known to the file alone, and redb
+    /// refuses everything until it is opened again.
+    fn recover(&self, writer: &mut Writer) {
+        let loaded = self.database.reopen().map_err(Error::from).and_then(|()| load(&self.database));
+        match loaded {
+            Ok((mut image, next_number, _)) => {
+                let mut current = self.image.write();
+                image.renew_grants(&current);
+                *current = Arc::new(image);
+                writer.next_number = next_number;
+            }
+            Err(e) => tracing::error!("the control plane cannot be read back after a failed write: {e}"),
+        }
+    }
+
+    /// A place where a test may stop the process as a crash would.
+    #[inline]
+    fn crash_point(&self, name: &'static str) {
+        #[cfg(test)]
+        if let Some(points) = &*self.crash_points.lock() {
+            points.reached(name);
+        }
+        let _ = name;
+    }
+}
+
+/// A name without blanks around it, neither empty nor too long.
+pub(crate) fn checked_name(argument: &'static str, name: &str) -> Result<String, Error> {
+    let name = name.trim();
+    if name.is_empty() {
+        return Err(Error::required(argument));
+    }
+    if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+        let help = format!("at most {MAX_NAME_CHARS} characters, none of them a control character");
+        return Err(Error::constraint(argument, help));
+    }
+    Ok(name.to_owned())
+}

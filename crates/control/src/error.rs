@@ -1,0 +1,96 @@
+//! What can go wrong. What callers are told is made at the edge from the fields here.
+
+/// The kinds of objects, as errors name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Token,
+    DataSource,
+    ContactPoint,
+    GrafanaUser,
+    Plan,
+}
+
+impl Resource {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::DataSource => "data_source",
+            Self::ContactPoint => "contact_point",
+            Self::GrafanaUser => "grafana_user",
+            Self::Plan => "plan",
+        }
+    }
+}
+
+/// What is wrong with an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Required,
+    Format,
+    Constraint,
+    Unknown,
+}
+
+impl Fault {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Format => "format",
+            Self::Constraint => "constraint",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("argument {argument}: {help}")]
+    Invalid { argument: &'static str, fault: Fault, help: String },
+    #[error("{} {id} does not exist", resource.as_str())]
+    NotFound { resource: Resource, id: String },
+    /// The object is needed and may not go.
+    #[error("{} {id} is still in use: {help}", resource.as_str())]
+    InUse { resource: Resource, id: String, help: &'static str },
+    #[error("there are {current} of {quota} of {} already", resource.as_str())]
+    Quota { resource: Resource, quota: u64, current: u64 },
+    #[error("{} {id} exists already", resource.as_str())]
+    Exists { resource: Resource, id: String },
+    /// A row that this release cannot read. Nothing is changed.
+    #[error("{path}: table {table}, row {key}: {why}", path = path.display())]
+    Damaged { path: std::path::PathBuf, table: &'static str, key: String, why: String },
+    #[error(transparent)]
+    Disk(#[from] pilothouse_disk::Error),
+}
+
+impl Error {
+    pub(crate) fn required(argument: &'static str) -> Self {
+        Self::Invalid { argument, fault: Fault::Required, help: format!("{argument} is required") }
+    }
+
+    pub(crate) fn constraint(argument: &'static str, help: impl Into<String>) -> Self {
+        Self::Invalid { argument, fault: Fault::Constraint, help: help.into() }
+    }
+
+    pub(crate) fn format(argument: &'static str, help: impl Into<String>) -> Self {
+        Self::Invalid { argument, fault: Fault::Format, help: help.into() }
+    }
+
+    pub(crate) fn not_found(resource: Resource, id: impl ToString) -> Self {
+        Self::NotFound { resource, id: id.to_string() }
+    }
+
+    /// Whether the fault lies with the storage rather than with the caller.
+    pub fn is_storage(&self) -> bool {
+        matches!(self, Self::Disk(_) | Self::Damaged { .. })
+    }
+}
+
+impl From<Error> for pilothouse_model::SourceError {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Disk(cause) if cause.is_no_space() => Self::NotWritable(error.to_string().into()),
+            _ => Self::storage(error),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The workers' small records: tables of keys and bytes, whose meaning is theirs.
+
+use pilothouse_model::{SourceError, StateChange, StateStore};
+use redb::TableDefinition;
+
+use crate::control::Control;
+use crate::error::Error;
+
+/// By the worker's table and its key.
+pub(crate) const RECORDS: TableDefinition<'static, (&'static str, &'static str), &'static [u8]> =
+    TableDefinition::new("records");
+
+impl StateStore for Control {
+    fn load(&self, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, SourceError> {
+        Ok(self.load_records(table)?)
+    }
+
+    fn apply(&self, changes: &[StateChange]) -> Result<(), SourceError> {
+        Ok(self.apply_records(changes)?)
+    }
+}
+
+impl Control {
+    fn load_records(&self, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let fault = |e: redb::Error| self.fault(e);
+        let transaction = self.database().read()?;
+        let records = transaction.open_table(RECORDS).map_err(|e| fault(e.into()))?;
+        let mut found = Vec::new();
+        for row in records.range((table, "")..).map_err(|e| fault(e.into()))? {
+            let (key, value) = row.map_err(|e| fault(e.into()))?;
+            let (of_table, key) = key.value();
+            if of_table != table {
+                break;
+            }
+            found.push((key.to_owned(), value.value().to_vec()));
+        }
+        Ok(found)
+    }
+
+    fn apply_records(&self, changes: &[StateChange]) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.transact(|transaction| {
+            let fault = |e: redb::Error| self.fault(e);
+            let mut records = transaction.open_table(RECORDS).map_err(|e| fault(e.into()))?;
+            for StateChange { table, key, value } in changes {
+                match value {
+                    Some(value) => records.insert((*table, key.as_str()), value.as_slice()).map(|_| ()),
+                    None => records.remove((*table, key.as_str())).map(|_| ()),
+                }
+                .map_err(|e| fault(e.into()))?;
+            }
+            Ok(())
+        })
+    }
+}
