@@ -4,11 +4,14 @@
 //! There is no migration of older formats here: a store that needs one reads the old file with
 //! its old version number and writes a new one.
 
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
 use redb::{Durability, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
 
+#[cfg(any(test, feature = "faults"))]
+use crate::faults;
 use crate::{Error, files};
 
 /// One row: the kind of the file and its format version.
@@ -50,7 +53,8 @@ impl Database {
     fn create(path: &Path, kind: &'static str, version: u32) -> Result<(), Error> {
         let unfinished = files::unfinished_path(path);
         files::remove(&unfinished)?;
-        let redb = redb::Builder::new().create(&unfinished).map_err(Error::database(&unfinished))?;
+        File::create(&unfinished).map_err(Error::io("create", &unfinished))?;
+        let redb = open_writable(&unfinished, 0)?;
         let database = Self { redb: RwLock::new(Some(redb)), path: unfinished.clone(), cache_bytes: 0 };
         database.write_format(kind, version)?;
         drop(database);
@@ -63,10 +67,7 @@ impl Database {
         let mut redb = self.redb.write();
         // The old one holds the file's lock.
         *redb = None;
-        let mut builder = redb::Builder::new();
-        *redb = Some(
-            builder.set_cache_size(self.cache_bytes).open(&self.path).map_err(Error::database(&self.path))?,
-        );
+        *redb = Some(open_writable(&self.path, self.cache_bytes)?);
         Ok(())
     }
 
@@ -133,11 +134,17 @@ impl Database {
 
 impl ReadOnlyDatabase {
     /// Opens an existing file; checks as [`Database::open`] does.
+    ///
+    /// A file that was not closed well is first opened for writing, which mends it.
     pub fn open(path: &Path, kind: &'static str, version: u32, cache_bytes: usize) -> Result<Self, Error> {
-        let redb = redb::Builder::new()
-            .set_cache_size(cache_bytes)
-            .open_read_only(path)
-            .map_err(Error::database(path))?;
+        let redb = match open_read_only(path, cache_bytes) {
+            Err(redb::DatabaseError::RepairAborted) => {
+                drop(open_writable(path, cache_bytes)?);
+                open_read_only(path, cache_bytes)
+            }
+            opened => opened,
+        };
+        let redb = redb.map_err(Error::database(path))?;
         let database = Self { redb, path: path.to_owned() };
         check_format(&database.read()?, path, kind, version)?;
         Ok(database)
@@ -161,6 +168,29 @@ impl std::fmt::Debug for ReadOnlyDatabase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReadOnlyDatabase").field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+/// Opens a file, which may be empty.
+fn open_writable(path: &Path, cache_bytes: usize) -> Result<redb::Database, Error> {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(cache_bytes);
+    #[cfg(any(test, feature = "faults"))]
+    if let Some(backend) = faults::backend(path, true).map_err(Error::io("open", path))? {
+        return builder.create_with_backend(backend).map_err(Error::database(path));
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io("open", path))?;
+    let backend = redb::backends::FileBackend::new(file).map_err(Error::database(path))?;
+    builder.create_with_backend(backend).map_err(Error::database(path))
+}
+
+fn open_read_only(path: &Path, cache_bytes: usize) -> Result<redb::ReadOnlyDatabase, redb::DatabaseError> {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(cache_bytes);
+    #[cfg(any(test, feature = "faults"))]
+    if let Some(backend) = faults::backend(path, false)? {
+        return builder.open_read_only_with_backend(backend);
+    }
+    builder.open_read_only(path)
 }
 
 fn check_format(
@@ -262,6 +292,60 @@ mod tests {
         drop(Database::open(&path, "rows", 1, CACHE).unwrap());
         assert!(!unfinished.exists());
         Database::open(&path, "rows", 1, CACHE).unwrap();
+    }
+
+    fn put(database: &Database, key: u32) -> Result<(), Error> {
+        database.write(|t| {
+            let mut rows = t.open_table(ROWS).map_err(Error::database(database.path()))?;
+            rows.insert(key, "row").map_err(Error::database(database.path()))?;
+            Ok(())
+        })
+    }
+
+    fn count(database: &Database) -> Result<u64, Error> {
+        use redb::ReadableTableMetadata as _;
+        let rows = database.read()?.open_table(ROWS).map_err(Error::database(database.path()))?;
+        rows.len().map_err(Error::database(database.path()))
+    }
+
+    #[test]
+    fn after_a_full_or_broken_disk_opening_again_mends_the_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = faults::Disk::below(dir.path());
+        // Without a cache, so that reads reach the disk.
+        let database = Database::open(&dir.path().join("x.redb"), "rows", 1, 0).unwrap();
+        put(&database, 1).unwrap();
+        for round in 0..3 {
+            match round {
+                0 => disk.fill_after(0),
+                1 => disk.fail_writes(true),
+                _ => disk.fail_reads(true),
+            }
+            let failed = put(&database, 2).and_then(|()| count(&database).map(|_| ())).unwrap_err();
+            assert!(failed.is_latched(), "{failed}");
+            assert_eq!(failed.is_no_space(), round == 0);
+            disk.fill_after(u64::MAX);
+            disk.fail_writes(false);
+            disk.fail_reads(false);
+            // The disk is well, the handle is not.
+            assert!(put(&database, 2).unwrap_err().is_latched());
+            database.reopen().unwrap();
+            assert_eq!(count(&database).unwrap(), 1);
+        }
+        put(&database, 2).unwrap();
+        assert_eq!(count(&database).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_file_that_was_not_closed_well_can_be_read_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join("x.redb"), dir.path().join("copy.redb"));
+        let database = Database::open(&path, "rows", 1, CACHE).unwrap();
+        put(&database, 1).unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+        assert!(matches!(open_read_only(&copy, CACHE), Err(redb::DatabaseError::RepairAborted)));
+        let read = ReadOnlyDatabase::open(&copy, "rows", 1, CACHE).unwrap();
+        assert_eq!(read.read().unwrap().open_table(ROWS).unwrap().get(1).unwrap().unwrap().value(), "row");
     }
 
     #[test]

@@ -57,6 +57,12 @@ impl Error {
         }
     }
 
+    /// Whether a handle of redb's refuses everything from now on, though the file may be well:
+    /// one failed access is enough, and opening the file anew may mend it.
+    pub fn is_latched(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if is_latched(source))
+    }
+
     /// Whether the device or a quota is full, which may pass without a hand.
     pub fn is_no_space(&self) -> bool {
         match self {
@@ -65,6 +71,11 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// As [`Error::is_latched`], for an error that came another way.
+pub fn is_latched(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed)
 }
 
 pub(crate) fn is_no_space(error: &io::Error) -> bool {

@@ -205,19 +205,28 @@ pub struct Space {
 
 pub fn space(path: &Path) -> Result<Space, Error> {
     let stat = rustix::fs::statvfs(path).map_err(|e| Error::io("stat file system of", path)(e.into()))?;
+    #[cfg(any(test, feature = "faults"))]
+    if let Some(free_bytes) = crate::faults::room(path) {
+        return Ok(Space { free_bytes, total_bytes: u64::MAX });
+    }
     Ok(Space {
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
     })
 }
 
-/// Kept free for the log, whose writes are answered for.
-const RESERVED_BYTES: u64 = 64 << 20;
+impl Space {
+    /// What is kept free for the log, whose writes are answered for: little, on a small disk.
+    pub fn reserved_bytes(self) -> u64 {
+        (self.total_bytes / 16).min(64 << 20)
+    }
+}
 
 /// Fails as a full disk would, unless there is room for this many bytes and some more. For
 /// writers whose own failure on a full disk is worse than being told before.
 pub fn require_space(path: &Path, bytes: u64) -> Result<(), Error> {
-    if space(directory_of(path))?.free_bytes < bytes.saturating_add(RESERVED_BYTES) {
+    let space = space(directory_of(path))?;
+    if space.free_bytes < bytes.saturating_add(space.reserved_bytes()) {
         return Err(Error::io("find room for", path)(io::ErrorKind::StorageFull.into()));
     }
     Ok(())

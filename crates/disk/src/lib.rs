@@ -10,9 +10,11 @@
 pub mod database;
 pub mod durations;
 mod error;
+#[cfg(any(test, feature = "faults"))]
+pub mod faults;
 pub mod files;
 pub mod wal;
 
 pub use database::{Database, ReadOnlyDatabase};
-pub use error::Error;
+pub use error::{Error, is_latched};
 pub use wal::{Position, Wal, WalError};

@@ -26,7 +26,7 @@ pub mod resolve;
 mod rows;
 mod sorted;
 
-pub use day::{DayIndex, DayRows, DayWriter};
+pub use day::{DayIndex, DayRows, DayWriter, VisitRow};
 pub use error::Error;
 pub use index::Index;
 pub use page::{Page, PageRow, PageWriter};

@@ -214,6 +214,11 @@ impl Wal {
         Position(self.shared.synced.load(Relaxed))
     }
 
+    /// Whether [`Wal::trim`] would remove anything.
+    pub fn has_segments_before(&self, before: Position) -> bool {
+        self.shared.oldest_before(before).is_some()
+    }
+
     /// Removes the segments whose records all lie before `before`; returns how many.
     pub fn trim(&self, before: Position) -> Result<usize, WalError> {
         self.shared.trim(before)

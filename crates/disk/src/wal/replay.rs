@@ -83,6 +83,11 @@ impl Recovery {
         Ok(Self { directory: directory.to_owned(), options, files, segments, ends: None })
     }
 
+    /// Whether there is no segment at all.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
     /// The oldest position still kept; zero for an empty log.
     pub fn first(&self) -> Position {
         self.segments.first().map_or(Position(0), |s| s.first)

@@ -47,7 +47,11 @@ impl SegmentFiles for DiskFiles {
         if let Some(directory) = path.parent() {
             File::open(directory)?.sync_all()?;
         }
-        Ok(Box::new(DiskFile(file)))
+        let file = Box::new(DiskFile(file));
+        #[cfg(any(test, feature = "faults"))]
+        return Ok(crate::faults::segment(path, file));
+        #[cfg(not(any(test, feature = "faults")))]
+        Ok(file)
     }
 }
 

@@ -251,7 +251,7 @@ impl Shared {
     }
 
     /// The oldest segment, if it is not the one being written and ends before a position.
-    fn oldest_before(&self, before: Position) -> Option<PathBuf> {
+    pub(super) fn oldest_before(&self, before: Position) -> Option<PathBuf> {
         let state = self.state.lock();
         let oldest = state.segments.front()?;
         (state.segments.len() > 1 && oldest.end() <= before).then(|| oldest.path.clone())

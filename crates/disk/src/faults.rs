@@ -1,0 +1,201 @@
+//! A disk that is full or broken when a test says so, by directory. Only in builds with the
+//! feature `faults`, which nothing but tests asks for.
+//!
+//! A [`Disk`] stands for everything below a directory from its making on: redb's files and the
+//! log's segments opened after that write to it and read from it, and [`crate::files::space`]
+//! tells its room.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use parking_lot::Mutex;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use crate::wal::SegmentFile;
+
+static DISKS: Mutex<Vec<(PathBuf, Arc<State>)>> = Mutex::new(Vec::new());
+
+#[derive(Debug)]
+struct State {
+    /// What is told to be free.
+    room: AtomicU64,
+    /// Bytes that may still be written.
+    left: AtomicU64,
+    fails_reads: AtomicBool,
+    fails_writes: AtomicBool,
+}
+
+/// The faults of one directory; they end with it.
+#[derive(Debug)]
+pub struct Disk(Arc<State>);
+
+impl Disk {
+    /// A disk without faults and with endless room, to begin with.
+    pub fn below(directory: &Path) -> Self {
+        let state = Arc::new(State {
+            room: AtomicU64::new(u64::MAX),
+            left: AtomicU64::new(u64::MAX),
+            fails_reads: AtomicBool::new(false),
+            fails_writes: AtomicBool::new(false),
+        });
+        DISKS.lock().push((directory.to_owned(), state.clone()));
+        Self(state)
+    }
+
+    /// What [`crate::files::space`] tells; writes go on all the same.
+    pub fn tell_room(&self, bytes: u64) {
+        self.0.room.store(bytes, SeqCst);
+    }
+
+    /// How many bytes may still be written, rewritten ones included; then the disk is full.
+    pub fn fill_after(&self, bytes: u64) {
+        self.0.left.store(bytes, SeqCst);
+    }
+
+    /// Every read fails with EIO.
+    pub fn fail_reads(&self, fail: bool) {
+        self.0.fails_reads.store(fail, SeqCst);
+    }
+
+    /// Every write and sync fails with EIO.
+    pub fn fail_writes(&self, fail: bool) {
+        self.0.fails_writes.store(fail, SeqCst);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        DISKS.lock().retain(|(_, state)| !Arc::ptr_eq(state, &self.0));
+    }
+}
+
+fn of(path: &Path) -> Option<Arc<State>> {
+    let disks = DISKS.lock();
+    disks.iter().find(|(directory, _)| path.starts_with(directory)).map(|(_, state)| state.clone())
+}
+
+/// The room that a test has left below a path, if one has said so.
+pub(crate) fn room(path: &Path) -> Option<u64> {
+    of(path).map(|state| state.room.load(SeqCst)).filter(|room| *room != u64::MAX)
+}
+
+impl State {
+    fn check(&self, failing: &AtomicBool) -> io::Result<()> {
+        let eio = rustix::io::Errno::IO.raw_os_error();
+        if failing.load(SeqCst) { Err(io::Error::from_raw_os_error(eio)) } else { Ok(()) }
+    }
+
+    /// How many of some bytes still fit.
+    fn take(&self, bytes: usize) -> usize {
+        let mut taken = 0;
+        let _ = self.left.fetch_update(SeqCst, SeqCst, |left| {
+            taken = left.min(bytes as u64);
+            Some(if left == u64::MAX { left } else { left - taken })
+        });
+        taken as usize
+    }
+
+    /// Writes as much as there is room for, as a real disk does.
+    fn write(&self, data: &[u8], write: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        self.check(&self.fails_writes)?;
+        let (fits, rest) = data.split_at(self.take(data.len()));
+        write(fits)?;
+        if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+}
+
+/// redb's file on such a disk.
+#[derive(Debug)]
+struct Backend {
+    file: FileBackend,
+    disk: Arc<State>,
+}
+
+/// The file of a database, where a test has a disk below which it lies.
+pub(crate) fn backend(path: &Path, writable: bool) -> io::Result<Option<impl StorageBackend + use<>>> {
+    let Some(disk) = of(path) else { return Ok(None) };
+    let file = OpenOptions::new().read(true).write(writable).create(writable).truncate(false).open(path)?;
+    let file = FileBackend::new(file).map_err(io::Error::other)?;
+    Ok(Some(Backend { file, disk }))
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.check(&self.disk.fails_reads)?;
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.check(&self.disk.fails_writes)?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.check(&self.disk.fails_writes)?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.write(data, |data| self.file.write(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
+
+/// A segment of the log on such a disk.
+#[derive(Debug)]
+struct FaultySegment {
+    file: Box<dyn SegmentFile>,
+    disk: Arc<State>,
+}
+
+/// Puts a segment on the disk of a test, if one has a disk below which it lies.
+pub(crate) fn segment(path: &Path, file: Box<dyn SegmentFile>) -> Box<dyn SegmentFile> {
+    match of(path) {
+        Some(disk) => Box::new(FaultySegment { file, disk }),
+        None => file,
+    }
+}
+
+impl SegmentFile for FaultySegment {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = &mut self.file;
+        self.disk.write(bytes, |bytes| file.append(bytes))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.check(&self.disk.fails_writes)?;
+        self.file.sync()
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.truncate(bytes)
+    }
+}
