@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::labels::SeriesText;
+use pilothouse_model::time::DAY_MS;
 use pilothouse_model::write::{Appended, BatchSeries, Durable, RawPair, Reason, Rejection, WriteBatch};
 use pilothouse_model::{Labels, SourceError};
 
@@ -20,6 +21,12 @@ use crate::keys::KeyMap;
 use crate::record::RecordWriter;
 use crate::store::Inner;
 use crate::validate;
+
+/// A record that has grown to this size is logged while its batch goes on.
+const RECORD_BYTES: usize = if cfg!(test) { 1 << 15 } else { 32 << 20 };
+/// The days that have a number lie within; a day further out could not be named.
+const FIRST_MS: i64 = (i32::MIN as i64 + 1) * DAY_MS;
+const LAST_MS: i64 = i32::MAX as i64 * DAY_MS;
 
 /// A series that is not known, or was refused.
 const NO_ID: u32 = u32::MAX;
@@ -74,6 +81,15 @@ impl Appender {
                 return Err(e);
             }
         }
+        Ok(())
+    }
+
+    /// Logs what a large batch has brought so far, and goes on collecting.
+    #[cold]
+    fn log_part(&mut self, wal: &Wal) -> Result<(), WalError> {
+        self.log(wal)?;
+        self.record.clear();
+        self.is_open = true;
         Ok(())
     }
 
@@ -166,8 +182,8 @@ impl Inner {
         let mut state = Batch {
             inner: self,
             batch,
-            oldest_ms: self.oldest_ms(now_ms),
-            newest_ms: now_ms.saturating_add_unsigned(self.limits.max_future_ms),
+            oldest_ms: self.oldest_ms(now_ms).max(FIRST_MS),
+            newest_ms: now_ms.saturating_add_unsigned(self.limits.max_future_ms).min(LAST_MS),
             now_ms,
             internal,
             position: self.wal.next(),
@@ -178,7 +194,7 @@ impl Inner {
             rejections: Vec::new(),
             due: Vec::new(),
         };
-        state.run(appender);
+        state.run(appender).map_err(not_writable)?;
         state.metadata(appender);
         appender.log(&self.wal).map_err(not_writable)?;
         Ok(state.finish())
@@ -226,21 +242,26 @@ impl Drop for GroupRun<'_> {
 }
 
 impl Batch<'_> {
-    fn run(&mut self, appender: &mut Appender) {
+    fn run(&mut self, appender: &mut Appender) -> Result<(), WalError> {
         let mut ids = std::mem::take(&mut appender.ids);
         ids.clear();
         // All look-ups in one go: they miss the caches, but they do not wait for each other.
         ids.extend(self.batch.series.iter().map(|s| appender.keys.get(s.key).unwrap_or(NO_ID)));
         let mut at = 0;
-        while at < ids.len() {
+        let mut logged = Ok(());
+        while at < ids.len() && logged.is_ok() {
             let id = self.known(appender, ids[at], at);
             if id == NO_ID {
                 at += 1;
                 continue;
             }
             at = self.run_of_group(appender, &ids, at, id);
+            if appender.record.len() >= RECORD_BYTES {
+                logged = appender.log_part(&self.inner.wal);
+            }
         }
         appender.ids = ids;
+        logged
     }
 
     /// Applies the series from `at` on that lie in one group; returns the first that does not.
@@ -257,7 +278,7 @@ impl Batch<'_> {
                 self.series(appender, &mut group.group, id, series);
             }
             at += 1;
-            if at >= ids.len() {
+            if at >= ids.len() || appender.record.len() >= RECORD_BYTES {
                 break;
             }
             id = self.known(appender, ids[at], at);

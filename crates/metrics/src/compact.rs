@@ -145,6 +145,7 @@ impl Inner {
     }
 
     fn compact_day(&self, day: i32) -> Result<(), Error> {
+        self.require_space(day)?;
         let (files, number, deletions, below) = {
             // A flush would hold a file that must not be written to any more, a deletion would
             // be half in and half out.
@@ -165,6 +166,7 @@ impl Inner {
                 return Err(e);
             }
         };
+        OpenL1::verify(&unfinished, &about).inspect_err(|_| drop(files::remove(&unfinished)))?;
         self.crash_point("compact: written");
         let l1 = if about.series > 0 {
             files::rename_durably(&unfinished, &path)?;
@@ -185,6 +187,15 @@ impl Inner {
         self.counters.compacted_samples.fetch_add(about.samples, Relaxed);
         self.counters.compacted_bytes.fetch_add(bytes, Relaxed);
         Ok(())
+    }
+
+    /// The new file stands beside what it takes in for a while, and is hardly larger.
+    fn require_space(&self, day: i32) -> Result<(), Error> {
+        let (days, _) = self.days.snapshot();
+        let Some(files) = days.get(&day) else { return Ok(()) };
+        let young = files.l0.iter().map(|l0| l0.allocated_bytes());
+        let closed = files.l1.iter().map(|l1| l1.allocated_bytes());
+        Ok(files::require_space(&self.days.l1_path(day, 0), young.chain(closed).sum())?)
     }
 
     /// What the new file says of itself, and whether damaged pages were left out of it.

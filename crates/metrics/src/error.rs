@@ -42,6 +42,15 @@ impl Error {
         }
     }
 
+    /// Whether a database refuses everything until it is opened anew.
+    pub(crate) fn is_latched(&self) -> bool {
+        match self {
+            Self::Disk(e) => e.is_latched(),
+            Self::Index(pilothouse_index::Error::Database(e)) => pilothouse_disk::is_latched(e),
+            _ => false,
+        }
+    }
+
     pub(crate) fn thread(name: &'static str, source: std::io::Error) -> Self {
         Self::Thread { name, source }
     }

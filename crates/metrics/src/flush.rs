@@ -335,7 +335,13 @@ impl Inner {
             let sealing = group.sealing.iter().map(|s| s.since);
             least = sealing.chain(open).fold(least, Position::min);
         }
-        self.wal.trim(least)?;
+        if self.wal.has_segments_before(least) {
+            // Before anything goes: a start that does not find the log from there on knows that
+            // something is missing.
+            self.catalog.save_log_start(least)?;
+            self.crash_point("flush: log start saved");
+            self.wal.trim(least)?;
+        }
         Ok(least)
     }
 }

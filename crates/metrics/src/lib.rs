@@ -42,6 +42,7 @@ mod read;
 mod record;
 mod recover;
 mod registry;
+mod room;
 mod select;
 mod stats;
 mod store;

@@ -29,6 +29,7 @@ use crate::metadata::Metadata;
 use crate::options::{StoreOptions, Sync};
 use crate::record::{Deletion, RecordSink, read_record};
 use crate::registry::Registry;
+use crate::room::Room;
 use crate::stats::Counters;
 use crate::store::Inner;
 
@@ -47,7 +48,8 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     }
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
-    let from = loaded.log_start.max(recovery.first());
+    let from = loaded.log_start;
+    let log_is_gone = recovery.is_empty() && from > Position(0);
     let mut replay = Replay::new(registry, loaded, &options, now_ms);
     let counters = Counters::default();
     counters.corruptions.fetch_add(days.damaged() + u64::from(lost), Relaxed);
@@ -58,13 +60,16 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         }
         Ok::<(), WalError>(())
     })?;
-    counters.corruptions.fetch_add(replayed.damages, Relaxed);
+    counters.corruptions.fetch_add(replayed.damages + u64::from(log_is_gone), Relaxed);
     replay.tell(&replayed);
+    if log_is_gone {
+        tracing::error!(from = from.0, "the log is gone; what was only in it is lost");
+    }
     counters.replayed_records.store(replayed.records, Relaxed);
     for deletion in &replay.new_deletions {
         catalog.save_deletion(deletion)?;
     }
-    let wal = recovery.start(replay.least_start())?;
+    let wal = recovery.start(replay.least_start().max(from))?;
     let floor_ms = disk_floor_ms(&days).max(replay.floor_ms);
     let newest_flush =
         days.newest_flush().max(replay.deletions.iter().map(|d| d.upto_flush).max().unwrap_or(0));
@@ -97,6 +102,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         counters,
         next_flush: AtomicU32::new(next_flush),
         floor_ms: AtomicI64::new(floor_ms),
+        room: Room::new(directory),
         compacting: Mutex::default(),
         stopping: AtomicBool::new(false),
         #[cfg(test)]

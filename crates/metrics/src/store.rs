@@ -30,6 +30,7 @@ use crate::loaded::{Cache, LoadedPage, TimesList};
 use crate::metadata::Metadata;
 use crate::options::StoreOptions;
 use crate::registry::Registry;
+use crate::room::Room;
 use crate::stats::Counters;
 
 /// How often the background thread looks around when nothing calls it.
@@ -72,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) floor_ms: AtomicI64,
     /// Bytes of the head above which writes are refused; flushing is far behind then.
     pub(crate) head_ceiling: u64,
+    pub(crate) room: Room,
     /// One compaction at a time.
     pub(crate) compacting: Mutex<Compaction>,
     /// Ends long work in the background.
@@ -105,6 +107,13 @@ impl Inner {
     }
 
     pub(crate) fn check_writable(&self) -> Result<(), SourceError> {
+        if let Some(free_bytes) = self.room.low() {
+            let text = format!(
+                "no space left on the disk: {} MiB are free, which are kept for what is stored already",
+                free_bytes >> 20
+            );
+            return Err(SourceError::NotWritable(text.into()));
+        }
         if self.head.heap_bytes() > self.head_ceiling {
             self.flusher.wake();
             let text = "the samples in memory are over their limit because the disk does not take them";

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::{Database, files};
 use redb::{ReadOnlyTable, ReadableTable as _, TableDefinition};
 use roaring::RoaringBitmap;
@@ -19,13 +19,17 @@ use crate::pages::NewPages;
 
 pub(crate) const KIND: &str = "metrics-l0";
 pub(crate) const VERSION: u32 = 1;
-/// redb's own cache of a file that is written to and read a page at a time.
-const CACHE_BYTES: usize = 4 << 20;
+/// redb's own cache of a file that is written to and read a page at a time. Tests have none, so
+/// that what they read comes from the disk.
+const CACHE_BYTES: usize = if cfg!(test) { 0 } else { 4 << 20 };
 
 /// By flush and number of the page in it.
 const PAGES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("pages");
 /// By flush and group: which pages hold which series and times.
 const DIRECTORY: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("directory");
+
+/// A file that fails again and again is opened anew at most this often.
+const MEND_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a page's series and times lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +72,15 @@ pub(crate) struct L0 {
     pub(crate) uid: u64,
     pub(crate) generation: u64,
     state: RwLock<State>,
+    handle: Mutex<HandleHealth>,
+}
+
+/// Held by whoever writes to the file or opens it anew.
+#[derive(Debug, Default)]
+struct HandleHealth {
     /// A write has failed, after which the database refuses everything.
-    failed: AtomicBool,
+    failed: bool,
+    mended: Option<Instant>,
 }
 
 type Pages = ReadOnlyTable<(u32, u32), &'static [u8]>;
@@ -101,8 +112,8 @@ impl L0 {
     pub(crate) fn open(path: &Path, generation: u64, uid: u64) -> Result<Self, Error> {
         let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
         let state = RwLock::new(Self::load_state(&database, path)?);
-        let failed = AtomicBool::new(false);
-        Ok(Self { database, path: path.to_owned(), uid, generation, state, failed })
+        let handle = Mutex::default();
+        Ok(Self { database, path: path.to_owned(), uid, generation, state, handle })
     }
 
     fn load_state(database: &Database, path: &Path) -> Result<State, Error> {
@@ -135,16 +146,34 @@ impl L0 {
         Ok(state)
     }
 
-    /// Opens the file again after a failed write. What that write was told to have failed with may
+    /// Opens the file again after a failed access. What a write was told to have failed with may
     /// have reached the disk all the same.
-    fn reload(&self) -> Result<(), Error> {
+    fn reload(&self, health: &mut HandleHealth) -> Result<(), Error> {
         self.database.reopen()?;
         let mut loaded = Self::load_state(&self.database, &self.path)?;
         let mut state = self.state.write();
         loaded.written_ms = state.written_ms;
         *state = loaded;
-        self.failed.store(false, Relaxed);
+        health.failed = false;
         Ok(())
+    }
+
+    /// After a failed read from a table: whether another may succeed. A write under way is not
+    /// disturbed; if the handle is broken, it finds out itself.
+    fn mend(&self, used: &Arc<Pages>) -> bool {
+        let Some(mut health) = self.handle.try_lock() else { return false };
+        let replaced = self.state.read().pages.as_ref().is_some_and(|p| !Arc::ptr_eq(p, used));
+        if replaced && !health.failed {
+            return true;
+        }
+        if health.mended.is_some_and(|at| at.elapsed() < MEND_EVERY) {
+            return false;
+        }
+        health.mended = Some(Instant::now());
+        health.failed = true;
+        let reloaded = self.reload(&mut health);
+        tracing::warn!(file = %self.path.display(), mended = reloaded.is_ok(), "a day file was opened anew after a failed read");
+        reloaded.is_ok()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -154,8 +183,9 @@ impl L0 {
     /// Writes the pages of one flush in one durable transaction and shows them to readers. After
     /// an error the same flush may be written again.
     pub(crate) fn write(&self, flush: u32, groups: Vec<(u32, NewPages)>, now_ms: i64) -> Result<(), Error> {
-        if self.failed.load(Relaxed) {
-            self.reload()?;
+        let mut health = self.handle.lock();
+        if health.failed {
+            self.reload(&mut health)?;
         }
         if self.state.read().groups.values().flatten().any(|g| g.flush == flush) {
             return Ok(());
@@ -164,9 +194,9 @@ impl L0 {
         files::require_space(&self.path, 2 * bytes as u64)?;
         let written = self.write_pages(flush, groups, now_ms);
         if written.is_err() {
-            self.failed.store(true, Relaxed);
+            health.failed = true;
             // So that reads are answered; if it fails now, the next write tries again.
-            let _ = self.reload();
+            let _ = self.reload(&mut health);
         }
         written
     }
@@ -268,10 +298,20 @@ impl L0 {
         }
     }
 
-    /// Reads a page from the file.
+    /// Reads a page from the file. After a read that the disk failed the file is opened anew.
     pub(crate) fn load(&self, key: (u32, u32)) -> Result<LoadedPage, Error> {
-        let table = self.state.read().pages.clone();
-        let table = table.ok_or_else(|| Error::corrupt(&self.path, "no pages"))?;
+        let table = self.pages()?;
+        match self.load_from(&table, key) {
+            Err(e) if e.is_latched() && self.mend(&table) => self.load_from(&*self.pages()?, key),
+            loaded => loaded,
+        }
+    }
+
+    fn pages(&self) -> Result<Arc<Pages>, Error> {
+        self.state.read().pages.clone().ok_or_else(|| Error::corrupt(&self.path, "no pages"))
+    }
+
+    fn load_from(&self, table: &Pages, key: (u32, u32)) -> Result<LoadedPage, Error> {
         let row = table.get(key).map_err(Error::redb(&self.path))?;
         let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {key:?} is missing")))?;
         LoadedPage::open(row.value()).map_err(|e| Error::corrupt(&self.path, format!("page {key:?}: {e}")))

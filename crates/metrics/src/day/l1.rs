@@ -6,11 +6,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use pilothouse_disk::{ReadOnlyDatabase, files};
-use pilothouse_index::{DayIndex, RoaringBitmap};
+use pilothouse_index::{DayIndex, DayRows, RoaringBitmap, VisitRow};
 use redb::{ReadOnlyTable, TableDefinition};
 
 use super::l0::{PageRef, read_directory};
@@ -21,7 +21,7 @@ use crate::loaded::{LoadedPage, TimesList};
 
 pub(crate) const KIND: &str = "metrics-l1";
 pub(crate) const VERSION: u32 = 1;
-const CACHE_BYTES: usize = 4 << 20;
+const CACHE_BYTES: usize = if cfg!(test) { 0 } else { 4 << 20 };
 /// Fingerprints in one row.
 pub(crate) const FINGERPRINTS: u32 = 1024;
 pub(crate) const FINGERPRINT_BYTES: usize = 16;
@@ -98,7 +98,8 @@ impl L1 {
     pub(crate) fn get(&self, now: u64) -> Result<Arc<OpenL1>, Error> {
         self.used.store(now, Relaxed);
         let mut open = self.open.lock();
-        if let Some(open) = &*open {
+        // One that a failed read has broken is left to those who have it.
+        if let Some(open) = open.as_ref().filter(|open| !open.broken.load(Relaxed)) {
             return Ok(open.clone());
         }
         let opened = Arc::new(OpenL1::open(&self.path, self.uid)?);
@@ -119,12 +120,31 @@ pub(crate) struct OpenL1 {
     path: PathBuf,
     pub(crate) uid: u64,
     pub(crate) about: About,
-    pub(crate) index: DayIndex<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    pub(crate) index: DayIndex<WatchedRows>,
     directory: Box<[PageRef]>,
     pages: ReadOnlyTable<u32, &'static [u8]>,
     times: ReadOnlyTable<u32, &'static [u8]>,
     prints: ReadOnlyTable<u32, &'static [u8]>,
+    broken: Arc<AtomicBool>,
     _database: ReadOnlyDatabase,
+}
+
+/// The index's rows. A read that the disk failed is noted, since the database refuses everything
+/// after it.
+#[derive(Debug)]
+pub(crate) struct WatchedRows {
+    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    broken: Arc<AtomicBool>,
+}
+
+impl DayRows for WatchedRows {
+    fn scan_from(&self, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), pilothouse_index::Error> {
+        let scanned = self.table.scan_from(from, visit);
+        if let Err(pilothouse_index::Error::Database(e)) = &scanned {
+            self.broken.fetch_or(pilothouse_disk::is_latched(e), Relaxed);
+        }
+        scanned
+    }
 }
 
 impl std::fmt::Debug for OpenL1 {
@@ -134,6 +154,16 @@ impl std::fmt::Debug for OpenL1 {
 }
 
 impl OpenL1 {
+    /// Opens a file that has just been written and reads it through, before anything that it has
+    /// taken in is removed.
+    pub(crate) fn verify(path: &Path, written: &About) -> Result<(), Error> {
+        let open = Self::open(path, 0)?;
+        if open.about != *written || open.index.len() != written.series {
+            return Err(Error::corrupt(path, "it is not what was written"));
+        }
+        open.directory.iter().try_for_each(|page| open.load(page.number).map(drop))
+    }
+
     fn open(path: &Path, uid: u64) -> Result<Self, Error> {
         let database = ReadOnlyDatabase::open(path, KIND, VERSION, CACHE_BYTES)?;
         let read = database.read()?;
@@ -144,11 +174,14 @@ impl OpenL1 {
         let malformed = |e: Malformed| Error::corrupt(path, e.to_string());
         let about = read_about(&mut reader).map_err(malformed)?;
         let directory = read_directory(0, reader.0).map_err(malformed)?.pages;
+        let broken = Arc::new(AtomicBool::new(false));
+        let table = read.open_table(INDEX).map_err(Error::redb(path))?;
         Ok(Self {
             path: path.to_owned(),
             uid,
             about,
-            index: DayIndex::open(read.open_table(INDEX).map_err(Error::redb(path))?)?,
+            index: DayIndex::open(WatchedRows { table, broken: broken.clone() })?,
+            broken,
             directory,
             pages: read.open_table(PAGES).map_err(Error::redb(path))?,
             times: read.open_table(TIMES).map_err(Error::redb(path))?,
@@ -169,14 +202,23 @@ impl OpenL1 {
         candidates.filter(|p| p.start_ms <= end_ms && p.end_ms >= start_ms).for_each(|p| each(p.number));
     }
 
+    /// The error of a read; one of the disk's is noted, so that the file is opened anew.
+    fn failed<E: Into<redb::Error>>(&self) -> impl FnOnce(E) -> Error + use<'_, E> {
+        |e| {
+            let error = Error::redb(&self.path)(e);
+            self.broken.fetch_or(error.is_latched(), Relaxed);
+            error
+        }
+    }
+
     pub(crate) fn load(&self, number: u32) -> Result<LoadedPage, Error> {
-        let row = self.pages.get(number).map_err(Error::redb(&self.path))?;
+        let row = self.pages.get(number).map_err(self.failed())?;
         let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {number} is missing")))?;
         LoadedPage::open(row.value()).map_err(|e| Error::corrupt(&self.path, format!("page {number}: {e}")))
     }
 
     pub(crate) fn load_times(&self, number: u32) -> Result<TimesList, Error> {
-        let row = self.times.get(number).map_err(Error::redb(&self.path))?;
+        let row = self.times.get(number).map_err(self.failed())?;
         let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("list {number} is missing")))?;
         let mut times = Vec::new();
         decode_times(row.value(), MAX_BLOCK_SAMPLES, &mut times)?;
@@ -193,7 +235,7 @@ impl OpenL1 {
         for position in selection {
             let number = position / FINGERPRINTS;
             if row.as_ref().is_none_or(|r| r.0 != number) {
-                let found = self.prints.get(number).map_err(Error::redb(&self.path))?;
+                let found = self.prints.get(number).map_err(self.failed())?;
                 row = Some((number, found.map_or_else(Vec::new, |r| r.value().to_vec())));
             }
             let at = (position % FINGERPRINTS) as usize * FINGERPRINT_BYTES;

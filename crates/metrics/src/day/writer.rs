@@ -184,3 +184,37 @@ impl Rows {
         number
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::l1::OpenL1;
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_what_was_written_is_told_before_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("day.redb");
+        let mut file = DayFile::create(&path).unwrap();
+        let noise = |i: u32| (0..2000).map(move |t| f64::from(i * 2000 + t).sin());
+        for i in 0..40 {
+            let labels = Labels::from_pairs([("__name__", "m"), ("i", &*format!("{i:02}"))]);
+            let values: Vec<f64> = noise(i).collect();
+            let columns = SampleColumns { times_ms: (0..2000).collect(), values, ..SampleColumns::default() };
+            file.push(&labels, &columns).unwrap();
+        }
+        let about = file.finish(1, 1).unwrap();
+        OpenL1::verify(&path, &about).unwrap();
+        assert!(OpenL1::verify(&path, &About { samples: about.samples + 1, ..about }).is_err());
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = whole.clone();
+        // Pages of samples are most of what is not empty.
+        let full: Vec<usize> =
+            (0..whole.len() / 64).filter(|i| !whole[i * 64..][..64].contains(&0)).collect();
+        let middle = full[full.len() / 2] * 64;
+        damaged[middle..middle + 64].fill(0xa5);
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(OpenL1::verify(&path, &about).is_err());
+        std::fs::write(&path, &whole).unwrap();
+        OpenL1::verify(&path, &about).unwrap();
+    }
+}

@@ -75,6 +75,12 @@ impl RecordWriter {
         self.samples.clear();
     }
 
+    /// Bytes collected, without the few that the sections' heads take.
+    pub(crate) fn len(&self) -> usize {
+        let rest = [&self.series, &self.histograms, &self.exemplars, &self.metadata, &self.deletions];
+        self.samples.bytes().len() + rest.iter().map(|s| s.len()).sum::<usize>()
+    }
+
     pub(crate) fn series(&mut self, id: u32, labels: &Labels) {
         push_varint(&mut self.series, u64::from(id));
         push_slice(&mut self.series, labels.as_encoded().as_bytes());

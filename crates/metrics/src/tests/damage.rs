@@ -94,3 +94,36 @@ fn a_file_of_a_newer_release_still_refuses_the_start() {
     assert!(Store::open(dir.path(), options(&clock)).is_err());
     assert!(names(dir.path(), ".damaged").is_empty());
 }
+
+#[test]
+fn a_missing_part_of_the_log_is_noticed() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let life = |name: &str, flush: bool| {
+        let store = Store::open(dir.path(), options(&clock)).unwrap();
+        let corruptions = store.stats().corruptions;
+        clock.step(1000);
+        fill(&store, name, clock.now_ms());
+        if flush {
+            store.seal_all().unwrap();
+        }
+        (corruptions, read_all(&store).len())
+    };
+    let log = dir.path().join("wal");
+    assert_eq!(life("first", false), (0, 20));
+    // Trims the segment of the life before.
+    assert_eq!(life("second", true), (0, 40));
+    assert_eq!(names(&log, ".wal").len(), 1);
+    assert_eq!(life("third", false), (0, 60));
+    assert_eq!(life("fourth", false), (0, 80));
+    let mut segments = names(&log, ".wal");
+    segments.sort();
+    // The oldest that is needed.
+    std::fs::remove_file(&segments[segments.len() - 2]).unwrap();
+    let (corruptions, series) = life("fifth", true);
+    assert!(corruptions > 0 && series == 80, "{corruptions} {series}");
+    assert_eq!(life("sixth", false), (0, 100));
+    names(&log, ".wal").iter().for_each(|segment| std::fs::remove_file(segment).unwrap());
+    let (corruptions, series) = life("seventh", true);
+    assert!(corruptions > 0 && series == 100, "{corruptions} {series}");
+    assert_eq!(life("eighth", true), (0, 120));
+}

@@ -135,3 +135,30 @@ fn a_clock_that_jumps_ahead_removes_nothing_at_once() {
     clock.step(-1000 * DAY_MS);
     assert_eq!(read_all(&store)[&series("a", 1)].len(), 6);
 }
+
+#[test]
+fn times_that_no_day_has_a_name_for_are_refused() {
+    let (dir, clock, store) = open(Limits { max_future_ms: u64::MAX, ..Limits::default() });
+    let (first, last) = ((i64::from(i32::MIN) + 1) * DAY_MS, i64::from(i32::MAX) * DAY_MS);
+    let times = [i64::MIN, i64::MIN + 1, first - 1, first, 0, last, last + 1, i64::MAX];
+    let samples: Vec<(i64, f64)> = times.iter().map(|t| (*t, 1.0)).collect();
+    let appended = Push::new().floats(&series("a", 1), &samples).to(&store);
+    assert_eq!((appended.floats, appended.rejected), (3, 5));
+    assert_eq!(reasons(&appended)[0], Reason::TooOld { t_ms: i64::MIN, oldest_ms: first });
+    store.close().unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    assert_eq!(read_all(&store)[&series("a", 1)].len(), 3);
+}
+
+#[test]
+fn a_large_batch_is_logged_in_parts() {
+    let (dir, clock, store) = open(Limits::default());
+    let push = (0..3000).fold(Push::new(), |push, i| push.floats(&series("a", i), &[(NOON, i as f64)]));
+    assert_eq!(push.to(&store).floats, 3000);
+    let parts = store.stats().wal.appended_records;
+    assert!(parts > 1, "{parts}");
+    let content = read_all(&store);
+    drop(store);
+    assert_eq!(read_all(&Store::open(dir.path(), options(&clock)).unwrap()), content);
+}
