@@ -42,9 +42,7 @@ impl Labels {
     /// From pairs that are already sorted by name, unique, and without empty values.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut text = String::with_capacity(256);
-        for (name, value) in pairs {
-            push_pair(&mut text, name, value);
-        }
+        Self::encode(&mut text, pairs);
         if text.is_empty() { Self::empty() } else { Labels(Arc::from(text)) }
     }
 
@@ -86,6 +84,14 @@ impl Labels {
         &self.0
     }
 
+    /// Writes the encoding of pairs that are sorted by name, unique, and without empty values: what
+    /// [`Labels::from_sorted`] would hold, for callers that look a set up before they make it.
+    pub fn encode<'a>(text: &mut String, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in pairs {
+            push_pair(text, name, value);
+        }
+    }
+
     /// Takes back what [`Labels::as_encoded`] gave; `None` if the text is not such an encoding.
     pub fn from_encoded(text: &str) -> Option<Self> {
         let mut rest = text;
@@ -100,6 +106,12 @@ impl Labels {
             rest = after;
         }
         Some(if text.is_empty() { Self::empty() } else { Labels(Arc::from(text)) })
+    }
+
+    /// Walks what [`Labels::as_encoded`] gave without making a set of it; ends where the text is
+    /// no such encoding.
+    pub fn iter_encoded(text: &str) -> Iter<'_> {
+        Iter(text)
     }
 
     /// Identity of the set: a 128-bit hash, for which collisions are not expected within
@@ -245,6 +257,59 @@ pub fn quote(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// Takes Go's escapes out of the inside of a quoted text, the reverse of [`quote`]. The delimiter
+/// may be escaped, other quotes may not. Bytes written as `\xff` that make no UTF-8 become U+FFFD.
+/// `None` where Go knows no such escape.
+pub fn unquote(inner: &str, delimiter: char) -> Option<Cow<'_, str>> {
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    let mut out: Vec<u8> = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(at) = rest.find('\\') {
+        out.extend_from_slice(rest.get(..at)?.as_bytes());
+        rest = unquote_escape(rest.get(at + 1..)?, delimiter, &mut out)?;
+    }
+    out.extend_from_slice(rest.as_bytes());
+    let lossy = |e: std::string::FromUtf8Error| String::from_utf8_lossy(e.as_bytes()).into_owned();
+    Some(Cow::Owned(String::from_utf8(out).unwrap_or_else(lossy)))
+}
+
+/// One escape whose backslash has been read; gives back what stands behind it.
+fn unquote_escape<'a>(text: &'a str, delimiter: char, out: &mut Vec<u8>) -> Option<&'a str> {
+    let kind = text.chars().next()?;
+    let rest = text.get(kind.len_utf8()..)?;
+    let (digits, radix, count) = match kind {
+        'x' => (rest, 16, 2),
+        'u' => (rest, 16, 4),
+        'U' => (rest, 16, 8),
+        '0'..='7' => (text, 8, 3),
+        _ => {
+            out.push(match kind {
+                'a' => 7,
+                'b' => 8,
+                'f' => 12,
+                'n' => b'\n',
+                'r' => b'\r',
+                't' => b'\t',
+                'v' => 11,
+                '\\' => b'\\',
+                c if c == delimiter && c.is_ascii() => c as u8,
+                _ => return None,
+            });
+            return Some(rest);
+        }
+    };
+    let number = digits.get(..count).filter(|d| d.chars().all(|c| c.is_digit(radix)))?;
+    let code = u32::from_str_radix(number, radix).ok()?;
+    if count > 3 {
+        out.extend_from_slice(char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes());
+    } else {
+        out.push(u8::try_from(code).ok()?);
+    }
+    digits.get(count..)
 }
 
 /// As Go's `unicode.IsPrint` beyond ASCII: letters, marks, numbers, punctuation, symbols, and no
@@ -408,6 +473,28 @@ mod tests {
     }
 
     #[test]
+    fn escapes_are_those_of_go() {
+        for (inner, text) in [
+            ("plain", Some("plain")),
+            (r#"a \"b\" \\"#, Some("a \"b\" \\")),
+            (r"\n\r\t\a\b\v\f", Some("\n\r\t\x07\x08\x0b\x0c")),
+            (r"\x41\101\u00e4\U0001F600", Some("AAä😀")),
+            (r"\xc3\xa4", Some("ä")),
+            (r"\xff", Some("\u{fffd}")),
+            (r"\'", None),
+            (r"\q", None),
+            (r"\x4", None),
+            (r"\u+123", None),
+            (r"\ud800", None),
+            (r"\777", None),
+            ("\\", None),
+        ] {
+            assert_eq!(unquote(inner, '"').as_deref(), text, "{inner}");
+        }
+        assert_eq!(unquote(r"it\'s", '\'').as_deref(), Some("it's"));
+    }
+
+    #[test]
     fn sets_are_sorted_and_unique() {
         let set = Labels::from_pairs([("b", "2"), ("a", "1"), ("b", "3"), ("c", "")]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "3")]);
@@ -438,6 +525,13 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn quoting_goes_back(text in proptest::prelude::any::<String>()) {
+            let quoted = quote(&text);
+            let back = unquote(&quoted[1..quoted.len() - 1], '"');
+            proptest::prop_assert_eq!(back.as_deref(), Some(text.as_str()));
+        }
+
         #[test]
         fn encoding_goes_back(pairs in proptest::collection::btree_map(".{1,200}", ".{1,300}", 0..6)) {
             let set = Labels::from_pairs(pairs.iter());

@@ -46,6 +46,14 @@ limits! {
     max_log_burst_bytes = 6 << 20, "bytes", "Bytes of logs that may come at once above the rate.";
     max_stream_bytes_per_second = 0, "bytes/s", "The same for each log stream; entries beyond it are refused. 0: no limit. Loki's default is 3 MB.";
     max_stream_burst_bytes = 15 << 20, "bytes", "Bytes of one log stream that may come at once above the rate.";
+    max_labels_per_stream = 15, "labels", "Labels of one log stream; `service_name` is not counted.";
+    max_line_bytes = 256 << 10, "bytes", "Length of a log line; longer ones are refused. 0: no limit below that of a block.";
+    max_entry_metadata_pairs = 128, "pairs", "Structured metadata of one log entry. 0: no limit.";
+    max_entry_metadata_bytes = 64 << 10, "bytes", "Names and values of the structured metadata of one log entry. 0: no limit.";
+    log_tail_bytes = 128 << 20, "bytes", "Log lines in memory that are not on the disk as blocks yet; above it, writers wait.";
+    max_open_log_days = 8, "days", "Days whose tables of blocks are held in memory for log queries.";
+    log_deletion_delay_ms = 86_400_000, "ms", "How long a deletion of log entries can be canceled; they are hidden at once, and removed after it.";
+    max_log_deletions = 1_000, "requests", "Deletions of log entries that are not done yet; more are refused.";
     max_labels_per_series = 40, "labels", "Labels of one series, the metric name included.";
     max_label_name_bytes = 1_024, "bytes", "Length of a label name.";
     max_label_value_bytes = 2_048, "bytes", "Length of a label value.";
@@ -57,8 +65,6 @@ limits! {
     max_body_bytes = 100 << 20, "bytes", "Size of a request body after decompression.";
     max_request_series = 1_000_000, "series", "Series or log streams of one write request.";
     max_request_samples = 10_000_000, "samples", "Samples, histogram buckets and exemplars, or log entries and their metadata, of one write request.";
-    max_entry_metadata = 128, "pairs", "Pairs of structured metadata of one log entry.";
-    max_entry_metadata_bytes = 64 << 10, "bytes", "Names and values of the structured metadata of one log entry together.";
     max_exemplars = 100_000, "exemplars", "Exemplars kept per data source, oldest dropped first.";
     max_exemplar_label_chars = 128, "characters", "Characters of all labels of one exemplar together.";
     max_metadata_families = 50_000, "families", "Metric families whose metadata is kept.";

@@ -25,6 +25,9 @@ pub enum DecodeError {
     Protobuf { message: &'static str, at: usize, cause: ProtoError },
     #[error("cannot decode {message}: {why}")]
     Malformed { message: &'static str, why: String },
+    /// The labels of a log stream.
+    #[error("couldn't parse labels: {why}")]
+    Labels { why: String },
     #[error("line {line}: {why}")]
     Text { line: usize, why: String },
     #[error("the request has more than {limit} {what}")]

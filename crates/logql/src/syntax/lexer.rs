@@ -1,6 +1,7 @@
 //! Text to tokens, with the rules of Loki's lexer: Go's scanner underneath, words in any case,
 //! functions only in front of a parenthesis or a grouping.
 
+use pilothouse_model::labels::unquote;
 use pilothouse_query::units::parse_bytes;
 
 use super::ast::{RangeOp, VectorOp};
@@ -252,64 +253,11 @@ impl<'a> Lexer<'a> {
             // Go drops carriage returns from raw strings.
             return Ok(inner.to_owned());
         }
-        unescape(inner).map_err(|message| self.error(message, line, column))
+        let text = unquote(inner, '"').ok_or_else(|| self.error("invalid char escape", line, column))?;
+        Ok(text.into_owned())
     }
 }
 
 fn is_duration_char(c: char) -> bool {
     matches!(c, 'n' | 'u' | '\u{b5}' | 'm' | 's' | 'h' | 'd' | 'w' | 'y')
-}
-
-/// Takes Go's escapes out of a quoted text. Bytes written `\xff` that make no UTF-8 become
-/// U+FFFD.
-fn unescape(text: &str) -> Result<String, &'static str> {
-    const BAD: &str = "invalid char escape";
-    if !text.contains('\\') {
-        return Ok(text.to_owned());
-    }
-    let mut out: Vec<u8> = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.extend_from_slice(&rest.as_bytes()[..at]);
-        let mut chars = rest[at + 1..].chars();
-        let kind = chars.next().ok_or(BAD)?;
-        rest = chars.as_str();
-        let simple = match kind {
-            'a' => Some(7),
-            'b' => Some(8),
-            'f' => Some(12),
-            'n' => Some(b'\n'),
-            'r' => Some(b'\r'),
-            't' => Some(b'\t'),
-            'v' => Some(11),
-            '\\' => Some(b'\\'),
-            '"' => Some(b'"'),
-            _ => None,
-        };
-        if let Some(byte) = simple {
-            out.push(byte);
-            continue;
-        }
-        let (digits, radix, take) = match kind {
-            'x' => (rest, 16, 2),
-            'u' => (rest, 16, 4),
-            'U' => (rest, 16, 8),
-            '0'..='7' => (&text[text.len() - rest.len() - 1..], 8, 3),
-            _ => return Err(BAD),
-        };
-        let code = digits
-            .get(..take)
-            .filter(|d| d.chars().all(|c| c.is_digit(radix)))
-            .and_then(|d| u32::from_str_radix(d, radix).ok())
-            .ok_or(BAD)?;
-        rest = &digits[take..];
-        if take == 4 || take == 8 {
-            let c = char::from_u32(code).ok_or(BAD)?;
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        } else {
-            out.push(u8::try_from(code).map_err(|_| BAD)?);
-        }
-    }
-    out.extend_from_slice(rest.as_bytes());
-    Ok(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }

@@ -3,6 +3,8 @@
 
 use prost::Message;
 
+pub mod loki;
+
 #[derive(Clone, PartialEq, Message)]
 pub struct Label {
     #[prost(string, tag = "1")]
