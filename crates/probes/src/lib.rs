@@ -1,8 +1,9 @@
 //! Synthetic checks.
 //!
 //! Reading order: [`words`] (what a check, a probe and a tenant are), [`validate`](mod@validate)
-//! (which of them hold).
+//! (which of them hold), [`registry`] (who has which).
 
+pub mod registry;
 pub mod validate;
 pub mod words;
 

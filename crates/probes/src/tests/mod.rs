@@ -1,4 +1,5 @@
 //! Rules and forms as tables.
 
 mod forms;
+mod registry;
 mod rules;

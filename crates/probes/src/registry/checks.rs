@@ -1,0 +1,119 @@
+//! Checks of a tenant.
+
+use super::error::{Refusal, RefusalKind};
+use super::image::{CheckRow, Counters, Image, Row};
+use super::{BUILTIN_PROBE, CheckAlert, Registry, later_than};
+use crate::validate::{self, Invalid};
+use crate::words::{AdHocCheck, Check};
+
+impl Registry {
+    /// Stores a new check; id, tenant and times of what was sent are ignored.
+    pub fn add_check(&self, tenant: i64, check: Check) -> Result<Check, Refusal> {
+        self.change(|image| {
+            let now_s = self.now_s();
+            let id = image.counters.check + 1;
+            let check = self
+                .settled(image, Check { id, tenant_id: tenant, created: now_s, modified: now_s, ..check })?;
+            let count = image.checks_of(tenant).count() as u64;
+            if count >= self.settings.max_checks {
+                let cause = format!("{count} checks, limit {}", self.settings.max_checks);
+                return Err(Refusal::new(RefusalKind::TooMany, "Failed to add check to database", cause));
+            }
+            let counters = Row::Counters(Counters { check: id, ..image.counters });
+            Ok((vec![counters, Row::Check(id, Some(check.clone()))], check))
+        })
+    }
+
+    /// Replaces a check that the tenant has.
+    pub fn update_check(&self, tenant: i64, check: Check) -> Result<Check, Refusal> {
+        self.change(|image| {
+            let check = self.replacement(image, tenant, check)?;
+            Ok((vec![Row::Check(check.id, Some(check.clone()))], check))
+        })
+    }
+
+    /// All of them or none.
+    pub fn update_checks(&self, tenant: i64, checks: Vec<Check>) -> Result<usize, Refusal> {
+        self.change(|image| {
+            let replaced = checks.into_iter().map(|check| self.replacement(image, tenant, check));
+            let replaced = replaced.collect::<Result<Vec<Check>, _>>()?;
+            let count = replaced.len();
+            Ok((replaced.into_iter().map(|c| Row::Check(c.id, Some(c))).collect(), count))
+        })
+    }
+
+    fn replacement(&self, image: &Image, tenant: i64, check: Check) -> Result<Check, Refusal> {
+        let before = owned(image, tenant, check.id)?;
+        if check.tenant_id != tenant {
+            return Err(Refusal::invalid_check(Invalid("invalid tenant ID".to_owned())));
+        }
+        let modified = later_than(before.check.modified, self.now_s());
+        self.settled(image, Check { created: before.check.created, modified, ..check })
+    }
+
+    /// What is stored of a check, if it holds beside what is there.
+    fn settled(&self, image: &Image, mut check: Check) -> Result<Check, Refusal> {
+        if check.alert_sensitivity.is_empty() {
+            "none".clone_into(&mut check.alert_sensitivity);
+        }
+        validate::check(&check, self.settings.labels).map_err(Refusal::invalid_check)?;
+        probes_exist(image, check.tenant_id, &check.probes)?;
+        let same = |row: &CheckRow| {
+            row.check.id != check.id && row.check.job == check.job && row.check.target == check.target
+        };
+        if image.checks_of(check.tenant_id).any(same) {
+            return Err(Refusal::new(
+                RefusalKind::Conflict,
+                "Failed to add check to database",
+                "target/job combination already exists",
+            ));
+        }
+        Ok(check)
+    }
+
+    pub fn delete_check(&self, tenant: i64, id: i64) -> Result<(), Refusal> {
+        self.change(|image| {
+            owned(image, tenant, id)?;
+            Ok((vec![Row::Alerts(id, Vec::new()), Row::Check(id, None)], ()))
+        })
+    }
+
+    pub fn check(&self, tenant: i64, id: i64) -> Result<Check, Refusal> {
+        owned(&self.read(), tenant, id).map(|row| row.check.clone())
+    }
+
+    /// By job and target, of which a tenant has each pair once.
+    pub fn find_check(&self, tenant: i64, job: &str, target: &str) -> Result<Check, Refusal> {
+        let image = self.read();
+        let found = image.checks_of(tenant).find(|row| row.check.job == job && row.check.target == target);
+        found.map(|row| row.check.clone()).ok_or_else(Refusal::no_check)
+    }
+
+    /// By id, each with its alerts.
+    pub fn checks(&self, tenant: i64) -> Vec<(Check, Vec<CheckAlert>)> {
+        self.read().checks_of(tenant).map(|row| (row.check.clone(), row.alerts.clone())).collect()
+    }
+
+    /// A check that runs once, if it holds; it gets its id here and is not kept.
+    pub fn admit_adhoc(&self, tenant: i64, id: String, check: AdHocCheck) -> Result<AdHocCheck, Refusal> {
+        let check = AdHocCheck { id, tenant_id: tenant, ..check };
+        validate::adhoc(&check).map_err(Refusal::invalid_check)?;
+        probes_exist(&self.read(), tenant, &check.probes)?;
+        Ok(check)
+    }
+}
+
+/// The check of that id, if it is this tenant's.
+pub(super) fn owned(image: &Image, tenant: i64, id: i64) -> Result<&CheckRow, Refusal> {
+    image.checks.get(&id).filter(|row| row.check.tenant_id == tenant).ok_or_else(Refusal::no_check)
+}
+
+fn probes_exist(image: &Image, tenant: i64, probes: &[i64]) -> Result<(), Refusal> {
+    let usable = |id: &i64| {
+        *id == BUILTIN_PROBE || image.probes.get(id).is_some_and(|row| row.probe.tenant_id == tenant)
+    };
+    match probes.iter().find(|id| !usable(id)) {
+        None => Ok(()),
+        Some(id) => Err(Refusal::invalid_check(Invalid(format!("invalid check probes: no probe {id}")))),
+    }
+}
