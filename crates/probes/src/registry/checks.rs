@@ -20,7 +20,7 @@ impl Registry {
                 return Err(Refusal::new(RefusalKind::TooMany, "Failed to add check to database", cause));
             }
             let counters = Row::Counters(Counters { check: id, ..image.counters });
-            Ok((vec![counters, Row::Check(id, Some(check.clone()))], check))
+            Ok((vec![counters, Row::Check(id, Some(Box::new(check.clone())))], check))
         })
     }
 
@@ -28,7 +28,7 @@ impl Registry {
     pub fn update_check(&self, tenant: i64, check: Check) -> Result<Check, Refusal> {
         self.change(|image| {
             let check = self.replacement(image, tenant, check)?;
-            Ok((vec![Row::Check(check.id, Some(check.clone()))], check))
+            Ok((vec![Row::Check(check.id, Some(Box::new(check.clone())))], check))
         })
     }
 
@@ -38,7 +38,7 @@ impl Registry {
             let replaced = checks.into_iter().map(|check| self.replacement(image, tenant, check));
             let replaced = replaced.collect::<Result<Vec<Check>, _>>()?;
             let count = replaced.len();
-            Ok((replaced.into_iter().map(|c| Row::Check(c.id, Some(c))).collect(), count))
+            Ok((replaced.into_iter().map(|c| Row::Check(c.id, Some(Box::new(c)))).collect(), count))
         })
     }
 

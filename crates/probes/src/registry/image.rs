@@ -76,7 +76,7 @@ pub(super) enum Row {
     Tenant(i64, Option<Tenant>),
     Instances(i64, Instances),
     Token(Hash, Option<i64>),
-    Check(i64, Option<Check>),
+    Check(i64, Option<Box<Check>>),
     Alerts(i64, Vec<CheckAlert>),
     Probe(i64, Option<Probe>),
     ProbeToken(i64, Option<Hash>),
@@ -89,7 +89,7 @@ impl Row {
             Self::Tenant(id, tenant) => (TENANTS, id.to_string(), tenant.as_ref().map(rows::message)),
             Self::Instances(id, instances) => (INSTANCES, id.to_string(), Some(rows::document(instances))),
             Self::Token(hash, tenant) => (TOKENS, hex(hash), tenant.as_ref().map(rows::document)),
-            Self::Check(id, check) => (CHECKS, id.to_string(), check.as_ref().map(rows::message)),
+            Self::Check(id, check) => (CHECKS, id.to_string(), check.as_deref().map(rows::message)),
             Self::Alerts(id, alerts) => {
                 let value = (!alerts.is_empty()).then(|| rows::document(alerts));
                 (ALERTS, id.to_string(), value)
@@ -139,7 +139,7 @@ impl Image {
             Row::Instances(id, instances) => self.tenants.entry(id).or_default().instances = instances,
             Row::Token(hash, Some(tenant)) => drop(self.tokens.insert(hash, tenant)),
             Row::Token(hash, None) => drop(self.tokens.remove(&hash)),
-            Row::Check(id, Some(check)) => self.checks.entry(id).or_default().check = check,
+            Row::Check(id, Some(check)) => self.checks.entry(id).or_default().check = *check,
             Row::Check(id, None) => drop(self.checks.remove(&id)),
             Row::Alerts(id, alerts) => {
                 if let Some(row) = self.checks.get_mut(&id) {
@@ -172,7 +172,7 @@ fn read_row(table: &str, key: &str, value: &[u8]) -> Result<Row, String> {
         TENANTS => Row::Tenant(id()?, Some(rows::read_message(value)?)),
         INSTANCES => Row::Instances(id()?, rows::read_document(value)?),
         TOKENS => Row::Token(unhex(key).ok_or("not a hash")?, Some(rows::read_document(value)?)),
-        CHECKS => Row::Check(id()?, Some(rows::read_message(value)?)),
+        CHECKS => Row::Check(id()?, Some(Box::new(rows::read_message(value)?))),
         ALERTS => Row::Alerts(id()?, rows::read_document(value)?),
         PROBES => Row::Probe(id()?, Some(rows::read_message(value)?)),
         PROBE_TOKENS => Row::ProbeToken(id()?, Some(rows::read_document(value)?)),
