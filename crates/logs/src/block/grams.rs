@@ -1,0 +1,136 @@
+//! Which runs of four bytes occur in some lines: a bitmap of their hashes.
+//!
+//! A line that contains a text contains all of its 4-grams, wherever in a word the text begins
+//! and ends, so that a bitmap which lacks one of them excludes its lines. ASCII letters count as
+//! lower case; bytes above 127 stay as they are. Grams do not reach from one line into the next.
+
+use std::fmt;
+
+/// 2^15 bits: for 256 KiB of lines full of ids two bits in three are set, which still leaves one
+/// block in ten thousand as a false alarm for an id of 24 digits, at 1.6 % of the lines' size.
+pub(super) const BITS: u32 = 15;
+pub(super) const SLOTS: usize = 1 << BITS;
+const WORDS: usize = SLOTS / 64;
+
+/// The slot of a gram, of which the byte that came last is the lowest.
+#[inline(always)]
+pub(super) fn slot(gram: u32) -> usize {
+    (gram.wrapping_mul(0x9E37_79B1) >> (u32::BITS - BITS)) as usize
+}
+
+/// Calls `each` with the slot of every gram.
+#[inline(always)]
+pub(super) fn slots(line: &[u8], mut each: impl FnMut(usize)) {
+    let Some((head, rest)) = line.split_first_chunk::<3>() else { return };
+    let mut gram = head.iter().fold(0u32, |gram, byte| gram << 8 | u32::from(byte.to_ascii_lowercase()));
+    for byte in rest {
+        gram = gram << 8 | u32::from(byte.to_ascii_lowercase());
+        each(slot(gram));
+    }
+}
+
+/// The grams of a set of lines, and whether one of them has bytes above 127. 4 KiB.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GramMap {
+    words: Box<[u64; WORDS]>,
+    non_ascii: bool,
+}
+
+impl Default for GramMap {
+    fn default() -> Self {
+        Self { words: Box::new([0; WORDS]), non_ascii: false }
+    }
+}
+
+impl fmt::Debug for GramMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GramMap").field("ones", &self.ones()).field("non_ascii", &self.non_ascii).finish()
+    }
+}
+
+impl GramMap {
+    /// Adds a line; for the lines of the tail as they come.
+    pub fn add(&mut self, line: &str) {
+        let words = &mut *self.words;
+        slots(line.as_bytes(), |slot| {
+            if let Some(word) = words.get_mut(slot / 64) {
+                *word |= 1 << (slot % 64);
+            }
+        });
+        self.non_ascii |= !line.is_ascii();
+    }
+
+    /// Adds all grams of another set of lines.
+    pub fn absorb(&mut self, other: &GramMap) {
+        self.words.iter_mut().zip(other.words.iter()).for_each(|(own, other)| *own |= other);
+        self.non_ascii |= other.non_ascii;
+    }
+
+    pub fn clear(&mut self) {
+        self.words.fill(0);
+        self.non_ascii = false;
+    }
+
+    pub fn non_ascii(&self) -> bool {
+        self.non_ascii
+    }
+
+    #[inline]
+    pub(super) fn has(&self, slot: usize) -> bool {
+        self.words.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+
+    pub(super) fn ones(&self) -> u32 {
+        self.words.iter().map(|word| word.count_ones()).sum()
+    }
+
+    pub(super) fn words(&self) -> &[u64] {
+        &*self.words
+    }
+}
+
+/// Builds the map of many lines at once: a byte for each slot, which is written without being
+/// read, and turned into bits at the end.
+pub struct GramBuilder {
+    seen: Box<[u8; SLOTS]>,
+    non_ascii: bool,
+}
+
+impl Default for GramBuilder {
+    fn default() -> Self {
+        Self { seen: Box::new([0; SLOTS]), non_ascii: false }
+    }
+}
+
+impl fmt::Debug for GramBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GramBuilder").finish_non_exhaustive()
+    }
+}
+
+impl GramBuilder {
+    pub fn line(&mut self, line: &[u8]) {
+        let seen = &mut *self.seen;
+        slots(line, |slot| {
+            if let Some(seen) = seen.get_mut(slot) {
+                *seen = 1;
+            }
+        });
+        self.non_ascii |= !line.is_ascii();
+    }
+
+    /// The map of the lines since the last call.
+    pub fn take(&mut self) -> GramMap {
+        let mut map = GramMap { non_ascii: self.non_ascii, ..GramMap::default() };
+        for (word, seen) in map.words.iter_mut().zip(self.seen.as_chunks::<64>().0) {
+            for (i, eight) in seen.as_chunks::<8>().0.iter().enumerate() {
+                // Gathers the lowest bits of eight bytes in the highest byte of the product.
+                let bits = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+                *word |= bits << (8 * i);
+            }
+        }
+        self.seen.fill(0);
+        self.non_ascii = false;
+        map
+    }
+}
