@@ -113,6 +113,14 @@ impl<'a> Cursor<'a> {
         Ok(f64::from_le_bytes(bytes.try_into().map_err(|_| ProtoError::Truncated)?))
     }
 
+    #[inline]
+    pub(crate) fn fixed32(&mut self) -> Result<u32, ProtoError> {
+        let end = self.at.checked_add(4).ok_or(ProtoError::Truncated)?;
+        let bytes = self.bytes.get(self.at..end).ok_or(ProtoError::Truncated)?;
+        self.at = end;
+        Ok(u32::from_le_bytes(bytes.try_into().map_err(|_| ProtoError::Truncated)?))
+    }
+
     /// The end of the length-delimited field whose length stands here; the cursor moves to its
     /// first byte.
     #[inline]

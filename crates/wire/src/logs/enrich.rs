@@ -3,7 +3,7 @@
 use super::level::{FieldNames, Level, Named};
 
 /// The settings, by default those of Loki (`discover_service_name`, `discover_log_levels`,
-/// `log_level_fields`, `log_level_from_json_max_depth`).
+/// `log_level_fields`, `log_level_from_json_max_depth`, `default_resource_attributes_as_index_labels`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrichment {
     /// Labels whose value becomes `service_name` where a stream has none, in order of precedence;
@@ -16,7 +16,31 @@ pub struct Enrichment {
     pub level_fields: Vec<String>,
     /// How many levels of objects of a JSON line are searched; 0: all (of at most 64).
     pub level_json_depth: u32,
+    /// Attributes of an OTLP resource that become labels of the stream; the others become
+    /// structured metadata.
+    pub otlp_stream_attributes: Vec<String>,
 }
+
+const STREAM_ATTRIBUTES: [&str; 18] = [
+    "service.name",
+    "service.namespace",
+    "service.instance.id",
+    "deployment.environment",
+    "deployment.environment.name",
+    "cloud.region",
+    "cloud.availability_zone",
+    "k8s.cluster.name",
+    "k8s.namespace.name",
+    "k8s.pod.name",
+    "k8s.container.name",
+    "container.name",
+    "k8s.replicaset.name",
+    "k8s.deployment.name",
+    "k8s.statefulset.name",
+    "k8s.daemonset.name",
+    "k8s.cronjob.name",
+    "k8s.job.name",
+];
 
 const SERVICE_NAMES: [&str; 13] = [
     "service",
@@ -58,6 +82,7 @@ impl Default for Enrichment {
             detect_levels: true,
             level_fields: LEVEL_FIELDS.map(str::to_owned).to_vec(),
             level_json_depth: 2,
+            otlp_stream_attributes: STREAM_ATTRIBUTES.map(str::to_owned).to_vec(),
         }
     }
 }
@@ -84,6 +109,7 @@ pub struct Enricher {
     /// `None` where levels are not detected.
     fields: Option<FieldNames>,
     json_depth: u32,
+    stream_attributes: Vec<String>,
 }
 
 impl Default for Enricher {
@@ -103,6 +129,7 @@ impl Enricher {
             service_names: settings.service_names.clone(),
             fields: settings.detect_levels.then_some(fields),
             json_depth: settings.level_json_depth,
+            stream_attributes: settings.otlp_stream_attributes.clone(),
         }
     }
 
@@ -115,6 +142,10 @@ impl Enricher {
         }
         let found = self.service_names.iter().find_map(|name| get(name));
         Some(found.unwrap_or(UNKNOWN_SERVICE))
+    }
+
+    pub(crate) fn is_stream_attribute(&self, key: &str) -> bool {
+        self.stream_attributes.iter().any(|name| name == key)
     }
 
     pub(super) fn detects_levels(&self) -> bool {

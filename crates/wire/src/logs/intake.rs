@@ -80,6 +80,8 @@ impl<'e> Intake<'e> {
     /// An entry of the stream at hand, with the metadata that was put there before.
     pub(crate) fn entry(&mut self, t_ns: i64, line: &str) -> Result<(), DecodeError> {
         self.quota.take_samples(1 + self.metadata.sent_pairs() as usize)?;
+        // OTLP says the attributes of a resource once for all of its records.
+        self.quota.take_bytes(self.metadata.sent_bytes() as usize)?;
         if let Some(reason) = self.refusal() {
             self.refuse(reason);
             return Ok(());

@@ -32,8 +32,9 @@ use crate::DecodeError;
 use crate::body::{BodyError, Encoding, decompress};
 
 pub use enrich::{Enricher, Enrichment};
-use intake::Intake;
+pub(crate) use intake::{Intake, StreamStart};
 pub use level::Level;
+pub(crate) use metadata::label_name;
 
 /// How the body of a push is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

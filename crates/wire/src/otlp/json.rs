@@ -7,18 +7,14 @@
 use std::fmt;
 
 use pilothouse_model::limits::Limits;
+use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
 
 use super::MESSAGE;
 use super::translate::Translation;
-use super::words::{
-    self, Attribute, Buckets, Exemplar, Exponential, Kind, MetricHead, Point, PointHead, Value,
-};
+use super::value_json::{Float, List, Number, Pair, elements, read};
+use super::words::{self, Attribute, Buckets, Exemplar, Exponential, Kind, MetricHead, Point, PointHead};
 use crate::{DecodeError, Decoded};
-
-type List<'a> = Option<Vec<&'a RawValue>>;
 
 pub(super) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     let text = std::str::from_utf8(body).map_err(|e| DecodeError::malformed(MESSAGE, e.to_string()))?;
@@ -28,14 +24,6 @@ pub(super) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeErro
         walk_resource_metrics(read(resource_metrics.get())?, &mut translation)?;
     }
     Ok(translation.finish())
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, DecodeError> {
-    serde_json::from_str(text).map_err(|e| DecodeError::malformed(MESSAGE, e.to_string()))
-}
-
-fn elements<'l, 'a>(list: &'l List<'a>) -> impl Iterator<Item = &'a RawValue> + use<'l, 'a> {
-    list.iter().flatten().copied()
 }
 
 #[derive(Deserialize)]
@@ -274,38 +262,6 @@ fn read_exemplar(text: &str, to: &mut Translation) -> Result<Exemplar, DecodeErr
     })
 }
 
-#[derive(Deserialize)]
-struct Pair {
-    key: Option<String>,
-    value: Option<AnyValue>,
-}
-
-/// Nesting is bounded by the reader of JSON, which refuses 128 levels.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AnyValue {
-    #[serde(alias = "string_value")]
-    string_value: Option<String>,
-    #[serde(alias = "bool_value")]
-    bool_value: Option<bool>,
-    #[serde(default, alias = "int_value")]
-    int_value: Option<Number<i64>>,
-    #[serde(default, alias = "double_value")]
-    double_value: Option<Float>,
-    #[serde(alias = "array_value")]
-    array_value: Option<Values<AnyValue>>,
-    #[serde(alias = "kvlist_value")]
-    kvlist_value: Option<Values<Pair>>,
-    #[serde(alias = "bytes_value")]
-    bytes_value: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(bound = "T: DeserializeOwned")]
-struct Values<T> {
-    values: Option<Vec<T>>,
-}
-
 fn attributes(list: &List<'_>, to: &mut Translation) -> Result<Vec<Attribute>, DecodeError> {
     elements(list)
         .map(|pair| {
@@ -315,121 +271,6 @@ fn attributes(list: &List<'_>, to: &mut Translation) -> Result<Vec<Attribute>, D
             Ok(Attribute { key, value: value.into_text() })
         })
         .collect()
-}
-
-impl Pair {
-    fn into_words(self) -> Result<(String, Value), DecodeError> {
-        let value = self.value.map(AnyValue::into_words).transpose()?;
-        Ok((self.key.unwrap_or_default(), value.unwrap_or_default()))
-    }
-}
-
-impl AnyValue {
-    fn into_words(self) -> Result<Value, DecodeError> {
-        Ok(if let Some(text) = self.string_value {
-            Value::Text(text)
-        } else if let Some(value) = self.bool_value {
-            Value::Bool(value)
-        } else if let Some(Number(value)) = self.int_value {
-            Value::Int(value)
-        } else if let Some(Float(value)) = self.double_value {
-            Value::Double(value)
-        } else if let Some(list) = self.array_value {
-            let values = list.values.unwrap_or_default();
-            Value::List(values.into_iter().map(Self::into_words).collect::<Result<_, _>>()?)
-        } else if let Some(map) = self.kvlist_value {
-            let pairs = map.values.unwrap_or_default();
-            Value::Map(pairs.into_iter().map(Pair::into_words).collect::<Result<_, _>>()?)
-        } else if let Some(text) = self.bytes_value {
-            let bytes = words::from_base64(&text);
-            Value::Bytes(bytes.ok_or_else(|| DecodeError::malformed(MESSAGE, "bytes are not base64"))?)
-        } else {
-            Value::Empty
-        })
-    }
-}
-
-/// A whole number as a number, a string, or `null` for zero.
-#[derive(Debug, Clone, Copy, Default)]
-struct Number<T>(T);
-
-impl<'de, T: TryFrom<i128> + Default> Deserialize<'de> for Number<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let wide = from.deserialize_any(WideVisitor)?;
-        let out_of_range = || de::Error::custom(format_args!("number {wide} is out of range"));
-        T::try_from(wide).map(Self).map_err(|_| out_of_range())
-    }
-}
-
-struct WideVisitor;
-
-impl Visitor<'_> for WideVisitor {
-    type Value = i128;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number or its text")
-    }
-
-    fn visit_u64<E: de::Error>(self, n: u64) -> Result<i128, E> {
-        Ok(n.into())
-    }
-
-    fn visit_i64<E: de::Error>(self, n: i64) -> Result<i128, E> {
-        Ok(n.into())
-    }
-
-    fn visit_f64<E: de::Error>(self, n: f64) -> Result<i128, E> {
-        // Some writers print whole numbers with an exponent.
-        if n.fract() == 0.0 && n.abs() < 1e20 { Ok(n as i128) } else { Err(E::custom("not a whole number")) }
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<i128, E> {
-        text.parse().map_err(|_| E::custom(format_args!("not a whole number: {text:?}")))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<i128, E> {
-        Ok(0)
-    }
-}
-
-/// A float as a number, a string (`"NaN"`, `"Infinity"`), or `null` for zero.
-#[derive(Debug, Clone, Copy, Default)]
-struct Float(f64);
-
-impl<'de> Deserialize<'de> for Float {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(FloatVisitor).map(Self)
-    }
-}
-
-struct FloatVisitor;
-
-impl Visitor<'_> for FloatVisitor {
-    type Value = f64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number or its text")
-    }
-
-    fn visit_u64<E: de::Error>(self, n: u64) -> Result<f64, E> {
-        Ok(n as f64)
-    }
-
-    fn visit_i64<E: de::Error>(self, n: i64) -> Result<f64, E> {
-        Ok(n as f64)
-    }
-
-    fn visit_f64<E: de::Error>(self, n: f64) -> Result<f64, E> {
-        Ok(n)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<f64, E> {
-        text.parse().map_err(|_| E::custom(format_args!("not a number: {text:?}")))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<f64, E> {
-        Ok(0.0)
-    }
 }
 
 /// The temporality as its number or its name.

@@ -1,20 +1,27 @@
-//! OTLP metrics, in protobuf and in JSON, into a batch as Prometheus' receiver makes it by
+//! OTLP in protobuf and in JSON.
+//!
+//! Logs become entries ([`decode_logs`]). Metrics become a batch as Prometheus' receiver makes it by
 //! default (`storage/remote/otlptranslator/prometheusremotewrite`): names with underscores and
 //! suffixes, `job` and `instance` from the resource, `target_info`, explicit histograms as
-//! classic ones, exponential histograms as native ones.
+//! classic ones, exponential histograms as native ones. Delta temporality is refused, naming the
+//! metric; scope attributes and start times are dropped.
 //!
-//! Delta temporality is refused, naming the metric. Scope attributes and start times are
-//! dropped. Both readers hand over one data point at a time, so that memory does not grow with a
+//! All readers hand over one point or record at a time, so that memory does not grow with a
 //! request of many small parts.
 
 mod exponential;
 mod json;
+mod logs;
 mod names;
 mod protobuf;
 mod translate;
+mod value_json;
+mod value_protobuf;
 mod words;
 
 use pilothouse_model::limits::Limits;
+
+pub use logs::decode_logs;
 
 use crate::{DecodeError, Decoded, proto};
 

@@ -4,13 +4,11 @@ use pilothouse_model::limits::Limits;
 
 use super::MESSAGE;
 use super::translate::Translation;
-use super::words::{Attribute, Buckets, Exemplar, Exponential, Kind, MetricHead, Point, PointHead, Value};
+use super::value_protobuf::{fixed64, read_pair};
+use super::words::{Attribute, Buckets, Exemplar, Exponential, Kind, MetricHead, Point, PointHead};
 use crate::decoded::Fault;
 use crate::proto::{Cursor, ProtoError};
 use crate::{DecodeError, Decoded};
-
-/// Lists and maps within the values of attributes.
-const MAX_DEPTH: u32 = 16;
 
 pub(super) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     let mut translation = Translation::new(limits);
@@ -249,71 +247,8 @@ fn read_exemplar(mut message: Cursor<'_>, to: &mut Translation) -> Result<Exempl
 }
 
 fn read_attribute(message: Cursor<'_>, to: &mut Translation) -> Result<Attribute, Fault> {
-    let (key, value) = read_pair(message, to, 0)?;
+    let (key, value) = read_pair(message, &mut to.quota, 0)?;
     Ok(Attribute { key, value: value.into_text() })
-}
-
-fn read_pair(mut pair: Cursor<'_>, to: &mut Translation, depth: u32) -> Result<(String, Value), Fault> {
-    to.quota.take_samples(1)?;
-    let (mut name, mut value) = (String::new(), Value::Empty);
-    while let Some(key) = pair.key()? {
-        match (key >> 3, key & 7) {
-            (1, 2) => name = pair.text()?,
-            (2, 2) => value = read_value(pair.message()?, to, depth)?,
-            _ => pair.skip_unknown(key, 1..=2)?,
-        }
-    }
-    Ok((name, value))
-}
-
-fn read_value(mut message: Cursor<'_>, to: &mut Translation, depth: u32) -> Result<Value, Fault> {
-    if depth > MAX_DEPTH {
-        return Err(DecodeError::malformed(MESSAGE, "an attribute's value is nested too deeply").into());
-    }
-    to.quota.take_samples(1)?;
-    let mut value = Value::Empty;
-    while let Some(key) = message.key()? {
-        value = match (key >> 3, key & 7) {
-            (1, 2) => Value::Text(message.text()?),
-            (2, 0) => Value::Bool(message.varint()? != 0),
-            (3, 0) => Value::Int(message.int64()?),
-            (4, 1) => Value::Double(message.double()?),
-            (5, 2) => read_list(message.message()?, to, depth + 1)?,
-            (6, 2) => read_map(message.message()?, to, depth + 1)?,
-            (7, 2) => Value::Bytes(message.bytes()?.to_vec()),
-            _ => {
-                message.skip_unknown(key, 1..=7)?;
-                continue;
-            }
-        };
-    }
-    Ok(value)
-}
-
-fn read_list(mut message: Cursor<'_>, to: &mut Translation, depth: u32) -> Result<Value, Fault> {
-    let mut values = Vec::new();
-    while let Some(key) = message.key()? {
-        match (key >> 3, key & 7) {
-            (1, 2) => values.push(read_value(message.message()?, to, depth)?),
-            _ => message.skip_unknown(key, 1..=1)?,
-        }
-    }
-    Ok(Value::List(values))
-}
-
-fn read_map(mut message: Cursor<'_>, to: &mut Translation, depth: u32) -> Result<Value, Fault> {
-    let mut pairs = Vec::new();
-    while let Some(key) = message.key()? {
-        match (key >> 3, key & 7) {
-            (1, 2) => pairs.push(read_pair(message.message()?, to, depth)?),
-            _ => message.skip_unknown(key, 1..=1)?,
-        }
-    }
-    Ok(Value::Map(pairs))
-}
-
-fn fixed64(cursor: &mut Cursor<'_>) -> Result<u64, ProtoError> {
-    Ok(cursor.double()?.to_bits())
 }
 
 /// Reads a repeated number, packed or one by one; `single` is the wire type of one.

@@ -4,6 +4,7 @@
 use prost::Message;
 
 pub mod loki;
+pub mod otlp_logs;
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Label {
