@@ -1,9 +1,11 @@
 //! Synthetic checks.
 //!
 //! Reading order: [`words`] (what a check, a probe and a tenant are), [`validate`](mod@validate)
-//! (which of them hold), [`registry`] (who has which).
+//! (which of them hold), [`registry`] (who has which), [`run`] (who runs, and what
+//! becomes of it).
 
 pub mod registry;
+pub mod run;
 pub mod validate;
 pub mod words;
 

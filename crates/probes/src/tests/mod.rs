@@ -3,3 +3,4 @@
 mod forms;
 mod registry;
 mod rules;
+mod running;

@@ -1,0 +1,117 @@
+//! What one run measured and said.
+
+use std::fmt::Display;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// One measured value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauge {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub labels: Vec<(&'static str, String)>,
+    pub value: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+/// One thing that a run said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    pub t_ns: i64,
+    pub level: Level,
+    pub message: String,
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// A finished run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub success: bool,
+    /// As the kind of check measures it; unsaid, the time on the clock.
+    pub duration: Duration,
+    pub gauges: Vec<Gauge>,
+    pub lines: Vec<Line>,
+}
+
+/// Takes down what a prober sees on its way. A run that fails early has left what it knew.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    gauges: Vec<Gauge>,
+    lines: Vec<Line>,
+    duration: Option<Duration>,
+    /// Values that would be taken down beyond the bound.
+    dropped: usize,
+}
+
+/// Gauges of one run; more are left out. A run of ten requests has some three hundred.
+const MAX_GAUGES: usize = 2_000;
+/// Lines of one run; more are left out.
+const MAX_LINES: usize = 1_000;
+
+impl Recorder {
+    /// Sets a gauge; one of the same name and labels is replaced.
+    pub fn gauge(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: f64,
+    ) {
+        let same = |gauge: &&mut Gauge| {
+            gauge.name == name
+                && gauge.labels.len() == labels.len()
+                && gauge.labels.iter().zip(labels).all(|(a, b)| a.0 == b.0 && a.1 == b.1)
+        };
+        if let Some(gauge) = self.gauges.iter_mut().find(same) {
+            gauge.value = value;
+        } else if self.gauges.len() < MAX_GAUGES {
+            let labels = labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
+            self.gauges.push(Gauge { name, help, labels, value });
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    pub fn say(&mut self, level: Level, message: impl Into<String>, fields: &[(&'static str, &dyn Display)]) {
+        if self.lines.len() < MAX_LINES {
+            let fields = fields.iter().map(|(n, v)| (*n, v.to_string())).collect();
+            self.lines.push(Line { t_ns: now_ns(), level, message: message.into(), fields });
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    pub fn info(&mut self, message: &str, fields: &[(&'static str, &dyn Display)]) {
+        self.say(Level::Info, message, fields);
+    }
+
+    pub fn error(&mut self, message: &str, fields: &[(&'static str, &dyn Display)]) {
+        self.say(Level::Error, message, fields);
+    }
+
+    /// The duration of the run where it is not the time on the clock.
+    pub fn took(&mut self, duration: Duration) {
+        self.duration = Some(duration);
+    }
+
+    /// The run is over; `walltime` is the time on the clock.
+    pub fn finish(self, success: bool, walltime: Duration) -> Outcome {
+        Outcome {
+            success,
+            duration: self.duration.unwrap_or(walltime),
+            gauges: self.gauges,
+            lines: self.lines,
+        }
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
