@@ -61,6 +61,8 @@ pub(crate) struct Save<'a> {
     pub(crate) metadata: Option<&'a [MetadataEntry]>,
     pub(crate) next_series: u32,
     pub(crate) next_flush: u32,
+    /// Nothing in the log before it is needed; zero if that is not known.
+    pub(crate) log_start: Position,
 }
 
 /// What a catalog held when it was opened.
@@ -120,6 +122,9 @@ impl Catalog {
             let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
             next.insert("series", u64::from(save.next_series)).map_err(Error::redb(path))?;
             next.insert("flush", u64::from(save.next_flush)).map_err(Error::redb(path))?;
+            if save.log_start > Position(0) {
+                next.insert("log", save.log_start.0).map_err(Error::redb(path))?;
+            }
             Ok(())
         })
     }
@@ -245,9 +250,12 @@ impl Catalog {
             registry.index.insert_page(&page);
             for (series, bytes) in page.rows().iter().zip(fingerprints.chunks_exact(FINGERPRINT_BYTES)) {
                 let fingerprint = u128::from_le_bytes(bytes.try_into().map_err(|_| Malformed("series"))?);
-                if registry.id_of(fingerprint).is_none() {
-                    registry.add_fingerprint(series.id, fingerprint);
+                // A row that should have been removed when its series was forgotten: the series
+                // that came after it has the samples.
+                if let Some(stale) = registry.id_of(fingerprint) {
+                    registry.remove([stale]);
                 }
+                registry.add_fingerprint(series.id, fingerprint);
             }
             Ok(())
         })

@@ -1,4 +1,5 @@
 //! Days that are over: rewritten in the order of labels, and removed when they are too old.
+//! See [`crate::forget`] for the series that are in no young day any more.
 //!
 //! A compaction freezes the day's files (what is flushed later lands in a new one), reads them
 //! series by series, merges what an earlier compaction had written, leaves out what deletions
@@ -24,7 +25,6 @@ use crate::day::set::{Day, format_day};
 use crate::day::writer::DayFile;
 use crate::delete::matching;
 use crate::error::Error;
-use crate::head::{GROUP_SERIES, group_of, slot_of};
 use crate::loaded::{Cache, LoadedPage, PageKey, no_lists};
 use crate::merge::{Merge, remove_range};
 use crate::record::Deletion;
@@ -42,14 +42,45 @@ const RETRY: Duration = Duration::from_secs(600);
 /// Days that may be removed without a delay, and the delay for more.
 const DAYS_AT_ONCE: usize = 2;
 const REMOVAL_DELAY: Duration = Duration::from_secs(3600);
+/// A clock that is off by more than this has been set.
+const LEAP_MS: u64 = 5 * MINUTE_MS as u64;
+/// Late samples that keep coming are compacted after this time all the same.
+const LATE_MS: i64 = 6 * HOUR_MS;
+/// A closed day is not written anew more often than this, unless what is new is a good part of it.
+const REWRITE_MS: i64 = 3 * HOUR_MS;
+const GOOD_PART: u64 = 10;
 
 /// What one compaction leaves for the next to know.
 #[derive(Debug, Default)]
 pub(crate) struct Compaction {
     /// Days that could not be compacted, and when that was.
     failed: BTreeMap<i32, Instant>,
-    /// Since when many days have been over at once.
-    removal_since: Option<Instant>,
+    /// When days were compacted last, by the store's clock.
+    compacted_ms: BTreeMap<i32, i64>,
+    /// The clock when it was first looked at, or after its last leap.
+    clock: Option<(Instant, i64)>,
+    /// This life of the store has looked once.
+    looked: bool,
+    /// It was told that days wait for their removal.
+    told: bool,
+}
+
+impl Compaction {
+    /// Whether the store's clock has gone as time does for so long that it is believed.
+    fn is_clock_steady(&mut self, now_ms: i64) -> bool {
+        let expected = |(since, then_ms): &(Instant, i64)| then_ms + since.elapsed().as_millis() as i64;
+        let leapt = self.clock.as_ref().is_none_or(|c| expected(c).abs_diff(now_ms) > LEAP_MS);
+        if leapt {
+            self.clock = Some((Instant::now(), now_ms));
+        }
+        self.clock.is_some_and(|(since, _)| since.elapsed() >= REMOVAL_DELAY)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pretend_steady(&mut self, now_ms: i64) {
+        let delay_ms = REMOVAL_DELAY.as_millis() as i64;
+        self.clock = Instant::now().checked_sub(REMOVAL_DELAY).map(|since| (since, now_ms - delay_ms));
+    }
 }
 
 impl Inner {
@@ -60,9 +91,11 @@ impl Inner {
         let now_ms = self.now_ms();
         let removed = self.days.remove_before(self.first_kept(&mut compaction, now_ms, now))?;
         self.counters.days_removed.fetch_add(removed as u64, Relaxed);
-        let mut changed = removed > 0;
+        // What the log brought back of series that had been forgotten is forgotten again.
+        let mut changed = removed > 0 || !std::mem::replace(&mut compaction.looked, true);
         let (days, _) = self.days.snapshot();
         compaction.failed.retain(|day, _| days.contains_key(day));
+        compaction.compacted_ms.retain(|day, _| days.contains_key(day));
         let mut failure = None;
         for (day, files) in days.iter() {
             if self.is_stopping() && !now {
@@ -71,8 +104,12 @@ impl Inner {
             if !now && compaction.failed.get(day).is_some_and(|at| at.elapsed() < RETRY) {
                 continue;
             }
-            match self.compact_if_due(*day, files, now_ms, now) {
-                Ok(compacted) => changed |= compacted,
+            match self.compact_if_due(&compaction, *day, files, now_ms, now) {
+                Ok(false) => {}
+                Ok(true) => {
+                    compaction.compacted_ms.insert(*day, now_ms);
+                    changed = true;
+                }
                 Err(Error::Closed) => return Err(Error::Closed),
                 // The days after it must not wait for a day that cannot be read.
                 Err(error) => {
@@ -90,51 +127,64 @@ impl Inner {
         failure.map_or(Ok(()), Err)
     }
 
-    /// The first day that is not over. A clock that has jumped ahead must not take everything
-    /// with it: it is believed only as far as the newest samples bear it out, and when it makes
-    /// more days over than pass between two looks, it must go on saying so for a while.
+    /// The first day that is not over. A clock that has leapt ahead must not take everything with
+    /// it: until it has been steady for an hour it is believed only as far as the newest samples
+    /// bear it out, and not when it makes more days over than pass between two looks.
     fn first_kept(&self, compaction: &mut Compaction, now_ms: i64, now: bool) -> i32 {
+        let steady = compaction.is_clock_steady(now_ms);
+        if now || steady {
+            compaction.told = false;
+            return day_of(self.oldest_ms(now_ms));
+        }
         let (days, _) = self.days.snapshot();
         let Some((newest, _)) = days.last_key_value() else { return i32::MIN };
         let believed_ms = now_ms.min((i64::from(*newest) + 2).saturating_mul(DAY_MS));
         let first = day_of(self.oldest_ms(believed_ms));
         let over = days.range(..first).count();
-        if now || over <= DAYS_AT_ONCE {
-            compaction.removal_since = None;
+        if over <= DAYS_AT_ONCE {
             return first;
         }
-        let since = compaction.removal_since.get_or_insert_with(|| {
+        if !std::mem::replace(&mut compaction.told, true) {
             tracing::warn!(
                 over,
                 "many days are over at once; they are removed in an hour unless the clock is set back"
             );
-            Instant::now()
-        });
-        if since.elapsed() < REMOVAL_DELAY { i32::MIN } else { first }
+        }
+        i32::MIN
     }
 
-    fn compact_if_due(&self, day: i32, files: &Day, now_ms: i64, now: bool) -> Result<bool, Error> {
-        let due = now && !files.l0.is_empty() || self.is_due(day, files, now_ms, now)?;
+    fn compact_if_due(
+        &self,
+        compaction: &Compaction,
+        day: i32,
+        files: &Day,
+        now_ms: i64,
+        now: bool,
+    ) -> Result<bool, Error> {
+        let compacted_ms = compaction.compacted_ms.get(&day).copied();
+        let due = if now && !files.l0.is_empty() {
+            true
+        } else if !now && (i64::from(day) + 1) * DAY_MS + GRACE_MS > now_ms {
+            false
+        } else if !files.l0.is_empty() {
+            is_young_due(files, compacted_ms, now_ms)
+        } else {
+            self.is_deletion_due(day, files, now_ms, now)?
+        };
         if due {
             self.compact_day(day)?;
         }
         Ok(due)
     }
 
-    fn is_due(&self, day: i32, files: &Day, now_ms: i64, now: bool) -> Result<bool, Error> {
-        let end_ms = (i64::from(day) + 1) * DAY_MS;
-        if !now && end_ms + GRACE_MS > now_ms {
+    /// Whether deletions want a closed day to be rewritten.
+    fn is_deletion_due(&self, day: i32, files: &Day, now_ms: i64, now: bool) -> Result<bool, Error> {
+        // For their sake alone it is done when no more seem to come.
+        if !now && self.deletions.newest_ms().saturating_add(IDLE_MS) > now_ms {
             return Ok(false);
         }
-        let idle = |written_ms: i64| written_ms.saturating_add(IDLE_MS) <= now_ms;
-        if !files.l0.is_empty() {
-            return Ok(files.l0.iter().all(|l0| idle(l0.written_ms())));
-        }
-        // A closed day is rewritten for the sake of deletions alone when no more seem to come.
-        if !now && !idle(self.deletions.newest_ms()) {
-            return Ok(false);
-        }
-        let pending = self.deletions.within(end_ms - DAY_MS, end_ms - 1);
+        let start_ms = i64::from(day) * DAY_MS;
+        let pending = self.deletions.within(start_ms, start_ms + DAY_MS - 1);
         match &files.l1 {
             Some(l1) if !pending.is_empty() => {
                 let below = self.days.open_l1(l1)?.about.deletions_below;
@@ -283,60 +333,19 @@ impl Inner {
         }
         Ok(false)
     }
+}
 
-    /// Forgets series that are neither active nor in the head nor in a young file.
-    fn forget_series(&self) -> Result<(), Error> {
-        let _unfinished = self.flusher.unfinished.lock();
-        let mut appender = self.appender.lock();
-        let mut kept = RoaringBitmap::new();
-        for files in self.days.snapshot().0.values() {
-            files.l0.iter().for_each(|l0| kept |= l0.ids());
-        }
-        let mut gone = self.registry.read().index.ids() - kept;
-        let active = &appender.active;
-        gone = gone.iter().filter(|id| !self.is_in_head(*id, |minute| active.is_active(minute))).collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        appender.keys.retain(|id| !gone.contains(id));
-        appender.unsaved_series.retain(|id| !gone.contains(*id));
-        self.exemplars.lock().retain(|id, _| !gone.contains(id));
-        let ids: Vec<u32> = gone.iter().collect();
-        self.registry.write().remove(&ids);
-        self.counters.series_removed.fetch_add(gone.len(), Relaxed);
-        let groups = self.shrink_groups(&gone);
-        drop(appender);
-        self.catalog.rewrite_groups(&groups)
-    }
-
-    fn is_in_head(&self, id: u32, is_active: impl Fn(u32) -> bool) -> bool {
-        let Some(group) = self.head.group(group_of(id)) else { return false };
-        let group = group.read();
-        let open = group.series.get(slot_of(id)).is_some_and(|s| !s.open.is_empty() || is_active(s.minute));
-        open || group.sealing.iter().any(|s| s.of(slot_of(id)).is_some())
-    }
-
-    /// Empties the slots of series that are gone; returns their groups with the series left.
-    fn shrink_groups(&self, gone: &RoaringBitmap) -> Vec<(u32, Vec<(u32, Labels)>)> {
-        let mut numbers: Vec<u32> = gone.iter().map(group_of).collect();
-        numbers.dedup();
-        let registry = self.registry.read();
-        let left = |number: u32| {
-            let first = number * GROUP_SERIES as u32;
-            let ids = registry.index.ids().range(first..=first + (GROUP_SERIES as u32 - 1));
-            ids.filter_map(|id| Some((id, registry.index.labels(id)?))).collect::<Vec<_>>()
-        };
-        let left: Vec<_> = numbers.into_iter().map(|number| (number, left(number))).collect();
-        drop(registry);
-        for (number, series) in &left {
-            let Some(group) = self.head.group(*number) else { continue };
-            let mut group = group.write();
-            let len = series.last().map_or(0, |(id, _)| slot_of(*id) + 1);
-            group.series.truncate(len);
-            group.series.shrink_to_fit();
-        }
-        left
-    }
+/// Whether the young files of a day that is over shall be compacted: when nothing more comes, or
+/// has come for so long that waiting for that has no end. A closed file is not written anew for
+/// a few samples again and again.
+fn is_young_due(files: &Day, compacted_ms: Option<i64>, now_ms: i64) -> bool {
+    let idle = files.l0.iter().all(|l0| l0.written_ms().saturating_add(IDLE_MS) <= now_ms);
+    let waited = files.l0.iter().any(|l0| l0.since_ms().saturating_add(LATE_MS) <= now_ms);
+    let Some(l1) = &files.l1 else { return idle || waited };
+    let young: u64 = files.l0.iter().map(|l0| l0.allocated_bytes()).sum();
+    let much = young >= l1.allocated_bytes() / GOOD_PART;
+    let lately = compacted_ms.is_some_and(|at| at.saturating_add(REWRITE_MS) > now_ms);
+    (idle || waited) && (much || !lately)
 }
 
 /// Series of a day from both kinds of files, each once, in the order of labels.

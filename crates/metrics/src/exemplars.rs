@@ -77,22 +77,6 @@ impl Exemplars {
         self.series.entry(id).or_default().push_back(number);
     }
 
-    /// As [`Exemplars::push`] unless the same is there already, for replay over what was saved.
-    pub(crate) fn replay(&mut self, id: u32, exemplar: Exemplar) {
-        let numbers = self.series.get(&id);
-        let known = numbers.into_iter().flatten().rev().any(|n| {
-            let held = self.ring.get((*n - self.first) as usize);
-            held.is_some_and(|(_, e)| {
-                e.t_ms == exemplar.t_ms
-                    && e.value.to_bits() == exemplar.value.to_bits()
-                    && e.labels == exemplar.labels
-            })
-        });
-        if !known {
-            self.push(id, exemplar);
-        }
-    }
-
     fn drop_oldest(&mut self) {
         let Some((id, _)) = self.ring.pop_front() else { return };
         self.first += 1;

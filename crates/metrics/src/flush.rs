@@ -15,13 +15,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::Position;
 use pilothouse_model::SampleColumns;
 use pilothouse_model::time::{DAY_MS, day_of};
-use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use crate::catalog::GroupRow;
@@ -54,6 +53,8 @@ pub(crate) struct Flusher {
     pub(crate) unfinished: Mutex<Vec<Work>>,
     /// By group: how many series it had, and their order.
     orders: Mutex<HashMap<u32, (u64, Order)>>,
+    /// Nothing in the log before this position was needed when it was last looked at.
+    log_start: AtomicU64,
 }
 
 /// A flush under way.
@@ -263,6 +264,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Forgets the orders of groups that have no series.
+    pub(crate) fn forget_orders(&self, has_series: impl Fn(u32) -> bool) {
+        self.flusher.orders.lock().retain(|number, _| has_series(*number));
+    }
+
     /// The place of each slot of a group when its series are put in the order of their labels:
     /// then those of one metric lie in few pages, and queries go by metric. Made anew only when
     /// series have come or gone.
@@ -312,6 +318,7 @@ impl Inner {
             metadata: metadata.as_deref(),
             next_series: next_ids.0,
             next_flush: next_ids.1,
+            log_start: Position(self.flusher.log_start.load(Relaxed)),
         });
         match &saved {
             Ok(()) => self.exemplars.lock().set_saved(next),
@@ -335,6 +342,8 @@ impl Inner {
             let sealing = group.sealing.iter().map(|s| s.since);
             least = sealing.chain(open).fold(least, Position::min);
         }
+        // The next flush writes it down beside other things, so that a start reads less.
+        self.flusher.log_start.fetch_max(least.0, Relaxed);
         if self.wal.has_segments_before(least) {
             // Before anything goes: a start that does not find the log from there on knows that
             // something is missing.
@@ -349,21 +358,19 @@ impl Inner {
 /// Slots of a group whose series are active.
 fn active_slots(group: &crate::head::Group, minute: u32) -> RoaringBitmap {
     let count = crate::active::ActiveCount::new(minute);
-    let slots = group.series.iter().enumerate().filter(|(_, s)| !s.internal && count.is_active(s.minute));
+    let slots = group.series.iter().filter(|(_, s)| !s.internal && count.is_active(s.minute));
     slots.map(|(slot, _)| slot as u32).collect()
 }
 
 type DayPages = BTreeMap<i32, Vec<(u32, NewPages)>>;
 
-/// The pages of a flush by day; groups are encoded in parallel.
+/// The pages of a flush by day. On the flusher's own thread: queries have the pool, and one core
+/// encodes far more than comes in.
 fn encode(work: &Work, orders: &[Arc<[u16]>]) -> DayPages {
-    let groups = work.groups.par_iter().zip(orders);
-    let encoded: Vec<(u32, BTreeMap<i32, NewPages>)> =
-        groups.map(|((number, sealing), order)| (*number, encode_group(*number, sealing, order))).collect();
     let mut days = DayPages::new();
-    for (number, by_day) in encoded {
-        for (day, pages) in by_day {
-            days.entry(day).or_default().push((number, pages));
+    for ((number, sealing), order) in work.groups.iter().zip(orders) {
+        for (day, pages) in encode_group(*number, sealing, order) {
+            days.entry(day).or_default().push((*number, pages));
         }
     }
     days

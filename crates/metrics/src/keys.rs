@@ -40,6 +40,10 @@ impl KeyMap {
     /// Forgets the keys of series that are no longer known.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
         self.entries.retain(|e| keep(e.id));
+    }
+
+    /// Gives back the memory of keys that are forgotten.
+    pub(crate) fn shrink(&mut self) {
         self.entries.shrink_to_fit(|e| hash(e.key));
     }
 

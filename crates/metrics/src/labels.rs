@@ -13,6 +13,9 @@ use crate::error::Error;
 use crate::head::{GROUP_SERIES, Open, slot_of};
 use crate::store::Inner;
 
+/// Series whose labels are taken at once.
+const SERIES_AT_ONCE: usize = 4096;
+
 impl Inner {
     pub(crate) fn label_names(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, Error> {
         self.listed(query, budget, |source, selection| match selection {
@@ -67,11 +70,16 @@ impl Inner {
             }
         };
         let selection = self.in_memory(query, budget)?;
-        {
+        let ids: Vec<u32> = match &selection {
+            Some(ids) => ids.iter().collect(),
+            None => self.registry.read().index.ids().iter().collect(),
+        };
+        budget.add_series(ids.len() as u64)?;
+        // In parts, so that writers have their turn in between.
+        for part in ids.chunks(SERIES_AT_ONCE) {
+            budget.check("listing series")?;
             let registry = self.registry.read();
-            let ids = selection.as_ref().unwrap_or(registry.index.ids());
-            budget.add_series(ids.len())?;
-            ids.iter().filter_map(|id| registry.index.labels(id)).for_each(|l| keep(&mut series, l));
+            part.iter().filter_map(|id| registry.index.labels(*id)).for_each(|l| keep(&mut series, l));
         }
         self.each_closed(query, |open| {
             let selection = match query.matcher_sets.as_slice() {
@@ -89,18 +97,20 @@ impl Inner {
     }
 
     pub(crate) fn query_exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, Error> {
-        let registry = self.registry.read();
         let selection = match query.matcher_sets.as_slice() {
             [] => None,
-            sets => Some(resolve_any(&registry.index, sets, &Budget::unlimited())?),
+            sets => Some(resolve_any(&self.registry.read().index, sets, &Budget::unlimited())?),
         };
-        let ring = self.exemplars.lock();
-        let ids = ring.ids().filter(|id| selection.as_ref().is_none_or(|s| s.contains(*id)));
-        let of = |id| {
-            let exemplars = ring.of(id, query.start_ms, query.end_ms);
-            (!exemplars.is_empty()).then(|| Some((registry.index.labels(id)?, exemplars))).flatten()
+        let held: Vec<(u32, Vec<Exemplar>)> = {
+            let ring = self.exemplars.lock();
+            let ids = ring.ids().filter(|id| selection.as_ref().is_none_or(|s| s.contains(*id)));
+            let of = ids.map(|id| (id, ring.of(id, query.start_ms, query.end_ms)));
+            of.filter(|(_, exemplars)| !exemplars.is_empty()).collect()
         };
-        let mut found: Vec<(Labels, Vec<Exemplar>)> = ids.filter_map(of).collect();
+        let registry = self.registry.read();
+        let labelled = |(id, exemplars)| Some((registry.index.labels(id)?, exemplars));
+        let mut found: Vec<(Labels, Vec<Exemplar>)> = held.into_iter().filter_map(labelled).collect();
+        drop(registry);
         found.sort_by(|a, b| a.0.cmp(&b.0));
         if query.limit > 0 {
             found.truncate(query.limit);

@@ -15,7 +15,7 @@
 //!
 //! Reading order: `store` (what there is, and who works in the background), `append` with
 //! `keys`, `validate` and `active` (the way in), `head` (open samples), `record` (what the log
-//! says), `recover` (opening), `flush` and `compact` with `day`, `pages` and `catalog` (the way to
+//! says), `recover` (opening), `flush`, `compact` and `forget` with `day`, `pages` and `catalog` (the way to
 //! the disk), `select`, `read`, `labels` and `loaded` (the way out), `delete`, `exemplars`,
 //! `metadata`, `stats`; [`codec`] stands by itself.
 
@@ -30,6 +30,7 @@ mod delete;
 mod error;
 mod exemplars;
 mod flush;
+mod forget;
 mod head;
 mod keys;
 mod labels;

@@ -1,6 +1,6 @@
 //! Opening a store: the catalog, the day files, then the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
@@ -27,7 +27,7 @@ use crate::head::{Group, Head, group_of, slot_of};
 use crate::loaded::Cache;
 use crate::metadata::Metadata;
 use crate::options::{StoreOptions, Sync};
-use crate::record::{Deletion, RecordSink, read_record};
+use crate::record::{Deletion, RecordSink, push_exemplar, read_record};
 use crate::registry::Registry;
 use crate::room::Room;
 use crate::stats::Counters;
@@ -155,12 +155,20 @@ fn disk_floor_ms(days: &Days) -> i64 {
     set.iter().filter_map(of_day).max().unwrap_or(i64::MIN)
 }
 
+fn exemplar_hash(id: u32, exemplar: &Exemplar) -> u128 {
+    let mut bytes = Vec::new();
+    push_exemplar(&mut bytes, id, exemplar);
+    xxhash_rust::xxh3::xxh3_128(&bytes)
+}
+
 /// The state that the log is replayed into.
 struct Replay {
     registry: Registry,
     groups: Vec<Group>,
     rows: Vec<Option<GroupRow>>,
     exemplars: Exemplars,
+    /// Those that the catalog had and the log has not brought again yet.
+    saved_exemplars: HashSet<u128, foldhash::fast::FixedState>,
     metadata: Metadata,
     deletions: Vec<Deletion>,
     limits: Arc<pilothouse_model::limits::Limits>,
@@ -185,7 +193,9 @@ impl Replay {
         let mut exemplars =
             Exemplars::new(limits.max_exemplars as usize, loaded.exemplars.first().map_or(0, |e| e.0));
         let mut saved = 0;
+        let mut saved_exemplars = HashSet::default();
         for (number, id, exemplar) in loaded.exemplars {
+            saved_exemplars.insert(exemplar_hash(id, &exemplar));
             exemplars.push(id, exemplar);
             saved = number + 1;
         }
@@ -207,6 +217,7 @@ impl Replay {
             groups: Vec::new(),
             rows,
             exemplars,
+            saved_exemplars,
             metadata,
             deletions: loaded.deletions,
             limits,
@@ -282,11 +293,15 @@ impl Replay {
                 }
             }
         }
-        for series in self.groups.iter_mut().flat_map(|g| &mut g.series) {
-            if let Some(t) = series.last_t() {
-                series.minute = series.minute.max(minute_of(t.min(now_ms)));
-            }
-            active.enter(series.minute);
+        for (number, group) in self.groups.iter_mut().enumerate() {
+            let first = (number as u32) << crate::head::GROUP_BITS;
+            group.series.retain(|slot| self.registry.index.contains(first | slot as u32));
+            group.series.for_each(|_, series| {
+                if let Some(t) = series.last_t() {
+                    series.minute = series.minute.max(minute_of(t.min(now_ms)));
+                }
+                active.enter(series.minute);
+            });
         }
         active
     }
@@ -331,7 +346,11 @@ impl RecordSink for Replay {
     fn exemplar(&mut self, id: u32, exemplar: Exemplar) {
         let id = self.aliases.get(&id).copied().unwrap_or(id);
         self.registry.set_next_id(id.saturating_add(1));
-        self.exemplars.replay(id, exemplar);
+        // Once only: after a deletion the same may have been taken again.
+        if self.saved_exemplars.remove(&exemplar_hash(id, &exemplar)) {
+            return;
+        }
+        self.exemplars.push(id, exemplar);
         self.unsaved_since.get_or_insert(self.position);
     }
 

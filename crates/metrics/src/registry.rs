@@ -76,17 +76,21 @@ impl Registry {
         by_fingerprint.insert_unique(fingerprint as u64, id, |id| fingerprints.get(*id) as u64);
     }
 
-    /// Forgets series that are nowhere any more.
-    pub(crate) fn remove(&mut self, ids: &[u32]) {
+    /// Forgets series that are nowhere any more. Their memory stays until
+    /// [`Registry::compact`], which is for the end of many such calls.
+    pub(crate) fn remove(&mut self, ids: impl IntoIterator<Item = u32>) {
         for id in ids {
-            if !self.index.remove(*id) {
+            if !self.index.remove(id) {
                 continue;
             }
-            let fingerprint = self.fingerprints.get(*id);
-            if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint as u64, |i| i == id) {
+            let fingerprint = self.fingerprints.get(id);
+            if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint as u64, |i| *i == id) {
                 entry.remove();
             }
         }
+    }
+
+    pub(crate) fn compact(&mut self) {
         self.index.compact();
         for at in 0..self.fingerprints.0.len() {
             let (from, to) = ((at * PAGE) as u32, ((at + 1) * PAGE) as u32);
@@ -122,7 +126,8 @@ mod tests {
             assert_eq!(registry.insert(&labels(i), labels(i).fingerprint()), Some(i));
         }
         assert_eq!(registry.id_of(labels(7).fingerprint()), Some(7));
-        registry.remove(&(0..2000).collect::<Vec<_>>());
+        registry.remove(0..2000);
+        registry.compact();
         assert_eq!((registry.id_of(labels(7).fingerprint()), registry.len()), (None, 1000));
         assert_eq!(registry.id_of(labels(2500).fingerprint()), Some(2500));
         assert_eq!(registry.insert(&labels(7), labels(7).fingerprint()), Some(3000));

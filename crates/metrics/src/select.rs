@@ -17,10 +17,13 @@ use crate::error::Error;
 use crate::head::Hidden;
 use crate::read::{ClosedDay, Handle, NO_ID, Selected};
 use crate::record::Deletion;
+use crate::registry::Registry;
 use crate::store::Inner;
 
 /// Series between two looks at the budget.
 const CHECK_EVERY: usize = 4096;
+/// Series whose labels are taken at once; in between writers have their turn.
+const LABELS_AT_ONCE: usize = 8192;
 
 pub(crate) fn select(
     store: &Arc<Inner>,
@@ -90,30 +93,48 @@ impl InMemory {
         join: bool,
         budget: &Budget,
     ) -> Result<Self, Error> {
-        let registry = store.registry.read();
+        let (selected, hidden) = {
+            let index = &store.registry.read().index;
+            let hiding =
+                |d: &Deletion| Ok((matching(index, d, budget)?, (d.upto_flush, d.start_ms, d.end_ms)));
+            let hidden = deletions.iter().map(hiding).collect::<Result<_, Error>>()?;
+            (resolve(index, &selection.matchers, budget)?, hidden)
+        };
+        let mut memory = Self { ids: Vec::new(), labels: Vec::new(), fingerprints: Vec::new(), hidden };
+        if needs_none(&selection.needs) && !join {
+            memory.ids = selected.iter().collect();
+            return Ok(memory);
+        }
+        let mut selected = selected.iter();
+        loop {
+            let part: Vec<u32> = selected.by_ref().take(LABELS_AT_ONCE).collect();
+            if part.is_empty() {
+                return Ok(memory);
+            }
+            budget.check("selecting series")?;
+            memory.add(&store.registry.read(), part, &selection.needs, join);
+        }
+    }
+
+    /// Adds series with their labels, but for those that have been forgotten since they were
+    /// found: they have samples in closed days only.
+    fn add(&mut self, registry: &Registry, ids: Vec<u32>, needs: &LabelNeeds, join: bool) {
         let index = &registry.index;
-        let ids: Vec<u32> = resolve(index, &selection.matchers, budget)?.iter().collect();
-        let hiding = |d: &Deletion| Ok((matching(index, d, budget)?, (d.upto_flush, d.start_ms, d.end_ms)));
-        let hidden = deletions.iter().map(hiding).collect::<Result<_, Error>>()?;
-        let mut projection = match &selection.needs {
-            LabelNeeds::All => None,
-            LabelNeeds::Only(names) => Some(index.projection(names)),
-        };
-        let mut labels_of = |id: u32| match &mut projection {
-            Some(projection) => projection.labels(id),
-            None => index.labels(id),
-        };
-        let mut labels = Vec::new();
-        if !needs_none(&selection.needs) {
-            labels.reserve(ids.len());
-            for part in ids.chunks(CHECK_EVERY) {
-                budget.check("selecting series")?;
-                labels.extend(part.iter().map(|id| labels_of(*id).unwrap_or_default()));
+        let known = ids.into_iter().filter(|id| index.contains(*id));
+        let from = self.ids.len();
+        self.ids.extend(known);
+        let added = &self.ids[from..];
+        match needs {
+            needs if needs_none(needs) => {}
+            LabelNeeds::All => self.labels.extend(added.iter().filter_map(|id| index.labels(*id))),
+            LabelNeeds::Only(names) => {
+                let mut projection = index.projection(names);
+                self.labels.extend(added.iter().filter_map(|id| projection.labels(*id)));
             }
         }
-        let fingerprints =
-            if join { ids.iter().map(|id| registry.fingerprint(*id)).collect() } else { Vec::new() };
-        Ok(Self { ids, labels, fingerprints, hidden })
+        if join {
+            self.fingerprints.extend(added.iter().map(|id| registry.fingerprint(*id)));
+        }
     }
 
     fn hidden(&self, id: u32) -> Option<Arc<[Hidden]>> {

@@ -126,7 +126,7 @@ impl Store {
         for group in self.inner.head.all() {
             let group = group.read();
             let sealing = group.sealing.iter().flat_map(|s| s.series.iter().map(|s| &s.1));
-            for open in group.series.iter().map(|s| &s.open).chain(sealing) {
+            for open in group.series.iter().map(|s| &s.1.open).chain(sealing) {
                 stats.head_chunks += open.chunks() as u64;
                 stats.head_samples += open.len() as u64;
                 if let Some((first, last)) = open.span() {

@@ -91,7 +91,8 @@ struct State {
     groups: BTreeMap<u32, Vec<GroupFlush>>,
     ids: RoaringBitmap,
     flushes: Option<(u32, u32)>,
-    /// When something was last written, by the store's clock.
+    /// When something was first and last written, by the store's clock.
+    since_ms: i64,
     written_ms: i64,
 }
 
@@ -122,6 +123,7 @@ impl L0 {
             groups: BTreeMap::new(),
             ids: RoaringBitmap::new(),
             flushes: None,
+            since_ms: i64::MIN,
             written_ms: i64::MIN,
         };
         let read = database.read()?;
@@ -152,7 +154,7 @@ impl L0 {
         self.database.reopen()?;
         let mut loaded = Self::load_state(&self.database, &self.path)?;
         let mut state = self.state.write();
-        loaded.written_ms = state.written_ms;
+        (loaded.since_ms, loaded.written_ms) = (state.since_ms, state.written_ms);
         *state = loaded;
         health.failed = false;
         Ok(())
@@ -267,6 +269,9 @@ impl L0 {
         let mut state = self.state.write();
         state.pages = Some(Arc::new(table));
         state.note_flush(flush);
+        if state.written_ms == i64::MIN && state.groups.is_empty() {
+            state.since_ms = now_ms;
+        }
         state.written_ms = now_ms;
         for (group, entry, ids) in written {
             state.groups.entry(group).or_default().push(entry);
@@ -334,6 +339,11 @@ impl L0 {
     /// When something was last written in this life of the process; `i64::MIN` if nothing was.
     pub(crate) fn written_ms(&self) -> i64 {
         self.state.read().written_ms
+    }
+
+    /// When something was first written; `i64::MIN` if that was in an earlier life.
+    pub(crate) fn since_ms(&self) -> i64 {
+        self.state.read().since_ms
     }
 
     /// First and last time of all pages.

@@ -6,6 +6,7 @@
 //! out as a [`Sealing`], which readers still see, and dropped once the disk has them.
 
 mod series;
+mod slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use pilothouse_model::{SampleColumns, SampleValue};
 
 use crate::merge::Merge;
 pub(crate) use series::{HeadSeries, Open, Taken};
+pub(crate) use slots::Slots;
 
 pub(crate) const GROUP_BITS: u32 = 12;
 pub(crate) const GROUP_SERIES: usize = 1 << GROUP_BITS;
@@ -50,7 +52,7 @@ impl Sealing {
 
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    pub(crate) series: Vec<HeadSeries>,
+    pub(crate) series: Slots,
     /// Oldest first.
     pub(crate) sealing: Vec<Arc<Sealing>>,
     /// Open samples, and how many series have any.
@@ -70,20 +72,7 @@ impl Group {
     /// The series of a slot, made if it is not there.
     #[inline]
     pub(crate) fn slot(&mut self, slot: usize) -> &mut HeadSeries {
-        if slot >= self.series.len() {
-            self.grow(slot);
-        }
-        &mut self.series[slot]
-    }
-
-    #[cold]
-    fn grow(&mut self, slot: usize) {
-        // By half, not to the double: nearly all of a full group is in use.
-        if slot >= self.series.capacity() {
-            let more = (self.series.capacity() / 2).clamp(16, GROUP_SERIES);
-            self.series.reserve_exact((slot + 1 - self.series.len()).max(more));
-        }
-        self.series.resize_with(slot + 1, HeadSeries::default);
+        self.series.get_or_new(slot)
     }
 
     /// Runs a change of one series and keeps the group's sums.
@@ -117,11 +106,11 @@ impl Group {
             return None;
         }
         let mut series = Vec::with_capacity(self.live as usize);
-        for (slot, of) in self.series.iter_mut().enumerate() {
+        self.series.for_each(|slot, of| {
             if !of.open.is_empty() {
                 series.push((slot as u16, std::mem::take(&mut of.open)));
             }
-        }
+        });
         let (samples, heap_bytes) = (self.samples, self.heap_bytes);
         let sealing = Arc::new(Sealing { flush, series, samples, heap_bytes, since });
         (self.samples, self.live, self.heap_bytes) = (0, 0, 0);

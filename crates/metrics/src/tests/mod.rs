@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod faults;
 mod formats;
+mod late;
 mod model;
 mod races;
 mod rules;
