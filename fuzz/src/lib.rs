@@ -4,6 +4,7 @@
 //! their form by just that. So the bytes are read as steps of a walk: most keep or nudge the last
 //! value in its unit, some jump, some are bits as they come.
 
+pub mod logs;
 pub mod text;
 pub mod wire;
 

@@ -193,7 +193,7 @@ fn wrong_bodies_are_refused() {
 fn what_a_resource_repeats_counts() {
     let limits = Limits { max_body_bytes: 1_000, ..Limits::default() };
     let resource = string("k", &"v".repeat(300));
-    let records = vec!["{}"; 10].join(",");
+    let records = ["{}"; 10].join(",");
     let body = request(&resource, "{}", &records);
     assert!(body.len() < 1_000);
     let error = decode_logs(OtlpFormat::Json, body.as_bytes(), &Enricher::default(), &limits).unwrap_err();
