@@ -58,6 +58,7 @@ pub struct Encoder {
     set_numbers: Vec<u32>,
     runs: Vec<StreamRun>,
     sets: SetTable,
+    lower: Vec<u8>,
     grams: GramBuilder,
     words: WordCollector,
     numbers: Vec<u32>,
@@ -85,6 +86,7 @@ impl Encoder {
             set_numbers: Vec::new(),
             runs: Vec::new(),
             sets: SetTable::default(),
+            lower: Vec::new(),
             grams: GramBuilder::default(),
             words: WordCollector::default(),
             numbers: Vec::new(),
@@ -161,7 +163,7 @@ impl Encoder {
         };
         let (min_ns, max_ns) = (*min_ns, *max_ns);
         let non_ascii = !self.text.is_ascii();
-        let filter = self.filter(grams);
+        let filter = self.filter(grams, non_ascii);
         let (body, parts) = self.body()?;
         let metadata = self.sets.encode(&mut self.scratch, &mut self.column_zstd)?;
         let head = self.head(min_ns, max_ns, non_ascii, &parts)?;
@@ -179,20 +181,21 @@ impl Encoder {
         })
     }
 
-    fn filter(&mut self, known: Option<&GramMap>) -> BlockFilter {
-        let mut start = 0;
-        self.words.clear();
-        for length in &self.lengths {
-            let end = start + *length as usize;
-            let line = self.text.get(start..end).unwrap_or(&[]);
-            self.words.line(line);
-            if known.is_none() {
-                self.grams.line(line);
-            }
-            start = end;
+    fn filter(&mut self, known: Option<&GramMap>, non_ascii: bool) -> BlockFilter {
+        self.lower.clear();
+        self.lower.extend_from_slice(&self.text);
+        self.lower.make_ascii_lowercase();
+        let words = self.words.collect(&mut self.lower, &self.lengths);
+        if let Some(grams) = known {
+            return BlockFilter { grams: grams.clone(), words };
         }
-        let grams = known.cloned().unwrap_or_else(|| self.grams.take());
-        BlockFilter { grams, words: self.words.take() }
+        let mut rest = self.lower.as_slice();
+        for length in &self.lengths {
+            let Some((line, after)) = rest.split_at_checked(*length as usize) else { break };
+            self.grams.line(line);
+            rest = after;
+        }
+        BlockFilter { grams: self.grams.take(non_ascii), words }
     }
 
     /// The body and its parts: streams, bytes before and after compression.

@@ -11,21 +11,15 @@ use std::fmt;
 pub(super) const BITS: u32 = 15;
 pub(super) const SLOTS: usize = 1 << BITS;
 const WORDS: usize = SLOTS / 64;
+/// Bytes of a line that are turned into lower case at once.
+const PIECE: usize = 512;
 
-/// The slot of a gram, of which the byte that came last is the lowest.
+/// Calls `each` with the slot of every gram of a text in lower case.
 #[inline(always)]
-pub(super) fn slot(gram: u32) -> usize {
-    (gram.wrapping_mul(0x9E37_79B1) >> (u32::BITS - BITS)) as usize
-}
-
-/// Calls `each` with the slot of every gram.
-#[inline(always)]
-pub(super) fn slots(line: &[u8], mut each: impl FnMut(usize)) {
-    let Some((head, rest)) = line.split_first_chunk::<3>() else { return };
-    let mut gram = head.iter().fold(0u32, |gram, byte| gram << 8 | u32::from(byte.to_ascii_lowercase()));
-    for byte in rest {
-        gram = gram << 8 | u32::from(byte.to_ascii_lowercase());
-        each(slot(gram));
+pub(super) fn slots(lower: &[u8], mut each: impl FnMut(usize)) {
+    for gram in lower.windows(4).filter_map(|window| window.first_chunk::<4>()) {
+        let hash = u32::from_le_bytes(*gram).wrapping_mul(0x9E37_79B1);
+        each((hash >> (u32::BITS - BITS)) as usize);
     }
 }
 
@@ -52,11 +46,21 @@ impl GramMap {
     /// Adds a line; for the lines of the tail as they come.
     pub fn add(&mut self, line: &str) {
         let words = &mut *self.words;
-        slots(line.as_bytes(), |slot| {
-            if let Some(word) = words.get_mut(slot / 64) {
-                *word |= 1 << (slot % 64);
-            }
-        });
+        let mut lower = [0u8; PIECE];
+        let mut rest = line.as_bytes();
+        while rest.len() > 3 {
+            let (piece, _) = rest.split_at(rest.len().min(PIECE));
+            // The last three bytes begin the next piece too.
+            rest = rest.get(piece.len() - 3..).unwrap_or(&[]);
+            let Some(lower) = lower.get_mut(..piece.len()) else { break };
+            lower.copy_from_slice(piece);
+            lower.make_ascii_lowercase();
+            slots(lower, |slot| {
+                if let Some(word) = words.get_mut(slot / 64) {
+                    *word |= 1 << (slot % 64);
+                }
+            });
+        }
         self.non_ascii |= !line.is_ascii();
     }
 
@@ -91,37 +95,30 @@ impl GramMap {
 
 /// Builds the map of many lines at once: a byte for each slot, which is written without being
 /// read, and turned into bits at the end.
-pub struct GramBuilder {
+pub(super) struct GramBuilder {
     seen: Box<[u8; SLOTS]>,
-    non_ascii: bool,
 }
 
 impl Default for GramBuilder {
     fn default() -> Self {
-        Self { seen: Box::new([0; SLOTS]), non_ascii: false }
-    }
-}
-
-impl fmt::Debug for GramBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GramBuilder").finish_non_exhaustive()
+        Self { seen: Box::new([0; SLOTS]) }
     }
 }
 
 impl GramBuilder {
-    pub fn line(&mut self, line: &[u8]) {
+    /// Adds a line in lower case.
+    pub(super) fn line(&mut self, lower: &[u8]) {
         let seen = &mut *self.seen;
-        slots(line, |slot| {
+        slots(lower, |slot| {
             if let Some(seen) = seen.get_mut(slot) {
                 *seen = 1;
             }
         });
-        self.non_ascii |= !line.is_ascii();
     }
 
     /// The map of the lines since the last call.
-    pub fn take(&mut self) -> GramMap {
-        let mut map = GramMap { non_ascii: self.non_ascii, ..GramMap::default() };
+    pub(super) fn take(&mut self, non_ascii: bool) -> GramMap {
+        let mut map = GramMap { non_ascii, ..GramMap::default() };
         for (word, seen) in map.words.iter_mut().zip(self.seen.as_chunks::<64>().0) {
             for (i, eight) in seen.as_chunks::<8>().0.iter().enumerate() {
                 // Gathers the lowest bits of eight bytes in the highest byte of the product.
@@ -130,7 +127,6 @@ impl GramBuilder {
             }
         }
         self.seen.fill(0);
-        self.non_ascii = false;
         map
     }
 }

@@ -59,7 +59,7 @@ mod words;
 
 pub use encode::{Encoded, Encoder};
 pub use error::BlockError;
-pub use grams::{GramBuilder, GramMap};
+pub use grams::GramMap;
 pub use head::{Head, StreamStat};
 pub use probe::Probe;
 pub use read::{Reader, StreamEntries, Want};

@@ -3,7 +3,7 @@
 use pilothouse_model::logs::{LineDemand, Literal};
 
 use super::grams::{GramMap, slots};
-use super::words::{LONGEST, SHORTEST, is_hex, runs};
+use super::words::{LONGEST, Letters, is_hex};
 
 /// More grams of one text tell nothing new.
 const MOST_GRAMS: usize = 32;
@@ -92,18 +92,22 @@ impl Piece {
     }
 }
 
+/// The runs of letters of a text in lower case, as far as dictionaries know such ones.
 fn words(text: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
-    for run in runs(text) {
-        let Some(letters) = text.get(run.clone()) else { continue };
-        if !(SHORTEST..=LONGEST).contains(&letters.len()) || is_hex(letters) {
+    let mut letters = Letters::default();
+    letters.read(text);
+    let mut at = 0;
+    while let Some(run) = letters.next_run(at, text.len()) {
+        at = run.end;
+        let Some(run_text) = text.get(run.clone()).filter(|t| t.len() <= LONGEST && !is_hex(t)) else {
             continue;
-        }
-        let mut word = Vec::with_capacity(letters.len() + 2);
+        };
+        let mut word = Vec::with_capacity(run.len() + 2);
         if run.start > 0 {
             word.push(b'\n');
         }
-        word.extend_from_slice(letters);
+        word.extend_from_slice(run_text);
         if run.end < text.len() {
             word.push(b'\n');
         }

@@ -36,6 +36,15 @@ pub struct BlockFilter {
 }
 
 impl BlockFilter {
+    /// Whether a line of the block may meet all demands.
+    pub fn may_match(&self, probe: &Probe) -> bool {
+        probe.may_match(&self.grams)
+    }
+
+    pub fn grams(&self) -> &GramMap {
+        &self.grams
+    }
+
     /// What it takes in memory.
     pub fn bytes(&self) -> usize {
         SLOTS / 8 + self.words.text.len()
@@ -314,6 +323,11 @@ impl Slab {
 
     pub fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// Bytes of the dictionary of words, which a probe that asks for words reads as a whole.
+    pub fn words_bytes(&self) -> usize {
+        self.words.len()
     }
 
     /// The blocks whose lines may meet the demands. What cannot be read, or was damaged,

@@ -11,13 +11,16 @@
 //! never excluded by them.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 
 pub(super) const SHORTEST: usize = 4;
 pub(super) const LONGEST: usize = 40;
 /// More different words than this in a block are no words but noise, such as Base64.
 const MOST: usize = 4096;
+/// Words up to this length are compared as numbers.
+const PACKED: usize = 16;
 
 /// The words of a block in no particular order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,68 +36,79 @@ impl Words {
     }
 }
 
-/// Collects the words of lines.
+/// Collects the words of blocks.
 #[derive(Debug, Default)]
 pub(super) struct WordCollector {
     text: Vec<u8>,
-    table: HashTable<(u32, u32)>,
+    letters: Letters,
+    packed: HashTable<u128>,
+    long: HashSet<Box<[u8]>, foldhash::fast::RandomState>,
     hasher: foldhash::fast::RandomState,
-    incomplete: bool,
 }
 
 impl WordCollector {
-    pub(super) fn clear(&mut self) {
+    /// The words of lines in lower case, which lie one behind the other in `text` and have these
+    /// lengths. `text` gets some bytes more in the course of it.
+    pub(super) fn collect(&mut self, text: &mut Vec<u8>, lengths: &[u32]) -> Words {
         self.text.clear();
-        self.table.clear();
-        self.incomplete = false;
-    }
-
-    pub(super) fn line(&mut self, line: &[u8]) {
-        for run in runs(line) {
-            if let Some(run) = line.get(run) {
-                self.run(run);
-            }
-        }
-    }
-
-    #[inline]
-    fn run(&mut self, run: &[u8]) {
-        if run.len() > LONGEST || self.incomplete {
-            self.incomplete = true;
-            return;
-        }
-        let mut buffer = [0u8; LONGEST];
-        let Some(word) = buffer.get_mut(..run.len()) else { return };
-        word.copy_from_slice(run);
-        word.make_ascii_lowercase();
-        if is_hex(word) {
-            return;
-        }
-        let hash = self.hasher.hash_one(&*word);
-        let text = &self.text;
-        let same = |(start, end): &(u32, u32)| text.get(*start as usize..*end as usize) == Some(&*word);
-        if self.table.find(hash, same).is_some() {
-            return;
-        }
-        if self.table.len() >= MOST {
-            self.incomplete = true;
-            return;
-        }
-        let start = self.text.len() as u32;
-        self.text.extend_from_slice(word);
-        let place = (start, self.text.len() as u32);
-        self.text.push(b'\n');
-        let (text, hasher) = (&self.text, &self.hasher);
-        self.table.insert_unique(hash, place, |(start, end)| {
-            hasher.hash_one(text.get(*start as usize..*end as usize).unwrap_or(&[]))
-        });
-    }
-
-    pub(super) fn take(&mut self) -> Words {
-        let complete = !self.incomplete;
+        self.packed.clear();
+        self.long.clear();
+        self.letters.read(text);
+        // So that a whole number can be read at each place.
+        text.extend([0; PACKED]);
+        let complete = self.lines(text, lengths);
+        text.truncate(text.len() - PACKED);
         let text = if complete { self.text.as_slice().to_vec() } else { Vec::new() };
-        self.clear();
         Words { text, complete }
+    }
+
+    fn lines(&mut self, text: &[u8], lengths: &[u32]) -> bool {
+        let mut start = 0;
+        for length in lengths {
+            let end = start + *length as usize;
+            while let Some(run) = self.letters.next_run(start, end) {
+                start = run.end;
+                if !self.word(text, run) {
+                    return false;
+                }
+            }
+            start = end;
+        }
+        true
+    }
+
+    /// Notes a word; `false` if there is no sense in going on.
+    #[inline]
+    fn word(&mut self, text: &[u8], run: Range<usize>) -> bool {
+        let n = run.len();
+        if n > PACKED {
+            return n <= LONGEST && self.long_word(text.get(run).unwrap_or(&[]));
+        }
+        let Some(bytes) = text.get(run.start..).and_then(|rest| rest.first_chunk::<PACKED>()) else {
+            return false;
+        };
+        let word = u128::from_le_bytes(*bytes) & (u128::MAX >> (8 * (PACKED - n)));
+        let hash = self.hasher.hash_one(word);
+        if self.packed.find(hash, |known| *known == word).is_some() {
+            return true;
+        }
+        if is_hex(&bytes[..n]) {
+            return true;
+        }
+        self.packed.insert_unique(hash, word, |word| self.hasher.hash_one(*word));
+        self.text.extend_from_slice(&bytes[..n]);
+        self.text.push(b'\n');
+        self.packed.len() + self.long.len() <= MOST
+    }
+
+    #[cold]
+    fn long_word(&mut self, word: &[u8]) -> bool {
+        if !is_hex(word) && !self.long.contains(word) {
+            self.long.insert(word.into());
+            self.text.extend_from_slice(word);
+            self.text.push(b'\n');
+        }
+        self.packed.len() + self.long.len() <= MOST
     }
 }
 
@@ -103,19 +117,73 @@ pub(super) fn is_hex(word: &[u8]) -> bool {
     word.iter().all(|byte| *byte <= b'f')
 }
 
-/// The maximal runs of ASCII letters that are long enough, as ranges.
-pub(super) fn runs(line: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        loop {
-            let rest = line.get(at..)?;
-            let start = at + rest.iter().position(u8::is_ascii_alphabetic)?;
-            let rest = line.get(start..)?;
-            let length = rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());
-            at = start + length;
-            if length >= SHORTEST {
-                return Some(start..at);
-            }
+/// Where in a text lower-case letters stand, a bit for each byte.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    bits: Vec<u64>,
+    /// Where a run of the shortest length begins.
+    begins: Vec<u64>,
+}
+
+impl Letters {
+    pub(super) fn read(&mut self, lower: &[u8]) {
+        self.bits.clear();
+        let (chunks, rest) = lower.as_chunks::<64>();
+        self.bits.extend(chunks.iter().map(letters_of));
+        let mut last = [0u8; 64];
+        if let Some(last) = last.get_mut(..rest.len()) {
+            last.copy_from_slice(rest);
         }
-    })
+        self.bits.extend([letters_of(&last), 0]);
+        self.begins.clear();
+        self.begins.extend(self.bits.windows(2).map(|pair| {
+            let both = u128::from(pair[0]) | u128::from(pair[1]) << 64;
+            let two = both & both >> 1;
+            (two & two >> 2) as u64
+        }));
+    }
+
+    /// The next maximal run that is long enough, within a range of places.
+    #[inline]
+    pub(super) fn next_run(&self, from: usize, end: usize) -> Option<Range<usize>> {
+        let mut from = from;
+        while from < end {
+            let begin = next_set(&self.begins, from, 0)?;
+            let stop = next_set(&self.bits, begin, u64::MAX).unwrap_or(end).min(end);
+            if begin + SHORTEST <= stop {
+                return Some(begin..stop);
+            }
+            from = stop.max(from + 1);
+        }
+        None
+    }
+}
+
+/// The first place from `from` on whose bit is set once all are turned by `turn`.
+#[inline]
+fn next_set(bits: &[u64], from: usize, turn: u64) -> Option<usize> {
+    let mut at = from / 64;
+    let mut word = (bits.get(at)? ^ turn) >> (from % 64) << (from % 64);
+    while word == 0 {
+        at += 1;
+        word = bits.get(at)? ^ turn;
+    }
+    Some(at * 64 + word.trailing_zeros() as usize)
+}
+
+/// Which of 64 bytes are lower-case letters, eight bytes in one step.
+#[inline]
+fn letters_of(bytes: &[u8; 64]) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let mut letters = 0;
+    for (i, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        let word = u64::from_le_bytes(*eight);
+        let low = word & (EACH * 0x7f);
+        // The highest bit of each byte: at least `a`, beyond `z`, not ASCII.
+        let from_a = low + EACH * (0x80 - b'a' as u64);
+        let beyond_z = low + EACH * (0x7f - b'z' as u64);
+        let hits = (from_a & !beyond_z & !word) >> 7 & EACH;
+        letters |= (hits.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+    }
+    letters
 }
