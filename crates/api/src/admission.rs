@@ -27,7 +27,7 @@ impl Admission {
             queries: Arc::new(Semaphore::new(at_least_one(limits.max_concurrent_queries))),
             queued: AtomicU64::new(0),
             max_queued: limits.max_queued_queries,
-            rate: Bucket::of(limits).map(Mutex::new),
+            rate: Bucket::new(limits.max_samples_per_second, limits.max_samples_burst).map(Mutex::new),
         }
     }
 
@@ -99,20 +99,28 @@ impl Drop for Place<'_> {
 /// A token bucket. A request larger than the burst passes when the bucket is full, so that no
 /// sender is stuck for ever.
 #[derive(Debug)]
-struct Bucket {
-    per_second: u64,
+pub(crate) struct Bucket {
+    pub(crate) per_second: u64,
     burst: u64,
     tokens: f64,
     at: Instant,
 }
 
 impl Bucket {
-    fn of(limits: &Limits) -> Option<Self> {
-        let (per_second, burst) = (limits.max_samples_per_second, limits.max_samples_burst.max(1));
+    /// A full one; none where the rate is 0, which stands for no limit.
+    pub(crate) fn new(per_second: u64, burst: u64) -> Option<Self> {
+        let burst = burst.max(1);
         (per_second > 0).then(|| Self { per_second, burst, tokens: burst as f64, at: Instant::now() })
     }
 
-    fn take(&mut self, count: f64, now: Instant) -> Result<(), Duration> {
+    /// Whether it has been left alone for so long that it is full again.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        self.tokens + since * self.per_second as f64 >= self.burst as f64
+    }
+
+    /// Takes all or nothing; else the time to wait.
+    pub(crate) fn take(&mut self, count: f64, now: Instant) -> Result<(), Duration> {
         let (rate, burst) = (self.per_second as f64, self.burst as f64);
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.tokens = (self.tokens + since * rate).min(burst);
@@ -132,15 +140,16 @@ mod tests {
 
     #[test]
     fn the_rate_refills_and_never_starves_a_big_request() {
-        let limits = Limits { max_samples_per_second: 10, max_samples_burst: 100, ..Limits::default() };
-        let mut bucket = Bucket::of(&limits).unwrap();
+        let mut bucket = Bucket::new(10, 100).unwrap();
         let start = bucket.at;
         assert!(bucket.take(100.0, start).is_ok());
         assert_eq!(bucket.take(20.0, start), Err(Duration::from_secs(2)));
         assert!(bucket.take(20.0, start + Duration::from_secs(2)).is_ok());
         assert!(bucket.take(500.0, start + Duration::from_secs(100)).is_ok());
         assert!(bucket.take(1.0, start + Duration::from_secs(101)).is_err());
-        assert!(Bucket::of(&Limits::default()).is_none());
+        assert!(Bucket::new(0, 100).is_none());
+        assert!(!bucket.is_full(start + Duration::from_secs(102)));
+        assert!(bucket.is_full(start + Duration::from_secs(200)));
     }
 
     #[tokio::test]

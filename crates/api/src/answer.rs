@@ -5,15 +5,29 @@
 
 use std::sync::Arc;
 
-use pilothouse_model::sample::push_float;
+use pilothouse_model::sample::{format_float_plain, push_float};
 use pilothouse_model::{Annotations, Histogram, MatrixSeries, QueryValue, SampleValue, VectorSample};
 use pilothouse_query::histogram::{Bucket, populated_buckets};
 
 use crate::json::{push_labels, push_list, push_seconds, push_string};
 use crate::reply::{BrokenBody, PIECE_BYTES, Pieces, Reply, ReplyBody};
 
+/// How the values of samples are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// Very small and very large ones with an exponent, as Prometheus prints them.
+    Short,
+    /// Never with an exponent, as Loki prints them.
+    Plain,
+}
+
 /// The answer of `query` and `query_range`. `stats` is a JSON object or empty.
-pub(crate) fn query_reply(value: QueryValue, annotations: &Annotations, stats: &str) -> Reply {
+pub(crate) fn query_reply(
+    value: QueryValue,
+    annotations: &Annotations,
+    stats: &str,
+    numbers: Numbers,
+) -> Reply {
     let mut tail = String::new();
     if !stats.is_empty() {
         tail.push_str(",\"stats\":");
@@ -22,7 +36,7 @@ pub(crate) fn query_reply(value: QueryValue, annotations: &Annotations, stats: &
     tail.push('}');
     push_annotations(&mut tail, annotations);
     tail.push('}');
-    let mut encoder = Encoder::new(value, tail);
+    let mut encoder = Encoder::new(value, tail, numbers);
     let first = encoder.piece();
     let body = if encoder.done() {
         ReplyBody::Whole(first.into_bytes())
@@ -66,6 +80,7 @@ struct Encoder {
     open: Option<OpenSeries>,
     first: bool,
     tail: Option<String>,
+    numbers: Numbers,
 }
 
 /// A series of a matrix and how far it is written.
@@ -76,12 +91,12 @@ struct OpenSeries {
 }
 
 impl Encoder {
-    fn new(value: QueryValue, tail: String) -> Self {
+    fn new(value: QueryValue, tail: String, numbers: Numbers) -> Self {
         let mut head = String::from("{\"status\":\"success\",\"data\":{\"resultType\":\"");
         let (elements, close) = match value {
             QueryValue::Scalar { t_ms, value } => {
                 head.push_str("scalar\",\"result\":");
-                push_point(&mut head, t_ms, value);
+                push_point(&mut head, t_ms, value, numbers);
                 (Elements::None, "")
             }
             QueryValue::String { t_ms, text } => {
@@ -101,7 +116,7 @@ impl Encoder {
                 (Elements::Matrix(series.into_iter()), "]")
             }
         };
-        Self { head, elements, open: None, first: true, tail: Some(close.to_owned() + &tail) }
+        Self { head, elements, open: None, first: true, tail: Some(close.to_owned() + &tail), numbers }
     }
 
     fn done(&self) -> bool {
@@ -123,7 +138,7 @@ impl Encoder {
     /// Writes one element, or a part of one; `false` when there is none left.
     fn step(&mut self, out: &mut String) -> bool {
         if let Some(open) = &mut self.open {
-            if open.write(out) {
+            if open.write(out, self.numbers) {
                 self.open = None;
             }
             return true;
@@ -133,7 +148,7 @@ impl Encoder {
             Elements::Vector(samples) => {
                 let Some(sample) = samples.next() else { return false };
                 separate(out, &mut self.first);
-                push_vector_sample(out, &sample);
+                push_vector_sample(out, &sample, self.numbers);
                 true
             }
             Elements::Matrix(all) => {
@@ -161,11 +176,11 @@ impl Iterator for Encoder {
 
 impl OpenSeries {
     /// Writes on until the series is whole (`true`) or the piece is full.
-    fn write(&mut self, out: &mut String) -> bool {
+    fn write(&mut self, out: &mut String, numbers: Numbers) -> bool {
         let floats = &self.series.floats;
         while let Some((t_ms, value)) = floats.get(self.floats) {
             out.push_str(if self.floats == 0 { ",\"values\":[" } else { "," });
-            push_point(out, *t_ms, *value);
+            push_point(out, *t_ms, *value, numbers);
             self.floats += 1;
             if self.floats == floats.len() {
                 out.push(']');
@@ -195,13 +210,13 @@ fn separate(out: &mut String, first: &mut bool) {
     }
 }
 
-fn push_vector_sample(out: &mut String, sample: &VectorSample) {
+fn push_vector_sample(out: &mut String, sample: &VectorSample, numbers: Numbers) {
     out.push_str("{\"metric\":");
     push_labels(out, &sample.labels);
     match &sample.value {
         SampleValue::Float(value) => {
             out.push_str(",\"value\":");
-            push_point(out, sample.t_ms, *value);
+            push_point(out, sample.t_ms, *value, numbers);
         }
         SampleValue::Histogram(histogram) => {
             out.push_str(",\"histogram\":");
@@ -212,11 +227,14 @@ fn push_vector_sample(out: &mut String, sample: &VectorSample) {
 }
 
 /// `[t,"v"]`.
-fn push_point(out: &mut String, t_ms: i64, value: f64) {
+fn push_point(out: &mut String, t_ms: i64, value: f64, numbers: Numbers) {
     out.push('[');
     push_seconds(out, t_ms);
     out.push_str(",\"");
-    push_float(out, value);
+    match numbers {
+        Numbers::Short => push_float(out, value),
+        Numbers::Plain => out.push_str(&format_float_plain(value)),
+    }
     out.push_str("\"]");
 }
 
@@ -260,7 +278,7 @@ mod tests {
     use super::*;
 
     fn text(value: QueryValue, annotations: &Annotations, stats: &str) -> String {
-        let bytes = match query_reply(value, annotations, stats).body {
+        let bytes = match query_reply(value, annotations, stats, Numbers::Short).body {
             ReplyBody::Whole(bytes) => bytes,
             ReplyBody::Pieces(mut first, rest) => {
                 rest.for_each(|piece| first.extend(piece.unwrap()));

@@ -1,52 +1,130 @@
-//! Who may use a route: today the root token or nobody.
+//! Who asks, and may he: the root token, a token of the control plane, or nobody.
+//!
+//! There is one order of headers, one comparison, and one place where a scope is asked for; the
+//! routes only name theirs.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, header};
+use parking_lot::Mutex;
+use pilothouse_control::{Actor, Control, Grant};
+use tokio::sync::Semaphore;
 
 use crate::routes::Scope;
 
-/// How requests are admitted. The token never prints.
+/// How requests are admitted. Tokens never print.
 #[derive(Clone)]
 pub enum Auth {
     /// Nothing is checked.
     Off,
-    /// Every route but the open ones needs this token.
-    RootToken(String),
+    /// Every route but the open ones needs the root token, or a token with the route's scope.
+    Required { root: String, control: Arc<Control> },
 }
 
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Off => "Off",
-            Self::RootToken(_) => "RootToken(…)",
+            Self::Required { .. } => "Required",
         })
     }
 }
 
-impl Auth {
-    pub(crate) fn permits(&self, scope: Scope, headers: &HeaderMap) -> bool {
+/// Who sends a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// Anybody, while nothing is checked, and whoever uses an open route.
+    Anyone,
+    Root,
+    Token(Arc<Grant>),
+}
+
+/// Why a request is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No token, or none that is known.
+    Unauthorized,
+    /// A known token that may not do this.
+    Forbidden,
+}
+
+impl Caller {
+    pub(crate) fn may(&self, scope: Scope) -> bool {
         match self {
-            Self::Off => true,
-            Self::RootToken(token) => {
-                scope == Scope::Open
-                    || presented(headers).is_some_and(|t| same(t.as_bytes(), token.as_bytes()))
-            }
+            Self::Anyone | Self::Root => true,
+            Self::Token(grant) => scope == Scope::Open || grant.scopes().intersects(scope.granted_by()),
+        }
+    }
+
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        match self {
+            Self::Token(grant) => Some(grant),
+            Self::Anyone | Self::Root => None,
+        }
+    }
+
+    /// As the audit trail names him. Tokens change nothing that it tells of.
+    pub(crate) fn actor(&self, peer: Option<Peer>) -> Actor {
+        let address = peer.map(|p| p.0.ip());
+        match self {
+            Self::Root => Actor::root(address),
+            Self::Anyone | Self::Token(_) => Actor::anyone(address),
         }
     }
 }
 
-/// The token of a request: the first of these headers that is there and not empty decides. A
-/// tenant's name in `X-Scope-OrgID` beside a token therefore does no harm.
-fn presented(headers: &HeaderMap) -> Option<String> {
-    let plain = |name: &str| {
-        headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty()).map(str::to_owned)
-    };
-    if let Some(token) = plain("x-token") {
-        return Some(token);
+impl Auth {
+    /// Who asks, if he may.
+    pub(crate) fn admit(&self, scope: Scope, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let caller = self.caller(scope, headers)?;
+        if caller.may(scope) { Ok(caller) } else { Err(Refusal::Forbidden) }
     }
-    if let Some(value) = plain(header::AUTHORIZATION.as_str()) {
-        return from_authorization(&value);
+
+    pub(crate) fn permits(&self, scope: Scope, headers: &HeaderMap) -> bool {
+        self.admit(scope, headers).is_ok()
     }
-    plain("x-auth-token").or_else(|| plain("x-scope-orgid"))
+
+    fn caller(&self, scope: Scope, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let Self::Required { root, control } = self else { return Ok(Caller::Anyone) };
+        let is_root = |secret: &str| same(secret.as_bytes(), root.as_bytes());
+        match scope {
+            Scope::Open => return Ok(Caller::Anyone),
+            Scope::Management => {
+                let secret = text(headers, MANAGEMENT_KEY).ok_or(Refusal::Unauthorized)?;
+                return if is_root(&secret) { Ok(Caller::Root) } else { Err(Refusal::Unauthorized) };
+            }
+            _ => {}
+        }
+        let secret = presented(headers, is_root).ok_or(Refusal::Unauthorized)?;
+        if is_root(&secret) {
+            return Ok(Caller::Root);
+        }
+        control.grant(&secret).map(Caller::Token).ok_or(Refusal::Unauthorized)
+    }
+}
+
+/// The key of the management API. On the data plane it carries the root token and no other.
+const MANAGEMENT_KEY: &str = "x-auth-token";
+
+/// The token of a request: the first of these headers that is there and not empty decides, even
+/// when it makes no sense. A tenant's name in `X-Scope-OrgID` beside a token does no harm.
+fn presented(headers: &HeaderMap, is_root: impl Fn(&str) -> bool) -> Option<String> {
+    let is_there = |name: &str| headers.get(name).is_some_and(|v| !v.is_empty());
+    if is_there("x-token") {
+        return text(headers, "x-token");
+    }
+    if is_there(header::AUTHORIZATION.as_str()) {
+        return from_authorization(&text(headers, header::AUTHORIZATION.as_str())?);
+    }
+    let key = text(headers, MANAGEMENT_KEY).filter(|key| is_root(key));
+    key.or_else(|| text(headers, "x-scope-orgid"))
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty()).map(str::to_owned)
 }
 
 /// `Bearer TOKEN`, or the password of `Basic`, which is what follows the first colon.
@@ -90,31 +168,115 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0u8, |differ, (x, y)| differ | (x ^ y)) == 0
 }
 
+// ---- who guesses ----
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Failed attempts by address. Beyond a burst their refusals are held back, so that guessing
+/// takes long; what has a valid token is never held back, whatever comes from beside it.
+#[derive(Debug)]
+pub(crate) struct Failures {
+    recent: Mutex<HashMap<IpAddr, Burst>>,
+    /// Refusals that may wait at once; beyond, they are told at once, so that waiting costs an
+    /// attacker's memory rather than ours.
+    waiting: Semaphore,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Burst {
+    since: Instant,
+    count: u32,
+}
+
+const BURST: u32 = 100;
+const BURST_WINDOW: Duration = Duration::from_secs(60);
+const PENALTY: Duration = Duration::from_secs(1);
+const MAX_WAITING: usize = 512;
+const MAX_ADDRESSES: usize = 10_000;
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self { recent: Mutex::default(), waiting: Semaphore::new(MAX_WAITING) }
+    }
+}
+
+impl Failures {
+    /// Notes an attempt that failed; returns when it may be answered.
+    pub(crate) async fn hold(&self, peer: Option<Peer>) {
+        let Some(Peer(address)) = peer else { return };
+        if self.is_burst(network_of(address.ip()), Instant::now()) {
+            if let Ok(_place) = self.waiting.try_acquire() {
+                tokio::time::sleep(PENALTY).await;
+            }
+        }
+    }
+
+    fn is_burst(&self, address: IpAddr, now: Instant) -> bool {
+        let mut recent = self.recent.lock();
+        if recent.len() >= MAX_ADDRESSES && !recent.contains_key(&address) {
+            recent.retain(|_, burst| now.duration_since(burst.since) < BURST_WINDOW);
+            if recent.len() >= MAX_ADDRESSES {
+                return true;
+            }
+        }
+        let burst = recent.entry(address).or_insert(Burst { since: now, count: 0 });
+        if now.duration_since(burst.since) >= BURST_WINDOW {
+            *burst = Burst { since: now, count: 0 };
+        }
+        burst.count = burst.count.saturating_add(1);
+        burst.count > BURST
+    }
+}
+
+/// What one guesser has for himself: an address, or a /64 of IPv6.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use pilothouse_control::{NewToken, Options, ProjectId, Region, Scopes};
+
     use super::*;
+
+    const ROOT: &str = "s3cret:x";
+
+    fn auth() -> (Auth, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control::open(&directory.path().join("control.redb"), Options::default()).unwrap();
+        (Auth::Required { root: ROOT.to_owned(), control: Arc::new(control) }, directory)
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(name.to_ascii_lowercase().parse::<header::HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
 
     #[test]
     fn each_form_of_the_token_is_taken_and_the_first_present_decides() {
-        let auth = Auth::RootToken("s3cret:x".to_owned());
-        let permits = |pairs: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.insert(*name, value.parse().unwrap());
-            }
-            auth.permits(Scope::ReadMetrics, &headers)
-        };
+        let (auth, _directory) = auth();
+        let permits = |pairs: &[(&'static str, &str)]| auth.permits(Scope::ReadMetrics, &headers(pairs));
         for good in [
-            ("X-Token", "s3cret:x"),
+            ("X-Token", ROOT),
             ("Authorization", "Bearer s3cret:x"),
             ("authorization", "bEARER  s3cret:x"),
             ("Authorization", "Basic dXNlcjpzM2NyZXQ6eA=="),
             ("Authorization", "Basic OnMzY3JldDp4"),
-            ("X-Scope-OrgID", "s3cret:x"),
-            ("X-Auth-Token", "s3cret:x"),
+            ("X-Scope-OrgID", ROOT),
+            ("X-Auth-Token", ROOT),
         ] {
-            let lower: &'static str = good.0.to_ascii_lowercase().leak();
-            assert!(permits(&[(lower, good.1)]), "{good:?}");
+            assert!(permits(&[good]), "{good:?}");
         }
         for bad in ["wrong", "s3cret:y", "s3cret:xx"] {
             assert!(!permits(&[("x-token", bad)]), "{bad}");
@@ -122,8 +284,53 @@ mod tests {
         assert!(!permits(&[]));
         assert!(!permits(&[("authorization", "Basic !!!")]));
         assert!(permits(&[("authorization", "Bearer s3cret:x"), ("x-scope-orgid", "tenant")]));
+        assert!(permits(&[("x-auth-token", "other"), ("x-scope-orgid", ROOT)]));
         assert!(!permits(&[("x-token", "wrong"), ("authorization", "Bearer s3cret:x")]));
+        assert!(permits(&[("x-token", ""), ("authorization", "Bearer s3cret:x")]));
         assert!(auth.permits(Scope::Open, &HeaderMap::new()));
         assert!(Auth::Off.permits(Scope::Root, &HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_management_key_has_a_header_of_its_own() {
+        let (auth, _directory) = auth();
+        for (name, permitted) in [("X-Auth-Token", true), ("X-Token", false), ("X-Scope-OrgID", false)] {
+            assert_eq!(auth.permits(Scope::Management, &headers(&[(name, ROOT)])), permitted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_what_its_scopes_say_until_it_is_deleted() {
+        let (auth, _directory) = auth();
+        let Auth::Required { control, .. } = &auth else { unreachable!() };
+        let new = NewToken {
+            project: ProjectId::DEFAULT,
+            region: Region::FrPar,
+            name: "t".to_owned(),
+            scopes: Scopes::from_iter([pilothouse_control::Scope::ReadLogs]),
+        };
+        let (token, secret) = control.create_token(&Actor::server(), new).unwrap();
+        let admit = |scope| auth.admit(scope, &headers(&[("x-token", secret.reveal())])).map(|_| ());
+        assert_eq!(admit(Scope::ReadLogs), Ok(()));
+        assert_eq!(admit(Scope::ReadRules), Ok(()));
+        assert_eq!(admit(Scope::ReadMetrics), Err(Refusal::Forbidden));
+        assert_eq!(admit(Scope::Root), Err(Refusal::Forbidden));
+        let as_key = auth.admit(Scope::Management, &headers(&[("x-auth-token", secret.reveal())]));
+        assert_eq!(as_key.map(|_| ()), Err(Refusal::Unauthorized));
+        control.delete_token(&Actor::server(), Region::FrPar, token.id).unwrap();
+        assert_eq!(admit(Scope::ReadLogs), Err(Refusal::Unauthorized));
+    }
+
+    #[test]
+    fn only_a_burst_of_failures_is_held_back() {
+        let failures = Failures::default();
+        let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let start = Instant::now();
+        assert!((0..BURST).all(|_| !failures.is_burst(a, start)));
+        assert!(failures.is_burst(a, start) && !failures.is_burst(b, start));
+        assert!(!failures.is_burst(a, start + BURST_WINDOW));
+        let v6 = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(v6("2001:db8::1"), v6("2001:db8::ffff:1"));
+        assert_eq!(v6("::ffff:10.0.0.1"), a);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pilothouse_model::{Matcher, SampleSink, SeriesSource, SourceError};
+use pilothouse_model::{EntrySink, EntrySource, Matcher, SampleSink, SeriesSource, SourceError};
 
 use crate::telemetry::Family;
 
@@ -30,6 +30,26 @@ pub struct Backend {
     pub source: Arc<dyn SeriesSource>,
     pub sink: Arc<dyn SampleSink>,
     pub store: Arc<dyn StoreAdmin>,
+}
+
+/// What the store of logs does besides taking and giving entries.
+pub trait LogsAdmin: Send + Sync {
+    /// The store's own metrics.
+    fn families(&self) -> Vec<Family>;
+}
+
+/// The logs side: two ports and the rest.
+#[derive(Clone)]
+pub struct LogsBackend {
+    pub source: Arc<dyn EntrySource>,
+    pub sink: Arc<dyn EntrySink>,
+    pub admin: Arc<dyn LogsAdmin>,
+}
+
+impl fmt::Debug for LogsBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogsBackend")
+    }
 }
 
 impl Backend {

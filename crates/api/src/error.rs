@@ -5,13 +5,17 @@ use std::fmt;
 use http::{HeaderValue, StatusCode, header};
 use pilothouse_model::{BudgetError, SourceError};
 
+use crate::auth::Refusal;
 use crate::json::push_string;
 use crate::offload::Panicked;
 use crate::reply::Reply;
 
-/// Kinds as Prometheus' HTTP API names them, and two that Mimir adds.
+/// Kinds as Prometheus' HTTP API names them, and those that Mimir adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    Unauthorized,
+    Forbidden,
+    NotFound,
     BadData,
     Execution,
     Canceled,
@@ -26,6 +30,9 @@ pub(crate) enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
             Self::BadData => "bad_data",
             Self::Execution => "execution",
             Self::Canceled => "canceled",
@@ -40,6 +47,9 @@ impl Kind {
 
     pub(crate) fn status(self) -> StatusCode {
         match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadData => StatusCode::BAD_REQUEST,
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
@@ -101,6 +111,15 @@ impl ApiError {
         match self.retry_after_s {
             Some(seconds) => reply.header(header::RETRY_AFTER, HeaderValue::from(seconds)),
             None => reply,
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unauthorized => Self::new(Kind::Unauthorized, "missing or invalid token"),
+            Refusal::Forbidden => Self::new(Kind::Forbidden, "the token lacks the scope for this"),
         }
     }
 }

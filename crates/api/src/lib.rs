@@ -5,8 +5,8 @@
 //! 503. Nothing here blocks an async worker: what takes the processor or the disk runs on a
 //! pool, and large answers are written in pieces while they are sent.
 //!
-//! Reading order: `routes` (what a row of the tables says), `service` (a request's way), then a
-//! folder per subject, each with its own table of routes: `metrics`, `own`.
+//! Reading order: `routes` (what a row of the tables says), `service` (a request's way), `auth` and
+//! `roots` (who asks, and for whose data), then a folder per subject, each with its own table of routes: `metrics`, `logs`, `own`.
 
 mod admission;
 mod answer;
@@ -14,11 +14,13 @@ mod auth;
 mod backend;
 mod error;
 mod json;
+mod logs;
 mod metrics;
 mod offload;
 mod own;
 mod params;
 mod reply;
+mod roots;
 pub mod routes;
 mod server;
 mod service;
@@ -30,13 +32,16 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use pilothouse_control::{Control, DataSource};
 use pilothouse_model::budget::Ceilings;
 use pilothouse_model::limits::Limits;
-use pilothouse_model::{Budget, Clock};
+use pilothouse_model::{Budget, Clock, EntrySink};
 
 pub use auth::Auth;
-pub use backend::{Backend, HeadFigures, StoreAdmin};
+pub use backend::{Backend, HeadFigures, LogsAdmin, LogsBackend, StoreAdmin};
 pub use pilothouse_wire::exposition::TextFormat;
+pub use roots::{SourceBackend, SourceFigures, Sources};
+pub use pilothouse_wire::logs::Enrichment;
 pub use server::{bind, serve};
 pub use telemetry::{Family, FamilyValue};
 
@@ -45,6 +50,12 @@ pub use telemetry::{Family, FamilyValue};
 pub struct Settings {
     pub limits: Limits,
     pub auth: Auth,
+    /// Who may what, and which data sources there are.
+    pub control: Arc<Control>,
+    /// Where clients reach this server, without a trailing slash; unsaid, where the request came to.
+    pub external_url: Option<String>,
+    /// What is added to log entries on their way in.
+    pub enrichment: Enrichment,
     /// 0 keeps for ever.
     pub retention_ms: i64,
     /// The configuration in force, secrets left out; shown by `status/config`.
@@ -59,14 +70,23 @@ pub struct Build {
     pub date: &'static str,
 }
 
-/// The server behind the listener.
+/// The server behind the listener, as one of its roots shows it: the shared root, or the one of
+/// a data source, which has its own data and shares all else.
 pub struct App {
-    settings: Settings,
+    settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
     started_ms: i64,
-    admission: admission::Admission,
-    telemetry: telemetry::Telemetry,
+    admission: Arc<admission::Admission>,
+    telemetry: Arc<telemetry::Telemetry>,
+    /// Attempts without a valid token.
+    failures: auth::Failures,
+    logs: logs::State,
     backend: OnceLock<Backend>,
+    logs_backend: OnceLock<LogsBackend>,
+    /// Whose root this is; `None` for the shared one, and only that has the two below.
+    source: Option<DataSource>,
+    sources: OnceLock<Arc<dyn Sources>>,
+    roots: roots::Roots,
 }
 
 impl fmt::Debug for App {
@@ -81,12 +101,41 @@ impl App {
         offload::start();
         Arc::new(Self {
             started_ms: clock.now_ms(),
-            admission: admission::Admission::new(&settings.limits),
-            telemetry: telemetry::Telemetry::default(),
+            admission: Arc::new(admission::Admission::new(&settings.limits)),
+            telemetry: Arc::default(),
+            failures: auth::Failures::default(),
+            logs: logs::State::new(&settings.limits, &settings.enrichment),
             backend: OnceLock::new(),
-            settings,
+            logs_backend: OnceLock::new(),
+            source: None,
+            sources: OnceLock::new(),
+            roots: roots::Roots::default(),
+            settings: Arc::new(settings),
             clock,
         })
+    }
+
+    /// The same server below the root of a data source.
+    fn below(&self, source: DataSource, backend: SourceBackend) -> Self {
+        let root = Self {
+            settings: Arc::clone(&self.settings),
+            clock: Arc::clone(&self.clock),
+            started_ms: self.started_ms,
+            admission: Arc::clone(&self.admission),
+            telemetry: Arc::clone(&self.telemetry),
+            failures: auth::Failures::default(),
+            logs: logs::State::new(&self.settings.limits, &self.settings.enrichment),
+            backend: OnceLock::new(),
+            logs_backend: OnceLock::new(),
+            source: Some(source),
+            sources: OnceLock::new(),
+            roots: roots::Roots::default(),
+        };
+        match backend {
+            SourceBackend::Metrics(backend) => root.start_data(backend),
+            SourceBackend::Logs(backend) => root.start_logs(backend),
+        }
+        root
     }
 
     /// Hands over the data; from now on the server is ready. A second call changes nothing.
@@ -98,6 +147,23 @@ impl App {
         self.backend.get().ok_or_else(own::starting)
     }
 
+    /// Hands over the logs. A second call changes nothing.
+    pub fn start_logs(&self, backend: LogsBackend) {
+        let _ = self.logs_backend.set(backend);
+    }
+
+    fn logs_backend(&self) -> Result<&LogsBackend, error::ApiError> {
+        self.logs_backend.get().ok_or_else(own::starting)
+    }
+
+    /// Where entries go in, those of the server itself included, so that who follows logs sees
+    /// them. `None` until the data is there.
+    pub fn log_sink(&self) -> Option<Arc<dyn EntrySink>> {
+        let logs = self.logs_backend.get()?;
+        let (tails, sink) = (Arc::clone(&self.logs.tails), Arc::clone(&logs.sink));
+        Some(Arc::new(logs::Tee { tails, sink }))
+    }
+
     /// The server's own metrics as text; each sample carries the `also` labels too. Blocks.
     pub fn own_metrics(&self, format: TextFormat, also: &[(&str, &str)]) -> String {
         telemetry::render(&own::exposition::families(self), format, also)
@@ -105,6 +171,10 @@ impl App {
 
     fn now_ms(&self) -> i64 {
         self.clock.now_ms()
+    }
+
+    fn now_ns(&self) -> i64 {
+        self.clock.now_ns()
     }
 
     /// The budget of one query; `timeout` may only shorten the limit's.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use pilothouse_control::Amounts;
 use tokio::sync::mpsc;
 
 use crate::offload;
@@ -34,12 +35,16 @@ pub(crate) enum ReplyBody {
     Whole(Vec<u8>),
     /// A first piece, already there, and the rest.
     Pieces(Vec<u8>, Pieces),
+    /// No body: the connection goes over to another protocol, and this is what says so.
+    Upgrade(Response<Body>),
 }
 
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: ReplyBody,
+    /// What the request brought and was stored, for the accounts of its caller and its source.
+    pub(crate) stored: Amounts,
 }
 
 impl Reply {
@@ -50,11 +55,20 @@ impl Reply {
     pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { status, headers, body }
+        Self::of(status, headers, body)
+    }
+
+    pub(crate) fn of(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Self {
+        Self { status, headers, body, stored: Amounts::default() }
+    }
+
+    pub(crate) fn storing(mut self, stored: Amounts) -> Self {
+        self.stored = stored;
+        self
     }
 
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: ReplyBody::Whole(Vec::new()) }
+        Self::of(status, HeaderMap::new(), ReplyBody::Whole(Vec::new()))
     }
 
     pub(crate) fn json(body: impl Into<Vec<u8>>) -> Self {
@@ -63,6 +77,11 @@ impl Reply {
 
     pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Self {
         Self::new(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    pub(crate) fn content_type(mut self, value: &'static str) -> Self {
+        self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+        self
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
@@ -74,6 +93,9 @@ impl Reply {
 
     /// Makes the response, compressed where `gzip` is asked for and the body is not coded yet.
     pub(crate) async fn into_response(mut self, gzip: bool) -> Response<Body> {
+        if let ReplyBody::Upgrade(response) = self.body {
+            return response;
+        }
         let empty = matches!(&self.body, ReplyBody::Whole(b) if b.is_empty());
         if gzip && !empty && !self.headers.contains_key(header::CONTENT_ENCODING) {
             self.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -83,6 +105,7 @@ impl Reply {
         let body = match self.body {
             ReplyBody::Whole(bytes) => Body::from(bytes),
             ReplyBody::Pieces(first, rest) => stream(first, rest),
+            ReplyBody::Upgrade(response) => return response,
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -101,6 +124,7 @@ fn compress(body: ReplyBody) -> ReplyBody {
         }
         ReplyBody::Whole(bytes) => gzip_pieces(Box::new(std::iter::once(Ok(bytes)))),
         ReplyBody::Pieces(first, rest) => gzip_pieces(Box::new(std::iter::once(Ok(first)).chain(rest))),
+        upgrade @ ReplyBody::Upgrade(_) => upgrade,
     }
 }
 

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
+use pilothouse_control::{Scopes, SourceKind};
 
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::{App, metrics, own};
+use crate::{App, logs, metrics, own};
 
 /// What a token must be allowed to do to use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +31,29 @@ pub enum Scope {
     /// Reading the state of rules: any scope that reads metrics, logs, or rules of either.
     ReadRules,
     Alertmanager,
+    /// The root token, in any form.
     Root,
+    /// The root token as `X-Auth-Token`: the management API.
+    Management,
+}
+
+impl Scope {
+    /// The scopes of tokens of which any one will do; none where only the root token does.
+    pub(crate) fn granted_by(self) -> Scopes {
+        use pilothouse_control::Scope as Of;
+        let scopes: &[Of] = match self {
+            Self::Open | Self::Root | Self::Management => &[],
+            Self::ReadMetrics => &[Of::ReadMetrics],
+            Self::WriteMetrics => &[Of::WriteMetrics],
+            Self::MetricsRules => &[Of::MetricsRules],
+            Self::ReadLogs => &[Of::ReadLogs],
+            Self::WriteLogs => &[Of::WriteLogs],
+            Self::LogsRules => &[Of::LogsRules],
+            Self::ReadRules => &[Of::ReadMetrics, Of::MetricsRules, Of::ReadLogs, Of::LogsRules],
+            Self::Alertmanager => &[Of::AlertManager],
+        };
+        scopes.iter().copied().collect()
+    }
 }
 
 /// A set of methods. `GET` includes `HEAD`; `OPTIONS` is answered everywhere.
@@ -101,32 +124,50 @@ impl Base {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     Metrics(metrics::Endpoint),
+    Logs(logs::Endpoint),
     Own(own::Endpoint),
 }
 
 /// The tables of all subjects.
-const TABLES: &[&[Route]] = &[metrics::ROUTES, own::ROUTES];
+const TABLES: &[&[Route]] = &[metrics::ROUTES, logs::ROUTES, own::ROUTES];
 
 impl Endpoint {
     /// The label `handler` of the server's own metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Metrics(endpoint) => endpoint.name(),
+            Self::Logs(endpoint) => endpoint.name(),
             Self::Own(endpoint) => endpoint.name(),
         }
+    }
+
+    /// Whether the endpoint has a meaning below the root of a data source of this kind.
+    pub(crate) fn serves(self, kind: SourceKind) -> bool {
+        match self {
+            Self::Metrics(endpoint) => endpoint.serves(kind),
+            Self::Logs(_) => kind == SourceKind::Logs,
+            Self::Own(_) => false,
+        }
+    }
+
+    /// Whether it has a meaning below the root of some data source.
+    pub(crate) fn is_of_sources(self) -> bool {
+        self.serves(SourceKind::Metrics) || self.serves(SourceKind::Logs)
     }
 
     pub(crate) async fn answer(self, app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
         match self {
             Self::Metrics(endpoint) => metrics::dispatch(app, endpoint, call).await,
+            Self::Logs(endpoint) => logs::dispatch(app, endpoint, call).await,
             Self::Own(endpoint) => own::dispatch(app, endpoint, call).await,
         }
     }
 
     /// An error in the shape that the clients of this endpoint read.
-    pub(crate) fn refuse(self, error: ApiError) -> Reply {
+    pub(crate) fn refuse(self, app: &App, error: ApiError) -> Reply {
         match self {
             Self::Metrics(endpoint) => metrics::refuse(endpoint, error),
+            Self::Logs(endpoint) => logs::refuse(app, endpoint, error),
             Self::Own(_) => error.into_text(),
         }
     }

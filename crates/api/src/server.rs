@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::App;
+use crate::auth::Peer;
 use crate::service::router;
 
 /// A client that takes longer than this to send the head of a request is cut off.
@@ -34,7 +38,7 @@ pub async fn serve(
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-    let service = TowerToHyperService::new(router(app));
+    let service = TowerToHyperService::new(router(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(max_connections));
     let mut stop = std::pin::pin!(stop);
@@ -43,11 +47,16 @@ pub async fn serve(
             place = Arc::clone(&connections).acquire_owned() => place,
             () = &mut stop => break,
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        let service = service.clone();
+        let with_peer = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), with_peer).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(e) = connection.await {
@@ -57,19 +66,20 @@ pub async fn serve(
         });
     }
     drop(listener);
+    app.stop_tails();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still running {DRAIN_TIMEOUT:?} after the signal to stop");
     }
 }
 
 /// The next connection. Failures to accept (no file descriptors left) are waited out.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // Small answers must not wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, Peer(address));
             }
             Err(e) => {
                 tracing::warn!("cannot accept a connection: {e}");

@@ -1,5 +1,7 @@
 //! From a request to an answer: who may, what it asks, which handler, how it is shown.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +14,15 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use pilothouse_control::Amounts;
 
 use crate::App;
+use crate::auth::{Caller, Peer, Refusal};
 use crate::error::{ApiError, Kind};
 use crate::offload;
 use crate::params::{Params, is_form};
 use crate::reply::Reply;
-use crate::routes::{self, Route};
+use crate::routes::{self, Route, Scope};
 
 /// A body that takes longer than this to arrive is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) parts: Parts,
     pub(crate) params: Params,
     pub(crate) body: Bytes,
+    pub(crate) caller: Caller,
     /// The named segments of the path, percent-decoded.
     segments: Vec<(String, String)>,
 }
@@ -39,6 +44,11 @@ impl Call {
     /// A header as text; empty where it is missing or not text.
     pub(crate) fn header(&self, name: header::HeaderName) -> &str {
         self.parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+
+    /// The other end of the connection; tests have none.
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        self.parts.extensions.get().copied()
     }
 
     /// The `{name}` of the path; empty where the route has none.
@@ -50,12 +60,25 @@ impl Call {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
     for (path, rows) in routes::by_path() {
-        let (app, rows) = (Arc::clone(&app), Arc::<[&Route]>::from(rows));
-        let handler = move |params: RawPathParams, request: Request| answer(app, rows, params, request);
-        router = router.route(&path, any(handler));
+        let below = rows.iter().copied().filter(|row| row.endpoint.is_of_sources()).collect::<Vec<_>>();
+        router = router.route(&path, any(handler(&app, rows)));
+        if !below.is_empty() {
+            router = router.route(&format!("/ds/{{{SOURCE}}}{path}"), any(handler(&app, below)));
+        }
     }
     let fallback = move |request: Request| not_found(Arc::clone(&app), request);
     router.fallback(fallback)
+}
+
+/// The segment that names a data source.
+const SOURCE: &str = "ds";
+
+fn handler(
+    app: &Arc<App>,
+    rows: Vec<&'static Route>,
+) -> impl Fn(RawPathParams, Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Clone + use<> {
+    let (app, rows) = (Arc::clone(app), Arc::<[&Route]>::from(rows));
+    move |params, request| Box::pin(answer(Arc::clone(&app), Arc::clone(&rows), params, request))
 }
 
 async fn answer(
@@ -72,7 +95,7 @@ async fn answer(
     };
     let reply = match handle(&app, route, &rows, path, request).await {
         Ok(reply) => reply,
-        Err(e) => route.endpoint.refuse(e),
+        Err(e) => route.endpoint.refuse(&app, e),
     };
     app.telemetry.served(route.endpoint, reply.status.as_u16(), started.elapsed());
     let mut response = reply.into_response(gzip).await;
@@ -92,23 +115,44 @@ async fn handle(
     if request.method() == Method::OPTIONS {
         return Ok(Reply::empty(StatusCode::NO_CONTENT));
     }
-    if !app.settings.auth.permits(route.scope, request.headers()) {
-        return Ok(unauthorized());
-    }
     if !route.methods.accept(request.method()) {
         let methods = rows.iter().fold(route.methods, |all, row| all.or(row.methods));
         return Ok(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
             .header(header::ALLOW, methods.allow()));
     }
-    let _place = app.admission.request()?;
-    let segments = path.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get().copied();
+    let caller = admit(app, route.scope, &parts.headers, peer).await?;
+    let segments: Vec<_> = path.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let root = match segments.iter().find(|(name, _)| name == SOURCE) {
+        Some((_, id)) => &app.root_of(id, route.endpoint, &caller).await?,
+        None => app,
+    };
+    let _place = app.admission.request()?;
     let body = match parts.method {
         Method::GET | Method::HEAD => Bytes::new(),
         _ => read_body(body, app.settings.limits.max_body_bytes).await?,
     };
     let (parts, params) = read_params(parts, body.clone()).await?;
-    route.endpoint.answer(app, Call { parts, params, body, segments }).await
+    let call = Call { parts, params, body, caller: caller.clone(), segments };
+    let reply = route.endpoint.answer(root, call).await?;
+    if reply.stored != Amounts::default() {
+        root.account(&caller, reply.stored);
+    }
+    Ok(reply)
+}
+
+/// Who asks, if he may; what failed before too often from the same address is told so late.
+async fn admit(app: &App, scope: Scope, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, ApiError> {
+    let refusal = match app.settings.auth.admit(scope, headers) {
+        Ok(caller) => return Ok(caller),
+        Err(refusal) => refusal,
+    };
+    if refusal == Refusal::Unauthorized {
+        app.telemetry.unauthorized.add(1);
+        app.failures.hold(peer).await;
+    }
+    Err(refusal.into())
 }
 
 /// The whole body, up to the limit on what it may be after decompression.
@@ -142,17 +186,16 @@ pub(crate) fn too_large(limit: u64) -> ApiError {
     ApiError::new(Kind::TooLarge, text)
 }
 
-/// No kind of Prometheus' API; the body has its envelope all the same.
-fn unauthorized() -> Reply {
-    let body = "{\"status\":\"error\",\"errorType\":\"unauthorized\",\"error\":\"missing or invalid token\"}";
-    Reply::new(StatusCode::UNAUTHORIZED, "application/json", body)
-}
-
 /// As Go's router says it: plain text, never HTML, so that no client takes it for a page.
 async fn not_found(app: Arc<App>, request: Request) -> Response {
-    let permitted = app.settings.auth.permits(crate::routes::Scope::Root, request.headers());
-    let reply =
-        if permitted { Reply::text(StatusCode::NOT_FOUND, "404 page not found\n") } else { unauthorized() };
+    let (parts, _body) = request.into_parts();
+    let reply = match admit(&app, Scope::Root, &parts.headers, parts.extensions.get().copied()).await {
+        // Which paths there are is no secret from who has a token.
+        Ok(_) | Err(ApiError { kind: Kind::Forbidden, .. }) => {
+            Reply::text(StatusCode::NOT_FOUND, "404 page not found\n")
+        }
+        Err(e) => e.into_json(),
+    };
     reply.into_response(false).await
 }
 

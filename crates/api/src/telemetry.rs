@@ -46,7 +46,7 @@ impl DurationHistogram {
         self.sum_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    fn snapshot(&self) -> FamilyValue {
+    pub(crate) fn snapshot(&self) -> FamilyValue {
         let mut total = 0;
         let count = |bucket: &AtomicU64| {
             total += bucket.load(Relaxed);
@@ -156,6 +156,7 @@ pub(crate) struct Telemetry {
     pub(crate) query_failures: Counter,
     pub(crate) query_seconds: DurationHistogram,
     pub(crate) durable_seconds: DurationHistogram,
+    pub(crate) unauthorized: Counter,
 }
 
 impl Telemetry {
@@ -170,6 +171,8 @@ impl Telemetry {
         let mut families = vec![self.request_counts(), self.request_durations()];
         families.extend(self.ingest());
         families.extend([
+            Family::counter("pilothouse_auth_failures_total", "Requests without a valid token.")
+                .value(self.unauthorized.get() as f64),
             Family::counter("pilothouse_query_samples_total", "Samples that queries have read.")
                 .value(self.query_samples.get() as f64),
             Family::counter("pilothouse_query_failures_total", "Queries that ended with an error.")

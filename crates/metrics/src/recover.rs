@@ -85,7 +85,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         head_ceiling: limits.head_memory_bytes.max(64 << 20).saturating_mul(2),
         limits,
         clock: options.clock,
-        retention_ms: options.retention_ms,
+        retention_ms: options.retention_ms.into(),
         wal,
         appender: Mutex::new(appender),
         registry: RwLock::new(replay.registry),

@@ -52,7 +52,7 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) retention_ms: i64,
+    pub(crate) retention_ms: AtomicI64,
     pub(crate) wal: Wal,
     pub(crate) appender: Mutex<Appender>,
     pub(crate) registry: RwLock<Registry>,
@@ -90,7 +90,10 @@ impl Inner {
 
     /// Samples before this time are refused and not shown.
     pub(crate) fn oldest_ms(&self, now_ms: i64) -> i64 {
-        if self.retention_ms <= 0 { i64::MIN } else { now_ms.saturating_sub(self.retention_ms) }
+        match self.retention_ms.load(Relaxed) {
+            ..=0 => i64::MIN,
+            retention_ms => now_ms.saturating_sub(retention_ms),
+        }
     }
 
     pub(crate) fn next_flush(&self) -> u32 {
@@ -154,6 +157,12 @@ impl Store {
         self.inner.appender.lock().closed = true;
         self.workers.stop(&self.inner);
         self.inner.flush_last()
+    }
+
+    /// From now on samples older than this are refused and not shown; their days go with the next
+    /// round in the background. 0 keeps for ever.
+    pub fn set_retention_ms(&self, retention_ms: i64) {
+        self.inner.retention_ms.store(retention_ms, Relaxed);
     }
 
     /// Seals and flushes everything that is in memory.

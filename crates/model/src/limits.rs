@@ -87,7 +87,17 @@ limits! {
     max_tail_bytes = 16 << 20, "bytes", "Bytes of such entries.";
     max_concurrent_queries = 20, "queries", "Queries evaluated at once; more wait their turn.";
     max_queued_queries = 200, "queries", "Queries that may wait; more are answered 429.";
+    max_rule_groups = 0, "groups", "Rule groups of one data source set by the configuration API. 0: no limit.";
+    max_rules_per_group = 0, "rules", "Rules of one group set by the configuration API. 0: no limit.";
     max_regex_bytes = 10 << 20, "bytes", "Size of one compiled regular expression.";
+    max_alertmanager_config_bytes = 1 << 20, "bytes", "Size of an Alertmanager configuration with its templates.";
+    max_alertmanager_templates = 100, "templates", "Template files of an Alertmanager configuration. 0: no limit.";
+    max_alertmanager_template_bytes = 256 << 10, "bytes", "Size of one template file. 0: no limit.";
+    max_alerts = 100_000, "alerts", "Alerts held by the Alertmanager; new ones beyond it are refused.";
+    max_alert_groups = 50_000, "groups", "Groups of alerts; alerts that would make another are not notified.";
+    max_silences = 10_000, "silences", "Silences kept, past ones included; new ones beyond it are refused.";
+    max_alert_events = 10_000, "events", "Transitions of alerts and notifications kept as history, oldest dropped first.";
+    max_concurrent_notifications = 32, "notifications", "Notifications under way at once to one integration; more wait their turn.";
     head_memory_bytes = 512 << 20, "bytes", "Samples held in memory before groups are sealed early.";
     block_cache_bytes = 64 << 20, "bytes", "Decoded pages kept for queries.";
     max_tokens = 10_000, "tokens", "Tokens of all projects together.";

@@ -9,6 +9,7 @@ mod config;
 mod descriptors;
 mod scrape;
 mod serve;
+mod sources;
 mod store;
 mod token;
 

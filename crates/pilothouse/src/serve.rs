@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use pilothouse_api::{App, Auth, Backend, Build, Settings};
+use pilothouse_api::{App, Auth, Backend, Build, Enrichment, Settings};
+use pilothouse_control::{Control, Options};
 use pilothouse_metrics::Store;
+use pilothouse_model::SourceError;
 use pilothouse_model::ports::SystemClock;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +17,7 @@ use crate::banner;
 use crate::config::{AuthMode, Config, ConfigError};
 use crate::descriptors;
 use crate::scrape;
+use crate::sources::Stores;
 use crate::store;
 use crate::token;
 
@@ -30,8 +33,10 @@ pub(crate) enum ServeError {
     Token(std::io::Error),
     #[error("cannot start: {0}")]
     Start(std::io::Error),
-    #[error("data in {path}: {cause}")]
-    Store { path: String, cause: pilothouse_metrics::Error },
+    #[error("control plane: {0}")]
+    Control(#[from] pilothouse_control::Error),
+    #[error("data: {0}")]
+    Source(#[from] pilothouse_model::SourceError),
 }
 
 const BUILD: Build = Build {
@@ -53,10 +58,15 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     pilothouse_model::matcher::pattern::set_max_compiled_bytes(config.limits.max_regex_bytes);
     let max_connections = descriptors::raise_limit(config.limits.max_open_days);
     make_directory(&config.data_dir)?;
-    let (auth, made) = authentication(&config)?;
+    let (root, made) = root_token(&config)?;
+    let control = open_control(&config)?;
+    let auth = match root {
+        Some(root) => Auth::Required { root, control: Arc::clone(&control) },
+        None => Auth::Off,
+    };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Start)?;
-    let served = runtime.block_on(serve(config, auth, made, max_connections));
+    let served = runtime.block_on(serve(config, control, auth, made, max_connections));
     // Nothing is left that must end; threads that sleep are not waited for.
     runtime.shutdown_background();
     served
@@ -67,20 +77,26 @@ fn make_directory(path: &Path) -> Result<(), ServeError> {
         .map_err(|cause| ServeError::DataDir { path: path.display().to_string(), cause })
 }
 
-/// How requests are admitted, and the token if it was made just now.
-fn authentication(config: &Config) -> Result<(Auth, Option<String>), ServeError> {
+/// The root token where one is asked for, and the same again if it was made just now.
+fn root_token(config: &Config) -> Result<(Option<String>, Option<String>), ServeError> {
     if config.auth == AuthMode::Off {
-        return Ok((Auth::Off, None));
+        return Ok((None, None));
     }
     if let Some(token) = &config.root_token {
-        return Ok((Auth::RootToken(token.clone()), None));
+        return Ok((Some(token.clone()), None));
     }
     let (token, made) = token::load_or_make(&config.data_dir).map_err(ServeError::Token)?;
-    Ok((Auth::RootToken(token.clone()), made.then_some(token)))
+    Ok((Some(token.clone()), made.then_some(token)))
+}
+
+fn open_control(config: &Config) -> Result<Arc<Control>, ServeError> {
+    let options = Options { limits: Arc::new(config.limits.clone()), ..Options::default() };
+    Ok(Arc::new(Control::open(&config.data_dir.join("control.redb"), options)?))
 }
 
 async fn serve(
     config: Config,
+    control: Arc<Control>,
     auth: Auth,
     made: Option<String>,
     max_connections: usize,
@@ -92,20 +108,35 @@ async fn serve(
     let settings = Settings {
         limits: config.limits.clone(),
         auth,
+        control: Arc::clone(&control),
+        external_url: config.external_url.clone(),
+        enrichment: Enrichment::default(),
         retention_ms: config.retention_ms,
         config_yaml: config.to_yaml(),
         build: BUILD,
     };
     let app = App::new(settings, Arc::new(SystemClock));
     let (stopped, serving) = start_listener(&app, listener, max_connections);
-    let store = open(&config).await?;
+    let stores = Arc::new(Stores::new(control, config.clone()));
+    let store = blocking(&stores, |stores| stores.default_metrics()).await?;
     let ready = Ready { config: &config, local, made: made.as_deref() };
-    let scraping = ready.start(&app, &store).await;
+    let scraping = ready.start(&app, &stores, &store).await;
+    let looking_after = tokio::spawn(Arc::clone(&stores).run(Arc::clone(&app)));
     stop.await;
     scraping.abort();
+    looking_after.abort();
     let _ = stopped.send(());
     let _ = serving.await;
-    close(&config, store).await
+    blocking(&stores, |stores| stores.close_all()).await
+}
+
+async fn blocking<T: Send + 'static>(
+    stores: &Arc<Stores>,
+    work: impl FnOnce(&Stores) -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, ServeError> {
+    let stores = Arc::clone(stores);
+    let done = tokio::task::spawn_blocking(move || work(&stores)).await;
+    Ok(done.map_err(|e| ServeError::Start(std::io::Error::other(e)))??)
 }
 
 /// Answers from the first moment on; what needs the data answers 503 until it is there.
@@ -129,12 +160,18 @@ struct Ready<'a> {
 
 impl Ready<'_> {
     /// Hands the data to the server, stores a first round of own metrics, tells the operator.
-    async fn start(&self, app: &Arc<App>, store: &Store) -> tokio::task::JoinHandle<()> {
+    async fn start(
+        &self,
+        app: &Arc<App>,
+        stores: &Arc<Stores>,
+        store: &Store,
+    ) -> tokio::task::JoinHandle<()> {
         app.start_data(Backend {
             source: Arc::new(store.clone()),
             sink: Arc::new(store.clone()),
             store: Arc::new(store::Admin(store.clone())),
         });
+        app.start_sources(Arc::clone(stores) as _);
         let own = Arc::new(scrape::Scrape {
             app: Arc::clone(app),
             sink: Arc::new(store.internal_sink()),
@@ -148,24 +185,6 @@ impl Ready<'_> {
         let _ = writeln!(std::io::stdout(), "{text}");
         tokio::spawn(own.run())
     }
-}
-
-async fn open(config: &Config) -> Result<Store, ServeError> {
-    let path = config.data_dir.join("metrics").join("default");
-    let shown = path.display().to_string();
-    let options = store::options(config);
-    let opened = tokio::task::spawn_blocking(move || Store::open(&path, options)).await;
-    opened
-        .map_err(|e| ServeError::Start(std::io::Error::other(e)))?
-        .map_err(|cause| ServeError::Store { path: shown, cause })
-}
-
-/// Writes down what is only in memory, so that the next start has nothing to replay.
-async fn close(config: &Config, store: Store) -> Result<(), ServeError> {
-    let closed = tokio::task::spawn_blocking(move || store.close()).await;
-    closed
-        .map_err(|e| ServeError::Start(std::io::Error::other(e)))?
-        .map_err(|cause| ServeError::Store { path: config.data_dir.display().to_string(), cause })
 }
 
 /// Ends at the first SIGTERM or SIGINT.

@@ -17,6 +17,8 @@ mod tree;
 
 use std::sync::Arc;
 
+use pilothouse_control::SourceKind;
+
 use crate::App;
 use crate::error::ApiError;
 use crate::reply::Reply;
@@ -87,6 +89,15 @@ impl Endpoint {
             Self::CardinalityValues => "cardinality_label_values",
             Self::CardinalityActive => "cardinality_active_series",
             Self::DeleteSeries => "delete_series",
+        }
+    }
+
+    /// Rules are asked for on the same paths whatever a source holds.
+    pub(crate) fn serves(self, kind: SourceKind) -> bool {
+        match self {
+            Self::Rules | Self::Alerts => matches!(kind, SourceKind::Metrics | SourceKind::Logs),
+            Self::Alertmanagers => false,
+            _ => kind == SourceKind::Metrics,
         }
     }
 

@@ -42,7 +42,8 @@ fn answer(format: OtlpFormat, stored: &Stored) -> Reply {
     if stored.rejected > 0 && stored.floats + stored.histograms == 0 {
         return refusal(format, ApiError::bad_data(message));
     }
-    Reply::new(StatusCode::OK, format.content_type(), response(format, stored.rejected, message))
+    let reply = Reply::new(StatusCode::OK, format.content_type(), response(format, stored.rejected, message));
+    reply.storing(stored.amounts())
 }
 
 fn refusal(format: OtlpFormat, e: ApiError) -> Reply {

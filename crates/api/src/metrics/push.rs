@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use pilothouse_control::Amounts;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::write::{Appended, Durable, Rejection};
 use pilothouse_wire::body::{BodyError, Encoding, decompress};
@@ -30,6 +31,8 @@ pub(crate) struct Stored {
     exemplars: u64,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) rejected: u64,
+    /// Of the request, as it came.
+    bytes: u64,
 }
 
 pub(crate) async fn remote_write(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
@@ -68,15 +71,22 @@ pub(crate) async fn import_text(app: &Arc<App>, call: Call) -> Result<Reply, Api
 }
 
 impl Stored {
+    pub(crate) fn amounts(&self) -> Amounts {
+        let samples = self.floats + self.histograms;
+        let bytes = if samples > 0 { self.bytes } else { 0 };
+        Amounts { samples, entries: 0, bytes }
+    }
+
     const NOTHING: Self =
-        Self { floats: 0, histograms: 0, exemplars: 0, rejections: Vec::new(), rejected: 0 };
+        Self { floats: 0, histograms: 0, exemplars: 0, rejections: Vec::new(), rejected: 0, bytes: 0 };
 }
 
 fn answer(stored: &Stored, good: StatusCode) -> Reply {
-    if stored.rejected == 0 {
-        return Reply::empty(good);
-    }
-    Reply::text(StatusCode::BAD_REQUEST, texts::of_all(&stored.rejections, stored.rejected))
+    let reply = match stored.rejected {
+        0 => Reply::empty(good),
+        _ => Reply::text(StatusCode::BAD_REQUEST, texts::of_all(&stored.rejections, stored.rejected)),
+    };
+    reply.storing(stored.amounts())
 }
 
 fn with_counts(reply: Reply, stored: &Stored) -> Reply {
@@ -94,7 +104,8 @@ pub(crate) async fn store(
     encoding: Encoding,
     decode: impl FnOnce(Vec<u8>, &Limits) -> Result<Decoded, DecodeError> + Send + 'static,
 ) -> Result<Stored, ApiError> {
-    app.telemetry.received_bytes.add(body.len() as u64);
+    let bytes = body.len() as u64;
+    app.telemetry.received_bytes.add(bytes);
     let work = {
         let app = Arc::clone(app);
         move || {
@@ -105,7 +116,8 @@ pub(crate) async fn store(
             append(&app, decoded)
         }
     };
-    let (stored, durable) = offload::write(work).await??;
+    let (mut stored, durable) = offload::write(work).await??;
+    stored.bytes = bytes;
     let waited = Instant::now();
     durable.await?;
     app.telemetry.durable_seconds.observe(waited.elapsed());
@@ -124,7 +136,7 @@ fn append(app: &App, decoded: Decoded) -> Result<(Stored, Durable), ApiError> {
     all.extend(rejections);
     all.truncate(Appended::MAX_REJECTIONS);
     let rejected = decoded.rejected + rejected;
-    Ok((Stored { floats, histograms, exemplars, rejections: all, rejected }, durable))
+    Ok((Stored { floats, histograms, exemplars, rejections: all, rejected, bytes: 0 }, durable))
 }
 
 fn count(app: &App, stored: &Stored) {

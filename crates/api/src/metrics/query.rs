@@ -8,7 +8,7 @@ use pilothouse_model::{Annotations, Budget, QueryValue};
 use pilothouse_promql::{Options, QueryOutcome};
 
 use crate::App;
-use crate::answer::query_reply;
+use crate::answer::{Numbers, query_reply};
 use crate::error::ApiError;
 use crate::metrics::discover::TRUNCATED;
 use crate::metrics::language::{self, Grid};
@@ -114,7 +114,7 @@ fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -
             stats_json(&stats, queued)
         }
     };
-    Ok(query_reply(value, &annotations, &shown))
+    Ok(query_reply(value, &annotations, &shown, Numbers::Short))
 }
 
 fn truncate(value: &mut QueryValue, limit: usize) -> bool {

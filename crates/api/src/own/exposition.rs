@@ -38,8 +38,12 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
             .value(app.admission.queued_queries() as f64),
     ];
     families.extend(app.telemetry.families());
+    families.extend(app.logs.families());
     if let Some(backend) = app.backend.get() {
         families.extend(backend.store.families());
+    }
+    if let Some(logs) = app.logs_backend.get() {
+        families.extend(logs.admin.families());
     }
     families.extend(process::families(app.started_ms));
     families

@@ -10,10 +10,12 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use pilothouse_control::Control;
+use pilothouse_logql::MemoryEntries;
 use pilothouse_model::Clock;
 use pilothouse_model::limits::Limits;
 
-use crate::{App, Auth, Build, Settings};
+use crate::{App, Auth, Build, Enrichment, Family, LogsAdmin, LogsBackend, Settings};
 use memory::Memory;
 
 pub(crate) const NOW_S: i64 = 1_700_000_000;
@@ -25,6 +27,18 @@ impl Clock for Stopped {
     fn now_ms(&self) -> i64 {
         NOW_S * 1000
     }
+}
+
+/// Entries in memory.
+pub(crate) fn logs() -> LogsBackend {
+    struct NoMetrics;
+    impl LogsAdmin for NoMetrics {
+        fn families(&self) -> Vec<Family> {
+            Vec::new()
+        }
+    }
+    let entries = Arc::new(MemoryEntries::default());
+    LogsBackend { source: Arc::clone(&entries) as _, sink: entries, admin: Arc::new(NoMetrics) }
 }
 
 /// A server over a store in memory.
@@ -42,15 +56,52 @@ impl Fixture {
         let app = Self::starting(limits, auth);
         let (memory, backend) = Memory::backend();
         app.start_data(backend);
+        app.start_logs(logs());
+        Self { memory, app }
+    }
+
+    /// A server that wants tokens; this is the root's.
+    pub(crate) fn locked(root: &str) -> Self {
+        let control = Self::control();
+        let auth = Auth::Required { root: root.to_owned(), control: Arc::clone(&control) };
+        let app = Self::server(Limits::default(), auth, control);
+        let (memory, backend) = Memory::backend();
+        app.start_data(backend);
         Self { memory, app }
     }
 
     /// A server whose data is not there yet.
     pub(crate) fn starting(limits: Limits, auth: Auth) -> Arc<App> {
-        let build = Build { version: "1.2.3", revision: "abc", date: "today" };
-        let settings =
-            Settings { limits, auth, retention_ms: 0, config_yaml: "listen: x\n".to_owned(), build };
+        Self::server(limits, auth, Self::control())
+    }
+
+    /// The file has no name any more; it lives as long as it is open.
+    fn control() -> Arc<Control> {
+        let directory = tempfile::tempdir().unwrap();
+        let options = pilothouse_control::Options::default();
+        Arc::new(Control::open(&directory.path().join("control.redb"), options).unwrap())
+    }
+
+    fn server(limits: Limits, auth: Auth, control: Arc<Control>) -> Arc<App> {
+        let settings = Settings {
+            limits,
+            auth,
+            control,
+            external_url: None,
+            enrichment: Enrichment::default(),
+            retention_ms: 0,
+            config_yaml: "listen: x\n".to_owned(),
+            build: Build { version: "1.2.3", revision: "abc", date: "today" },
+        };
         App::new(settings, Arc::new(Stopped))
+    }
+
+    pub(crate) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
+    pub(crate) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> (http::response::Parts, Vec<u8>) {

@@ -1,0 +1,160 @@
+//! Log entries over HTTP, on the paths of Loki: push and OTLP, LogQL, what streams there are, and
+//! following them as they grow.
+//!
+//! Successes are JSON in Loki's shapes; refusals are the bare text. Paths below `/api/prom` are
+//! the first generation of the same interface, which old agents still use.
+
+mod answer;
+mod discover;
+mod errors;
+mod params;
+mod print;
+mod push;
+mod query;
+mod rates;
+mod state;
+mod stats;
+mod status;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod volume;
+
+use std::sync::Arc;
+
+use pilothouse_wire::otlp::OtlpFormat;
+
+use crate::App;
+use crate::error::{ApiError, Kind};
+use crate::reply::Reply;
+use crate::routes::Scope::{ReadLogs, WriteLogs};
+use crate::routes::{self, Base, Methods, Route, Scope};
+use crate::service::Call;
+use answer::Shape;
+
+pub(crate) use state::State;
+pub(crate) use tail::Tee;
+
+const V1: Shape = Shape::V1 { categorize: false };
+
+/// What a route of this subject does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    Push,
+    Otlp,
+    Query,
+    QueryRange,
+    Labels,
+    LabelValues,
+    Series,
+    Tail,
+    IndexStats,
+    Volume,
+    VolumeRange,
+    FormatQuery,
+    DetectedLabels,
+    DrilldownLimits,
+    BuildInfo,
+    LegacyQuery,
+    LegacyLabels,
+    LegacyLabelValues,
+    LegacyTail,
+}
+
+impl Endpoint {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Push => "logs_push",
+            Self::Otlp => "logs_otlp",
+            Self::Query => "logs_query",
+            Self::QueryRange => "logs_query_range",
+            Self::Labels => "logs_labels",
+            Self::LabelValues => "logs_label_values",
+            Self::Series => "logs_series",
+            Self::Tail => "logs_tail",
+            Self::IndexStats => "logs_index_stats",
+            Self::Volume => "logs_volume",
+            Self::VolumeRange => "logs_volume_range",
+            Self::FormatQuery => "logs_format_query",
+            Self::DetectedLabels => "logs_detected_labels",
+            Self::DrilldownLimits => "logs_drilldown_limits",
+            Self::BuildInfo => "logs_buildinfo",
+            Self::LegacyQuery => "logs_legacy_query",
+            Self::LegacyLabels => "logs_legacy_labels",
+            Self::LegacyLabelValues => "logs_legacy_label_values",
+            Self::LegacyTail => "logs_legacy_tail",
+        }
+    }
+}
+
+const GET: Methods = Methods::GET;
+const GET_POST: Methods = Methods::GET_POST;
+const POST: Methods = Methods::POST;
+
+const fn route(path: &'static str, methods: Methods, scope: Scope, endpoint: Endpoint) -> Route {
+    Route { base: Base::Root, path, methods, scope, endpoint: routes::Endpoint::Logs(endpoint) }
+}
+
+pub(crate) const ROUTES: &[Route] = &[
+    // Taking entries in.
+    route("/loki/api/v1/push", POST, WriteLogs, Endpoint::Push),
+    route("/api/prom/push", POST, WriteLogs, Endpoint::Push),
+    route("/otlp/v1/logs", POST, WriteLogs, Endpoint::Otlp),
+    route("/loki/api/v1/otlp/v1/logs", POST, WriteLogs, Endpoint::Otlp),
+    // Asking.
+    route("/loki/api/v1/query", GET_POST, ReadLogs, Endpoint::Query),
+    route("/loki/api/v1/query_range", GET_POST, ReadLogs, Endpoint::QueryRange),
+    route("/loki/api/v1/labels", GET_POST, ReadLogs, Endpoint::Labels),
+    route("/loki/api/v1/label", GET_POST, ReadLogs, Endpoint::Labels),
+    route("/loki/api/v1/label/{name}/values", GET_POST, ReadLogs, Endpoint::LabelValues),
+    route("/loki/api/v1/series", GET_POST, ReadLogs, Endpoint::Series),
+    route("/loki/api/v1/tail", GET_POST, ReadLogs, Endpoint::Tail),
+    route("/loki/api/v1/index/stats", GET_POST, ReadLogs, Endpoint::IndexStats),
+    route("/loki/api/v1/index/volume", GET_POST, ReadLogs, Endpoint::Volume),
+    route("/loki/api/v1/index/volume_range", GET_POST, ReadLogs, Endpoint::VolumeRange),
+    route("/loki/api/v1/format_query", GET_POST, ReadLogs, Endpoint::FormatQuery),
+    route("/loki/api/v1/detected_labels", GET_POST, ReadLogs, Endpoint::DetectedLabels),
+    route("/loki/api/v1/drilldown-limits", GET, ReadLogs, Endpoint::DrilldownLimits),
+    route("/loki/api/v1/status/buildinfo", GET, ReadLogs, Endpoint::BuildInfo),
+    // The first generation.
+    route("/api/prom/query", GET_POST, ReadLogs, Endpoint::LegacyQuery),
+    route("/api/prom/label", GET_POST, ReadLogs, Endpoint::LegacyLabels),
+    route("/api/prom/label/{name}/values", GET_POST, ReadLogs, Endpoint::LegacyLabelValues),
+    route("/api/prom/series", GET_POST, ReadLogs, Endpoint::Series),
+    route("/api/prom/tail", GET_POST, ReadLogs, Endpoint::LegacyTail),
+];
+
+pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
+    match endpoint {
+        Endpoint::Push => push::push(app, call).await,
+        Endpoint::Otlp => push::otlp(app, call).await,
+        Endpoint::Query => query::instant(app, call).await,
+        Endpoint::QueryRange => query::range(app, call).await,
+        Endpoint::Labels => discover::labels(app, call, V1).await,
+        Endpoint::LabelValues => discover::label_values(app, call, V1).await,
+        Endpoint::Series => discover::series(app, call).await,
+        Endpoint::Tail => tail::tail(app, call, V1).await,
+        Endpoint::IndexStats => discover::index_stats(app, call).await,
+        Endpoint::Volume => volume::instant(app, call).await,
+        Endpoint::VolumeRange => volume::range(app, call).await,
+        Endpoint::FormatQuery => print::format_query(call).await,
+        Endpoint::DetectedLabels => discover::detected_labels(app, call).await,
+        Endpoint::DrilldownLimits => Ok(status::drilldown_limits(app)),
+        Endpoint::BuildInfo => Ok(status::build_info(app)),
+        Endpoint::LegacyQuery => query::legacy(app, call).await,
+        Endpoint::LegacyLabels => discover::labels(app, call, Shape::Legacy).await,
+        Endpoint::LegacyLabelValues => discover::label_values(app, call, Shape::Legacy).await,
+        Endpoint::LegacyTail => tail::tail(app, call, Shape::Legacy).await,
+    }
+}
+
+pub(crate) fn refuse(app: &App, endpoint: Endpoint, mut error: ApiError) -> Reply {
+    if error.kind == Kind::TooLarge {
+        error = push::too_large(app.settings.limits.max_body_bytes);
+    }
+    match endpoint {
+        Endpoint::Otlp => push::otlp_refusal(OtlpFormat::Protobuf, error),
+        _ => errors::refuse(error),
+    }
+}

@@ -1,0 +1,180 @@
+//! `query` and `query_range`: parameters in, evaluation on the pool, answer out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pilothouse_logql::{self as logql, Direction, Expr, LogqlValue, QueryResult, RangeQuery};
+use pilothouse_model::Budget;
+use pilothouse_model::budget::CancelOnDrop;
+
+use crate::App;
+use crate::error::ApiError;
+use crate::logs::answer::{self, Shape};
+use crate::logs::params::{self, Span};
+use crate::logs::stats::stats_json;
+use crate::offload;
+use crate::reply::Reply;
+use crate::service::Call;
+
+/// As Loki's header of the same name, in small letters.
+const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
+
+/// When a query is evaluated.
+enum When {
+    Instant { t_ns: i64 },
+    Range { span: Span, step_ns: i64, interval_ns: i64 },
+}
+
+struct Question {
+    query: String,
+    /// A line filter that the oldest clients send apart from the query.
+    regexp: String,
+    when: When,
+    limit: usize,
+    direction: Direction,
+    shape: Shape,
+}
+
+/// Whether the labels of entries are wanted by where they come from.
+pub(crate) fn categorizes(call: &Call) -> bool {
+    let flags = call.parts.headers.get(ENCODING_FLAGS).and_then(|v| v.to_str().ok()).unwrap_or("");
+    flags.split(',').any(|flag| flag.trim() == "categorize-labels")
+}
+
+pub(crate) async fn instant(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let params = &call.params;
+    let limit = params::limit(params)?;
+    let t_ns = params::instant_ns(params, app.now_ns())?;
+    let question = Question {
+        query: params.text("query").to_owned(),
+        regexp: String::new(),
+        when: When::Instant { t_ns },
+        limit,
+        direction: params::direction(params)?,
+        shape: Shape::V1 { categorize: categorizes(&call) },
+    };
+    answer(app, question).await
+}
+
+pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let shape = Shape::V1 { categorize: categorizes(&call) };
+    ranged(app, &call, shape).await
+}
+
+/// `/api/prom/query`: log queries alone, in the older shape.
+pub(crate) async fn legacy(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    ranged(app, &call, Shape::Legacy).await
+}
+
+async fn ranged(app: &Arc<App>, call: &Call, shape: Shape) -> Result<Reply, ApiError> {
+    let params = &call.params;
+    let span = Span::ordered(params, app.now_ns())?;
+    let limit = params::limit(params)?;
+    let direction = params::direction(params)?;
+    let step_ns = span.step_ns(params)?;
+    let interval_ns = params::interval_ns(params)?;
+    let regexp = if shape == Shape::Legacy { params.text("regexp") } else { "" };
+    let question = Question {
+        query: params.text("query").to_owned(),
+        regexp: regexp.to_owned(),
+        when: When::Range { span, step_ns, interval_ns },
+        limit,
+        direction,
+        shape,
+    };
+    answer(app, question).await
+}
+
+async fn answer(app: &Arc<App>, question: Question) -> Result<Reply, ApiError> {
+    let queued = Instant::now();
+    let permit = app.admission.query().await?;
+    let queued = queued.elapsed();
+    let budget = app.budget(None);
+    let guard = CancelOnDrop::new(&budget);
+    let work = {
+        let app = Arc::clone(app);
+        move || {
+            let _permit = permit;
+            evaluate(&app, &question, queued, &budget)
+        }
+    };
+    let reply = offload::query(work).await?;
+    guard.disarm();
+    reply.inspect_err(|_| app.logs.telemetry.query_failures.add(1))
+}
+
+fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -> Result<Reply, ApiError> {
+    let expr = logql::parse(&with_regexp(&question.query, &question.regexp))?;
+    check(app, question, &expr)?;
+    let result = run(app, question, &expr, budget)?;
+    let telemetry = &app.logs.telemetry;
+    telemetry.query_seconds.observe(Duration::from_nanos(result.stats.exec_ns));
+    telemetry.query_lines.add(result.stats.lines);
+    telemetry.query_bytes.add(result.stats.bytes);
+    let stats = stats_json(&result.stats, queued);
+    Ok(answer::reply(result, question.shape, &stats))
+}
+
+/// The query with the line filter that stands beside it.
+pub(crate) fn with_regexp(query: &str, regexp: &str) -> String {
+    match regexp {
+        "" => query.to_owned(),
+        regexp => format!("{query} |~ {}", pilothouse_model::labels::quote(regexp)),
+    }
+}
+
+/// What Loki refuses of a query that reads well.
+fn check(app: &App, question: &Question, expr: &Expr) -> Result<(), ApiError> {
+    let limits = &app.settings.limits;
+    match expr {
+        Expr::Metric(_) if question.shape == Shape::Legacy => {
+            return Err(ApiError::bad_data("legacy endpoints only support streams result type"));
+        }
+        Expr::Log(_) => check_entries(app, question.limit)?,
+        Expr::Metric(_) => {}
+    }
+    match &question.when {
+        When::Range { span, .. } => span.check_length(limits.max_log_query_range_ms),
+        When::Instant { .. } => Ok(()),
+    }
+}
+
+/// Refuses more entries than the limit (0: none).
+pub(crate) fn check_entries(app: &App, asked: usize) -> Result<(), ApiError> {
+    let limit = app.settings.limits.max_log_query_entries;
+    if limit > 0 && asked as u64 > limit {
+        return Err(ApiError::bad_data(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({asked} > {limit})"
+        )));
+    }
+    Ok(())
+}
+
+fn run(app: &App, question: &Question, expr: &Expr, budget: &Budget) -> Result<QueryResult, ApiError> {
+    let source = &*app.logs_backend()?.source;
+    let max_series = usize::try_from(app.settings.limits.max_log_query_series).unwrap_or(usize::MAX);
+    let (span, step_ns, interval_ns) = match question.when {
+        When::Instant { t_ns } => {
+            return Ok(logql::query_instant(source, expr, t_ns, max_series, budget)?);
+        }
+        When::Range { span, step_ns, interval_ns } => (span, step_ns, interval_ns),
+    };
+    let query = RangeQuery {
+        start_ns: span.start_ns,
+        end_ns: span.end_ns,
+        step_ns,
+        limit: question.limit,
+        direction: question.direction,
+        interval_ns,
+        categorize: question.shape == Shape::V1 { categorize: true },
+        max_series,
+    };
+    let mut result = logql::query_range(source, expr, &query, budget)?;
+    if question.direction == Direction::Backward
+        && let LogqlValue::Streams(streams) = &mut result.value
+    {
+        // Clients show streams in the order they come; the one with the newest entry goes first.
+        streams.sort_by_key(|s| std::cmp::Reverse(s.entries.first().map(|e| e.t_ns)));
+    }
+    Ok(result)
+}

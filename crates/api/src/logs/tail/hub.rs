@@ -1,0 +1,250 @@
+//! Who follows, and what waits for each of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::{Mutex, RwLock};
+use pilothouse_model::limits::Limits;
+use pilothouse_model::log_ports::LogAppended;
+use pilothouse_model::{EntrySink, Labels, LogBatch, Matcher, SourceError};
+use tokio::sync::Notify;
+
+/// Losses that are told one by one, as in Loki; more are only counted.
+const MAX_TOLD_LOSSES: usize = 1_000;
+
+/// All open tails.
+#[derive(Debug)]
+pub(crate) struct Tails {
+    open: RwLock<Vec<Arc<Follower>>>,
+    max_open: usize,
+    max_entries: usize,
+    max_bytes: usize,
+    stopping: AtomicBool,
+    pub(crate) dropped: AtomicU64,
+}
+
+/// An entry as it was stored, waiting for a follower.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived {
+    pub(crate) labels: Labels,
+    pub(crate) t_ns: i64,
+    pub(crate) line: String,
+    pub(crate) metadata: Labels,
+}
+
+impl Arrived {
+    fn bytes(&self) -> usize {
+        self.line.len() + self.metadata.as_encoded().len() + size_of::<Self>()
+    }
+}
+
+/// An entry that a follower did not get.
+#[derive(Debug, Clone)]
+pub(crate) struct Lost {
+    pub(crate) labels: Labels,
+    pub(crate) t_ns: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Follower {
+    matchers: Vec<Matcher>,
+    queue: Mutex<Queue>,
+    /// Rings when something arrived or the server stops.
+    pub(crate) bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    arrived: VecDeque<Arrived>,
+    bytes: usize,
+    lost: Vec<Lost>,
+}
+
+/// A place among the followers; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    tails: Arc<Tails>,
+    pub(crate) follower: Arc<Follower>,
+}
+
+impl Tails {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            open: RwLock::default(),
+            max_open: size(limits.max_tails),
+            max_entries: size(limits.max_tail_entries).max(1),
+            max_bytes: size(limits.max_tail_bytes),
+            stopping: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// From now on what matches is kept for the follower. Refused in Loki's words where too many
+    /// follow already.
+    pub(crate) fn follow(self: &Arc<Self>, matchers: Vec<Matcher>) -> Result<Place, String> {
+        let follower = Arc::new(Follower { matchers, queue: Mutex::default(), bell: Notify::new() });
+        let mut open = self.open.write();
+        if open.len() >= self.max_open {
+            return Err(format!(
+                "max concurrent tail requests limit exceeded, count > limit ({} > {})",
+                open.len() + 1,
+                self.max_open
+            ));
+        }
+        open.push(Arc::clone(&follower));
+        Ok(Place { tails: Arc::clone(self), follower })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.open.read().len()
+    }
+
+    /// Ends every tail; no new one begins to wait.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.open.read().iter().for_each(|follower| follower.bell.notify_one());
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Hands the entries of a batch, but for those in `skipped` (ascending), to who follows them.
+    fn publish(&self, batch: &LogBatch, skipped: &[u32]) {
+        let open = self.open.read();
+        if open.is_empty() {
+            return;
+        }
+        for stream in &batch.streams {
+            let fits = |f: &&Arc<Follower>| f.matchers.iter().all(|m| m.matches(stream.labels.value(&m.name)));
+            let followers: Vec<&Arc<Follower>> = open.iter().filter(fits).collect();
+            if followers.is_empty() {
+                continue;
+            }
+            let entries = stream.entries.clone().zip(batch.entries_of(stream));
+            for (_, entry) in entries.filter(|(place, _)| skipped.binary_search(place).is_err()) {
+                let arrived = Arrived {
+                    labels: stream.labels.clone(),
+                    t_ns: entry.t_ns,
+                    line: batch.line_of(entry).to_owned(),
+                    metadata: entry.metadata.clone(),
+                };
+                followers.iter().for_each(|f| self.keep(f, arrived.clone()));
+            }
+            followers.iter().for_each(|f| f.bell.notify_one());
+        }
+    }
+
+    fn keep(&self, follower: &Follower, arrived: Arrived) {
+        let mut queue = follower.queue.lock();
+        let bytes = arrived.bytes();
+        if queue.arrived.len() < self.max_entries && queue.bytes + bytes <= self.max_bytes {
+            queue.bytes += bytes;
+            queue.arrived.push_back(arrived);
+            return;
+        }
+        self.dropped.fetch_add(1, Relaxed);
+        if queue.lost.len() < MAX_TOLD_LOSSES {
+            queue.lost.push(Lost { labels: arrived.labels, t_ns: arrived.t_ns });
+        }
+    }
+}
+
+impl Follower {
+    /// Up to `max` of what waits, in the order it came.
+    pub(crate) fn take(&self, max: usize) -> Vec<Arrived> {
+        let mut queue = self.queue.lock();
+        let n = queue.arrived.len().min(max);
+        let taken: Vec<Arrived> = queue.arrived.drain(..n).collect();
+        queue.bytes -= taken.iter().map(Arrived::bytes).sum::<usize>();
+        taken
+    }
+
+    pub(crate) fn take_lost(&self) -> Vec<Lost> {
+        std::mem::take(&mut self.queue.lock().lost)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.tails.open.write().retain(|f| !Arc::ptr_eq(f, &self.follower));
+    }
+}
+
+/// A sink that tells the followers what it stored.
+pub(crate) struct Tee {
+    pub(crate) tails: Arc<Tails>,
+    pub(crate) sink: Arc<dyn EntrySink>,
+}
+
+impl EntrySink for Tee {
+    fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
+        self.append_noting(batch, &mut Vec::new())
+    }
+
+    fn append_noting(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> Result<LogAppended, SourceError> {
+        let from = skipped.len();
+        let appended = self.sink.append_noting(batch, skipped)?;
+        self.tails.publish(batch, skipped.get(from..).unwrap_or_default());
+        Ok(appended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(app: &str, lines: &[&str]) -> LogBatch {
+        let mut batch = LogBatch::default();
+        batch.begin_stream(Labels::from_pairs([("app", app)]));
+        for (i, line) in lines.iter().enumerate() {
+            batch.push(i as i64, line, Labels::empty());
+        }
+        batch
+    }
+
+    fn tails(max_open: u64, max_entries: u64) -> Arc<Tails> {
+        let limits = Limits { max_tails: max_open, max_tail_entries: max_entries, ..Limits::default() };
+        Arc::new(Tails::new(&limits))
+    }
+
+    fn lines(follower: &Follower) -> Vec<String> {
+        follower.take(100).into_iter().map(|a| a.line).collect()
+    }
+
+    #[test]
+    fn a_follower_gets_what_matches_and_was_stored_anew() {
+        let tails = tails(10, 100);
+        let place = tails.follow(vec![Matcher::equal("app", "x")]).unwrap();
+        tails.publish(&batch("y", &["no"]), &[]);
+        tails.publish(&batch("x", &["a", "b", "c"]), &[1]);
+        assert_eq!(lines(&place.follower), ["a", "c"]);
+        assert!(lines(&place.follower).is_empty());
+        drop(place);
+        assert_eq!(tails.count(), 0);
+    }
+
+    #[test]
+    fn a_full_queue_loses_entries_and_says_which() {
+        let tails = tails(10, 2);
+        let place = tails.follow(vec![Matcher::equal("app", "x")]).unwrap();
+        tails.publish(&batch("x", &["a", "b", "c", "d"]), &[]);
+        assert_eq!(lines(&place.follower), ["a", "b"]);
+        let lost: Vec<i64> = place.follower.take_lost().iter().map(|l| l.t_ns).collect();
+        assert_eq!(lost, [2, 3]);
+        tails.publish(&batch("x", &["e"]), &[]);
+        assert_eq!(lines(&place.follower), ["e"]);
+    }
+
+    #[test]
+    fn only_so_many_may_follow() {
+        let tails = tails(1, 2);
+        let first = tails.follow(Vec::new()).unwrap();
+        let refused = tails.follow(Vec::new()).unwrap_err();
+        assert_eq!(refused, "max concurrent tail requests limit exceeded, count > limit (2 > 1)");
+        drop(first);
+        assert!(tails.follow(Vec::new()).is_ok());
+    }
+}

@@ -1,0 +1,104 @@
+//! Following logs as they come in, over a WebSocket.
+//!
+//! A push hands what it stored to the followers whose selectors match (`hub`), each with a
+//! bounded queue of its own, so that a client which reads slowly loses entries and never holds
+//! up a push. Filters and parsers run later, on the query pool, in the client's own session
+//! (`session`); `frame` writes what it is told.
+
+mod frame;
+mod hub;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts as _;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::response::IntoResponse as _;
+use http::StatusCode;
+use pilothouse_logql::{self as logql, Expr};
+
+use crate::App;
+use crate::error::ApiError;
+use crate::logs::answer::Shape;
+use crate::logs::params::{self, Span};
+use crate::logs::query::{categorizes, with_regexp};
+use crate::offload;
+use crate::reply::{Reply, ReplyBody};
+use crate::routes::Scope;
+use crate::service::Call;
+
+pub(crate) use hub::{Tails, Tee};
+use session::Session;
+
+const MAX_DELAY_S: i64 = 5;
+/// Clients send next to nothing.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+/// What a client asked to be told.
+struct Wish {
+    expr: Expr,
+    /// Where its history begins, and how many entries of it are wanted.
+    start_ns: i64,
+    limit: usize,
+    /// How long entries are held back so that late ones can be sorted in.
+    delay: Duration,
+    shape: Shape,
+}
+
+pub(crate) async fn tail(app: &Arc<App>, call: Call, shape: Shape) -> Result<Reply, ApiError> {
+    let (mut call, wish) = read(app, call, shape).await?;
+    app.logs_backend()?;
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await {
+        Ok(upgrade) => upgrade,
+        Err(refusal) => {
+            let status = refusal.into_response().status();
+            return Ok(Reply::text(status, "Bad Request\n"));
+        }
+    };
+    let session = Session::new(app, wish, call.parts.headers);
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
+    let response = upgrade.on_upgrade(move |socket| session.run(socket));
+    let headers = response.headers().clone();
+    Ok(Reply::of(StatusCode::SWITCHING_PROTOCOLS, headers, ReplyBody::Upgrade(response)))
+}
+
+/// What is wrong with the parameters is said before the upgrade, as a plain answer.
+async fn read(app: &Arc<App>, call: Call, shape: Shape) -> Result<(Call, Wish), ApiError> {
+    let shape = match shape {
+        Shape::V1 { .. } => Shape::V1 { categorize: categorizes(&call) },
+        Shape::Legacy => Shape::Legacy,
+    };
+    let app = Arc::clone(app);
+    let work = move || {
+        let params = &call.params;
+        let expr = logql::parse(&with_regexp(params.text("query"), params.text("regexp")))?;
+        let limit = params::limit(params)?;
+        let span = Span::read(params, app.now_ns())?;
+        let delay_s = delay_s(params.text("delay_for"))?;
+        let wish = Wish {
+            expr,
+            start_ns: span.start_ns,
+            limit: limit.min(usize::try_from(app.settings.limits.max_log_query_entries).unwrap_or(usize::MAX)),
+            delay: Duration::from_secs(delay_s),
+            shape,
+        };
+        Ok::<_, ApiError>((call, wish))
+    };
+    offload::query(work).await?
+}
+
+fn delay_s(text: &str) -> Result<u64, ApiError> {
+    let number = if text.is_empty() { 0 } else { params::whole(text)? };
+    if !(0..=i64::from(u32::MAX)).contains(&number) {
+        let text = format!("delay_for value {number} is out of range [0, {}]", u32::MAX);
+        return Err(ApiError::bad_data(text));
+    }
+    if number > MAX_DELAY_S {
+        return Err(ApiError::bad_data(format!("delay_for can't be greater than {MAX_DELAY_S}")));
+    }
+    Ok(number.unsigned_abs())
+}
+
+/// The scope that a follower needs, as long as it follows.
+const SCOPE: Scope = Scope::ReadLogs;

@@ -1,0 +1,144 @@
+//! The roots below which data is served: the shared one, and `/ds/<id>` of each data source.
+//!
+//! A handler does not know which root it serves: it is given an [`App`] whose data is that of the
+//! root. The one of a source is made when the source is first used and forgotten when it is idle.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use parking_lot::RwLock;
+use pilothouse_control::{DataSource, SourceId, SourceKind};
+use pilothouse_model::SourceError;
+
+use crate::auth::Caller;
+use crate::error::{ApiError, Kind};
+use crate::routes::Endpoint;
+use crate::{App, Backend, LogsBackend, own};
+
+/// What is behind the root of a data source.
+#[derive(Debug)]
+pub enum SourceBackend {
+    Metrics(Backend),
+    Logs(LogsBackend),
+}
+
+/// Figures of one source, for lists and limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SourceFigures {
+    pub active_series: u64,
+    pub active_streams: u64,
+    pub disk_bytes: u64,
+}
+
+/// The stores of all data sources by id.
+pub trait Sources: Send + Sync + fmt::Debug {
+    /// The store of a source, opened if it is not open. Blocks.
+    fn open(&self, source: &DataSource) -> Result<SourceBackend, SourceError>;
+    /// Retention or limits of a source have changed.
+    fn update(&self, source: &DataSource);
+    /// Removes the data of sources that were deleted. Blocks.
+    fn remove_deleted(&self) -> Result<(), SourceError>;
+    /// Of the sources that are open, the default ones among them.
+    fn figures(&self) -> Vec<(SourceId, SourceFigures)>;
+}
+
+/// The roots of data sources that are in use.
+#[derive(Debug, Default)]
+pub(crate) struct Roots {
+    open: RwLock<HashMap<SourceId, Root>>,
+}
+
+#[derive(Debug)]
+struct Root {
+    app: Arc<App>,
+    used_ms: AtomicI64,
+}
+
+impl Roots {
+    fn get(&self, id: SourceId, now_ms: i64) -> Option<Arc<App>> {
+        let open = self.open.read();
+        let root = open.get(&id)?;
+        root.used_ms.fetch_max(now_ms, Relaxed);
+        Some(Arc::clone(&root.app))
+    }
+}
+
+impl App {
+    /// Hands over the stores of the data sources. A second call changes nothing.
+    pub fn start_sources(&self, sources: Arc<dyn Sources>) {
+        let _ = self.sources.set(sources);
+    }
+
+    /// Sources whose roots nobody used since a time.
+    pub fn idle_roots(&self, since_ms: i64) -> Vec<SourceId> {
+        let open = self.roots.open.read();
+        open.iter().filter(|(_, root)| root.used_ms.load(Relaxed) < since_ms).map(|(id, _)| *id).collect()
+    }
+
+    /// Makes nothing answer for a source until it is asked for again.
+    pub fn forget_root(&self, id: SourceId) {
+        self.roots.open.write().remove(&id);
+    }
+
+    /// Ends all that follows logs, below every root.
+    pub(crate) fn stop_tails(&self) {
+        self.logs.tails.stop();
+        self.roots.open.read().values().for_each(|root| root.app.logs.tails.stop());
+    }
+
+    pub(crate) fn sources(&self) -> Result<&Arc<dyn Sources>, ApiError> {
+        self.sources.get().ok_or_else(own::starting)
+    }
+
+    /// The root that a request below `/ds/<id>` is for.
+    pub(crate) async fn root_of(
+        self: &Arc<Self>,
+        id: &str,
+        endpoint: Endpoint,
+        caller: &Caller,
+    ) -> Result<Arc<Self>, ApiError> {
+        let absent = || ApiError::new(Kind::NotFound, format!("there is no data source {id} with such a path"));
+        let id: SourceId = id.parse().map_err(|_| absent())?;
+        let source = self.settings.control.source(id).ok_or_else(absent)?;
+        if !endpoint.serves(source.kind) {
+            return Err(absent());
+        }
+        let is_foreign = caller.grant().is_some_and(|grant| grant.project() != source.project || source.internal);
+        if is_foreign {
+            return Err(ApiError::new(Kind::Forbidden, "the data source belongs to another project"));
+        }
+        match self.roots.get(id, self.now_ms()) {
+            Some(root) => Ok(root),
+            None => self.open_root(source).await,
+        }
+    }
+
+    async fn open_root(self: &Arc<Self>, source: DataSource) -> Result<Arc<Self>, ApiError> {
+        let sources = Arc::clone(self.sources()?);
+        let opened = tokio::task::spawn_blocking(move || (sources.open(&source), source)).await;
+        let (backend, source) = opened.map_err(|e| ApiError::new(Kind::Internal, e.to_string()))?;
+        let backend = backend?;
+        let id = source.id;
+        let mut open = self.roots.open.write();
+        let root = open.entry(id).or_insert_with(|| Root {
+            app: Arc::new(self.below(source, backend)),
+            used_ms: AtomicI64::new(self.now_ms()),
+        });
+        Ok(Arc::clone(&root.app))
+    }
+
+    /// Counts what a request stored, for its caller and its source.
+    pub(crate) fn account(&self, caller: &Caller, stored: pilothouse_control::Amounts) {
+        let control = &self.settings.control;
+        let kind = if stored.entries > 0 { SourceKind::Logs } else { SourceKind::Metrics };
+        let source = match &self.source {
+            Some(source) => Some(source.clone()),
+            None => control.default_source(kind),
+        };
+        if let Some(source) = source {
+            control.count_use(&source, caller.grant(), stored);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The stores of all data sources: opened when they are first used, closed when they are idle,
+//! removed when their source is gone.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pilothouse_api::{App, Backend, SourceBackend, SourceFigures, Sources};
+use pilothouse_control::{Control, DataSource, SourceId, SourceKind};
+use pilothouse_metrics::Store;
+use pilothouse_model::ports::SystemClock;
+use pilothouse_model::{Clock as _, SourceError};
+
+use crate::config::Config;
+use crate::store::{self, Admin};
+
+const DAY_MS: i64 = 86_400_000;
+/// A source that nobody used for this long is closed. Longer than a stream counts as active, so
+/// that nothing that counts towards a limit is forgotten.
+const IDLE_MS: i64 = 45 * 60_000;
+/// How often usage is written down and idle sources are looked for.
+const TICK: Duration = Duration::from_secs(60);
+/// How many ticks lie between two looks at the closed sources, whose old days go then.
+const TICKS_OF_RETENTION: u32 = 30;
+
+#[derive(Debug)]
+pub(crate) struct Stores {
+    control: Arc<Control>,
+    config: Config,
+    open: Mutex<HashMap<SourceId, Opened>>,
+    /// Who opens, closes or removes a store. Held over the work; the map above is not.
+    changing: Mutex<()>,
+}
+
+#[derive(Debug, Clone)]
+enum Opened {
+    Metrics(Store),
+}
+
+impl Opened {
+    fn close(&self) -> Result<(), SourceError> {
+        match self {
+            Self::Metrics(store) => store.close().map_err(SourceError::storage),
+        }
+    }
+
+    fn maintain(&self) -> Result<(), SourceError> {
+        match self {
+            Self::Metrics(store) => store.maintain().map_err(SourceError::storage),
+        }
+    }
+
+    fn figures(&self) -> SourceFigures {
+        match self {
+            Self::Metrics(store) => {
+                let stats = store.stats();
+                SourceFigures {
+                    active_series: stats.active_series,
+                    active_streams: 0,
+                    disk_bytes: stats.disk_bytes,
+                }
+            }
+        }
+    }
+
+    fn backend(&self) -> SourceBackend {
+        match self {
+            Self::Metrics(store) => SourceBackend::Metrics(Backend {
+                source: Arc::new(store.clone()),
+                sink: Arc::new(store.clone()),
+                store: Arc::new(Admin(store.clone())),
+            }),
+        }
+    }
+}
+
+impl Stores {
+    pub(crate) fn new(control: Arc<Control>, config: Config) -> Self {
+        Self { control, config, open: Mutex::default(), changing: Mutex::default() }
+    }
+
+    /// The default source of series, which is always open.
+    pub(crate) fn default_metrics(&self) -> Result<Store, SourceError> {
+        let source = self.control.default_source(SourceKind::Metrics);
+        let source = source.ok_or_else(|| SourceError::storage("there is no default source of metrics"))?;
+        match self.opened(&source)? {
+            Opened::Metrics(store) => Ok(store),
+        }
+    }
+
+    fn directory(&self, kind: SourceKind, name: &str) -> PathBuf {
+        self.config.data_dir.join(kind.as_str()).join(name)
+    }
+
+    fn opened(&self, source: &DataSource) -> Result<Opened, SourceError> {
+        if let Some(opened) = self.open.lock().get(&source.id) {
+            return Ok(opened.clone());
+        }
+        let _changing = self.changing.lock();
+        if let Some(opened) = self.open.lock().get(&source.id) {
+            return Ok(opened.clone());
+        }
+        // It may have been deleted since the caller looked.
+        if self.control.source(source.id).is_none() {
+            return Err(SourceError::storage(format!("data source {} is gone", source.id)));
+        }
+        let opened = self.open_store(source)?;
+        self.open.lock().insert(source.id, opened.clone());
+        Ok(opened)
+    }
+
+    fn open_store(&self, source: &DataSource) -> Result<Opened, SourceError> {
+        let directory = self.directory(source.kind, &source.directory());
+        let fault =
+            |e: pilothouse_metrics::Error| SourceError::storage(format!("{}: {e}", directory.display()));
+        match source.kind {
+            SourceKind::Metrics => {
+                let mut options = store::options(&self.config);
+                options.retention_ms = self.retention_ms(source);
+                Ok(Opened::Metrics(Store::open(&directory, options).map_err(fault)?))
+            }
+            kind => Err(SourceError::storage(format!("there is no store of {}", kind.as_str()))),
+        }
+    }
+
+    fn retention_ms(&self, source: &DataSource) -> i64 {
+        source.own_retention_days.map_or(self.config.retention_ms, |days| i64::from(days) * DAY_MS)
+    }
+
+    /// Closes a store; what is written to it while it closes is refused and comes again.
+    fn close(&self, id: SourceId) {
+        let _changing = self.changing.lock();
+        let opened = self.open.lock().remove(&id);
+        if let Some(Err(e)) = opened.map(|o| o.close()) {
+            tracing::error!(source = %id, "a data source could not be closed: {e}");
+        }
+    }
+
+    /// Closes everything. Writes down what is only in memory, so that the next start has nothing
+    /// to replay.
+    pub(crate) fn close_all(&self) -> Result<(), SourceError> {
+        let _changing = self.changing.lock();
+        let all: Vec<Opened> = self.open.lock().drain().map(|(_, opened)| opened).collect();
+        let closed: Vec<_> = all.iter().map(Opened::close).collect();
+        self.control.save_usage()?;
+        closed.into_iter().collect()
+    }
+
+    // ---- what is done now and then ----
+
+    /// Opens what has data, so that all of it counts towards the server's limits and is looked
+    /// after; then does what is due, every minute until the task is aborted.
+    pub(crate) async fn run(self: Arc<Self>, app: Arc<App>) {
+        let stores = Arc::clone(&self);
+        let _ = tokio::task::spawn_blocking(move || stores.warm_up()).await;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for tick in 0u32.. {
+            ticks.tick().await;
+            let (stores, app) = (Arc::clone(&self), Arc::clone(&app));
+            let _ = tokio::task::spawn_blocking(move || stores.look_after(&app, tick)).await;
+        }
+    }
+
+    fn warm_up(&self) {
+        if let Err(e) = self.remove_deleted() {
+            tracing::error!("data of deleted data sources stays: {e}");
+        }
+        for source in self.with_data() {
+            if let Err(e) = self.opened(&source) {
+                tracing::error!(source = %source.id, "a data source cannot be opened: {e}");
+            }
+        }
+    }
+
+    fn with_data(&self) -> Vec<DataSource> {
+        let has_data =
+            |s: &DataSource| s.kind == SourceKind::Metrics && self.directory(s.kind, &s.directory()).exists();
+        self.control.all_sources().into_iter().filter(has_data).collect()
+    }
+
+    fn look_after(&self, app: &App, tick: u32) {
+        if let Err(e) = self.control.save_usage() {
+            tracing::error!("usage is not written down: {e}");
+        }
+        for id in app.idle_roots(SystemClock.now_ms() - IDLE_MS) {
+            app.forget_root(id);
+            self.close(id);
+        }
+        if tick % TICKS_OF_RETENTION == TICKS_OF_RETENTION - 1 {
+            self.maintain_closed();
+        }
+    }
+
+    /// Lets old days of sources that nobody uses go.
+    fn maintain_closed(&self) {
+        for source in self.with_data() {
+            if self.open.lock().contains_key(&source.id) {
+                continue;
+            }
+            if let Err(e) = self.opened(&source).and_then(|opened| opened.maintain()) {
+                tracing::error!(source = %source.id, "old data is not removed: {e}");
+            }
+            self.close(source.id);
+        }
+    }
+}
+
+impl Sources for Stores {
+    fn open(&self, source: &DataSource) -> Result<SourceBackend, SourceError> {
+        Ok(self.opened(source)?.backend())
+    }
+
+    fn update(&self, source: &DataSource) {
+        let opened = self.open.lock().get(&source.id).cloned();
+        match opened {
+            Some(Opened::Metrics(store)) => store.set_retention_ms(self.retention_ms(source)),
+            None => {}
+        }
+    }
+
+    fn remove_deleted(&self) -> Result<(), SourceError> {
+        for removal in self.control.removals() {
+            let _changing = self.changing.lock();
+            let opened = self.open.lock().remove(&removal.source);
+            // Ends its threads; what it still writes goes with the rest.
+            if let Some(Err(e)) = opened.map(|o| o.close()) {
+                tracing::warn!(source = %removal.source, "closing a deleted data source: {e}");
+            }
+            remove_directory(&self.directory(removal.kind, &removal.directory))?;
+            self.control.removed(removal.source)?;
+        }
+        Ok(())
+    }
+
+    fn figures(&self) -> Vec<(SourceId, SourceFigures)> {
+        let open: Vec<_> = self.open.lock().iter().map(|(id, opened)| (*id, opened.clone())).collect();
+        open.into_iter().map(|(id, opened)| (id, opened.figures())).collect()
+    }
+}
+
+fn remove_directory(path: &Path) -> Result<(), SourceError> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(SourceError::storage(format!("{}: {e}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
