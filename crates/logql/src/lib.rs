@@ -13,6 +13,7 @@
 
 mod binary;
 mod columns;
+mod detected;
 mod entry;
 mod error;
 mod eval;
@@ -43,6 +44,7 @@ use std::time::Instant;
 
 use pilothouse_model::{Budget, EntrySource};
 
+pub use detected::{DetectedField, FieldQuery, FieldType, detected_field_values, detected_fields};
 pub use error::LogqlError;
 pub use memory::MemoryEntries;
 pub use result::{LabelPairs, LogqlValue, QueryResult, QueryStats, ResultStream, StreamEntry, pairs_of};
