@@ -6,12 +6,14 @@
 //! pool, and large answers are written in pieces while they are sent.
 //!
 //! Reading order: `routes` (what a row of the tables says), `service` (a request's way), `auth` and
-//! `roots` (who asks, and for whose data), then a folder per subject, each with its own table of routes: `metrics`, `logs`, `own`.
+//! `roots` (who asks, and for whose data), then a folder per subject, each with its own
+//! table of routes: `metrics`, `logs`, `cockpit`, `own`.
 
 mod admission;
 mod answer;
 mod auth;
 mod backend;
+mod cockpit;
 mod error;
 mod json;
 mod logs;
@@ -35,13 +37,16 @@ use std::time::Duration;
 use pilothouse_control::{Control, DataSource};
 use pilothouse_model::budget::Ceilings;
 use pilothouse_model::limits::Limits;
-use pilothouse_model::{Budget, Clock, EntrySink};
+use pilothouse_model::{AlertSink, Budget, Clock, EntrySink};
 
 pub use auth::Auth;
-pub use backend::{Backend, HeadFigures, LogsAdmin, LogsBackend, StoreAdmin};
+pub use backend::{
+    Backend, DeletionError, HeadFigures, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend, StoreAdmin,
+};
+pub use cockpit::{AlertRule, MANAGED_RULES, ManagedRule, RuleBook};
 pub use pilothouse_wire::exposition::TextFormat;
-pub use roots::{SourceBackend, SourceFigures, Sources};
 pub use pilothouse_wire::logs::Enrichment;
+pub use roots::{SourceBackend, SourceFigures, Sources};
 pub use server::{bind, serve};
 pub use telemetry::{Family, FamilyValue};
 
@@ -83,10 +88,12 @@ pub struct App {
     logs: logs::State,
     backend: OnceLock<Backend>,
     logs_backend: OnceLock<LogsBackend>,
-    /// Whose root this is; `None` for the shared one, and only that has the two below.
+    /// Whose root this is; `None` for the shared one, and only that has what is below.
     source: Option<DataSource>,
     sources: OnceLock<Arc<dyn Sources>>,
     roots: roots::Roots,
+    alerts: OnceLock<Arc<dyn AlertSink>>,
+    rules: OnceLock<Arc<dyn RuleBook>>,
 }
 
 impl fmt::Debug for App {
@@ -110,6 +117,8 @@ impl App {
             source: None,
             sources: OnceLock::new(),
             roots: roots::Roots::default(),
+            alerts: OnceLock::new(),
+            rules: OnceLock::new(),
             settings: Arc::new(settings),
             clock,
         })
@@ -130,6 +139,8 @@ impl App {
             source: Some(source),
             sources: OnceLock::new(),
             roots: roots::Roots::default(),
+            alerts: OnceLock::new(),
+            rules: OnceLock::new(),
         };
         match backend {
             SourceBackend::Metrics(backend) => root.start_data(backend),
@@ -145,6 +156,16 @@ impl App {
 
     fn backend(&self) -> Result<&Backend, error::ApiError> {
         self.backend.get().ok_or_else(own::starting)
+    }
+
+    /// Hands over who takes alerts, and who knows the rules. A second call changes nothing.
+    pub fn start_alerting(&self, alerts: Arc<dyn AlertSink>, rules: Arc<dyn RuleBook>) {
+        let _ = self.alerts.set(alerts);
+        let _ = self.rules.set(rules);
+    }
+
+    fn rule_book(&self) -> &dyn RuleBook {
+        self.rules.get().map_or(&cockpit::NoRules, |rules| &**rules)
     }
 
     /// Hands over the logs. A second call changes nothing.

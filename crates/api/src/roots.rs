@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use parking_lot::RwLock;
-use pilothouse_control::{DataSource, SourceId, SourceKind};
+use pilothouse_control::{DataSource, Origin, SourceId, SourceKind};
 use pilothouse_model::SourceError;
 
 use crate::auth::Caller;
@@ -82,6 +82,10 @@ impl App {
         self.roots.open.write().remove(&id);
     }
 
+    pub(crate) fn open_roots(&self) -> usize {
+        self.roots.open.read().len()
+    }
+
     /// Ends all that follows logs, below every root.
     pub(crate) fn stop_tails(&self) {
         self.logs.tails.stop();
@@ -99,15 +103,21 @@ impl App {
         endpoint: Endpoint,
         caller: &Caller,
     ) -> Result<Arc<Self>, ApiError> {
-        let absent = || ApiError::new(Kind::NotFound, format!("there is no data source {id} with such a path"));
+        let absent =
+            || ApiError::new(Kind::NotFound, format!("there is no data source {id} with such a path"));
         let id: SourceId = id.parse().map_err(|_| absent())?;
         let source = self.settings.control.source(id).ok_or_else(absent)?;
         if !endpoint.serves(source.kind) {
             return Err(absent());
         }
-        let is_foreign = caller.grant().is_some_and(|grant| grant.project() != source.project || source.internal);
+        let is_foreign =
+            caller.grant().is_some_and(|grant| grant.project() != source.project || source.internal);
         if is_foreign {
             return Err(ApiError::new(Kind::Forbidden, "the data source belongs to another project"));
+        }
+        // The shared root is the one of the default sources: what follows its logs follows them here.
+        if source.origin == Origin::Scaleway && !source.internal {
+            return Ok(Arc::clone(self));
         }
         match self.roots.get(id, self.now_ms()) {
             Some(root) => Ok(root),

@@ -15,7 +15,7 @@ use pilothouse_control::{Scopes, SourceKind};
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::{App, logs, metrics, own};
+use crate::{App, cockpit, logs, metrics, own};
 
 /// What a token must be allowed to do to use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,11 +125,12 @@ impl Base {
 pub enum Endpoint {
     Metrics(metrics::Endpoint),
     Logs(logs::Endpoint),
+    Cockpit(cockpit::Endpoint),
     Own(own::Endpoint),
 }
 
 /// The tables of all subjects.
-const TABLES: &[&[Route]] = &[metrics::ROUTES, logs::ROUTES, own::ROUTES];
+const TABLES: &[&[Route]] = &[metrics::ROUTES, logs::ROUTES, cockpit::ROUTES, own::ROUTES];
 
 impl Endpoint {
     /// The label `handler` of the server's own metrics.
@@ -137,6 +138,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => endpoint.name(),
             Self::Logs(endpoint) => endpoint.name(),
+            Self::Cockpit(endpoint) => endpoint.name(),
             Self::Own(endpoint) => endpoint.name(),
         }
     }
@@ -146,7 +148,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => endpoint.serves(kind),
             Self::Logs(_) => kind == SourceKind::Logs,
-            Self::Own(_) => false,
+            Self::Cockpit(_) | Self::Own(_) => false,
         }
     }
 
@@ -159,6 +161,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => metrics::dispatch(app, endpoint, call).await,
             Self::Logs(endpoint) => logs::dispatch(app, endpoint, call).await,
+            Self::Cockpit(endpoint) => cockpit::dispatch(app, endpoint, call).await,
             Self::Own(endpoint) => own::dispatch(app, endpoint, call).await,
         }
     }
@@ -168,6 +171,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => metrics::refuse(endpoint, error),
             Self::Logs(endpoint) => logs::refuse(app, endpoint, error),
+            Self::Cockpit(_) => cockpit::refuse(&error),
             Self::Own(_) => error.into_text(),
         }
     }

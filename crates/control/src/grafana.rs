@@ -89,7 +89,7 @@ impl Control {
         page.of(users)
     }
 
-    pub fn delete_grafana_user(&self, by: &Actor, project: ProjectId, id: u32) -> Result<(), Error> {
+    pub fn delete_grafana_user(&self, by: &Actor, project: Option<ProjectId>, id: u32) -> Result<(), Error> {
         self.change(by, |draft| {
             let user = found(draft.image(), project, id)?;
             draft.remove::<GrafanaUser>(&id);
@@ -101,7 +101,7 @@ impl Control {
     pub fn reset_grafana_password(
         &self,
         by: &Actor,
-        project: ProjectId,
+        project: Option<ProjectId>,
         id: u32,
     ) -> Result<(GrafanaUser, String), Error> {
         let user = self.change(by, |draft| {
@@ -119,8 +119,9 @@ fn new_password() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-fn found(image: &crate::image::Image, project: ProjectId, id: u32) -> Result<GrafanaUser, Error> {
-    let found = image.get::<GrafanaUser>(&id).filter(|u| u.project == project);
+/// `project` only narrows: ids are of all projects together.
+fn found(image: &crate::image::Image, project: Option<ProjectId>, id: u32) -> Result<GrafanaUser, Error> {
+    let found = image.get::<GrafanaUser>(&id).filter(|u| project.is_none_or(|p| p == u.project));
     found.map(|u| (**u).clone()).ok_or_else(|| Error::not_found(Resource::GrafanaUser, id))
 }
 

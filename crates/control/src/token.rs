@@ -179,6 +179,10 @@ impl Control {
         Some(Arc::clone(grant))
     }
 
+    pub fn token_count(&self) -> usize {
+        self.image().tokens.len()
+    }
+
     /// What was done with each token, by the order of making.
     pub fn token_uses(&self) -> Vec<(Token, TokenUse)> {
         let image = self.image();

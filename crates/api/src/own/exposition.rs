@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{StatusCode, header};
+use pilothouse_control::SourceKind;
 use pilothouse_wire::exposition::TextFormat;
 
 use crate::App;
@@ -37,6 +38,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
         Family::gauge("pilothouse_queries_queued", "Queries that wait their turn.")
             .value(app.admission.queued_queries() as f64),
     ];
+    families.extend(control_families(app));
     families.extend(app.telemetry.families());
     families.extend(app.logs.families());
     if let Some(backend) = app.backend.get() {
@@ -47,4 +49,28 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     }
     families.extend(process::families(app.started_ms));
     families
+}
+
+/// What the control plane holds, and the limits that the server's data is measured by.
+fn control_families(app: &App) -> [Family; 5] {
+    let (control, limits) = (&app.settings.control, &app.settings.limits);
+    let sources = control.all_sources();
+    let mut by_kind = Family::gauge("pilothouse_data_sources", "Data sources, internal ones included.");
+    for kind in [SourceKind::Logs, SourceKind::Metrics, SourceKind::Traces] {
+        let count = sources.iter().filter(|s| s.kind == kind).count();
+        by_kind = by_kind.labelled(&[("type", kind.as_str())], count as f64);
+    }
+    [
+        Family::gauge("pilothouse_active_series_limit", "Active series that are allowed; 0 for no limit.")
+            .value(limits.max_active_series as f64),
+        Family::gauge(
+            "pilothouse_active_streams_limit",
+            "Active log streams that are allowed; 0 for no limit.",
+        )
+        .value(limits.max_log_streams as f64),
+        by_kind,
+        Family::gauge("pilothouse_data_source_roots_open", "Data sources whose own roots are in use.")
+            .value(app.open_roots() as f64),
+        Family::gauge("pilothouse_tokens", "Tokens of all projects.").value(control.token_count() as f64),
+    ]
 }
