@@ -82,6 +82,8 @@ limits! {
     max_log_query_series = 500, "series", "Series in the result of a metric query over logs.";
     max_log_query_range_ms = 721 * 3_600_000, "ms", "Range of time of a query over logs. 0: no limit.";
     max_volume_series = 1_000, "series", "Series or labels that a query for volumes may count.";
+    max_pattern_lines = 200_000, "lines", "Lines that one query for patterns looks at; of more, every n-th counts n times.";
+    max_pattern_read_bytes = 1 << 30, "bytes", "Bytes of lines that one query for patterns reads; of more, slices spread over the range.";
     max_tails = 10, "tails", "Clients that may follow logs at once.";
     max_tail_entries = 10_000, "entries", "Entries that wait for one such client; more are dropped, and it is told so.";
     max_tail_bytes = 16 << 20, "bytes", "Bytes of such entries.";
