@@ -5,7 +5,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 
-use crate::{Histogram, SourceError};
+use crate::{Histogram, Labels, SourceError};
 
 /// One label pair as raw bytes; not yet known to be UTF-8.
 pub type RawPair<'a> = (&'a [u8], &'a [u8]);
@@ -133,6 +133,43 @@ impl WriteBatch {
         }
     }
 
+    /// A batch for workers of the house, whose series are label sets already; filled by
+    /// [`WriteBatch::push_float`] and [`WriteBatch::push_histogram`].
+    pub fn of_labels() -> Self {
+        Self::new(read_encoded_labels)
+    }
+
+    /// Adds a sample to a batch made by [`WriteBatch::of_labels`].
+    pub fn push_float(&mut self, labels: &Labels, t_ms: i64, value: f64) {
+        let at = self.floats.len() as u32;
+        self.floats.push(FloatSample { t_ms, value });
+        let none = self.histograms.len() as u32;
+        self.push_encoded(labels, at..at + 1, none..none);
+    }
+
+    /// Adds a native histogram to a batch made by [`WriteBatch::of_labels`].
+    pub fn push_histogram(&mut self, labels: &Labels, t_ms: i64, histogram: Histogram) {
+        let at = self.histograms.len() as u32;
+        self.histograms.push(HistogramSample { t_ms, histogram });
+        let none = self.floats.len() as u32;
+        self.push_encoded(labels, none..none, at..at + 1);
+    }
+
+    fn push_encoded(&mut self, labels: &Labels, floats: Range<u32>, histograms: Range<u32>) {
+        /// Tells keys of this form from those of other forms.
+        const SEED: u64 = 0x6c61_6265_6c73;
+        let bytes = labels.as_encoded().as_bytes();
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(bytes);
+        self.series.push(BatchSeries {
+            key: xxhash_rust::xxh3::xxh3_128_with_seed(bytes, SEED),
+            labels: start..self.arena.len() as u32,
+            floats,
+            histograms,
+            exemplars: 0..0,
+        });
+    }
+
     /// Raw label bytes of one series; empty where the range does not fit.
     pub fn raw_labels(&self, series: &BatchSeries) -> &[u8] {
         slice(&self.arena, &series.labels)
@@ -149,6 +186,12 @@ impl WriteBatch {
     pub fn exemplars_of(&self, series: &BatchSeries) -> &[BatchExemplar] {
         slice(&self.exemplars, &series.exemplars)
     }
+}
+
+fn read_encoded_labels<'a>(raw: &'a [u8], pairs: &mut Vec<RawPair<'a>>) -> Result<(), MalformedLabels> {
+    let text = std::str::from_utf8(raw).map_err(|_| MalformedLabels)?;
+    pairs.extend(Labels::iter_encoded(text).map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    Ok(())
 }
 
 impl fmt::Debug for WriteBatch {

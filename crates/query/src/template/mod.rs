@@ -7,6 +7,7 @@
 //! it.
 
 mod numbers;
+mod program;
 mod texts;
 mod times;
 
@@ -17,6 +18,7 @@ use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, Parser, PipeN
 use gotmpl::{FuncMap, Template, Value};
 
 pub use numbers::number_functions;
+pub use program::{Method, Program, Vocabulary};
 pub use texts::text_functions;
 pub use times::{Time, time_functions};
 
@@ -309,6 +311,14 @@ impl Rewriter<'_> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// A value as Go's `%v` prints it, and a time by its own text.
+pub fn display(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.to_string(),
+        other => texts::plain(other),
     }
 }
 

@@ -119,13 +119,13 @@ pub fn text_functions() -> FuncMap {
         ("fromJson", Arc::new(from_json)),
         ("default", Arc::new(default)),
         // The engine's own would print floats as Rust does.
-        ("print", Arc::new(print_all)),
+        ("print", Arc::new(|args| Ok(text(print_all(args))))),
     ];
     list.into_iter().map(|(name, function)| (name.to_owned(), function)).collect()
 }
 
 /// Go's `fmt.Sprint`: a blank between operands that are both no texts.
-fn print_all(args: &[Value]) -> Answer {
+pub(super) fn print_all(args: &[Value]) -> String {
     let mut out = String::new();
     for (i, value) in args.iter().enumerate() {
         let is_text = |v: &Value| matches!(v, Value::String(_));
@@ -137,7 +137,7 @@ fn print_all(args: &[Value]) -> Answer {
             other => plain(other),
         });
     }
-    Ok(text(out))
+    out
 }
 
 fn replace_n(args: &[Value]) -> Answer {
