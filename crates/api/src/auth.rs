@@ -258,7 +258,10 @@ mod tests {
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.insert(name.to_ascii_lowercase().parse::<header::HeaderName>().unwrap(), value.parse().unwrap());
+            headers.insert(
+                name.to_ascii_lowercase().parse::<header::HeaderName>().unwrap(),
+                value.parse().unwrap(),
+            );
         }
         headers
     }

@@ -34,8 +34,49 @@ pub struct Backend {
 
 /// What the store of logs does besides taking and giving entries.
 pub trait LogsAdmin: Send + Sync {
+    /// Hides entries at once and removes them later; the request's id. Durable when it returns.
+    /// Blocks, as the next two do.
+    fn delete(&self, deletion: &LogDeletion) -> Result<u64, DeletionError>;
+    /// All requests that are known, the oldest first.
+    fn deletions(&self) -> Vec<KnownDeletion>;
+    /// Takes a request back; `false` if it is done already or not known.
+    fn cancel_deletion(&self, id: u64) -> Result<bool, SourceError>;
     /// The store's own metrics.
     fn families(&self) -> Vec<Family>;
+}
+
+/// Entries to be deleted: of matching streams, with `start <= t < end`, that pass the filter.
+#[derive(Debug, Clone)]
+pub struct LogDeletion {
+    pub matchers: Vec<Matcher>,
+    pub start_ns: i64,
+    pub end_ns: i64,
+    /// The stages behind the selector as text (`|= "x" | json`); empty for all entries.
+    pub filter: String,
+    /// The request as the client wrote it.
+    pub query: String,
+}
+
+/// A request to delete, as the list shows it.
+#[derive(Debug, Clone)]
+pub struct KnownDeletion {
+    pub id: u64,
+    pub created_ms: i64,
+    pub start_ns: i64,
+    pub end_ns: i64,
+    pub query: String,
+    /// Whether the entries are gone for good.
+    pub done: bool,
+}
+
+/// Why a request to delete was not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeletionError {
+    /// It makes no sense; the text is for the client.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 /// The logs side: two ports and the rest.

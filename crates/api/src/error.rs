@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use pilothouse_model::{BudgetError, SourceError};
 
 use crate::auth::Refusal;
+use crate::backend::DeletionError;
 use crate::json::push_string;
 use crate::offload::Panicked;
 use crate::reply::Reply;
@@ -145,6 +146,15 @@ impl From<BudgetError> for ApiError {
 impl ApiError {
     fn max_series(e: &BudgetError) -> Self {
         Self::new(Kind::Execution, format!("{e} (err-mimir-max-series-per-query)"))
+    }
+}
+
+impl From<DeletionError> for ApiError {
+    fn from(e: DeletionError) -> Self {
+        match e {
+            DeletionError::Refused(text) => Self::bad_data(text),
+            DeletionError::Source(e) => e.into(),
+        }
     }
 }
 

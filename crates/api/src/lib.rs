@@ -7,7 +7,7 @@
 //!
 //! Reading order: `routes` (what a row of the tables says), `service` (a request's way), `auth` and
 //! `roots` (who asks, and for whose data), then a folder per subject, each with its own
-//! table of routes: `metrics`, `logs`, `cockpit`, `own`.
+//! table of routes: `metrics`, `logs`, `rules`, `cockpit`, `own`.
 
 mod admission;
 mod answer;
@@ -24,6 +24,7 @@ mod params;
 mod reply;
 mod roots;
 pub mod routes;
+mod rules;
 mod server;
 mod service;
 mod telemetry;
@@ -47,6 +48,7 @@ pub use cockpit::{AlertRule, MANAGED_RULES, ManagedRule, RuleBook};
 pub use pilothouse_wire::exposition::TextFormat;
 pub use pilothouse_wire::logs::Enrichment;
 pub use roots::{SourceBackend, SourceFigures, Sources};
+pub use rules::RuleConnector;
 pub use server::{bind, serve};
 pub use telemetry::{Family, FamilyValue};
 
@@ -94,6 +96,8 @@ pub struct App {
     roots: roots::Roots,
     alerts: OnceLock<Arc<dyn AlertSink>>,
     rules: OnceLock<Arc<dyn RuleBook>>,
+    /// The same below every root.
+    rulers: rules::Rulers,
 }
 
 impl fmt::Debug for App {
@@ -119,6 +123,7 @@ impl App {
             roots: roots::Roots::default(),
             alerts: OnceLock::new(),
             rules: OnceLock::new(),
+            rulers: rules::Rulers::default(),
             settings: Arc::new(settings),
             clock,
         })
@@ -141,6 +146,7 @@ impl App {
             roots: roots::Roots::default(),
             alerts: OnceLock::new(),
             rules: OnceLock::new(),
+            rulers: self.rulers.clone(),
         };
         match backend {
             SourceBackend::Metrics(backend) => root.start_data(backend),

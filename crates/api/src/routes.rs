@@ -15,7 +15,7 @@ use pilothouse_control::{Scopes, SourceKind};
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::{App, cockpit, logs, metrics, own};
+use crate::{App, cockpit, logs, metrics, own, rules};
 
 /// What a token must be allowed to do to use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,12 +125,13 @@ impl Base {
 pub enum Endpoint {
     Metrics(metrics::Endpoint),
     Logs(logs::Endpoint),
+    Rules(rules::Endpoint),
     Cockpit(cockpit::Endpoint),
     Own(own::Endpoint),
 }
 
 /// The tables of all subjects.
-const TABLES: &[&[Route]] = &[metrics::ROUTES, logs::ROUTES, cockpit::ROUTES, own::ROUTES];
+const TABLES: &[&[Route]] = &[metrics::ROUTES, logs::ROUTES, rules::ROUTES, cockpit::ROUTES, own::ROUTES];
 
 impl Endpoint {
     /// The label `handler` of the server's own metrics.
@@ -138,6 +139,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => endpoint.name(),
             Self::Logs(endpoint) => endpoint.name(),
+            Self::Rules(endpoint) => endpoint.name(),
             Self::Cockpit(endpoint) => endpoint.name(),
             Self::Own(endpoint) => endpoint.name(),
         }
@@ -148,6 +150,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => endpoint.serves(kind),
             Self::Logs(_) => kind == SourceKind::Logs,
+            Self::Rules(endpoint) => endpoint.serves(kind),
             Self::Cockpit(_) | Self::Own(_) => false,
         }
     }
@@ -161,6 +164,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => metrics::dispatch(app, endpoint, call).await,
             Self::Logs(endpoint) => logs::dispatch(app, endpoint, call).await,
+            Self::Rules(endpoint) => rules::dispatch(app, endpoint, call).await,
             Self::Cockpit(endpoint) => cockpit::dispatch(app, endpoint, call).await,
             Self::Own(endpoint) => own::dispatch(app, endpoint, call).await,
         }
@@ -171,6 +175,7 @@ impl Endpoint {
         match self {
             Self::Metrics(endpoint) => metrics::refuse(endpoint, error),
             Self::Logs(endpoint) => logs::refuse(app, endpoint, error),
+            Self::Rules(endpoint) => rules::refuse(endpoint, error),
             Self::Cockpit(_) => cockpit::refuse(&error),
             Self::Own(_) => error.into_text(),
         }

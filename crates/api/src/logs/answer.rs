@@ -256,9 +256,16 @@ mod tests {
                 r#"{{"status":"success","data":{{"resultType":"streams","result":[{{"stream":{{"app":"x","y":""}},"values":[{value},{value}]}}],"stats":{{}}}}}}"#
             )
         );
-        let sorted = written(vec![stream(&[("t", "1")], &[]), stream(&[], &[])], Shape::V1 { categorize: true });
-        assert!(sorted.contains(r#""resultType":"streams","encodingFlags":["categorize-labels"],"#), "{sorted}");
-        assert!(sorted.contains(r#"{"structuredMetadata":{"t":"1"}}]"#) && sorted.contains(",{}]"), "{sorted}");
+        let sorted =
+            written(vec![stream(&[("t", "1")], &[]), stream(&[], &[])], Shape::V1 { categorize: true });
+        assert!(
+            sorted.contains(r#""resultType":"streams","encodingFlags":["categorize-labels"],"#),
+            "{sorted}"
+        );
+        assert!(
+            sorted.contains(r#"{"structuredMetadata":{"t":"1"}}]"#) && sorted.contains(",{}]"),
+            "{sorted}"
+        );
         let legacy = written(vec![stream(&[], &[])], Shape::Legacy);
         assert!(
             legacy.starts_with(

@@ -5,9 +5,12 @@
 //! the first generation of the same interface, which old agents still use.
 
 mod answer;
+mod deletes;
 mod discover;
 mod errors;
+mod fields;
 mod params;
+mod patterns;
 mod print;
 mod push;
 mod query;
@@ -54,6 +57,12 @@ pub enum Endpoint {
     VolumeRange,
     FormatQuery,
     DetectedLabels,
+    DetectedFields,
+    DetectedFieldValues,
+    Patterns,
+    AddDeletion,
+    Deletions,
+    CancelDeletion,
     DrilldownLimits,
     BuildInfo,
     LegacyQuery,
@@ -78,6 +87,12 @@ impl Endpoint {
             Self::VolumeRange => "logs_volume_range",
             Self::FormatQuery => "logs_format_query",
             Self::DetectedLabels => "logs_detected_labels",
+            Self::DetectedFields => "logs_detected_fields",
+            Self::DetectedFieldValues => "logs_detected_field_values",
+            Self::Patterns => "logs_patterns",
+            Self::AddDeletion => "logs_delete",
+            Self::Deletions => "logs_deletions",
+            Self::CancelDeletion => "logs_cancel_deletion",
             Self::DrilldownLimits => "logs_drilldown_limits",
             Self::BuildInfo => "logs_buildinfo",
             Self::LegacyQuery => "logs_legacy_query",
@@ -115,6 +130,12 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/loki/api/v1/index/volume_range", GET_POST, ReadLogs, Endpoint::VolumeRange),
     route("/loki/api/v1/format_query", GET_POST, ReadLogs, Endpoint::FormatQuery),
     route("/loki/api/v1/detected_labels", GET_POST, ReadLogs, Endpoint::DetectedLabels),
+    route("/loki/api/v1/detected_fields", GET_POST, ReadLogs, Endpoint::DetectedFields),
+    route("/loki/api/v1/detected_field/{name}/values", GET_POST, ReadLogs, Endpoint::DetectedFieldValues),
+    route("/loki/api/v1/patterns", GET_POST, ReadLogs, Endpoint::Patterns),
+    route("/loki/api/v1/delete", Methods::POST_PUT, Scope::Root, Endpoint::AddDeletion),
+    route("/loki/api/v1/delete", GET, Scope::Root, Endpoint::Deletions),
+    route("/loki/api/v1/delete", Methods::DELETE, Scope::Root, Endpoint::CancelDeletion),
     route("/loki/api/v1/drilldown-limits", GET, ReadLogs, Endpoint::DrilldownLimits),
     route("/loki/api/v1/status/buildinfo", GET, ReadLogs, Endpoint::BuildInfo),
     // The first generation.
@@ -140,6 +161,12 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::VolumeRange => volume::range(app, call).await,
         Endpoint::FormatQuery => print::format_query(call).await,
         Endpoint::DetectedLabels => discover::detected_labels(app, call).await,
+        Endpoint::DetectedFields => fields::fields(app, call).await,
+        Endpoint::DetectedFieldValues => fields::values(app, call).await,
+        Endpoint::Patterns => patterns::patterns(app, call).await,
+        Endpoint::AddDeletion => deletes::add(app, call).await,
+        Endpoint::Deletions => deletes::list(app, call).await,
+        Endpoint::CancelDeletion => deletes::cancel(app, call).await,
         Endpoint::DrilldownLimits => Ok(status::drilldown_limits(app)),
         Endpoint::BuildInfo => Ok(status::build_info(app)),
         Endpoint::LegacyQuery => query::legacy(app, call).await,

@@ -23,9 +23,8 @@ pub(crate) struct Span {
 impl Span {
     /// `start`, `end` and `since`. An end that lies ahead does not shorten what `since` covers.
     pub(crate) fn read(params: &Params, now_ns: i64) -> Result<Self, ApiError> {
-        let wrong = |name: &str, e: String| {
-            ApiError::bad_data(format!("could not parse '{name}' parameter: {e}"))
-        };
+        let wrong =
+            |name: &str, e: String| ApiError::bad_data(format!("could not parse '{name}' parameter: {e}"));
         let since_ns = match params.text("since") {
             "" => SINCE_NS,
             text => {
@@ -77,7 +76,8 @@ impl Span {
             text => parse_duration_ns(text).map_err(ApiError::bad_data)?,
         };
         if step_ns <= 0 {
-            let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+            let text =
+                "zero or negative query resolution step widths are not accepted. Try a positive integer";
             return Err(ApiError::bad_data(text));
         }
         if self.length_ns() / i128::from(step_ns) > MAX_POINTS {
@@ -130,9 +130,9 @@ pub(crate) fn positive(name: &str, text: &str, default: usize) -> Result<usize, 
     if number <= 0 {
         return Err(ApiError::bad_data("limit must be a positive value"));
     }
-    u32::try_from(number).map(|n| n as usize).map_err(|_| {
-        ApiError::bad_data(format!("{name} value {number} is out of range [0, {}]", u32::MAX))
-    })
+    u32::try_from(number)
+        .map(|n| n as usize)
+        .map_err(|_| ApiError::bad_data(format!("{name} value {number} is out of range [0, {}]", u32::MAX)))
 }
 
 /// A whole number, refused in the words of Go.
@@ -182,9 +182,9 @@ pub(crate) fn go_duration(ns: i128) -> String {
     };
     match ns {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{sign}{ns}ns"),
-        ..1_000_000 => format!("{sign}{}µs", decimal(ns / 1_000, 1_000)),
-        ..1_000_000_000 => format!("{sign}{}ms", decimal(ns / 1_000_000, 1_000_000)),
+        1..1_000 => format!("{sign}{ns}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(ns / 1_000, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(ns / 1_000_000, 1_000_000)),
         _ => {
             let seconds = ns / 1_000_000_000;
             let below = decimal(seconds % 60, 1_000_000_000);

@@ -1,6 +1,5 @@
 //! `format_query`: a query printed well.
 
-
 use http::StatusCode;
 use pilothouse_logql as logql;
 

@@ -37,7 +37,8 @@ pub(crate) async fn push(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
     let encoding = call.header(header::CONTENT_ENCODING).to_owned();
     let body = call.body;
     let stored = store(app, body.len(), move |app, limits| {
-        let plain = logs::open(format, &encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
+        let plain =
+            logs::open(format, &encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
         logs::decode(format, &plain, &app.logs.enricher, limits).map_err(|e| decode_error(&e))
     });
     let stored = stored.await?;
@@ -162,9 +163,10 @@ fn append(app: &App, decoded: LogDecoded) -> Result<(Stored, Durable), ApiError>
 
 fn body_error(e: &BodyError) -> ApiError {
     match e {
-        BodyError::UnsupportedEncoding(name) => {
-            ApiError::bad_data(format!("Content-Encoding {} not supported", pilothouse_model::labels::quote(name)))
-        }
+        BodyError::UnsupportedEncoding(name) => ApiError::bad_data(format!(
+            "Content-Encoding {} not supported",
+            pilothouse_model::labels::quote(name)
+        )),
         BodyError::TooLarge { limit } => too_large(*limit),
         BodyError::Corrupt { .. } => ApiError::bad_data(e.to_string()),
     }

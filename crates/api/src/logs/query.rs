@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilothouse_logql::{self as logql, Direction, Expr, LogqlValue, QueryResult, RangeQuery};
+use pilothouse_logql::{self as logql, Direction, Expr, LogqlValue, QueryResult, RangeQuery, ResultStream};
 use pilothouse_model::Budget;
 use pilothouse_model::budget::CancelOnDrop;
 
@@ -170,11 +170,13 @@ fn run(app: &App, question: &Question, expr: &Expr, budget: &Budget) -> Result<Q
         max_series,
     };
     let mut result = logql::query_range(source, expr, &query, budget)?;
-    if question.direction == Direction::Backward
-        && let LogqlValue::Streams(streams) = &mut result.value
-    {
-        // Clients show streams in the order they come; the one with the newest entry goes first.
-        streams.sort_by_key(|s| std::cmp::Reverse(s.entries.first().map(|e| e.t_ns)));
+    if let LogqlValue::Streams(streams) = &mut result.value {
+        // Clients show streams in the order they come: the one with the first entry goes first.
+        let first = |s: &ResultStream| s.entries.first().map_or(0, |e| e.t_ns);
+        match question.direction {
+            Direction::Forward => streams.sort_by_key(first),
+            Direction::Backward => streams.sort_by_key(|s| std::cmp::Reverse(first(s))),
+        }
     }
     Ok(result)
 }

@@ -93,9 +93,8 @@ impl Rates {
             std::collections::hash_map::Entry::Occupied(mut known) => {
                 known.get_mut().take(bytes as f64, now).is_ok()
             }
-            std::collections::hash_map::Entry::Vacant(new) => {
-                Bucket::new(rate, burst).is_none_or(|bucket| new.insert(bucket).take(bytes as f64, now).is_ok())
-            }
+            std::collections::hash_map::Entry::Vacant(new) => Bucket::new(rate, burst)
+                .is_none_or(|bucket| new.insert(bucket).take(bytes as f64, now).is_ok()),
         }
     }
 }
@@ -121,8 +120,7 @@ mod tests {
 
     #[test]
     fn a_push_beyond_the_rate_is_refused_as_a_whole() {
-        let limits =
-            Limits { max_log_bytes_per_second: 10, max_log_burst_bytes: 100, ..Limits::default() };
+        let limits = Limits { max_log_bytes_per_second: 10, max_log_burst_bytes: 100, ..Limits::default() };
         let rates = Rates::new(&limits);
         assert!(rates.admit(&batch(&[("a", 60), ("b", 30)])).is_ok());
         let refused = rates.admit(&batch(&[("a", 30)])).unwrap_err();

@@ -48,16 +48,32 @@ impl State {
     pub(crate) fn families(&self) -> Vec<Family> {
         let t = &self.telemetry;
         let mut families: Vec<Family> = [
-            ("pilothouse_logs_received_bytes_total", "Bytes of pushes, as they came over the network.", &t.received_bytes),
-            ("pilothouse_logs_received_entries_total", "Entries that came in, stored or not.", &t.received_entries),
+            (
+                "pilothouse_logs_received_bytes_total",
+                "Bytes of pushes, as they came over the network.",
+                &t.received_bytes,
+            ),
+            (
+                "pilothouse_logs_received_entries_total",
+                "Entries that came in, stored or not.",
+                &t.received_entries,
+            ),
             ("pilothouse_logs_stored_entries_total", "Entries that were stored.", &t.stored_entries),
             ("pilothouse_logs_stored_bytes_total", "Bytes of their lines.", &t.stored_bytes),
             ("pilothouse_logs_duplicate_entries_total", "Entries that were stored already.", &t.duplicates),
             ("pilothouse_logs_refused_entries_total", "Entries that were refused.", &t.refused),
             ("pilothouse_logs_query_lines_total", "Lines that queries have looked at.", &t.query_lines),
             ("pilothouse_logs_query_bytes_total", "Bytes of those lines.", &t.query_bytes),
-            ("pilothouse_logs_query_failures_total", "Log queries that ended with an error.", &t.query_failures),
-            ("pilothouse_logs_tailed_entries_total", "Entries sent to clients that follow.", &t.tailed_entries),
+            (
+                "pilothouse_logs_query_failures_total",
+                "Log queries that ended with an error.",
+                &t.query_failures,
+            ),
+            (
+                "pilothouse_logs_tailed_entries_total",
+                "Entries sent to clients that follow.",
+                &t.tailed_entries,
+            ),
         ]
         .map(|(name, help, counter)| Family::counter(name, help).value(counter.get() as f64))
         .into();

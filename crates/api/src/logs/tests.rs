@@ -16,7 +16,25 @@ fn fixture() -> Fixture {
     Fixture::new()
 }
 
-fn push_body(streams: &[(&[(&str, &str)], &[(i64, &str)])]) -> String {
+/// What may not stand in a URI as it is.
+fn encoded(path: &str) -> String {
+    path.chars().fold(String::new(), |mut out, c| {
+        match c {
+            ' ' | '"' | '{' | '}' | '<' | '>' | '|' | '`' => out.push_str(&format!("%{:02X}", c as u32)),
+            c => out.push(c),
+        }
+        out
+    })
+}
+
+async fn get(fixture: &Fixture, path: &str) -> (u16, String) {
+    fixture.get(&encoded(path)).await
+}
+
+/// Labels and entries.
+type Stream<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, &'a str)]);
+
+fn push_body(streams: &[Stream<'_>]) -> String {
     let streams: Vec<Value> = streams
         .iter()
         .map(|(labels, entries)| {
@@ -43,7 +61,7 @@ async fn post(
     (parts, String::from_utf8_lossy(&body).into_owned())
 }
 
-async fn push(fixture: &Fixture, streams: &[(&[(&str, &str)], &[(i64, &str)])]) -> (u16, String) {
+async fn push(fixture: &Fixture, streams: &[Stream<'_>]) -> (u16, String) {
     let json = [("content-type", "application/json")];
     let (parts, text) = post(fixture, "/loki/api/v1/push", &json, push_body(streams)).await;
     (parts.status.as_u16(), text)
@@ -51,7 +69,7 @@ async fn push(fixture: &Fixture, streams: &[(&[(&str, &str)], &[(i64, &str)])]) 
 
 async fn filled() -> Fixture {
     let fixture = fixture();
-    let streams: &[(&[(&str, &str)], &[(i64, &str)])] = &[
+    let streams: &[Stream<'_>] = &[
         (&[("app", "shop"), ("pod", "1")], &[(NOW_NS - 3, "level=info a"), (NOW_NS - 2, "level=error b")]),
         (&[("app", "shop"), ("pod", "2")], &[(NOW_NS - 1, "level=info c")]),
         (&[("app", "bank")], &[(NOW_NS - 10, "d")]),
@@ -61,7 +79,7 @@ async fn filled() -> Fixture {
 }
 
 async fn get_json(fixture: &Fixture, path: &str) -> Value {
-    let (status, body) = fixture.get(path).await;
+    let (status, body) = get(fixture, path).await;
     assert_eq!(status, 200, "{path}: {body}");
     serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
 }
@@ -81,7 +99,8 @@ async fn what_was_pushed_is_found_at_once() {
     assert_eq!(answer["data"]["stats"]["summary"]["totalEntriesReturned"], 3);
     let path = "/loki/api/v1/query_range?query={app=\"shop\"}&limit=2&direction=forward";
     assert_eq!(lines(&get_json(&fixture, path).await), ["level=info a", "level=error b"]);
-    let instant = get_json(&fixture, "/loki/api/v1/query?query=sum(count_over_time({app=\"shop\"}[1m]))").await;
+    let instant =
+        get_json(&fixture, "/loki/api/v1/query?query=sum(count_over_time({app=\"shop\"}[1m]))").await;
     assert_eq!(instant["data"]["result"][0]["value"][1], "3");
     let probe = get_json(&fixture, "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000").await;
     assert_eq!(probe["data"]["resultType"], "vector");
@@ -91,7 +110,7 @@ async fn what_was_pushed_is_found_at_once() {
 #[tokio::test]
 async fn labels_may_come_sorted_by_where_they_are_from() {
     let fixture = filled().await;
-    let request = Request::get("/loki/api/v1/query_range?query={app=\"bank\"}")
+    let request = Request::get(encoded("/loki/api/v1/query_range?query={app=\"bank\"}"))
         .header("X-Loki-Response-Encoding-Flags", "categorize-labels");
     let (_, body) = fixture.send(request.body(Body::empty()).unwrap()).await;
     let answer: Value = serde_json::from_slice(&body).unwrap();
@@ -146,8 +165,7 @@ async fn volumes_are_added_up() {
     );
     let by_pod = get_json(&fixture, "/loki/api/v1/index/volume?query={}&targetLabels=pod&limit=1").await;
     assert_eq!(volumes(&by_pod), [(json!({ "pod": "1" }), json!("62"))]);
-    let by_name =
-        get_json(&fixture, "/loki/api/v1/index/volume?query={pod=\"2\"}&aggregateBy=labels").await;
+    let by_name = get_json(&fixture, "/loki/api/v1/index/volume?query={pod=\"2\"}&aggregateBy=labels").await;
     assert_eq!(volumes(&by_name).len(), 3);
     assert!(volumes(&by_name).contains(&(json!({ "pod": "" }), json!("30"))));
     let path = "/loki/api/v1/index/volume_range?query={app=\"shop\"}&step=60&start=1699999000";
@@ -158,7 +176,10 @@ async fn volumes_are_added_up() {
 #[tokio::test]
 async fn old_clients_get_old_shapes() {
     let fixture = filled().await;
-    assert_eq!(get_json(&fixture, "/api/prom/label").await, json!({ "values": ["app", "pod", "service_name"] }));
+    assert_eq!(
+        get_json(&fixture, "/api/prom/label").await,
+        json!({ "values": ["app", "pod", "service_name"] })
+    );
     assert_eq!(get_json(&fixture, "/api/prom/label/app/values").await, json!({ "values": ["bank", "shop"] }));
     let answer = get_json(&fixture, "/api/prom/query?query={app=\"shop\"}&regexp=error").await;
     let stream = &answer["streams"][0];
@@ -166,7 +187,7 @@ async fn old_clients_get_old_shapes() {
     assert_eq!(stream["labels"], labels);
     let entry = json!([{ "ts": "2023-11-14T22:13:19.999999998Z", "line": "level=error b" }]);
     assert_eq!(stream["entries"], entry);
-    let (status, text) = fixture.get("/api/prom/query?query=rate({app=\"shop\"}[1m])").await;
+    let (status, text) = get(&fixture, "/api/prom/query?query=rate({app=\"shop\"}[1m])").await;
     assert_eq!((status, text.as_str()), (400, "legacy endpoints only support streams result type"));
 }
 
@@ -183,7 +204,11 @@ async fn refusals_are_bare_texts() {
         ("query_range?query={app=\"x\"}&limit=5001", 400, "max_entries_limit_per_query (5001 > 5000)"),
         ("query_range?query={app=\"x\"}&direction=up", 400, "invalid direction 'up'"),
         ("query_range?query={app=\"x\"}&start=2&end=1", 400, "end timestamp must not be before or equal"),
-        ("query_range?query={app=\"x\"}&start=1", 400, "the query time range exceeds the limit (query length: "),
+        (
+            "query_range?query={app=\"x\"}&start=1",
+            400,
+            "the query time range exceeds the limit (query length: ",
+        ),
         ("query_range?query={app=\"x\"}&step=0", 400, "zero or negative query resolution step widths"),
         ("query_range?query={app=\"x\"}&interval=-1", 400, "interval must be >= 0"),
         ("query_range?query={app=~\".*\"}", 400, empty_matcher),
@@ -198,15 +223,18 @@ async fn refusals_are_bare_texts() {
         ("tail?query={app=\"x\"}", 400, ""),
         ("nope", 404, "404 page not found"),
     ] {
-        let request = Request::get(format!("/loki/api/v1/{}", path.replace('|', "%7C")));
+        let request = Request::get(encoded(&format!("/loki/api/v1/{path}")));
         let (parts, body) = fixture.send(request.body(Body::empty()).unwrap()).await;
         let text = String::from_utf8_lossy(&body);
         assert_eq!(parts.status.as_u16(), status, "{path}: {text}");
         assert!(text.contains(part), "{path}: {text}");
         assert_eq!(parts.headers["content-type"], "text/plain; charset=utf-8", "{path}");
     }
-    let (status, body) = fixture.get("/loki/api/v1/format_query?query=sum(").await;
-    assert_eq!((status, body.starts_with("{\"status\":\"invalid-query\",\"error\":\"parse error")), (400, true));
+    let (status, body) = get(&fixture, "/loki/api/v1/format_query?query=sum(").await;
+    assert_eq!(
+        (status, body.starts_with("{\"status\":\"invalid-query\",\"error\":\"parse error")),
+        (400, true)
+    );
     let good = get_json(&fixture, "/loki/api/v1/format_query?query=vector( 1 )").await;
     assert_eq!(good, json!({ "status": "success", "data": "vector(1.000000)" }));
 }
@@ -233,7 +261,7 @@ async fn pushes_are_answered_as_by_loki() {
         assert_eq!(parts.status.as_u16(), status, "{headers:?} {body}: {text}");
         assert!(text.contains(part), "{headers:?} {body}: {text}");
     }
-    let (status, _) = fixture.get("/loki/api/v1/push").await;
+    let (status, _) = get(&fixture, "/loki/api/v1/push").await;
     assert_eq!(status, 405);
 }
 
@@ -278,7 +306,8 @@ async fn otlp_logs_are_stored_with_their_attributes() {
 async fn nothing_answers_before_the_data_is_there() {
     let app = Fixture::starting(Limits::default(), crate::Auth::Off);
     for path in ["/loki/api/v1/labels", "/loki/api/v1/query_range?query={a=\"b\"}", "/loki/api/v1/series"] {
-        let (parts, _) = crate::tests::send(&app, Request::get(path).body(Body::empty()).unwrap()).await;
+        let (parts, _) =
+            crate::tests::send(&app, Request::get(encoded(path)).body(Body::empty()).unwrap()).await;
         assert_eq!(parts.status.as_u16(), 503, "{path}");
     }
 }
@@ -289,7 +318,8 @@ mod following {
 
     use super::*;
 
-    type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+    type Socket =
+        tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
     /// A fixture behind a real listener, which an upgrade needs.
     async fn listening(limits: Limits) -> (Fixture, String, tokio::sync::oneshot::Sender<()>) {
@@ -305,7 +335,7 @@ mod following {
     }
 
     async fn follow(address: &str, query: &str) -> Socket {
-        let url = format!("ws://{address}/loki/api/v1/tail?{query}");
+        let url = format!("ws://{address}/loki/api/v1/tail?{}", encoded(query));
         tokio_tungstenite::connect_async(url).await.unwrap().0
     }
 
@@ -333,10 +363,11 @@ mod following {
         let (fixture, address, _stop) = listening(Limits::default()).await;
         let x: &[(&str, &str)] = &[("app", "x")];
         push(&fixture, &[(x, &[(NOW_NS - 2, "old a=1"), (NOW_NS - 1, "old a=2")])]).await;
-        let query = "query={app=\"x\"}%7C%3D\"a\"%7Cline_format\"%3E{{__line__}}\"";
+        let query = "query={app=\"x\"}|=\"a\"|line_format\">{{__line__}}\"";
         let mut socket = follow(&address, query).await;
         assert_eq!(next_lines(&mut socket).await, [">old a=1", ">old a=2"]);
-        push(&fixture, &[(x, &[(NOW_NS, "new a"), (NOW_NS, "new b")]), (&[("app", "y")], &[(NOW_NS, "a")])]).await;
+        push(&fixture, &[(x, &[(NOW_NS, "new a"), (NOW_NS, "new b")]), (&[("app", "y")], &[(NOW_NS, "a")])])
+            .await;
         assert_eq!(next_lines(&mut socket).await, [">new a"]);
         // A retry of the same push says nothing new.
         push(&fixture, &[(x, &[(NOW_NS, "new a"), (NOW_NS, "newer a")])]).await;
@@ -363,7 +394,10 @@ mod following {
         let mut second = follow(&address, "query={app=\"x\"}").await;
         let (code, text) = reason(next(&mut second).await);
         assert_eq!(code, 1011);
-        assert!(text.contains("max concurrent tail requests limit exceeded, count > limit (2 > 1)"), "{text}");
+        assert!(
+            text.contains("max concurrent tail requests limit exceeded, count > limit (2 > 1)"),
+            "{text}"
+        );
         drop(stop);
         assert_eq!(reason(next(&mut first).await).0, 1001);
     }

@@ -179,8 +179,7 @@ mod tests {
     fn equal_texts_are_counted_and_limits_go_first() {
         let old = || refused(EntryReason::Undecodable { why: "bad".into() });
         let full = refused(EntryReason::MaxStreams { limit: 5 });
-        let refusals =
-            Refusals { rejections: vec![old(), old(), full], rejected: 7, ..Refusals::default() };
+        let refusals = Refusals { rejections: vec![old(), old(), full], rejected: 7, ..Refusals::default() };
         let text = refusals.text();
         assert!(text.starts_with("1 errors like: Maximum active stream limit exceeded"), "{text}");
         assert!(text.ends_with("; 2 errors like: bad; 4 more entries were refused"), "{text}");

@@ -102,11 +102,8 @@ impl Question {
 
     fn sums(&self, source: &dyn EntrySource, budget: &Budget, max: u64) -> Result<Sums, ApiError> {
         let sets = if self.matchers.is_empty() { Vec::new() } else { vec![self.matchers.clone()] };
-        let query = StreamQuery {
-            matcher_sets: sets,
-            start_ns: self.first_bucket_ns(),
-            end_ns: self.span.end_ns,
-        };
+        let query =
+            StreamQuery { matcher_sets: sets, start_ns: self.first_bucket_ns(), end_ns: self.span.end_ns };
         let volumes = source.volume(&query, self.step_ns, budget).map_err(from_source)?;
         let mut sums: HashMap<Key, HashMap<i64, u64>> = HashMap::new();
         for volume in &volumes {
@@ -226,7 +223,8 @@ fn targets(text: &str) -> Option<Vec<String>> {
 fn require(matchers: &mut Vec<Matcher>, names: &[String]) -> Result<(), ApiError> {
     for name in names {
         if !matchers.iter().any(|m| m.name == *name) {
-            let present = Matcher::new(MatchOp::NotEqual, name, "").map_err(|e| ApiError::bad_data(e.to_string()))?;
+            let present =
+                Matcher::new(MatchOp::NotEqual, name, "").map_err(|e| ApiError::bad_data(e.to_string()))?;
             matchers.push(present);
         }
     }

@@ -22,8 +22,8 @@ use pilothouse_control::SourceKind;
 use crate::App;
 use crate::error::ApiError;
 use crate::reply::Reply;
-use crate::routes::Base::{Both, Plain, Prefixed, Root};
-use crate::routes::Scope::{ReadMetrics, ReadRules, WriteMetrics};
+use crate::routes::Base::{Both, Plain, Root};
+use crate::routes::Scope::{ReadMetrics, WriteMetrics};
 use crate::routes::{self, Base, Methods, Route, Scope};
 use crate::service::Call;
 
@@ -44,8 +44,6 @@ pub enum Endpoint {
     Federate,
     FormatQuery,
     ParseQuery,
-    Rules,
-    Alerts,
     Targets,
     Alertmanagers,
     BuildInfo,
@@ -76,8 +74,6 @@ impl Endpoint {
             Self::Federate => "federate",
             Self::FormatQuery => "format_query",
             Self::ParseQuery => "parse_query",
-            Self::Rules => "rules",
-            Self::Alerts => "alerts",
             Self::Targets => "targets",
             Self::Alertmanagers => "alertmanagers",
             Self::BuildInfo => "buildinfo",
@@ -92,13 +88,9 @@ impl Endpoint {
         }
     }
 
-    /// Rules are asked for on the same paths whatever a source holds.
+    /// Whether it has a meaning below the root of a source of this kind.
     pub(crate) fn serves(self, kind: SourceKind) -> bool {
-        match self {
-            Self::Rules | Self::Alerts => matches!(kind, SourceKind::Metrics | SourceKind::Logs),
-            Self::Alertmanagers => false,
-            _ => kind == SourceKind::Metrics,
-        }
+        self != Self::Alertmanagers && kind == SourceKind::Metrics
     }
 
     /// Errors are plain text: writers log them, and Mimir's cardinality paths have no envelope.
@@ -145,8 +137,6 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Both, "/parse_query", GET_POST, ReadMetrics, Endpoint::ParseQuery),
     route(Root, "/federate", GET, ReadMetrics, Endpoint::Federate),
     route(Root, "/prometheus/federate", GET, ReadMetrics, Endpoint::Federate),
-    route(Both, "/rules", GET, ReadRules, Endpoint::Rules),
-    route(Prefixed, "/alerts", GET, ReadRules, Endpoint::Alerts),
     // What the server says of itself in Prometheus' words.
     route(Both, "/targets", GET, ReadMetrics, Endpoint::Targets),
     route(Both, "/alertmanagers", GET, ReadMetrics, Endpoint::Alertmanagers),
@@ -183,8 +173,6 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Federate => federate::federate(app, call).await,
         Endpoint::FormatQuery => print::format_query(app, call).await,
         Endpoint::ParseQuery => print::parse_query(app, call).await,
-        Endpoint::Rules => Ok(status::rules()),
-        Endpoint::Alerts => Ok(status::alerts()),
         Endpoint::Targets => Ok(status::targets()),
         Endpoint::Alertmanagers => Ok(status::alertmanagers()),
         Endpoint::BuildInfo => Ok(status::build_info(app)),

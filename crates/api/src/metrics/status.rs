@@ -90,15 +90,6 @@ pub(crate) fn alertmanagers() -> Reply {
     ok(|out| out.push_str("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}"))
 }
 
-/// A server without rules.
-pub(crate) fn rules() -> Reply {
-    ok(|out| out.push_str("{\"groups\":[]}"))
-}
-
-pub(crate) fn alerts() -> Reply {
-    ok(|out| out.push_str("{\"alerts\":[]}"))
-}
-
 fn ok(data: impl FnOnce(&mut String)) -> Reply {
     success(&Annotations::default(), data)
 }

@@ -41,6 +41,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     families.extend(control_families(app));
     families.extend(app.telemetry.families());
     families.extend(app.logs.families());
+    families.extend(crate::rules::families(app));
     if let Some(backend) = app.backend.get() {
         families.extend(backend.store.families());
     }

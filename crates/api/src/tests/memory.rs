@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pilothouse_control::{DataSource, SourceId, SourceKind};
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::{Appended, MetadataEntry, Reason, Rejection, WriteBatch};
 use pilothouse_model::{
@@ -11,7 +12,7 @@ use pilothouse_model::{
 };
 
 use crate::telemetry::Family;
-use crate::{Backend, HeadFigures, StoreAdmin};
+use crate::{Backend, HeadFigures, SourceBackend, SourceFigures, Sources, StoreAdmin};
 
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -34,6 +35,10 @@ impl Memory {
             store: Arc::clone(&memory) as _,
         };
         (memory, backend)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().series.len()
     }
 
     pub(crate) fn add(&self, labels: &[(&str, &str)], samples: impl IntoIterator<Item = (i64, f64)>) {
@@ -186,5 +191,28 @@ impl StoreAdmin for Memory {
         vec![
             Family::gauge("pilothouse_memory_series", "Series.").value(self.state.lock().series.len() as f64),
         ]
+    }
+}
+
+/// Sources whose stores are lists in memory, made when they are asked for.
+#[derive(Debug, Default)]
+pub(crate) struct MemorySources;
+
+impl Sources for MemorySources {
+    fn open(&self, source: &DataSource) -> Result<SourceBackend, SourceError> {
+        match source.kind {
+            SourceKind::Metrics => Ok(SourceBackend::Metrics(Memory::backend().1)),
+            kind => Err(SourceError::storage(format!("no {} in memory", kind.as_str()))),
+        }
+    }
+
+    fn update(&self, _: &DataSource) {}
+
+    fn remove_deleted(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn figures(&self) -> Vec<(SourceId, SourceFigures)> {
+        Vec::new()
     }
 }

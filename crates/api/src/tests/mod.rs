@@ -1,5 +1,6 @@
 //! The whole way of a request, over a store in memory.
 
+mod doors;
 mod memory;
 mod requests;
 
@@ -12,10 +13,13 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use pilothouse_control::Control;
 use pilothouse_logql::MemoryEntries;
-use pilothouse_model::Clock;
 use pilothouse_model::limits::Limits;
+use pilothouse_model::{Clock, SourceError};
 
-use crate::{App, Auth, Build, Enrichment, Family, LogsAdmin, LogsBackend, Settings};
+use crate::{
+    App, Auth, Build, DeletionError, Enrichment, Family, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
+    Settings,
+};
 use memory::Memory;
 
 pub(crate) const NOW_S: i64 = 1_700_000_000;
@@ -33,6 +37,18 @@ impl Clock for Stopped {
 pub(crate) fn logs() -> LogsBackend {
     struct NoMetrics;
     impl LogsAdmin for NoMetrics {
+        fn delete(&self, _: &LogDeletion) -> Result<u64, DeletionError> {
+            Err(DeletionError::Refused("this store keeps everything".to_owned()))
+        }
+
+        fn deletions(&self) -> Vec<KnownDeletion> {
+            Vec::new()
+        }
+
+        fn cancel_deletion(&self, _: u64) -> Result<bool, SourceError> {
+            Ok(false)
+        }
+
         fn families(&self) -> Vec<Family> {
             Vec::new()
         }
@@ -67,6 +83,7 @@ impl Fixture {
         let app = Self::server(Limits::default(), auth, control);
         let (memory, backend) = Memory::backend();
         app.start_data(backend);
+        app.start_sources(Arc::new(memory::MemorySources::default()));
         Self { memory, app }
     }
 
@@ -94,10 +111,6 @@ impl Fixture {
             build: Build { version: "1.2.3", revision: "abc", date: "today" },
         };
         App::new(settings, Arc::new(Stopped))
-    }
-
-    pub(crate) fn app(&self) -> Arc<App> {
-        Arc::clone(&self.app)
     }
 
     pub(crate) fn app(&self) -> Arc<App> {

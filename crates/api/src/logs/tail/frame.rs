@@ -4,7 +4,9 @@ use pilothouse_logql::{LabelPairs, Processed, StreamEntry, pairs_of};
 
 use super::hub::Lost;
 use crate::json::{push_integer, push_string};
-use crate::logs::answer::{Shape, labels_text, push_entry, push_pairs, push_stream_head, separate, time_text};
+use crate::logs::answer::{
+    Shape, labels_text, push_entry, push_pairs, push_stream_head, separate, time_text,
+};
 
 /// An entry ready to be sent, with the labels that its stream is shown with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +22,12 @@ impl Outgoing {
             return Self { labels: stream, entry: StreamEntry { t_ns, line, metadata, parsed } };
         }
         let labels = processed.merged();
-        let entry =
-            StreamEntry { t_ns, line: processed.line, metadata: LabelPairs::new(), parsed: LabelPairs::new() };
+        let entry = StreamEntry {
+            t_ns,
+            line: processed.line,
+            metadata: LabelPairs::new(),
+            parsed: LabelPairs::new(),
+        };
         Self { labels, entry }
     }
 }

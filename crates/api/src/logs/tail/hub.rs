@@ -118,7 +118,8 @@ impl Tails {
             return;
         }
         for stream in &batch.streams {
-            let fits = |f: &&Arc<Follower>| f.matchers.iter().all(|m| m.matches(stream.labels.value(&m.name)));
+            let fits =
+                |f: &&Arc<Follower>| f.matchers.iter().all(|m| m.matches(stream.labels.value(&m.name)));
             let followers: Vec<&Arc<Follower>> = open.iter().filter(fits).collect();
             if followers.is_empty() {
                 continue;

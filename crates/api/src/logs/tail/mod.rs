@@ -79,7 +79,8 @@ async fn read(app: &Arc<App>, call: Call, shape: Shape) -> Result<(Call, Wish), 
         let wish = Wish {
             expr,
             start_ns: span.start_ns,
-            limit: limit.min(usize::try_from(app.settings.limits.max_log_query_entries).unwrap_or(usize::MAX)),
+            limit: limit
+                .min(usize::try_from(app.settings.limits.max_log_query_entries).unwrap_or(usize::MAX)),
             delay: Duration::from_secs(delay_s),
             shape,
         };

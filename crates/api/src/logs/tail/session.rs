@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use http::HeaderMap;
-use pilothouse_logql::{self as logql, Direction, Expr, LogExpr, LogPipeline, LogqlValue, Processed, RangeQuery};
+use pilothouse_logql::{
+    self as logql, Direction, Expr, LogExpr, LogPipeline, LogqlValue, Processed, RangeQuery,
+};
 use pilothouse_model::Budget;
 use pilothouse_model::budget::CancelOnDrop;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
