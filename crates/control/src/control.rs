@@ -326,25 +326,34 @@ impl Control {
         mut draft: Draft<'_>,
         entry: Option<&AuditEntry>,
     ) -> Result<(), Error> {
-        let written = self.database.write(|transaction| {
-            self.crash_point("begun");
+        self.write(writer, |transaction| {
             self.write_rows(transaction, &draft.writes)?;
-            if let Some(entry) = entry {
-                self.write_audit(transaction, entry)?;
-            }
-            self.crash_point("written");
-            Ok(())
-        });
-        if let Err(e) = written {
-            self.recover(writer);
-            return Err(e);
-        }
-        self.crash_point("committed");
+            entry.map_or(Ok(()), |entry| self.write_audit(transaction, entry))
+        })?;
         writer.next_number += u64::from(entry.is_some());
         let mut image = self.image.write();
         draft.image.renew_grants(&image);
         *image = Arc::new(draft.image);
         Ok(())
+    }
+
+    /// One transaction, all of it or nothing.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        work: impl FnOnce(&WriteTransaction) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let written = self.database.write(|transaction| {
+            self.crash_point("begun");
+            work(transaction)?;
+            self.crash_point("written");
+            Ok(())
+        });
+        match written {
+            Ok(()) => self.crash_point("committed"),
+            Err(_) => self.recover(writer),
+        }
+        written
     }
 
     fn write_rows(&self, transaction: &WriteTransaction, writes: &[Write]) -> Result<(), Error> {
@@ -373,12 +382,7 @@ impl Control {
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut writer = self.writer.lock();
-        let written = self.database.write(work);
-        if written.is_err() {
-            self.recover(&mut writer);
-        }
-        written
+        self.write(&mut self.writer.lock(), work)
     }
 
     /// After a failed write: whether the commit took place is known to the file alone, and redb

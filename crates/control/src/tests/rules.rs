@@ -1,0 +1,216 @@
+//! What holds for tokens, sources, usage and the audit trail, one thing a test.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
+use pilothouse_model::limits::Limits;
+
+use super::{Fixture, root};
+use crate::{
+    Amounts, Error, NewSource, NewToken, ProjectId, Region, Scope, Scopes, SourceChange, SourceFilter,
+    SourceKind, SourceLimits, TokenFilter, UsageQuery,
+};
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn source(project: ProjectId, kind: SourceKind) -> NewSource {
+    NewSource {
+        project,
+        region: Region::FrPar,
+        name: "s".to_owned(),
+        kind,
+        retention_days: None,
+        limits: SourceLimits::default(),
+    }
+}
+
+#[test]
+fn no_secret_is_in_the_file() {
+    let fixture = Fixture::new();
+    let (_, secret) = fixture.token("t", Scopes::NONE);
+    assert!(secret.len() >= 32 && secret.bytes().all(|b| b.is_ascii_hexdigit()));
+    let bytes = std::fs::read(fixture.directory.path().join(super::FILE)).unwrap();
+    assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+    assert!(!format!("{:?}", fixture.control.image()).contains(&secret));
+}
+
+#[test]
+fn an_open_connection_learns_that_its_token_is_gone() {
+    let fixture = Fixture::new();
+    let (token, secret) = fixture.token("t", Scopes::NONE);
+    let grant = fixture.control.grant(&secret).unwrap();
+    // Changes of others leave it alone.
+    fixture.token("other", Scopes::NONE);
+    assert!(Arc::ptr_eq(&grant, &fixture.control.grant(&secret).unwrap()) && !grant.is_revoked());
+    fixture.control.delete_token(&root(), Region::FrPar, token.id).unwrap();
+    assert!(grant.is_revoked() && fixture.control.grant(&secret).is_none());
+}
+
+#[test]
+fn an_object_is_seen_in_its_region_alone() {
+    let fixture = Fixture::new();
+    let (token, _) = fixture.token("t", Scopes::NONE);
+    assert!(fixture.control.token(Region::NlAms, token.id).is_err());
+    assert!(fixture.control.delete_token(&root(), Region::NlAms, token.id).is_err());
+    let filter = TokenFilter { region: Region::PlWaw, ..TokenFilter::default() };
+    assert_eq!(fixture.control.tokens(&filter).total, 0);
+    assert_eq!(fixture.control.token(Region::FrPar, token.id).unwrap(), token);
+}
+
+#[test]
+fn the_default_sources_are_there_once_and_stay() {
+    let fixture = Fixture::new().reopened();
+    let listed = fixture.control.sources(&SourceFilter::default());
+    assert_eq!(listed.items.iter().map(|s| s.kind.as_str()).collect::<Vec<_>>(), ["metrics", "logs"]);
+    let internal = fixture.control.internal_source().unwrap();
+    assert_eq!((internal.name.as_str(), internal.kind), ("pilothouse", SourceKind::Logs));
+    for source in fixture.control.all_sources() {
+        let refused = fixture.control.delete_source(&root(), source.region, source.id);
+        assert!(matches!(refused, Err(Error::InUse { .. })), "{}", source.name);
+    }
+    let directories = fixture.control.all_sources().into_iter().map(|s| (s.kind, s.directory()));
+    assert_eq!(directories.collect::<std::collections::BTreeSet<_>>().len(), 3);
+}
+
+#[test]
+fn only_what_is_said_of_a_source_changes() {
+    let fixture = Fixture::new();
+    let made =
+        fixture.control.create_source(&root(), source(ProjectId::DEFAULT, SourceKind::Metrics)).unwrap();
+    fixture.clock.0.fetch_add(5, Relaxed);
+    let change = SourceChange { max_active_series: Some(Some(7)), ..SourceChange::default() };
+    let changed = fixture.control.update_source(&root(), Region::FrPar, made.id, change).unwrap();
+    assert_eq!((&changed.name, changed.own_retention_days), (&made.name, None));
+    assert_eq!(changed.limits.max_active_series, Some(7));
+    assert_eq!(changed.stamp.updated_ms, made.stamp.updated_ms + 5);
+    for days in [0, 1826] {
+        let change = SourceChange { retention_days: Some(days), ..SourceChange::default() };
+        assert!(fixture.control.update_source(&root(), Region::FrPar, made.id, change).is_err(), "{days}");
+    }
+    assert_eq!(fixture.control.source(made.id), Some(changed));
+}
+
+#[test]
+fn the_data_of_a_deleted_source_is_owed_until_it_is_gone() {
+    let fixture = Fixture::new();
+    let made = fixture.control.create_source(&root(), source(ProjectId::DEFAULT, SourceKind::Logs)).unwrap();
+    fixture.control.delete_source(&root(), Region::FrPar, made.id).unwrap();
+    let fixture = fixture.reopened();
+    let removals = fixture.control.removals();
+    assert_eq!(
+        removals.iter().map(|r| (r.source, r.kind)).collect::<Vec<_>>(),
+        [(made.id, SourceKind::Logs)]
+    );
+    fixture.control.removed(made.id).unwrap();
+    assert_eq!(fixture.reopened().control.removals(), []);
+}
+
+#[test]
+fn quotas_hold() {
+    let fixture = Fixture::with(Limits { max_tokens: 1, max_grafana_users: 0, ..Limits::default() });
+    fixture.token("one", Scopes::NONE);
+    let new = NewToken {
+        project: ProjectId::DEFAULT,
+        region: Region::FrPar,
+        name: "two".to_owned(),
+        scopes: Scopes::NONE,
+    };
+    let refused = fixture.control.create_token(&root(), new);
+    assert!(matches!(refused, Err(Error::Quota { quota: 1, current: 1, .. })));
+    let user =
+        fixture.control.create_grafana_user(&root(), ProjectId::DEFAULT, "a", crate::GrafanaRole::Editor);
+    assert!(matches!(user, Err(Error::Quota { .. })));
+}
+
+#[test]
+fn the_audit_trail_tells_who_what_and_when_and_forgets_the_oldest() {
+    let fixture = Fixture::with(Limits { max_audit_entries: 5, ..Limits::default() });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    fixture.control.watch({
+        let seen = Arc::clone(&seen);
+        move |entry| seen.lock().push(entry.number)
+    });
+    let (token, _) = fixture.token("t", Scopes::from_iter([Scope::ReadLogs]));
+    let by = crate::Actor::root(Some("10.1.2.3".parse().unwrap()));
+    fixture.control.delete_token(&by, Region::FrPar, token.id).unwrap();
+    let trail = fixture.control.audit(None, 2).unwrap();
+    let told =
+        |e: &crate::AuditEntry| (e.actor.clone(), e.address.clone(), e.action.clone(), e.id.clone(), e.at_ms);
+    let (id, now) = (token.id.to_string(), 1_700_000_000_000);
+    assert_eq!(told(&trail[0]), ("root".into(), Some("10.1.2.3".into()), "delete".into(), id.clone(), now));
+    assert_eq!(told(&trail[1]), ("root".into(), None, "create".into(), id, now));
+    assert!(trail[1].details.contains(&("scopes".to_owned(), "read_only_logs".to_owned())));
+    for i in 0..10 {
+        fixture.token(&format!("t{i}"), Scopes::NONE);
+    }
+    let numbers: Vec<u64> = fixture.control.audit(None, 100).unwrap().iter().map(|e| e.number).collect();
+    let newest = seen.lock().last().copied().unwrap();
+    assert_eq!(numbers, (newest - 5..=newest).rev().collect::<Vec<_>>());
+    // Numbers go on after a restart.
+    let fixture = fixture.reopened();
+    fixture.token("more", Scopes::NONE);
+    assert_eq!(fixture.control.audit(None, 1).unwrap()[0].number, newest + 1);
+}
+
+#[test]
+fn usage_counts_for_the_project_of_the_caller_and_of_the_source() {
+    let fixture = Fixture::new();
+    let (own, other) = (ProjectId::random(), ProjectId::random());
+    let made = fixture.control.create_source(&root(), source(own, SourceKind::Metrics)).unwrap();
+    let shared = fixture.control.default_source(SourceKind::Metrics).unwrap();
+    let new = NewToken { project: other, region: Region::FrPar, name: "t".to_owned(), scopes: Scopes::NONE };
+    let (token, secret) = fixture.control.create_token(&root(), new).unwrap();
+    let grant = fixture.control.grant(secret.reveal()).unwrap();
+    let amounts = |samples| Amounts { samples, entries: 0, bytes: 10 * samples };
+    fixture.control.count_use(&made, None, amounts(1));
+    fixture.control.count_use(&shared, Some(&grant), amounts(2));
+    fixture.control.count_use(&shared, None, amounts(4));
+    let check = |fixture: &Fixture, expected: [u64; 4]| {
+        let of = |project| {
+            let kind = SourceKind::Metrics;
+            let query = UsageQuery { project, source: None, kind, since_ms: 1_700_000_000_000 - HOUR_MS };
+            fixture.control.usage_of(&query).samples
+        };
+        let got = [of(Some(own)), of(Some(other)), of(Some(ProjectId::DEFAULT)), of(None)];
+        assert_eq!(got, expected);
+    };
+    check(&fixture, [1, 2, 6, 7]);
+    fixture.control.save_usage().unwrap();
+    let fixture = fixture.reopened();
+    check(&fixture, [1, 2, 6, 7]);
+    let uses = fixture.control.token_uses();
+    assert_eq!(
+        uses.iter().map(|(t, u)| (t.id, u.samples, u.requests)).collect::<Vec<_>>(),
+        [(token.id, 2, 1)]
+    );
+}
+
+#[test]
+fn old_hours_become_days_and_go_in_the_end() {
+    let fixture = Fixture::new();
+    let shared = fixture.control.default_source(SourceKind::Metrics).unwrap();
+    let start = 1_700_000_000_000;
+    for _ in 0..200 {
+        fixture.control.count_use(&shared, None, Amounts { samples: 1, entries: 0, bytes: 1 });
+        fixture.clock.0.fetch_add(HOUR_MS, Relaxed);
+    }
+    fixture.control.save_usage().unwrap();
+    let fixture = fixture.reopened();
+    let since = |since_ms| {
+        let kind = SourceKind::Metrics;
+        fixture.control.usage_of(&UsageQuery { project: None, source: None, kind, since_ms }).samples
+    };
+    assert_eq!((since(0), since(start + 190 * HOUR_MS)), (200, 10));
+    fixture.clock.0.fetch_add(100 * 24 * HOUR_MS, Relaxed);
+    fixture.control.save_usage().unwrap();
+    assert_eq!(
+        fixture.reopened().control.usage_of(&UsageQuery {
+            project: None,
+            source: Some(shared.id),
+            kind: SourceKind::Metrics,
+            since_ms: 0
+        }),
+        Amounts::default()
+    );
+}
