@@ -170,7 +170,7 @@ impl Miner {
         let mut all: Vec<_> =
             totals.filter(|(total, (pattern, _), _)| *total >= MIN_LINES && !pattern.is_empty()).collect();
         // The order by text, in which they are, decides between equals.
-        all.sort_by(|a, b| b.0.cmp(&a.0));
+        all.sort_by_key(|(total, ..)| std::cmp::Reverse(*total));
         all.truncate(MAX_PATTERNS);
         let series = |(_, (pattern, level), sum): (u64, (String, usize), BTreeMap<i64, u64>)| PatternSeries {
             pattern,
