@@ -77,6 +77,12 @@ struct Slice {
     metadata: Range<usize>,
 }
 
+/// A part of the body: where it lies there, and where its text goes in the buffer.
+struct PlacedPart {
+    packed: Range<usize>,
+    text: Range<usize>,
+}
+
 /// Reads blocks into buffers that it keeps; one for each thread that reads.
 pub struct Reader {
     slices: Vec<Slice>,
@@ -255,8 +261,8 @@ impl Reader {
         }
         let placed = self.place_streams(head)?;
         let mut bytes = std::mem::take(&mut self.text).into_bytes();
-        bytes.resize(placed.last().map_or(0, |(_, text)| text.end), 0);
-        for (packed, text) in placed {
+        bytes.resize(placed.last().map_or(0, |part| part.text.end), 0);
+        for PlacedPart { packed, text } in placed {
             let frame = frames.get(packed).ok_or(BlockError::Truncated)?;
             let out = bytes.get_mut(text).ok_or(BlockError::Truncated)?;
             self.decompressed_bytes += out.len() as u64;
@@ -268,8 +274,8 @@ impl Reader {
 
     /// Finds the parts of the body that hold wanted streams, says where their text will lie in
     /// the buffer, and where in it the wanted lines of each stream begin and end.
-    fn place_streams(&mut self, head: &Head<'_>) -> Result<Vec<(Range<usize>, Range<usize>)>, BlockError> {
-        let mut placed: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+    fn place_streams(&mut self, head: &Head<'_>) -> Result<Vec<PlacedPart>, BlockError> {
+        let mut placed = Vec::new();
         let mut slices = self.slices.iter_mut().peekable();
         let mut stats = head.streams.iter();
         let (mut packed, mut free) = (0, 0);
@@ -285,7 +291,10 @@ impl Reader {
                 at += stat.text_bytes as usize;
             }
             if wanted {
-                placed.push((packed..packed + part.packed_bytes, free..free + part.text_bytes));
+                placed.push(PlacedPart {
+                    packed: packed..packed + part.packed_bytes,
+                    text: free..free + part.text_bytes,
+                });
                 free += part.text_bytes;
             }
             packed += part.packed_bytes;

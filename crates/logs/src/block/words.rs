@@ -92,11 +92,12 @@ impl WordCollector {
         if self.packed.find(hash, |known| *known == word).is_some() {
             return true;
         }
-        if is_hex(&bytes[..n]) {
+        let letters = bytes.get(..n).unwrap_or(&[]);
+        if is_hex(letters) {
             return true;
         }
         self.packed.insert_unique(hash, word, |word| self.hasher.hash_one(*word));
-        self.text.extend_from_slice(&bytes[..n]);
+        self.text.extend_from_slice(letters);
         self.text.push(b'\n');
         self.packed.len() + self.long.len() <= MOST
     }
