@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`words`] (what a check, a probe and a tenant are), [`validate`](mod@validate)
 //! (which of them hold), [`registry`] (who has which), [`run`] (who runs, and what
-//! becomes of it).
+//! becomes of it), [`probe`] (how each kind measures).
 
+pub mod probe;
 pub mod registry;
 pub mod run;
 pub mod validate;

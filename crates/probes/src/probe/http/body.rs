@@ -1,0 +1,74 @@
+//! The body of an answer without its coding, within a bound.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use http::{HeaderMap, header};
+
+use super::HttpError;
+
+/// Decodes by the header of the answer; `wanted` is false where no coding was asked for, and
+/// then the body stays as it came.
+pub(super) fn decoded(
+    body: &Bytes,
+    headers: &HeaderMap,
+    wanted: bool,
+    most: u64,
+) -> Result<Bytes, HttpError> {
+    let coding = headers.get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if !wanted || body.is_empty() {
+        return Ok(body.clone());
+    }
+    match coding.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(body.clone()),
+        "gzip" | "x-gzip" => read(MultiGzDecoder::new(body.as_ref()), most),
+        // Servers differ in whether they mean the bare stream or zlib's.
+        "deflate" => read(ZlibDecoder::new(body.as_ref()), most)
+            .or_else(|_| read(DeflateDecoder::new(body.as_ref()), most)),
+        "br" => read(brotli_decompressor::Decompressor::new(body.as_ref(), 4_096), most),
+        other => Err(HttpError::Coding(format!("content encoding {other:?} was not asked for"))),
+    }
+}
+
+fn read(decoder: impl Read, most: u64) -> Result<Bytes, HttpError> {
+    let mut out = Vec::new();
+    let read = decoder.take(most.saturating_add(1)).read_to_end(&mut out);
+    read.map_err(|e| HttpError::Coding(e.to_string()))?;
+    if out.len() as u64 > most { Err(HttpError::BodyTooLong(most)) } else { Ok(Bytes::from(out)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn check(coding: &'static str, body: Vec<u8>, most: u64, expected: Result<&[u8], ()>) {
+        let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+        let got = decoded(&Bytes::from(body), &headers, true, most);
+        assert_eq!(got.as_deref().map_err(|_| ()), expected, "{coding}");
+    }
+
+    #[test]
+    fn codings_are_undone_within_the_bound() {
+        let text = vec![b'a'; 1_000];
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut deflate = DeflateEncoder::new(Vec::new(), Compression::fast());
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&text).unwrap();
+        deflate.write_all(&text).unwrap();
+        zlib.write_all(&text).unwrap();
+        let gzip = gzip.finish().unwrap();
+        check("gzip", gzip.clone(), 1_000, Ok(&text));
+        check("gzip", gzip, 999, Err(()));
+        check("deflate", deflate.finish().unwrap(), 1_000, Ok(&text));
+        check("deflate", zlib.finish().unwrap(), 1_000, Ok(&text));
+        check("identity", text.clone(), 1, Ok(&text));
+        check("zip", text, 1_000, Err(()));
+    }
+}

@@ -1,0 +1,58 @@
+//! The probers: one kind of check each, over one way of reaching a target.
+//!
+//! Names of gauges and the words of lines are those of blackbox_exporter and of the real probe
+//! program, since dashboards and people look for them.
+
+mod clock;
+mod connect;
+mod dns;
+mod grpc;
+mod http;
+mod rules;
+mod tcp;
+mod tls;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::run::{Prober, Recorder, Target};
+
+pub use rules::{TargetRules, UnknownRange};
+
+/// Probes from this machine.
+#[derive(Debug)]
+pub struct LocalProber {
+    rules: TargetRules,
+    /// Of a body that is read.
+    max_body_bytes: u64,
+}
+
+impl LocalProber {
+    pub fn new(rules: TargetRules, max_body_bytes: u64) -> Self {
+        Self { rules, max_body_bytes }
+    }
+}
+
+impl Prober for LocalProber {
+    fn probe<'a>(
+        &'a self,
+        target: &'a Target<'a>,
+        recorder: &'a mut Recorder,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(async move {
+            let settings = target.settings;
+            if let Some(http) = &settings.http {
+                http::probe(self, target, http, recorder).await
+            } else if let Some(tcp) = &settings.tcp {
+                tcp::probe(self, target, tcp, recorder).await
+            } else if let Some(dns) = &settings.dns {
+                dns::probe(self, target, dns, recorder).await
+            } else if let Some(grpc) = &settings.grpc {
+                grpc::probe(self, target, grpc, recorder).await
+            } else {
+                recorder.error("no prober for this kind of check", &[]);
+                false
+            }
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Connecting, and a dialogue of lines.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use pilothouse_model::matcher::pattern::{Anchoring, CapturingPattern};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+
+use super::connect::{ConnectError, dial, resolve, split_target};
+use super::{LocalProber, tls};
+use crate::run::{Recorder, Target};
+use crate::words::{IpVersion, TcpQueryResponse, TcpSettings};
+
+/// Of one line that is waited for; a longer one is no dialogue.
+const MAX_LINE_BYTES: u64 = 64 << 10;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+type Dialogue = BufReader<Box<dyn Stream>>;
+
+#[derive(Debug, thiserror::Error)]
+enum TcpError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Tls(#[from] pilothouse_net::BuildError),
+    #[error("no line matched {0:?} before the end")]
+    NoMatch(String),
+    #[error("invalid regexp {0:?}")]
+    Regexp(String),
+    #[error("target is not host:port")]
+    Target,
+}
+
+pub(super) async fn probe(
+    prober: &LocalProber,
+    target: &Target<'_>,
+    settings: &TcpSettings,
+    recorder: &mut Recorder,
+) -> bool {
+    let help = "Indicates if probe failed due to regex";
+    recorder.gauge("probe_failed_due_to_regex", help, &[], 0.0);
+    match talk(prober, target, settings, recorder).await {
+        Ok(()) => true,
+        Err(e) => {
+            let regexp = matches!(e, TcpError::NoMatch(_));
+            recorder.gauge("probe_failed_due_to_regex", help, &[], f64::from(u8::from(regexp)));
+            recorder.error(if regexp { "Regexp did not match" } else { "Error dialing TCP" }, &[("err", &e)]);
+            false
+        }
+    }
+}
+
+async fn talk(
+    prober: &LocalProber,
+    target: &Target<'_>,
+    settings: &TcpSettings,
+    recorder: &mut Recorder,
+) -> Result<(), TcpError> {
+    let (host, port) = split_target(target.target).ok_or(TcpError::Target)?;
+    let version = IpVersion::try_from(settings.ip_version).unwrap_or_default();
+    let (address, _) = resolve(host, version, &prober.rules, recorder).await?;
+    recorder.info(if settings.tls { "Dialing TCP with TLS" } else { "Dialing TCP without TLS" }, &[]);
+    let stream = dial(SocketAddr::new(address, port), &settings.source_ip_address).await?;
+    let stream: Box<dyn Stream> = Box::new(stream);
+    let stream = if settings.tls { encrypt(stream, settings, host, recorder).await? } else { stream };
+    recorder.info("Successfully dialed", &[]);
+    let mut dialogue = BufReader::new(stream);
+    for step in &settings.query_response {
+        dialogue = self::step(dialogue, step, settings, host, recorder).await?;
+    }
+    Ok(())
+}
+
+async fn encrypt(
+    stream: Box<dyn Stream>,
+    settings: &TcpSettings,
+    host: &str,
+    recorder: &mut Recorder,
+) -> Result<Box<dyn Stream>, TcpError> {
+    let own = settings.tls_config.as_ref();
+    let config = tls::client(own, &[])?;
+    let stream = tls::handshake(config, own, host, stream).await?;
+    tls::take_down(stream.get_ref().1, !own.is_some_and(|t| t.insecure_skip_verify), recorder);
+    Ok(Box::new(stream))
+}
+
+/// Waits for a line, answers it, and turns to TLS, each as far as it is asked for.
+async fn step(
+    mut dialogue: Dialogue,
+    step: &TcpQueryResponse,
+    settings: &TcpSettings,
+    host: &str,
+    recorder: &mut Recorder,
+) -> Result<Dialogue, TcpError> {
+    let mut groups = HashMap::new();
+    if !step.expect.is_empty() {
+        groups = wait_for(&mut dialogue, &step.expect, recorder).await?;
+    }
+    if !step.send.is_empty() {
+        let mut line = expand(&String::from_utf8_lossy(&step.send), &groups);
+        recorder.info("Sending line", &[("line", &line)]);
+        line.push('\n');
+        dialogue.write_all(line.as_bytes()).await?;
+        dialogue.flush().await?;
+    }
+    if step.start_tls {
+        // What was read ahead is dropped with the reader: nothing may precede the handshake.
+        let stream = encrypt(dialogue.into_inner(), settings, host, recorder).await?;
+        return Ok(BufReader::new(stream));
+    }
+    Ok(dialogue)
+}
+
+/// Reads lines until one matches; gives its groups by number and name.
+async fn wait_for(
+    dialogue: &mut Dialogue,
+    expect: &[u8],
+    recorder: &mut Recorder,
+) -> Result<HashMap<String, String>, TcpError> {
+    let text = String::from_utf8_lossy(expect).into_owned();
+    let pattern =
+        CapturingPattern::new(&text, Anchoring::Part).map_err(|_| TcpError::Regexp(text.clone()))?;
+    loop {
+        let mut bytes = Vec::new();
+        let read = (&mut *dialogue).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).await?;
+        if read == 0 {
+            return Err(TcpError::NoMatch(text));
+        }
+        let line = String::from_utf8_lossy(&bytes);
+        let line = line.trim_end_matches(['\r', '\n']);
+        recorder.info("Read line", &[("line", &line)]);
+        if let Some(captures) = pattern.captures(line) {
+            recorder.info("Regexp matched", &[("regexp", &text), ("line", &line)]);
+            let named = pattern
+                .names()
+                .iter()
+                .zip(&captures)
+                .filter_map(|(n, c)| Some((n.clone()?, (*c)?.to_owned())));
+            let numbered =
+                captures.iter().enumerate().filter_map(|(i, c)| Some((i.to_string(), (*c)?.to_owned())));
+            return Ok(named.chain(numbered).collect());
+        }
+    }
+}
+
+/// `${name}` and `$name` become the group of that name or number, or nothing.
+fn expand(template: &str, groups: &HashMap<String, String>) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let braced = after.strip_prefix('{').and_then(|a| a.split_once('}'));
+        let (name, following) = braced.unwrap_or_else(|| {
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            after.split_at(end)
+        });
+        out.push_str(groups.get(name).map_or("", String::as_str));
+        rest = following;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_put_in() {
+        let groups =
+            HashMap::from([("1".to_owned(), "one".to_owned()), ("n".to_owned(), "named".to_owned())]);
+        for (template, expected) in [
+            ("PONG ${1}", "PONG one"),
+            ("$n-$1x$$", "named-$"),
+            ("${n}x", "namedx"),
+            ("${gone}.", "."),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(expand(template, &groups), expected, "{template}");
+        }
+    }
+}
