@@ -1,0 +1,298 @@
+//! Opening a store: the catalog, the days, then the log.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use pilothouse_disk::files::{self, DirectoryLock};
+use pilothouse_disk::wal::{OnDamage, Options, Replayed, SyncMode};
+use pilothouse_disk::{Position, Wal, WalError};
+use pilothouse_model::Labels;
+use rustc_hash::FxBuildHasher;
+
+use crate::active::minute_of;
+use crate::append::{Appender, Known};
+use crate::catalog::{Catalog, Loaded};
+use crate::day::day_of;
+use crate::day::one::Payload;
+use crate::day::set::Days;
+use crate::delete::Deletions;
+use crate::error::Error;
+use crate::flush::Flusher;
+use crate::layers::{Cut, Layers};
+use crate::options::{StoreOptions, Sync};
+use crate::record::{Deletion, RecordSink, read_record};
+use crate::registry::{MAX_GROUPS, Registry};
+use crate::stats::Counters;
+use crate::store::Inner;
+use crate::tail::{OpenGroup, Tail};
+
+/// Block ids and cuts given since the store was opened begin this far behind those on the disk
+/// when some day could not be read: its own are not known.
+const GAP: u64 = 1 << 32;
+
+pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Error> {
+    let lock = DirectoryLock::acquire(directory)?;
+    let began = Instant::now();
+    let limits = options.limits.clone();
+    files::remove_unfinished(directory)?;
+    let (catalog, mut registry, loaded, lost) = find_catalog(&directory.join("streams.redb"))?;
+    let days = Days::open(&directory.join("day"), limits.max_open_log_days)?;
+    let counters = Counters::default();
+    counters.corruptions.fetch_add(u64::from(lost), Relaxed);
+    for (_, streams) in &loaded.days {
+        // An id that any day uses is never given to another stream.
+        registry.set_next_id(streams.max().map_or(0, |id| id.saturating_add(1)));
+    }
+    let now_ms = options.clock.now_ms();
+    let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
+    let from = loaded.log_start.max(recovery.first());
+    let mut replay = Replay::new(registry, loaded, &days, now_ms)?;
+    let replayed = recovery.replay(from, OnDamage::Skip, |position, payload| {
+        replay.position = position;
+        if read_record(payload, &mut replay).is_err() {
+            counters.corruptions.fetch_add(1, Relaxed);
+        }
+        Ok::<(), WalError>(())
+    })?;
+    counters.corruptions.fetch_add(replayed.damages, Relaxed);
+    replay.tell(&replayed);
+    counters.replayed_records.store(replayed.records, Relaxed);
+    for deletion in &replay.new_deletions {
+        catalog.save_deletion(deletion)?;
+    }
+    let wal = recovery.start(replay.least_start())?;
+    counters.replay_ms.store(began.elapsed().as_millis() as u64, Relaxed);
+    let appender = replay.appender(now_ms);
+    let waiting_bytes = replay.layers.cuts.iter().map(|c| c.bytes).sum();
+    Ok(Inner {
+        limits,
+        clock: options.clock,
+        retention_ms: options.retention_ms.into(),
+        deletions: Deletions::new(replay.deletions, replay.next_deletion, &options.filters),
+        filters: options.filters,
+        wal,
+        appender: Mutex::new(appender),
+        registry: RwLock::new(replay.registry),
+        layers: RwLock::new(replay.layers),
+        days,
+        day_streams: RwLock::new(replay.day_streams),
+        catalog,
+        flusher: Flusher::default(),
+        seen: Mutex::default(),
+        counters,
+        waiting_bytes: AtomicUsize::new(waiting_bytes),
+        stopping: AtomicBool::new(false),
+        #[cfg(test)]
+        crash_points: Mutex::default(),
+        _lock: lock,
+    })
+}
+
+/// The catalog with what it holds, and whether one was lost. Damaged, it is set aside and begun
+/// anew with what the log still knows.
+fn find_catalog(path: &Path) -> Result<(Catalog, Registry, Loaded, bool), Error> {
+    let mut registry = Registry::default();
+    let opened = Catalog::open(path).and_then(|c| Ok((c.load(&mut registry)?, c)));
+    match opened {
+        Ok((loaded, catalog)) => Ok((catalog, registry, loaded, false)),
+        Err(error) if error.is_damage() => {
+            let aside = files::set_aside(path, "damaged")?;
+            let aside = aside.display();
+            tracing::error!(%error, %aside, "the catalog of streams is damaged; it is set aside and begun anew");
+            Ok((Catalog::open(path)?, Registry::default(), Loaded::default(), true))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn wal_options(sync: Sync) -> Options {
+    let sync = match sync {
+        Sync::Ack => SyncMode::Ack,
+        Sync::Interval(every) => SyncMode::Interval(every),
+    };
+    Options { sync, ..Options::default() }
+}
+
+/// The state that the log is replayed into.
+struct Replay {
+    registry: Registry,
+    layers: Layers,
+    day_streams: BTreeMap<i32, pilothouse_index::RoaringBitmap>,
+    payloads: BTreeMap<i32, Payload>,
+    deletions: Vec<Deletion>,
+    new_deletions: Vec<Deletion>,
+    next_deletion: u64,
+    position: Position,
+    now_ms: i64,
+    new_streams: Vec<u32>,
+    unsaved_since: Option<Position>,
+    /// Newest entries of streams, where the log has some.
+    newest_ns: HashMap<u32, i64, FxBuildHasher>,
+    /// Ids of streams that had been forgotten and met again before the catalog heard of it.
+    aliases: HashMap<u32, u32, FxBuildHasher>,
+    /// Where the entries that follow go: stream, and group with the place in it.
+    part: Option<(u32, u32)>,
+    unknown: u64,
+}
+
+impl Replay {
+    fn new(registry: Registry, loaded: Loaded, days: &Days, now_ms: i64) -> Result<Self, Error> {
+        let mut payloads = BTreeMap::new();
+        for day in days.all() {
+            payloads.insert(day.number, day.payload()?);
+        }
+        let opened_ns = payloads.values().map(|p| p.newest_ns).max().unwrap_or(i64::MIN);
+        let damaged = if days.damaged() > 0 { GAP } else { 0 };
+        let of_days = payloads.values().map(|p| p.last_cut).max().unwrap_or(0);
+        let of_deletions = loaded.deletions.iter().map(|d| d.upto_cut).max().unwrap_or(0);
+        let last_cut = of_days.max(of_deletions) + damaged;
+        let next_block = payloads.values().map(|p| p.next_block).max().unwrap_or(0) + damaged;
+        let known = loaded.deletions.iter().map(|d| d.id + 1).max().unwrap_or(0);
+        Ok(Self {
+            registry,
+            layers: Layers::new((last_cut, next_block), opened_ns),
+            day_streams: loaded.days.into_iter().collect(),
+            payloads,
+            next_deletion: loaded.next_deletion.max(known),
+            deletions: loaded.deletions,
+            new_deletions: Vec::new(),
+            position: Position(0),
+            now_ms,
+            new_streams: Vec::new(),
+            unsaved_since: None,
+            newest_ns: HashMap::default(),
+            aliases: HashMap::default(),
+            part: None,
+            unknown: 0,
+        })
+    }
+
+    /// Tells the operator what could not be read; the store is opened all the same.
+    fn tell(&self, replayed: &Replayed) {
+        for damage in &replayed.damage {
+            let (from, to) = (damage.from.0, damage.to.0);
+            tracing::error!(from, to, reason = damage.reason, "a stretch of the log is lost");
+        }
+        if replayed.cut_bytes > 0 {
+            tracing::warn!(bytes = replayed.cut_bytes, "the log had a torn end, which nobody was promised");
+        }
+        if self.unknown > 0 {
+            tracing::error!(entries = self.unknown, "entries in the log belong to streams without labels");
+        }
+    }
+
+    /// The log must go on behind every position that a day takes for done.
+    fn least_start(&self) -> Position {
+        let positions = self.payloads.values().flat_map(|p| p.positions.iter().map(|(_, p)| *p));
+        positions.max().unwrap_or_default()
+    }
+
+    fn appender(&mut self, now_ms: i64) -> Appender {
+        let mut appender = Appender::default();
+        appender.active.advance(minute_of(now_ms));
+        for id in self.registry.index.ids() {
+            let Some(stream) = self.registry.get(id) else { continue };
+            let newest = self.newest_ns.get(&id).copied();
+            // Streams of the log count as active: when they came is not known any more.
+            let minute = if newest.is_some() { appender.active.touch(0) } else { 0 };
+            let newest_ns = newest.unwrap_or(i64::MIN).max(self.layers.opened_ns);
+            let known = Known { id, group: stream.group, newest_ns, minute };
+            appender.known.insert(stream.labels.fingerprint(), known);
+        }
+        appender.unsaved_streams = std::mem::take(&mut self.new_streams);
+        appender.unsaved_since = self.unsaved_since;
+        while self.layers.open.len() < self.registry.group_count() {
+            self.layers.open.push(Arc::new(OpenGroup::default()));
+        }
+        appender
+    }
+
+    /// Cuts all groups where a deletion stands in the log, as was done then.
+    fn cut_all(&mut self, number: u64) {
+        let mut cuts = Vec::new();
+        for (group, open) in self.layers.open.iter_mut().enumerate() {
+            let (since, bytes) = {
+                let tail = open.tail.read();
+                let Some((since, _)) = tail.since else { continue };
+                (since, tail.heap_bytes())
+            };
+            let tail = std::mem::take(open);
+            let group = group as u32;
+            cuts.push(Arc::new(Cut { number, group, since, upto: self.position, bytes, tail }));
+        }
+        for cut in cuts {
+            let newest = cut.tail.tail.read().streams.iter().map(|s| s.newest_ns()).max();
+            self.layers.settle(cut.group, newest.unwrap_or(i64::MIN));
+            self.layers.cuts.push(cut);
+        }
+        self.layers.last_cut = self.layers.last_cut.max(number);
+    }
+
+    fn with_tail(&mut self, group: u32, then: impl FnOnce(&mut Tail)) {
+        while self.layers.open.len() <= group as usize && self.layers.open.len() < MAX_GROUPS {
+            self.layers.open.push(Arc::new(OpenGroup::default()));
+        }
+        if let Some(open) = self.layers.open.get(group as usize) {
+            then(&mut open.tail.write());
+        }
+    }
+}
+
+impl RecordSink for Replay {
+    fn stream(&mut self, id: u32, group: u32, labels: Labels) {
+        if let Some(known) = self.registry.id_of(labels.fingerprint()) {
+            if known != id {
+                self.aliases.insert(id, known);
+                self.registry.set_next_id(id.saturating_add(1));
+            }
+            return;
+        }
+        if self.registry.insert_as(id, group, &labels) {
+            self.new_streams.push(id);
+            self.unsaved_since.get_or_insert(self.position);
+        }
+    }
+
+    fn part(&mut self, id: u32) {
+        let id = self.aliases.get(&id).copied().unwrap_or(id);
+        self.part = self.registry.get(id).map(|stream| (id, stream.group));
+    }
+
+    fn entry(&mut self, t_ns: i64, line: &str, metadata: &Labels) {
+        let Some((id, group)) = self.part else {
+            self.unknown += 1;
+            return;
+        };
+        let newest = self.newest_ns.entry(id).or_insert(t_ns);
+        *newest = t_ns.max(*newest);
+        let payload = self.payloads.get(&day_of(t_ns));
+        if payload.and_then(|p| p.position_of(group)).is_some_and(|done| self.position < done) {
+            return;
+        }
+        let since = (self.position, self.now_ms);
+        self.with_tail(group, |tail| {
+            let place = tail.place(id);
+            tail.push(place, t_ns, line, metadata);
+            tail.since.get_or_insert(since);
+        });
+    }
+
+    fn deletion(&mut self, deletion: Deletion) {
+        self.cut_all(deletion.upto_cut);
+        self.next_deletion = self.next_deletion.max(deletion.id + 1);
+        if self.deletions.iter().all(|d| d.id != deletion.id) {
+            self.new_deletions.push(deletion.clone());
+            self.deletions.push(deletion);
+        }
+    }
+
+    fn cancel(&mut self, deletion: u64) {
+        self.deletions.retain(|d| d.id != deletion);
+        self.new_deletions.retain(|d| d.id != deletion);
+    }
+}

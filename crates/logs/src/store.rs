@@ -1,0 +1,288 @@
+//! The store: what it owns, how it is opened, who works in the background.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use pilothouse_disk::Wal;
+use pilothouse_disk::files::DirectoryLock;
+use pilothouse_index::RoaringBitmap;
+use pilothouse_model::limits::Limits;
+use pilothouse_model::log_ports::{EntrySink, EntrySource, LogAppended, LogStats, StreamVolume};
+use pilothouse_model::logs::{LogBatch, LogSelection};
+use pilothouse_model::{Budget, Clock, EntryVisitor, Labels, ReadReport, SourceError, StreamQuery};
+
+use crate::append::Appender;
+use crate::catalog::Catalog;
+use crate::day::set::Days;
+use crate::delete::Deletions;
+use crate::error::Error;
+use crate::flush::Flusher;
+use crate::layers::Layers;
+use crate::options::{FilterCompiler, StoreOptions};
+use crate::registry::Registry;
+use crate::seen::Seen;
+use crate::stats::Counters;
+
+/// How often the background thread looks around when nothing calls it.
+const TICK: Duration = Duration::from_secs(2);
+/// How long a writer waits for room in the tail.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One data source's entries.
+///
+/// Cheap to clone; the last clone to go stops the thread, but only [`Store::close`] brings what
+/// is in memory to the disk first. Without it the log brings that back.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+    worker: Arc<Worker>,
+}
+
+/// Locks are taken in this order: flusher, appender, an open group's tail, layers or registry,
+/// then any other, each of which is a leaf. Only the appender goes from a tail to the layers.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) retention_ms: AtomicI64,
+    pub(crate) filters: FilterCompiler,
+    pub(crate) wal: Wal,
+    pub(crate) appender: Mutex<Appender>,
+    pub(crate) registry: RwLock<Registry>,
+    pub(crate) layers: RwLock<Layers>,
+    pub(crate) days: Days,
+    /// Which streams each day has on the disk, or is about to have.
+    pub(crate) day_streams: RwLock<BTreeMap<i32, RoaringBitmap>>,
+    pub(crate) catalog: Catalog,
+    pub(crate) deletions: Deletions,
+    pub(crate) flusher: Flusher,
+    pub(crate) counters: Counters,
+    /// Streams of blocks that were decoded to find duplicates in.
+    pub(crate) seen: Mutex<Seen>,
+    /// Bytes of lines that are cut and not encoded, or encoded and not committed.
+    pub(crate) waiting_bytes: AtomicUsize,
+    /// Ends long work in the background.
+    pub(crate) stopping: AtomicBool,
+    #[cfg(test)]
+    pub(crate) crash_points: Mutex<Option<crate::tests::CrashPoints>>,
+    pub(crate) _lock: DirectoryLock,
+}
+
+impl Inner {
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Entries before this time are refused and not shown.
+    pub(crate) fn oldest_ns(&self, now_ms: i64) -> i64 {
+        match self.retention_ms.load(Relaxed) {
+            ..=0 => i64::MIN,
+            retention_ms => now_ms.saturating_sub(retention_ms).saturating_mul(1_000_000),
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Waits while more lines wait for the disk than memory is meant for; refuses when that
+    /// does not get better.
+    pub(crate) fn wait_for_room(&self) -> Result<(), SourceError> {
+        let limit = self.limits.log_tail_bytes.max(16 << 20) as usize;
+        if self.waiting_bytes.load(Relaxed) <= limit {
+            return Ok(());
+        }
+        let deadline = Instant::now() + ROOM_TIMEOUT;
+        self.flusher.wake();
+        while self.waiting_bytes.load(Relaxed) > limit {
+            if Instant::now() >= deadline || self.is_stopping() || self.flusher.has_failed() {
+                let text = "the lines in memory are over their limit because the disk does not take them";
+                return Err(SourceError::NotWritable(text.into()));
+            }
+            self.flusher.wait_for_progress(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// A place where a test may stop the store as a crash would.
+    #[inline]
+    pub(crate) fn crash_point(&self, name: &str) {
+        #[cfg(test)]
+        if let Some(points) = &*self.crash_points.lock() {
+            points.reached(name);
+        }
+        let _ = name;
+    }
+}
+
+// ---- opening and closing ----
+
+impl Store {
+    /// Opens the store of a directory, creating it if it is not there. Reads the catalog and the
+    /// log: up to some seconds after a crash.
+    pub fn open(directory: &Path, options: StoreOptions) -> Result<Self, Error> {
+        let background = options.background;
+        let inner = Arc::new(crate::recover::open(directory, options)?);
+        let worker = Arc::new(Worker::default());
+        if background {
+            worker.start(&inner)?;
+        }
+        Ok(Self { inner, worker })
+    }
+
+    /// Refuses writes from now on, brings everything to the disk, stops the thread. Queries go
+    /// on being answered.
+    pub fn close(&self) -> Result<(), Error> {
+        self.inner.appender.lock().closed = true;
+        self.worker.stop(&self.inner);
+        self.inner.flush_last()
+    }
+
+    /// From now on entries older than this are refused and not shown; their days go with the next
+    /// round in the background. 0 keeps for ever.
+    pub fn set_retention_ms(&self, retention_ms: i64) {
+        self.inner.retention_ms.store(retention_ms, Relaxed);
+    }
+
+    /// Cuts all groups and brings everything that is in memory to the disk.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.inner.flush_all()
+    }
+
+    /// What the background thread does, once: cut what is due, encode and commit, make deletions
+    /// real, drop days older than retention.
+    pub fn maintain(&self) -> Result<(), Error> {
+        self.inner.work(true)
+    }
+
+    /// As [`EntrySink::append`], for the process' own lines: such streams do not count towards
+    /// the limit of active ones.
+    pub fn append_internal(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
+        self.inner.append(batch, true)
+    }
+
+    /// The same store as a sink of the process' own lines.
+    pub fn internal_sink(&self) -> InternalSink {
+        InternalSink(self.clone())
+    }
+}
+
+/// Appends as [`Store::append_internal`] does.
+#[derive(Debug, Clone)]
+pub struct InternalSink(Store);
+
+impl EntrySink for InternalSink {
+    fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
+        self.0.append_internal(batch)
+    }
+}
+
+impl EntrySink for Store {
+    fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
+        self.inner.append(batch, false)
+    }
+}
+
+impl EntrySource for Store {
+    fn read(
+        &self,
+        selection: &LogSelection,
+        visitor: &dyn EntryVisitor,
+        budget: &Budget,
+    ) -> Result<ReadReport, SourceError> {
+        Ok(crate::read::read(&self.inner, selection, visitor, budget)?)
+    }
+
+    fn label_names(&self, query: &StreamQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
+        Ok(self.inner.label_names(query, budget)?)
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        query: &StreamQuery,
+        budget: &Budget,
+    ) -> Result<Vec<String>, SourceError> {
+        Ok(self.inner.label_values(name, query, budget)?)
+    }
+
+    fn streams(&self, query: &StreamQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {
+        Ok(self.inner.streams(query, budget)?)
+    }
+
+    fn stats(&self, query: &StreamQuery, budget: &Budget) -> Result<LogStats, SourceError> {
+        Ok(self.inner.log_stats(query, budget)?)
+    }
+
+    fn volume(
+        &self,
+        query: &StreamQuery,
+        period_ns: i64,
+        budget: &Budget,
+    ) -> Result<Vec<StreamVolume>, SourceError> {
+        Ok(self.inner.volume(query, period_ns, budget)?)
+    }
+}
+
+// ---- background ----
+
+/// The store's own thread.
+#[derive(Debug, Default)]
+struct Worker {
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    fn start(&self, inner: &Arc<Inner>) -> Result<(), Error> {
+        let inner = inner.clone();
+        let name = "logs-flush";
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while !inner.is_stopping() {
+                inner.flusher.wait(TICK, &inner.stopping);
+                work_once(&inner);
+            }
+        });
+        *self.thread.lock() = Some(thread.map_err(|source| Error::Thread { name, source })?);
+        Ok(())
+    }
+
+    fn stop(&self, inner: &Inner) {
+        inner.flusher.stop(&inner.stopping);
+        if let Some(thread) = self.thread.lock().take() {
+            // A worker that has panicked has nothing more to lose.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.worker) == 1 {
+            self.worker.stop(&self.inner);
+        }
+    }
+}
+
+/// One round of the thread. A panic is a fault of this program, but a store whose thread is gone
+/// fills its memory in silence: what was under way is taken up again after a while.
+fn work_once(inner: &Inner) {
+    match catch_unwind(AssertUnwindSafe(|| inner.work(false))) {
+        // Given up because the store is being closed: what is left is in the log.
+        Ok(Ok(()) | Err(Error::Closed)) => {}
+        Ok(Err(error)) => {
+            tracing::error!(%error, "cannot bring lines to the disk; they stay in memory and in the log");
+            inner.flusher.pause(TICK, &inner.stopping);
+        }
+        Err(_) => {
+            inner.counters.worker_panics.fetch_add(1, Relaxed);
+            tracing::error!("work in the background has panicked; it is tried again in a minute");
+            inner.flusher.pause(30 * TICK, &inner.stopping);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a stream and an entry may be, as Loki's distributor has it.
+
+use pilothouse_model::Labels;
+use pilothouse_model::limits::Limits;
+use pilothouse_model::log_ports::EntryReason;
+
+use crate::tail::metadata_bytes;
+
+/// A label that Loki's own pipeline often adds; it does not count.
+const SERVICE_NAME: &str = "service_name";
+/// No line is longer, whatever the limit says: a block must be able to hold it.
+const LONGEST_LINE: u64 = 8 << 20;
+
+pub(crate) fn line_limit(limits: &Limits) -> u64 {
+    if limits.max_line_bytes == 0 { LONGEST_LINE } else { limits.max_line_bytes.min(LONGEST_LINE) }
+}
+
+pub(crate) fn labels(labels: &Labels, limits: &Limits) -> Option<EntryReason> {
+    let actual = (labels.len() - usize::from(labels.get(SERVICE_NAME).is_some())) as u64;
+    if actual > limits.max_labels_per_stream {
+        return Some(EntryReason::TooManyLabels { actual, limit: limits.max_labels_per_stream });
+    }
+    labels.iter().find_map(|(name, value)| {
+        if name.len() as u64 > limits.max_label_name_bytes {
+            let limit = limits.max_label_name_bytes;
+            return Some(EntryReason::LabelNameTooLong { name: name.to_owned(), limit });
+        }
+        let limit = limits.max_label_value_bytes;
+        (value.len() as u64 > limit)
+            .then(|| EntryReason::LabelValueTooLong { value: value.to_owned(), limit })
+    })
+}
+
+pub(crate) fn metadata(metadata: &Labels, limits: &Limits) -> Option<EntryReason> {
+    let (bytes, limit) = (metadata_bytes(metadata) as u64, limits.max_entry_metadata_bytes);
+    if limit > 0 && bytes > limit {
+        return Some(EntryReason::MetadataTooLarge { bytes, limit });
+    }
+    let (actual, limit) = (metadata.len() as u64, limits.max_entry_metadata_pairs);
+    (limit > 0 && actual > limit).then_some(EntryReason::TooMuchMetadata { actual, limit })
+}
