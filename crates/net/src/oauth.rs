@@ -70,8 +70,7 @@ impl Tokens {
     }
 
     async fn fetch(&self) -> Result<Granted, CallError> {
-        let secret =
-            read_secret(&self.options.client_secret, &self.options.client_secret_file).await?;
+        let secret = read_secret(&self.options.client_secret, &self.options.client_secret_file).await?;
         // As Go's client does: the credentials in a header first, then among the parameters.
         match self.ask(&secret, true).await {
             Err(CallError::Token(_)) => self.ask(&secret, false).await,
@@ -79,7 +78,7 @@ impl Tokens {
         }
     }
 
-    async fn ask(&self, secret: &Secret, in_header: bool) -> Result<Granted, CallError> {
+    fn request(&self, secret: &Secret, in_header: bool) -> Result<Request, CallError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !self.options.scopes.is_empty() {
@@ -96,12 +95,16 @@ impl Tokens {
             form.append_pair("client_id", &self.options.client_id);
             form.append_pair("client_secret", secret.expose());
         }
-        let request = Request {
+        Ok(Request {
             method: Method::POST,
             url: Secret::new(self.options.token_url.clone()),
             headers,
             body: form.finish().into(),
-        };
+        })
+    }
+
+    async fn ask(&self, secret: &Secret, in_header: bool) -> Result<Granted, CallError> {
+        let request = self.request(secret, in_header)?;
         let answer = self.client.send_plain(request).await?;
         if !answer.status.is_success() {
             return Err(CallError::Token(format!("cannot fetch token: status {}", answer.status.as_u16())));

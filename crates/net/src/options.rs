@@ -157,7 +157,11 @@ fn at_most_one(given: &[bool], text: &str) -> Result<(), BuildError> {
 
 /// There is no secret manager here to look a name up in.
 fn no_reference(field: &str, value: &str) -> Result<(), BuildError> {
-    if value.is_empty() { Ok(()) } else { refuse(format!("{field}: references to secrets are not supported")) }
+    if value.is_empty() {
+        Ok(())
+    } else {
+        refuse(format!("{field}: references to secrets are not supported"))
+    }
 }
 
 impl HttpOptions {
@@ -351,7 +355,8 @@ impl TlsOptions {
             &[!self.key.is_empty(), !self.key_file.is_empty(), !self.key_ref.is_empty()],
             "at most one of key and key_file must be configured",
         )?;
-        for (field, value) in [("ca_ref", &self.ca_ref), ("cert_ref", &self.cert_ref), ("key_ref", &self.key_ref)]
+        for (field, value) in
+            [("ca_ref", &self.ca_ref), ("cert_ref", &self.cert_ref), ("key_ref", &self.key_ref)]
         {
             no_reference(&format!("tls_config.{field}"), value)?;
         }
@@ -363,7 +368,9 @@ impl TlsOptions {
             );
         }
         if key && !cert {
-            return refuse("exactly one of cert or cert_file must be configured when a client key is configured");
+            return refuse(
+                "exactly one of cert or cert_file must be configured when a client key is configured",
+            );
         }
         self.validate_versions()
     }
@@ -378,7 +385,9 @@ impl TlsOptions {
             return refuse(format!("tls_config.max_version: {} is not supported", self.max_version));
         }
         if self.max_version == "TLS12" && self.min_version == "TLS13" {
-            return refuse("tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified");
+            return refuse(
+                "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified",
+            );
         }
         Ok(())
     }

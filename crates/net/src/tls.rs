@@ -65,7 +65,8 @@ fn roots(ca: Option<&[u8]>) -> Result<Arc<RootCertStore>, BuildError> {
     let Some(pem) = ca else { return Ok(Arc::clone(&ROOTS)) };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|e| BuildError::new(format!("unable to use specified CA cert: {e}")))?;
+        let certificate =
+            certificate.map_err(|e| BuildError::new(format!("unable to use specified CA cert: {e}")))?;
         roots
             .add(certificate)
             .map_err(|e| BuildError::new(format!("unable to use specified CA cert: {e}")))?;
@@ -122,9 +123,9 @@ pub fn client_config(options: &TlsOptions) -> Result<ClientConfig, BuildError> {
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     match identity(&material)? {
         None => Ok(builder.with_no_client_auth()),
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| {
-            BuildError::new(format!("unable to use specified client cert and key: {e}"))
-        }),
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|e| BuildError::new(format!("unable to use specified client cert and key: {e}"))),
     }
 }
 

@@ -1,0 +1,108 @@
+//! What happened: alerts that began and ended, notifications that went out or failed, silences.
+//! The newest events, in bounded number.
+
+use std::collections::VecDeque;
+
+use pilothouse_model::{Labels, Matcher};
+use serde::Serialize;
+
+use crate::matchers::match_all;
+
+/// The kinds of events, as they are named in answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    AlertFiring,
+    AlertResolved,
+    NotificationSent,
+    NotificationFailed,
+    SilenceSet,
+    SilenceExpired,
+    ConfigurationLoaded,
+}
+
+impl EventKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AlertFiring => "alert_firing",
+            Self::AlertResolved => "alert_resolved",
+            Self::NotificationSent => "notification_sent",
+            Self::NotificationFailed => "notification_failed",
+            Self::SilenceSet => "silence_set",
+            Self::SilenceExpired => "silence_expired",
+            Self::ConfigurationLoaded => "configuration_loaded",
+        }
+    }
+}
+
+/// One event. What does not belong to its kind is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Numbers go up by one; a gap is an event that was dropped.
+    pub number: u64,
+    pub t_ms: i64,
+    pub kind: EventKind,
+    /// Of the alert, or of the group that was told.
+    pub labels: Labels,
+    pub receiver: String,
+    pub integration: String,
+    /// How many alerts were told, or tries made.
+    pub alerts: usize,
+    pub attempts: u32,
+    /// Why it was sent, or why it failed.
+    pub detail: String,
+}
+
+/// The newest events.
+#[derive(Debug)]
+pub struct History {
+    events: VecDeque<Event>,
+    most: usize,
+    next: u64,
+}
+
+impl History {
+    pub fn new(most: usize) -> Self {
+        Self { events: VecDeque::new(), most, next: 0 }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        t_ms: i64,
+        kind: EventKind,
+        labels: Labels,
+        detail: impl Into<String>,
+    ) -> &mut Event {
+        let number = self.next;
+        self.next += 1;
+        while self.events.len() >= self.most.max(1) {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event {
+            number,
+            t_ms,
+            kind,
+            labels,
+            receiver: String::new(),
+            integration: String::new(),
+            alerts: 0,
+            attempts: 0,
+            detail: detail.into(),
+        });
+        let last = self.events.len() - 1;
+        &mut self.events[last]
+    }
+
+    /// Events from `from` on whose labels match, newest first.
+    pub fn newest<'a>(&'a self, matchers: &'a [Matcher], from: u64) -> impl Iterator<Item = &'a Event> {
+        let wanted = move |e: &&Event| e.number >= from && match_all(matchers, &e.labels);
+        self.events.iter().rev().filter(wanted)
+    }
+
+    /// Events from `from` on in their order, for those who pass them on.
+    pub fn since(&self, from: u64) -> impl Iterator<Item = &Event> {
+        let first = self.events.front().map_or(self.next, |e| e.number);
+        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        self.events.iter().skip(skip)
+    }
+}

@@ -1,0 +1,180 @@
+//! The notification log: what each integration was last told about each group.
+//!
+//! An entry is durable as soon as its notification went out. Without it a restart would tell
+//! everything again, and would never tell that something ended.
+
+use std::collections::{BTreeSet, HashMap};
+
+use pilothouse_model::StateChange;
+use serde::{Deserialize, Serialize};
+
+/// Where the log is kept.
+pub(crate) const TABLE: &str = "alertmanager_nflog";
+const VERSION: u8 = 1;
+/// The least time that an entry is kept.
+pub(crate) const RETENTION_MS: i64 = 120 * 3_600_000;
+
+/// What an integration was told, by fingerprints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) firing: BTreeSet<u64>,
+    pub(crate) resolved: BTreeSet<u64>,
+    pub(crate) at_ms: i64,
+    expires_at_ms: i64,
+}
+
+/// Why a notification goes out; Alertmanager's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    First,
+    NewAlerts,
+    SomeResolved,
+    AllResolved,
+    Repeat,
+}
+
+impl Reason {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::First => "first notification",
+            Self::NewAlerts => "new alerts added",
+            Self::SomeResolved => "some alerts resolved",
+            Self::AllResolved => "all alerts resolved",
+            Self::Repeat => "repeat interval elapsed",
+        }
+    }
+}
+
+/// The name of an entry: an integration of a receiver, and a group.
+pub(crate) fn key(group_key: &str, receiver: &str, integration: &str, index: usize) -> String {
+    format!("{receiver}/{integration}/{index}:{group_key}")
+}
+
+/// Whether an integration has to be told of a group in this state, and why.
+pub(crate) fn reason(
+    entry: Option<&Entry>,
+    firing: &BTreeSet<u64>,
+    resolved: &BTreeSet<u64>,
+    send_resolved: bool,
+    repeat_ms: i64,
+    now_ms: i64,
+) -> Option<Reason> {
+    let Some(entry) = entry else {
+        // What fired and ended between two looks is never told.
+        return (!firing.is_empty()).then_some(Reason::First);
+    };
+    if !firing.is_subset(&entry.firing) {
+        return Some(if entry.firing.is_empty() { Reason::First } else { Reason::NewAlerts });
+    }
+    if firing.is_empty() {
+        // Whether or not the end is told, the entry has to forget what fired.
+        return (!entry.firing.is_empty()).then_some(Reason::AllResolved);
+    }
+    if send_resolved && !resolved.is_subset(&entry.resolved) {
+        return Some(Reason::SomeResolved);
+    }
+    (entry.at_ms < now_ms.saturating_sub(repeat_ms)).then_some(Reason::Repeat)
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Nflog {
+    entries: HashMap<String, Entry>,
+}
+
+impl Nflog {
+    /// Reads what was kept. Records that cannot be read are left out and counted.
+    pub(crate) fn load(records: Vec<(String, Vec<u8>)>) -> (Self, usize) {
+        let mut log = Self::default();
+        let mut unreadable = 0;
+        for (key, bytes) in records {
+            match bytes.split_first() {
+                Some((&VERSION, json)) if let Ok(entry) = serde_json::from_slice(json) => {
+                    log.entries.insert(key, entry);
+                }
+                _ => unreadable += 1,
+            }
+        }
+        (log, unreadable)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Notes that an integration was told; what is returned has to be written.
+    pub(crate) fn set(
+        &mut self,
+        key: String,
+        firing: BTreeSet<u64>,
+        resolved: BTreeSet<u64>,
+        repeat_ms: i64,
+        now_ms: i64,
+    ) -> StateChange {
+        let lasts = repeat_ms.saturating_mul(2).max(RETENTION_MS);
+        let entry = Entry { firing, resolved, at_ms: now_ms, expires_at_ms: now_ms.saturating_add(lasts) };
+        let mut bytes = vec![VERSION];
+        // Numbers; writing to memory does not fail.
+        let _ = serde_json::to_writer(&mut bytes, &entry);
+        self.entries.insert(key.clone(), entry);
+        StateChange { table: TABLE, key, value: Some(bytes) }
+    }
+
+    /// Forgets entries past their time.
+    pub(crate) fn forget(&mut self, now_ms: i64) -> Vec<StateChange> {
+        let old = self.entries.extract_if(|_, entry| entry.expires_at_ms <= now_ms);
+        old.map(|(key, _)| StateChange { table: TABLE, key, value: None }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(items: &[u64]) -> BTreeSet<u64> {
+        items.iter().copied().collect()
+    }
+
+    #[test]
+    fn who_is_told_why() {
+        let entry = |firing: &[u64], resolved: &[u64]| {
+            Some(Entry {
+                firing: set(firing),
+                resolved: set(resolved),
+                at_ms: 1_000,
+                expires_at_ms: i64::MAX,
+            })
+        };
+        let cases: [(Option<Entry>, &[u64], &[u64], bool, i64, Option<Reason>); 11] = [
+            (None, &[], &[1], true, 1_000, None),
+            (None, &[1], &[], true, 1_000, Some(Reason::First)),
+            (entry(&[1], &[]), &[1, 2], &[], true, 1_000, Some(Reason::NewAlerts)),
+            (entry(&[], &[1]), &[1], &[], true, 1_000, Some(Reason::First)),
+            (entry(&[1], &[]), &[], &[1], false, 1_000, Some(Reason::AllResolved)),
+            (entry(&[], &[]), &[], &[1], true, 1_000, None),
+            (entry(&[1, 2], &[]), &[1], &[2], true, 1_000, Some(Reason::SomeResolved)),
+            (entry(&[1, 2], &[]), &[1], &[2], false, 1_000, None),
+            (entry(&[1, 2], &[2]), &[1], &[2], true, 1_000, None),
+            (entry(&[1], &[]), &[1], &[], true, 11_000, None),
+            (entry(&[1], &[]), &[1], &[], true, 11_001, Some(Reason::Repeat)),
+        ];
+        for (entry, firing, resolved, send_resolved, now, expected) in cases {
+            let told = reason(entry.as_ref(), &set(firing), &set(resolved), send_resolved, 10_000, now);
+            assert_eq!(told, expected, "{entry:?} {firing:?} {resolved:?} {now}");
+        }
+    }
+
+    #[test]
+    fn entries_outlive_a_restart_and_end() {
+        let mut log = Nflog::default();
+        let change = log.set("k".into(), set(&[1]), set(&[u64::MAX]), 1_000, 5);
+        let (mut log, unreadable) = Nflog::load(vec![("k".into(), change.value.unwrap())]);
+        assert_eq!((log.get("k").unwrap().firing.clone(), unreadable), (set(&[1]), 0));
+        assert!(log.forget(RETENTION_MS + 4).is_empty());
+        assert_eq!(log.forget(RETENTION_MS + 5).len(), 1);
+        assert_eq!((log.len(), Nflog::load(vec![("k".into(), vec![])]).1), (0, 1));
+    }
+}

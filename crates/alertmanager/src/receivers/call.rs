@@ -1,0 +1,186 @@
+//! What receivers over HTTP share: the client, the check of an answer, shortened texts.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pilothouse_net::{CallError, Client, ClientSettings, HttpOptions, Request, Response, Secret};
+use serde_json::Value as Json;
+
+use super::Failure;
+use crate::config::{Global, GoMillis};
+use crate::telemetry::FailureReason;
+
+/// Alertmanager's name is what services and their proxies know.
+pub(crate) const USER_AGENT: &str = concat!("Alertmanager/", env!("CARGO_PKG_VERSION"));
+
+/// The options of calls: an integration's own, or those of `global`.
+pub(crate) type OwnHttp = Option<HttpOptions>;
+
+pub(crate) fn check_http(options: &OwnHttp) -> Result<(), String> {
+    options.as_ref().map_or(Ok(()), |o| o.validate().map_err(|e| e.to_string()))
+}
+
+pub(crate) fn inherit_http(options: &mut OwnHttp, global: &Global) {
+    options.get_or_insert_with(|| global.http_config.clone());
+}
+
+pub(crate) fn http_in(options: &mut OwnHttp, directory: &Path) {
+    if let Some(options) = options {
+        options.set_directory(directory);
+    }
+}
+
+/// A client with the checks of answers.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    client: Client,
+}
+
+/// How answers of a service are judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Judge {
+    /// Statuses below 500 that are worth another try.
+    pub(crate) retry: &'static [u16],
+    /// What a failure says besides its status; the body where this is not given.
+    pub(crate) detail: Option<fn(&Bytes) -> String>,
+}
+
+impl Judge {
+    pub(crate) const PLAIN: Self = Self { retry: &[], detail: None };
+
+    pub(crate) const fn retrying(retry: &'static [u16]) -> Self {
+        Self { retry, detail: None }
+    }
+
+    /// 2xx is success; 5xx, and what the service says so of, is worth another try.
+    pub(crate) fn check(&self, answer: &Response) -> Result<(), Failure> {
+        let status = answer.status.as_u16();
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let detail = match self.detail {
+            Some(detail) => detail(&answer.body),
+            None => String::from_utf8_lossy(&answer.body).trim().to_owned(),
+        };
+        let mut text = format!("unexpected status code {status}");
+        if !detail.is_empty() {
+            text = format!("{text}: {}", shorten(&detail, 1024));
+        }
+        let retry = status / 100 == 5 || self.retry.contains(&status);
+        Err(Failure { retry, reason: FailureReason::of_status(status), text })
+    }
+}
+
+impl Caller {
+    pub(crate) fn new(options: &OwnHttp, timeout: GoMillis) -> Result<Self, String> {
+        let mut settings = ClientSettings { user_agent: USER_AGENT.to_owned(), ..ClientSettings::default() };
+        if let Ok(ms @ 1..) = u64::try_from(timeout.0) {
+            settings.timeout = std::time::Duration::from_millis(ms);
+        }
+        let options = options.clone().unwrap_or_default();
+        let client = Client::new(&options, settings).map_err(|e| e.to_string())?;
+        Ok(Self { client })
+    }
+
+    pub(crate) async fn send(&self, request: Request) -> Result<Response, Failure> {
+        self.client.send(request).await.map_err(|error| {
+            let reason = match &error {
+                CallError::Timeout(_) => FailureReason::ContextDeadlineExceeded,
+                CallError::Token(_) => FailureReason::AuthError,
+                _ => FailureReason::Other,
+            };
+            Failure { retry: error.is_temporary(), reason, text: error.to_string() }
+        })
+    }
+
+    pub(crate) async fn post_json(&self, url: &str, body: &Json) -> Result<Response, Failure> {
+        self.send(json_request(Method::POST, url, body, HeaderMap::new())).await
+    }
+}
+
+/// Headers by name and value; a value that no header may hold is a failure that says whose.
+pub(crate) fn headers(pairs: &[(HeaderName, &str)]) -> Result<HeaderMap, Failure> {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| Failure::invalid(format!("header {name} cannot hold its value")))?;
+        value.set_sensitive(true);
+        map.insert(name, value);
+    }
+    Ok(map)
+}
+
+pub(crate) fn json_request(method: Method, url: &str, body: &Json, mut headers: HeaderMap) -> Request {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Request { method, url: Secret::new(url), headers, body: go_json(body).into() }
+}
+
+pub(crate) fn form_request(url: &str, form: &[(&str, &str)]) -> Request {
+    let mut headers = HeaderMap::new();
+    let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+    headers.insert(header::CONTENT_TYPE, kind);
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    Request { method: Method::POST, url: Secret::new(url), headers, body: body.into() }
+}
+
+/// JSON with a line feed behind it, as Go's encoder writes it.
+fn go_json(body: &Json) -> String {
+    format!("{body}\n")
+}
+
+/// A secret, or what its file holds.
+pub(crate) async fn secret(secret: &Secret, file: &str) -> Result<Secret, Failure> {
+    pilothouse_net::client::read_secret(secret, file).await.map_err(Failure::invalid)
+}
+
+/// An object without its fields that are empty.
+pub(crate) fn without_empty(object: Json) -> Json {
+    let Json::Object(mut map) = object else { return object };
+    map.retain(|_, value| match value {
+        Json::Null => false,
+        Json::String(s) => !s.is_empty(),
+        Json::Array(a) => !a.is_empty(),
+        Json::Object(o) => !o.is_empty(),
+        Json::Bool(b) => *b,
+        Json::Number(n) => n.as_f64() != Some(0.0),
+    });
+    Json::Object(map)
+}
+
+/// At most so many characters; what is cut ends in an ellipsis.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    if most <= 3 {
+        return text.chars().take(most).collect();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// At most so many bytes; what is cut ends in an ellipsis, which takes three.
+pub(crate) fn shorten_bytes(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    if most < 3 {
+        return ".".repeat(most);
+    }
+    let end = (0..=most - 3).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_at_characters() {
+        assert_eq!([shorten("äöü", 3), shorten("äöüß", 2), shorten("abcdef", 5)], ["äöü", "äö", "abcd…"]);
+        assert_eq!(
+            [shorten_bytes("äöü", 6), shorten_bytes("äöüß", 6), shorten_bytes("abcd", 2)],
+            ["äöü", "ä…", ".."]
+        );
+    }
+}

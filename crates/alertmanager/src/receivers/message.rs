@@ -1,0 +1,137 @@
+//! A notification before it takes the shape of a service.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use gotmpl::Value;
+use pilothouse_model::Labels;
+use sha2::{Digest as _, Sha256};
+
+use super::Failure;
+use crate::nflog::Reason;
+use crate::templates::{AlertData, Data, TemplateError, Templates};
+
+/// What is to be told to one integration.
+#[derive(Debug)]
+pub struct Message {
+    pub receiver: String,
+    pub group_key: Arc<str>,
+    pub group_labels: Labels,
+    pub route_labels: BTreeMap<String, String>,
+    pub alerts: Vec<AlertData>,
+    pub reason: Reason,
+    pub templates: Arc<Templates>,
+    pub external_url: Arc<str>,
+    pub now_ms: i64,
+}
+
+/// The parts of a message that templates see, made once per try.
+pub(crate) struct Rendering<'a> {
+    templates: &'a Templates,
+    pub(crate) data: Data,
+    value: OnceLock<Value>,
+}
+
+impl Message {
+    pub fn is_firing(&self) -> bool {
+        self.alerts.iter().any(|a| !a.resolved)
+    }
+
+    pub fn status(&self) -> &'static str {
+        if self.is_firing() { "firing" } else { "resolved" }
+    }
+
+    /// The name of the group where names are limited: SHA-256 of its key, in hexadecimal.
+    pub(crate) fn group_hash(&self) -> String {
+        Sha256::digest(self.group_key.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    pub(crate) fn rendering(&self) -> Rendering<'_> {
+        let mut data = self.data();
+        data.render_route_labels(&self.templates);
+        Rendering { templates: &self.templates, data, value: OnceLock::new() }
+    }
+
+    fn data(&self) -> Data {
+        Data {
+            receiver: quote_meta(&self.receiver),
+            status: self.status(),
+            alerts: self.alerts.clone(),
+            notification_reason: self.reason.text(),
+            group_labels: pairs(&self.group_labels),
+            common_labels: common(self.alerts.iter().map(|a| pairs(&a.labels))),
+            common_annotations: common(self.alerts.iter().map(|a| a.annotations.clone())),
+            route_labels: self.route_labels.clone(),
+            external_url: self.external_url.to_string(),
+        }
+    }
+}
+
+impl Rendering<'_> {
+    fn value(&self) -> &Value {
+        self.value.get_or_init(|| self.data.to_value())
+    }
+
+    /// What a template prints, as it is.
+    pub(crate) fn text(&self, template: &str) -> Result<String, Failure> {
+        self.templates.text(template, self.value()).map_err(unprintable)
+    }
+
+    /// What a template prints, as HTML.
+    pub(crate) fn html(&self, template: &str) -> Result<String, Failure> {
+        self.templates.html(template, self.value()).map_err(unprintable)
+    }
+
+    /// Every text within a structure as a template. A result that reads as YAML of another kind
+    /// than a text becomes what it reads as, as Alertmanager does with details and payloads.
+    pub(crate) fn deep(&self, value: &serde_json::Value) -> Result<serde_json::Value, Failure> {
+        use serde_json::Value as Json;
+        Ok(match value {
+            Json::String(template) => structured(self.text(template)?),
+            Json::Array(items) => {
+                Json::Array(items.iter().map(|item| self.deep(item)).collect::<Result<_, _>>()?)
+            }
+            Json::Object(map) => {
+                let pair = |(name, value): (&String, &Json)| Ok((self.text(name)?, self.deep(value)?));
+                Json::Object(map.iter().map(pair).collect::<Result<_, Failure>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+}
+
+fn unprintable(error: TemplateError) -> Failure {
+    Failure::invalid(error)
+}
+
+fn structured(text: String) -> serde_json::Value {
+    match serde_norway::from_str::<serde_json::Value>(&text) {
+        Ok(serde_json::Value::String(_) | serde_json::Value::Null) | Err(_) => text.into(),
+        Ok(other) => other,
+    }
+}
+
+fn pairs(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+}
+
+/// The pairs that all sets have.
+fn common(mut sets: impl Iterator<Item = BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let mut left = sets.next().unwrap_or_default();
+    for set in sets {
+        left.retain(|name, value| set.get(name) == Some(value));
+    }
+    left
+}
+
+/// A name as an expression that matches it alone: it goes into an address of the page.
+fn quote_meta(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

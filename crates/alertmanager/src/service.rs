@@ -1,0 +1,451 @@
+//! The engine at work: one thread steps it, tasks make the calls, the store keeps what must last.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use pilothouse_model::limits::Limits;
+use pilothouse_model::{Alert, AlertSink, Clock, SourceError, StateChange, StateStore};
+use tokio::runtime::Handle;
+
+use crate::config::{Config, ConfigError, Document, DocumentError};
+use crate::engine::{Attempt, Engine, JobId, Kept, Setup};
+use crate::heartbeat::{Heartbeat, STEP_MS};
+use crate::receivers::Failure;
+use crate::silence::{SilenceError, Wanted};
+use crate::telemetry::FailureReason;
+use crate::templates::Templates;
+
+/// Where the configuration of the API is kept, under one key.
+const CONFIG_TABLE: &str = "alertmanager_config";
+const CONFIG_KEY: &str = "default";
+const CONFIG_VERSION: u8 = 1;
+/// In force where nothing else is said: alerts are shown and nobody is told.
+const FALLBACK: &str = "route:\n  receiver: empty-receiver\nreceivers:\n- name: empty-receiver\n";
+/// How long calls under way are waited for at the end.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
+/// What an Alertmanager is told at its start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub limits: Arc<Limits>,
+    /// Where people reach it: goes into payloads and links.
+    pub external_url: String,
+    /// In force as long as none is stored through the API.
+    pub config_file: Option<PathBuf>,
+    /// Told every minute that all is well.
+    pub heartbeat_url: Option<String>,
+}
+
+/// Why an Alertmanager did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("alertmanager configuration {path}: {cause}")]
+    Config { path: String, cause: ConfigError },
+    #[error("alertmanager: {0}")]
+    Options(#[from] ConfigError),
+    #[error("alertmanager state: {0}")]
+    State(#[from] SourceError),
+    #[error("alertmanager thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a change was not made: it is wrong, or could not be written down.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError<E: std::error::Error> {
+    #[error(transparent)]
+    Refused(E),
+    #[error(transparent)]
+    State(SourceError),
+}
+
+/// A running Alertmanager. Clones are the same one. Calls may wait for the disk where they say
+/// so, never for the network.
+#[derive(Debug, Clone)]
+pub struct Alertmanager {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Mutex<Engine>,
+    store: Arc<dyn StateStore>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    runtime: Handle,
+    events: Sender<Event>,
+    /// A wake-up is on its way.
+    waking: AtomicBool,
+    last_step_ms: Arc<AtomicI64>,
+    /// The document in force, where one is stored; held while it changes.
+    document: Mutex<Option<Document>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    heartbeat: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    started_ms: i64,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Alertmanager").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+enum Event {
+    Wake,
+    Finished { job: JobId, outcome: Result<(), Failure>, took_ms: u64 },
+    Stop,
+}
+
+impl Alertmanager {
+    /// Reads what was kept and starts. Waits for the disk.
+    pub fn spawn(
+        options: Options,
+        store: Arc<dyn StateStore>,
+        clock: Arc<dyn Clock>,
+        runtime: Handle,
+    ) -> Result<Self, StartError> {
+        let now_ms = clock.now_ms();
+        let [silences, nflog] = Kept::TABLES;
+        let kept = Kept { silences: store.load(silences)?, nflog: store.load(nflog)? };
+        let (engine, unreadable) = Engine::new(kept, Arc::clone(&options.limits), now_ms);
+        if unreadable > 0 {
+            tracing::error!(unreadable, "silences or log entries that cannot be read were left out");
+        }
+        let heartbeat = options.heartbeat_url.as_deref().map(Heartbeat::new).transpose()?;
+        let (events, received) = channel();
+        let last_step_ms = Arc::new(AtomicI64::new(now_ms));
+        let shared = Arc::new(Shared {
+            engine: Mutex::new(engine),
+            store,
+            clock: Arc::clone(&clock),
+            options,
+            runtime: runtime.clone(),
+            events,
+            waking: AtomicBool::new(false),
+            last_step_ms: Arc::clone(&last_step_ms),
+            document: Mutex::new(None),
+            thread: Mutex::new(None),
+            heartbeat: Mutex::new(None),
+            started_ms: now_ms,
+        });
+        shared.first_configuration()?;
+        let stepping = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("alertmanager".to_owned())
+            .spawn(move || stepping.run(&received))?;
+        *shared.thread.lock() = Some(thread);
+        *shared.heartbeat.lock() = heartbeat.map(|h| runtime.spawn(h.run(last_step_ms, clock)));
+        Ok(Self { shared })
+    }
+
+    /// Starts no more notifications, waits a little for those under way, writes down how they
+    /// went. Waits.
+    pub fn drain(&self) {
+        if let Some(heartbeat) = self.shared.heartbeat.lock().take() {
+            heartbeat.abort();
+        }
+        let _ = self.shared.events.send(Event::Stop);
+        if let Some(thread) = self.shared.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.shared.clock.now_ms()
+    }
+
+    pub fn started_ms(&self) -> i64 {
+        self.shared.started_ms
+    }
+
+    /// The state, to look at. Nothing else happens while it is held.
+    pub fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.shared.engine.lock()
+    }
+
+    /// Takes alerts; errors are Alertmanager's words, one for each alert that is bad.
+    pub fn put(&self, alerts: &[Alert]) -> Vec<String> {
+        let now_ms = self.now_ms();
+        let errors = self.engine().put(alerts, now_ms);
+        self.shared.wake();
+        errors
+    }
+
+    /// Makes or changes a silence and gives its id. Waits for the disk.
+    pub fn set_silence(&self, wanted: Wanted) -> Result<String, ChangeError<SilenceError>> {
+        let now_ms = self.now_ms();
+        let mut engine = self.engine();
+        let changed = engine.set_silence(wanted, new_id(), now_ms).map_err(ChangeError::Refused)?;
+        let id = changed.id.clone();
+        match self.shared.store.apply(&engine.silence_records(&changed)) {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                engine.revert_silence(changed);
+                Err(ChangeError::State(error))
+            }
+        }
+    }
+
+    /// Ends a silence. Waits for the disk.
+    pub fn expire_silence(&self, id: &str) -> Result<(), ChangeError<SilenceError>> {
+        let now_ms = self.now_ms();
+        let mut engine = self.engine();
+        let changed = engine.expire_silence(id, now_ms).map_err(ChangeError::Refused)?;
+        self.shared.store.apply(&engine.silence_records(&changed)).map_err(|error| {
+            engine.revert_silence(changed);
+            ChangeError::State(error)
+        })
+    }
+
+    /// The document stored through the API.
+    pub fn document(&self) -> Option<Document> {
+        self.shared.document.lock().clone()
+    }
+
+    /// Stores a document and obeys it at once. A bad one leaves the old one in force. Waits for
+    /// the disk.
+    pub fn set_document(&self, body: &[u8]) -> Result<(), ChangeError<DocumentError>> {
+        let shared = &self.shared;
+        let (document, config, templates) =
+            Document::read(body, &shared.options.limits).map_err(ChangeError::Refused)?;
+        let setup =
+            shared.setup(config, templates).map_err(|e| ChangeError::Refused(DocumentError::Invalid(e)))?;
+        let mut current = shared.document.lock();
+        let mut value = vec![CONFIG_VERSION];
+        value.extend_from_slice(document.to_yaml().as_bytes());
+        shared.store.apply(&[config_change(Some(value))]).map_err(ChangeError::State)?;
+        shared.configure(setup);
+        *current = Some(document);
+        Ok(())
+    }
+
+    /// Removes the stored document, if there is one; the file or the fallback is in force again.
+    /// Waits for the disk.
+    pub fn delete_document(&self) -> Result<(), SourceError> {
+        let mut current = self.shared.document.lock();
+        self.shared.store.apply(&[config_change(None)])?;
+        if current.take().is_some() {
+            match self.shared.own_configuration() {
+                Ok(setup) => self.shared.configure(setup),
+                Err(error) => tracing::error!(%error, "configuration cannot be read; the old one stays"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration file again, unless a stored document is in force.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let current = self.shared.document.lock();
+        if current.is_some() {
+            return Ok(());
+        }
+        match self.shared.own_configuration() {
+            Ok(setup) => {
+                self.shared.configure(setup);
+                Ok(())
+            }
+            Err(error) => {
+                self.engine().configuration_failed();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl AlertSink for Alertmanager {
+    fn send(&self, alerts: &[Alert]) -> Result<(), SourceError> {
+        for error in self.put(alerts) {
+            tracing::warn!(%error, "an alert was refused");
+        }
+        Ok(())
+    }
+}
+
+fn config_change(value: Option<Vec<u8>>) -> StateChange {
+    StateChange { table: CONFIG_TABLE, key: CONFIG_KEY.to_owned(), value }
+}
+
+/// A UUID of version 4, which clients check for.
+fn new_id() -> String {
+    let number = rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62) | 4 << 76 | 2 << 62;
+    let hex = format!("{number:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or("");
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+impl Shared {
+    fn wake(&self) {
+        if !self.waking.swap(true, Relaxed) {
+            let _ = self.events.send(Event::Wake);
+        }
+    }
+
+    // Configuration.
+
+    fn setup(&self, config: Config, templates: Templates) -> Result<Arc<Setup>, ConfigError> {
+        let concurrency = usize::try_from(self.options.limits.max_concurrent_notifications).unwrap_or(1);
+        Setup::new(config, templates, &self.options.external_url, concurrency).map(Arc::new)
+    }
+
+    fn configure(&self, setup: Arc<Setup>) {
+        self.engine.lock().configure(setup, self.clock.now_ms());
+        self.wake();
+    }
+
+    fn first_configuration(&self) -> Result<(), StartError> {
+        let stored = self.store.load(CONFIG_TABLE)?.into_iter().find(|(key, _)| key == CONFIG_KEY);
+        let own = self.own_configuration()?;
+        let Some((_, bytes)) = stored else {
+            self.configure(own);
+            return Ok(());
+        };
+        match self.stored_configuration(&bytes) {
+            Ok((document, setup)) => {
+                *self.document.lock() = Some(document);
+                self.configure(setup);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the stored configuration cannot be obeyed");
+                self.configure(own);
+                self.engine.lock().configuration_failed();
+            }
+        }
+        Ok(())
+    }
+
+    fn stored_configuration(&self, bytes: &[u8]) -> Result<(Document, Arc<Setup>), ConfigError> {
+        let Some((&CONFIG_VERSION, yaml)) = bytes.split_first() else {
+            return Err("of a version that is not known".into());
+        };
+        let document: Document = serde_norway::from_slice(yaml).map_err(|e| ConfigError(e.to_string()))?;
+        let (config, templates) = document.check(&self.options.limits)?;
+        let setup = self.setup(config, templates)?;
+        Ok((document, setup))
+    }
+
+    /// The file's configuration, or the fallback.
+    fn own_configuration(&self) -> Result<Arc<Setup>, StartError> {
+        let Some(path) = &self.options.config_file else {
+            let config = Config::load(FALLBACK)?;
+            return Ok(self.setup(config, Templates::new([])?)?);
+        };
+        let read = || {
+            let config = Config::load_file(path)?;
+            let files = template_files(&config)?;
+            let templates = Templates::new(files.iter().map(|(name, text)| (name.as_str(), text.as_str())))?;
+            self.setup(config, templates)
+        };
+        read().map_err(|cause| StartError::Config { path: path.display().to_string(), cause })
+    }
+
+    // The loop.
+
+    fn run(self: &Arc<Self>, received: &Receiver<Event>) {
+        let mut running = 0usize;
+        let mut stop_at: Option<Instant> = None;
+        let mut last_ms = self.clock.now_ms();
+        loop {
+            let now_ms = self.clock.now_ms();
+            self.last_step_ms.store(now_ms, Relaxed);
+            let (attempts, due_ms) = self.step(now_ms, last_ms, stop_at.is_some());
+            last_ms = now_ms;
+            running += attempts.len();
+            attempts.into_iter().for_each(|attempt| self.start(attempt));
+            let kept = self.keep();
+            if stop_at.is_some_and(|at| running == 0 || Instant::now() >= at) {
+                return;
+            }
+            let longest = if kept { STEP_MS } else { 1_000 };
+            let wait_ms =
+                due_ms.saturating_sub(now_ms).clamp(0, if stop_at.is_some() { 100 } else { longest });
+            let first = match received.recv_timeout(Duration::from_millis(wait_ms.unsigned_abs())) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.waking.store(false, Relaxed);
+            for event in first.into_iter().chain(received.try_iter()) {
+                match event {
+                    Event::Wake => {}
+                    Event::Stop => stop_at = Some(Instant::now() + LAST_CALLS),
+                    Event::Finished { job, outcome, took_ms } => {
+                        running = running.saturating_sub(1);
+                        self.engine.lock().finished(job, outcome, took_ms, self.clock.now_ms());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is to be done now, and when something is next.
+    fn step(&self, now_ms: i64, last_ms: i64, stopping: bool) -> (Vec<Attempt>, i64) {
+        let mut engine = self.engine.lock();
+        if now_ms < last_ms {
+            engine.clock_went_back(last_ms - now_ms);
+        }
+        let attempts = if stopping { Vec::new() } else { engine.step(now_ms) };
+        (attempts, engine.next_due_ms())
+    }
+
+    /// Writes down what changed; `false` where that failed and has to be tried again.
+    fn keep(&self) -> bool {
+        let changes = self.engine.lock().take_changes();
+        if changes.is_empty() {
+            return true;
+        }
+        match self.store.apply(&changes) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the notification log cannot be written; a restart may repeat");
+                self.engine.lock().changes_failed(changes);
+                false
+            }
+        }
+    }
+
+    fn start(&self, attempt: Attempt) {
+        let events = self.events.clone();
+        let patience = Duration::from_millis(attempt.patience_ms.unsigned_abs());
+        self.runtime.spawn(async move {
+            let began = Instant::now();
+            let sending = attempt.integration.send(&attempt.message);
+            let outcome = match tokio::time::timeout(patience, sending).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let reason = FailureReason::ContextDeadlineExceeded;
+                    Err(Failure::retry(reason, "context deadline exceeded"))
+                }
+            };
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let _ = events.send(Event::Finished { job: attempt.job, outcome, took_ms });
+        });
+    }
+}
+
+/// Template files that the patterns of a configuration name. A pattern may fit none.
+fn template_files(config: &Config) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut files = Vec::new();
+    for pattern in &config.templates {
+        let path = std::path::Path::new(pattern);
+        let (Some(directory), Some(names)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
+        else {
+            continue;
+        };
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
+        let mut fitting: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok().map(|e| e.path()))
+            .filter(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| crate::config::fits(names, n)))
+            .collect();
+        fitting.sort();
+        for file in fitting {
+            let name = file.display().to_string();
+            let text =
+                std::fs::read_to_string(&file).map_err(|e| ConfigError(format!("open {name}: {e}")))?;
+            files.push((name, text));
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,52 @@
+//! What was told before the end is not told again, and what was not is.
+
+use super::world::World;
+
+const YAML: &str = "
+route: {receiver: a, group_by: [g], group_wait: 10s, group_interval: 1m, repeat_interval: 1h}
+receivers: [{name: a}]
+";
+const S: i64 = 1_000;
+
+/// Stops at every second of a story; in each case the same is told in all, once.
+#[test]
+fn a_restart_at_any_second_neither_repeats_nor_forgets() {
+    for stop_s in 0..180 {
+        let mut world = World::new(YAML);
+        let mut heard = Vec::new();
+        for t_s in 0..400 {
+            let t_ms = t_s * S;
+            if t_s == stop_s {
+                world.restart();
+            }
+            // A ruler that sends again and again, and at last that it is over.
+            if t_s < 120 {
+                world.fire("x", &[("g", "1")]);
+            } else if t_s < 200 {
+                world.resolve("x", &[("g", "1")]);
+            }
+            world.until(t_ms);
+            heard.extend(world.heard());
+        }
+        let what: Vec<&str> = heard.iter().map(|h| h.split_once(' ').unwrap().1).collect();
+        assert_eq!(
+            what,
+            ["a: firing[x] resolved[]", "a: firing[] resolved[x]"],
+            "stopped at {stop_s}: {heard:?}"
+        );
+    }
+}
+
+#[test]
+fn a_configuration_that_is_loaded_again_repeats_nothing() {
+    let mut world = World::new(YAML);
+    for t_s in 0..120 {
+        world.fire("x", &[("g", "1")]);
+        world.until(t_s * S);
+        if t_s % 7 == 0 {
+            let setup = world.engine.setup().cloned().unwrap();
+            world.engine.configure(setup, world.now_ms);
+        }
+    }
+    assert_eq!(world.heard().len(), 1);
+}
