@@ -415,7 +415,7 @@ impl Read<'_> {
 
     /// The buckets, if entries of a block may come as runs.
     fn countable(&self, row: &Row) -> Option<&TimeBuckets> {
-        let plain = !row.has_metadata || self.selection.metadata == MetadataNeed::Nothing;
+        let plain = !row.metadata_names.may_have(&self.selection.metadata);
         self.selection.buckets.as_ref().filter(|_| plain)
     }
 
@@ -437,10 +437,13 @@ impl Read<'_> {
     ) -> Result<Flow, Error> {
         let lines = if filtered { LineNeed::Text } else { self.selection.lines };
         let all = MetadataNeed::All;
-        let metadata = if filtered { &all } else { &self.selection.metadata };
+        let mut metadata = if filtered { &all } else { &self.selection.metadata };
+        if !row.metadata_names.may_have(metadata) {
+            metadata = &MetadataNeed::Nothing;
+        }
         let head = frames.head()?;
         let head = Head::decode(&head).map_err(block_error)?;
-        let with_body = lines == LineNeed::Text || (row.has_metadata && *metadata != MetadataNeed::Nothing);
+        let with_body = lines == LineNeed::Text || *metadata != MetadataNeed::Nothing;
         let (body, sets) = if with_body { frames.body()? } else { Default::default() };
         let Worker { reader, wanted, sifted, .. } = worker;
         let reader = match reader {

@@ -9,7 +9,7 @@ use super::bytes::{begin_sealed, push_signed, push_slice, push_varint, seal};
 use super::columns::{PADDING, compress_onto, novelty, push_distances, push_planes};
 use super::grams::{GramBuilder, GramMap};
 use super::head::{FLAG_METADATA, FLAG_NON_ASCII, VERSION};
-use super::metadata::SetTable;
+use super::metadata::{MetadataNames, SetTable};
 use super::slab::BlockFilter;
 use super::words::WordCollector;
 use super::{BlockError, MAX_ENTRIES, MAX_TEXT_BYTES};
@@ -39,6 +39,7 @@ pub struct Encoded {
     pub text_bytes: u32,
     /// Bytes of names and values of structured metadata, for each entry that has it.
     pub metadata_bytes: u64,
+    pub metadata_names: MetadataNames,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -178,6 +179,7 @@ impl Encoder {
             streams: self.runs.len() as u32,
             text_bytes: self.text.len() as u32,
             metadata_bytes: self.runs.iter().map(|run| run.metadata_bytes).sum(),
+            metadata_names: self.sets.names(),
         })
     }
 

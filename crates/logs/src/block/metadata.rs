@@ -10,6 +10,31 @@ use super::bytes::{Cursor, begin_sealed, push_slice, push_varint, seal, unseal};
 use super::columns::{Planes, compress_onto, decompress_into, novelty, push_planes, undo_novelty};
 use super::{BlockError, MAX_METADATA_BYTES};
 
+/// Which names of metadata occur in a block, by a bit of the CRC-32C of each: enough to know that
+/// none of those a query asks for is there. Kept where blocks are chosen, as its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetadataNames(pub u64);
+
+impl MetadataNames {
+    pub fn insert(&mut self, name: &str) {
+        self.0 |= 1 << (crc32c::crc32c(name.as_bytes()) % 64);
+    }
+
+    /// Whether entries may have any of what is needed; if not, the block may be read as if they
+    /// had no metadata.
+    pub fn may_have(self, need: &MetadataNeed) -> bool {
+        match need {
+            MetadataNeed::Nothing => false,
+            MetadataNeed::All => self.0 != 0,
+            MetadataNeed::Named(names) => names.iter().any(|name| {
+                let mut one = Self::default();
+                one.insert(name);
+                self.0 & one.0 != 0
+            }),
+        }
+    }
+}
+
 /// Numbers sets by their first occurrence.
 #[derive(Debug, Default)]
 pub(super) struct SetTable {
@@ -63,6 +88,12 @@ impl SetTable {
     /// Whether any entry has metadata.
     pub(super) fn is_needed(&self) -> bool {
         self.sets.iter().any(|(set, _)| !set.is_empty())
+    }
+
+    pub(super) fn names(&self) -> MetadataNames {
+        let mut names = MetadataNames::default();
+        self.sets.iter().flat_map(|(set, _)| set.iter()).for_each(|(name, _)| names.insert(name));
+        names
     }
 
     /// The frame; empty if it is not needed.

@@ -61,6 +61,7 @@ pub use encode::{Encoded, Encoder};
 pub use error::BlockError;
 pub use grams::GramMap;
 pub use head::{Head, StreamStat};
+pub use metadata::MetadataNames;
 pub use probe::Probe;
 pub use read::{Reader, StreamEntries, Want};
 pub use slab::{BlockFilter, BlockMask, ReadAt, Slab, SlabBuilder};

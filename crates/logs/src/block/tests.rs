@@ -112,6 +112,9 @@ proptest! {
         let want = Want {
             streams: &wanted, start_ns: from, end_ns: from + length, lines: LineNeed::Text, metadata: &level,
         };
+        let has_level = entries.iter().any(|e| e.3.get("detected_level").is_some());
+        prop_assert!(block.metadata_names.may_have(&level) || !has_level);
+        prop_assert!(!block.metadata_names.may_have(&MetadataNeed::Named(Arc::from(["app".to_owned()]))));
         let inside = entries.iter().filter(|e| wanted(e.0) && (from..from + length).contains(&e.1));
         let expected: Vec<Entry> = inside
             .map(|e| (e.0, e.1, e.2.clone(), e.3.filter(|name| name == "detected_level")))

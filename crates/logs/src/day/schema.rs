@@ -119,7 +119,7 @@ impl Fields {
         document.add_i64(self.max_ns, row.max_ns);
         document.add_u64(self.entries, u64::from(row.entries));
         document.add_u64(self.bytes, row.bytes);
-        document.add_u64(self.metadata, u64::from(row.has_metadata));
+        document.add_u64(self.metadata, row.metadata_names.0);
         document.add_u64(self.slab, filter.slab);
         document.add_u64(self.slab_bytes, filter.slab_bytes);
         document.add_u64(self.in_slab, filter.in_slab);

@@ -6,7 +6,7 @@ use tantivy::fastfield::FastFieldReaders;
 use tantivy::index::SegmentReader;
 
 use super::schema::{FilterPlace, column};
-use crate::block::Encoded;
+use crate::block::{Encoded, MetadataNames};
 
 /// One block.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) entries: u32,
     /// Bytes of lines and metadata.
     pub(crate) bytes: u64,
-    pub(crate) has_metadata: bool,
+    pub(crate) metadata_names: MetadataNames,
     /// The first of its two documents.
     pub(crate) doc: u32,
     spans: (u32, u32),
@@ -50,7 +50,7 @@ impl Row {
             max_ns: encoded.max_ns,
             entries: encoded.entries,
             bytes: u64::from(encoded.text_bytes) + encoded.metadata_bytes,
-            has_metadata: !encoded.metadata.is_empty(),
+            metadata_names: encoded.metadata_names,
             ..Self::default()
         }
     }
@@ -131,7 +131,7 @@ impl Table {
                 max_ns: max_ns.first(doc).unwrap_or(min_ns),
                 entries: of(&entries) as u32,
                 bytes: of(&bytes),
-                has_metadata: of(&metadata) != 0,
+                metadata_names: MetadataNames(of(&metadata)),
                 doc,
                 spans: (first, table.spans.len() as u32),
                 filter: FilterPlace {
