@@ -7,7 +7,7 @@ use pilothouse_query::vectors::Groups;
 
 use crate::ast::{AggregateOp, Span};
 use crate::error::EvalError;
-use crate::evaluator::{Evaluated, Evaluator, Grid};
+use crate::evaluator::{Evaluated, Evaluator, Grid, Pace};
 use crate::notes::{Note, Notes, Operation};
 use crate::plan::AggregatePlan;
 use crate::rows::{Row, Sample, absent, is_absent};
@@ -37,7 +37,11 @@ impl Evaluator<'_> {
             None => {
                 let rows = self.rows(&plan.inner, grid)?;
                 let (mut folding, mut notes) = (Folding::new(plan, grid.len()), Notes::default());
-                rows.iter().for_each(|row| folding.add(row, &mut notes));
+                let mut pace = self.pace();
+                for row in &rows {
+                    pace.step()?;
+                    folding.add(row, &mut notes);
+                }
                 self.note(notes);
                 folding
             }
@@ -419,17 +423,22 @@ impl HistogramCell {
 }
 
 /// Gathers rows by group, for aggregations that need all values of a step at once.
-pub(crate) fn grouped(plan: &AggregatePlan, rows: &[Row]) -> (Vec<Labels>, Vec<Vec<usize>>) {
+pub(crate) fn grouped(
+    plan: &AggregatePlan,
+    rows: &[Row],
+    pace: &mut Pace<'_>,
+) -> Evaluated<(Vec<Labels>, Vec<Vec<usize>>)> {
     let mut groups = Groups::new(plan.grouping.clone());
     let mut members: Vec<Vec<usize>> = Vec::new();
     for (i, row) in rows.iter().enumerate() {
+        pace.step()?;
         let number = groups.number(&row.labels);
         if number == members.len() {
             members.push(Vec::new());
         }
         members[number].push(i);
     }
-    (groups.into_labels(), members)
+    Ok((groups.into_labels(), members))
 }
 
 /// A scalar parameter over the grid, judged as a whole.

@@ -60,28 +60,31 @@ impl Evaluator<'_> {
     }
 
     /// Applies a change to rows that are at hand, and drops those that it empties.
-    pub(crate) fn change_rows(&self, mut rows: Vec<Row>, change: &RowChange<'_>) -> Vec<Row> {
+    pub(crate) fn change_rows(&self, mut rows: Vec<Row>, change: &RowChange<'_>) -> Evaluated<Vec<Row>> {
         const WORTH_SPLITTING: usize = 1 << 14;
         let cells = rows.iter().map(|row| row.floats.len()).sum::<usize>();
         let mut notes = Notes::default();
         if cells < WORTH_SPLITTING {
-            rows.iter_mut().for_each(|row| change(row, &mut notes));
+            let mut pace = self.pace();
+            for row in &mut rows {
+                pace.step()?;
+                change(row, &mut notes);
+            }
         } else {
-            notes = rows
+            let parts: Vec<Notes> = rows
                 .par_chunks_mut(64)
                 .map(|rows| {
                     let mut notes = Notes::default();
+                    self.budget.check("expression evaluation")?;
                     rows.iter_mut().for_each(|row| change(row, &mut notes));
-                    notes
+                    Ok(notes)
                 })
-                .reduce(Notes::default, |mut a, b| {
-                    a.merge(b);
-                    a
-                });
+                .collect::<Evaluated<_>>()?;
+            parts.into_iter().for_each(|part| notes.merge(part));
         }
         self.note(notes);
         rows.retain(Row::any);
-        rows
+        Ok(rows)
     }
 }
 

@@ -28,10 +28,12 @@ impl Evaluator<'_> {
             notes.add(Note::IgnoredInAggregation("quantile"), plan.inner.span);
         }
         self.note(notes);
-        let (labels, members) = grouped(plan, &rows);
+        let mut pace = self.pace();
+        let (labels, members) = grouped(plan, &rows, &mut pace)?;
         let mut values = Vec::new();
         let mut out = Vec::with_capacity(labels.len());
         for (labels, members) in labels.into_iter().zip(members) {
+            pace.step()?;
             let mut row = Row::empty(labels, grid.len());
             for (step, q) in parameter.values.iter().enumerate() {
                 let floats = members.iter().map(|i| rows[*i].floats[step]);
@@ -84,11 +86,12 @@ impl Evaluator<'_> {
         if !check_parameter(&parameter, plan, &mut notes)? {
             return Ok(Vec::new());
         }
-        let (_, members) = grouped(plan, &rows);
+        let (_, members) = grouped(plan, &rows, &mut self.pace())?;
         let mut chosen: Vec<Option<Row>> = vec![None; rows.len()];
         let mut order = Vec::new();
         for members in &members {
             for (step, k) in parameter.values.iter().enumerate() {
+                self.budget.check("expression evaluation")?;
                 for at in choose_at(plan.op, *k, members, &rows, step, span, &mut notes) {
                     let Some(sample) = rows[at].sample(step) else { continue };
                     let row = chosen[at].get_or_insert_with(|| {

@@ -120,6 +120,7 @@ fn run(
     let evaluated = evaluator.root(&root, expr.value_type(), steps, instant)?;
     let evaluation = evaluating.elapsed();
     let sorting = Instant::now();
+    budget.check("sorting")?;
     let value = evaluated.sorted();
     let stats = QueryStats {
         total_queryable_samples: evaluator.counts.total(),
@@ -175,7 +176,7 @@ impl Evaluator<'_> {
             Root::Expression(plan) if instant => self.instant_value(plan, value_type, grid)?,
             Root::Expression(plan) => {
                 let rows = if steps.is_empty() { Vec::new() } else { self.rows(plan, grid)? };
-                QueryValue::Matrix(matrix(finish(rows)?, steps))
+                QueryValue::Matrix(matrix(finish(rows, self.budget)?, steps))
             }
             Root::Matrix { selector, range_ms } => {
                 self.matrix_selector(selector, *range_ms, steps.start_ms)?
@@ -195,7 +196,11 @@ impl Evaluator<'_> {
             value => {
                 let rows = value.into_rows();
                 // Series of a selector are different as they are.
-                let rows = if matches!(plan.kind, PlanKind::Selector(_)) { rows } else { finish(rows)? };
+                let rows = if matches!(plan.kind, PlanKind::Selector(_)) {
+                    rows
+                } else {
+                    finish(rows, self.budget)?
+                };
                 let samples = rows.into_iter().filter_map(|row| {
                     let value = match row.sample(0)? {
                         Sample::Float(value) => SampleValue::Float(value),
@@ -246,7 +251,7 @@ impl Evaluator<'_> {
         grid: Grid,
     ) -> Evaluated<QueryValue> {
         let (rows, steps) = self.subquery(subquery, range_ms, grid)?;
-        Ok(QueryValue::Matrix(matrix(finish(rows)?, steps)))
+        Ok(QueryValue::Matrix(matrix(finish(rows, self.budget)?, steps)))
     }
 }
 
@@ -271,11 +276,11 @@ fn extended_floats(
 }
 
 /// Drops the names that are to go. Rows that become equal by that are one, if they can be.
-fn finish(mut rows: Vec<Row>) -> Evaluated<Vec<Row>> {
+fn finish(mut rows: Vec<Row>, budget: &Budget) -> Evaluated<Vec<Row>> {
     rows.par_iter_mut().with_min_len(256).filter(|row| row.drop_name).for_each(|row| {
         row.labels = row.final_labels();
     });
-    merge_equal_labels(rows)
+    merge_equal_labels(rows, budget)
 }
 
 fn matrix(rows: Vec<Row>, steps: Steps) -> Vec<MatrixSeries> {

@@ -37,6 +37,30 @@ impl Value {
     }
 }
 
+/// Looks at the budget now and then during a walk over many rows, from the first on: somebody
+/// who has gone shall not go on costing a second.
+pub(crate) struct Pace<'b> {
+    budget: &'b Budget,
+    rows: usize,
+}
+
+impl<'b> Pace<'b> {
+    const ROWS: usize = 256;
+
+    pub(crate) fn new(budget: &'b Budget) -> Self {
+        Self { budget, rows: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn step(&mut self) -> Evaluated<()> {
+        if self.rows.is_multiple_of(Self::ROWS) {
+            self.budget.check("expression evaluation")?;
+        }
+        self.rows += 1;
+        Ok(())
+    }
+}
+
 /// Samples looked at, as Prometheus' `totalQueryableSamples`.
 #[derive(Debug, Default)]
 pub(crate) struct SampleCounts {
@@ -183,6 +207,10 @@ impl<'e> Evaluator<'e> {
         Ok(self.budget.reserve_bytes(bytes)?)
     }
 
+    pub(crate) fn pace(&self) -> Pace<'_> {
+        Pace::new(self.budget)
+    }
+
     fn counter(&self, grid: Grid) -> Counter<'_> {
         Counter { counts: &self.counts, counting: grid.counting }
     }
@@ -225,18 +253,18 @@ impl<'e> Evaluator<'e> {
             PlanKind::Range(range) => self.range_over_subquery(range, grid),
             PlanKind::AbsentOverTime { labels, present } | PlanKind::Absent { labels, inner: present } => {
                 let rows = self.rows(present, grid)?;
-                let mut row = absent_row(labels.clone(), &rows, grid.len());
+                let mut row = absent_row(labels.clone(), &rows, grid.len(), &mut self.pace())?;
                 row.drop_name = matches!(plan.kind, PlanKind::AbsentOverTime { .. });
                 Ok(if row.any() { vec![row] } else { Vec::new() })
             }
             PlanKind::Sort { .. } | PlanKind::SortByLabel { .. } => self.sort(plan, grid),
             PlanKind::LabelReplace(replace) => {
                 let rows = self.rows(&replace.inner, grid)?;
-                label_functions::replace(rows, replace)
+                label_functions::replace(rows, replace, self.budget)
             }
             PlanKind::LabelJoin(join) => {
                 let rows = self.rows(&join.inner, grid)?;
-                label_functions::join(rows, join)
+                label_functions::join(rows, join, self.budget)
             }
             PlanKind::Info(info) => self.info(info, grid),
             PlanKind::HistogramQuantile { quantiles, label, inner } => {
@@ -253,7 +281,7 @@ impl<'e> Evaluator<'e> {
             _ => match self.change_of(plan, grid)? {
                 Some((inner, change)) => {
                     let rows = self.rows(inner, grid)?;
-                    Ok(self.change_rows(rows, &change))
+                    self.change_rows(rows, &change)
                 }
                 None => execution("unexpected expression in evaluation"),
             },
@@ -294,7 +322,7 @@ impl<'e> Evaluator<'e> {
                 floats.iter_mut().for_each(|v| *v = -*v);
                 Ok(Value::Scalar(floats))
             }
-            Value::Vector(rows) => Ok(Value::Vector(self.change_rows(rows, &negation()))),
+            Value::Vector(rows) => Ok(Value::Vector(self.change_rows(rows, &negation())?)),
             other => Ok(other),
         }
     }
@@ -313,7 +341,7 @@ impl<'e> Evaluator<'e> {
             if vector_left { (&binary.lhs, &binary.rhs) } else { (&binary.rhs, &binary.lhs) };
         let change = self.scalar_operation(span, binary, scalar, grid)?;
         let rows = self.rows(vector, grid)?;
-        Ok(Value::Vector(self.change_rows(rows, &change)))
+        Ok(Value::Vector(self.change_rows(rows, &change)?))
     }
 
     fn scalar_operation<'p>(
@@ -462,14 +490,15 @@ fn to_scalar(rows: &[Row], steps: usize) -> Vec<f64> {
 }
 
 /// 1 at every step at which no row has a value.
-fn absent_row(labels: Labels, rows: &[Row], steps: usize) -> Row {
+fn absent_row(labels: Labels, rows: &[Row], steps: usize, pace: &mut Pace<'_>) -> Evaluated<Row> {
     let mut row = Row::of_floats(labels, vec![1.0; steps]);
     for other in rows {
+        pace.step()?;
         for step in 0..steps {
             if other.is_present(step) {
                 row.clear(step);
             }
         }
     }
-    row
+    Ok(row)
 }

@@ -9,7 +9,7 @@ use pilothouse_query::histogram::{
 use pilothouse_query::vectors::{Grouping, Groups};
 
 use crate::ast::Span;
-use crate::evaluator::{Evaluated, Evaluator, Grid};
+use crate::evaluator::{Evaluated, Evaluator, Grid, Pace};
 use crate::matching::merge_over_steps;
 use crate::notes::{Note, Notes};
 use crate::plan::Plan;
@@ -34,11 +34,12 @@ struct Classic {
 }
 
 impl<'r> Sorted<'r> {
-    fn new(rows: &'r [Row]) -> Self {
+    fn new(rows: &'r [Row], pace: &mut Pace<'_>) -> Evaluated<Self> {
         let mut sorted = Self { rows, native: Vec::new(), classic: Vec::new(), malformed: Vec::new() };
         // The metric name is a label like any other here.
         let mut groups = Groups::new(Grouping::Without(vec![BUCKET_LABEL.to_owned()]));
         for (i, row) in rows.iter().enumerate() {
+            pace.step()?;
             if row.has_histograms() {
                 sorted.native.push(i);
             }
@@ -56,7 +57,7 @@ impl<'r> Sorted<'r> {
             }
             sorted.classic[number].buckets.push((bound, i));
         }
-        sorted
+        Ok(sorted)
     }
 
     fn note_malformed(&self, span: Span, notes: &mut Notes) {
@@ -154,12 +155,14 @@ fn read(
     span: Span,
     steps: usize,
     notes: &mut Notes,
-) -> Vec<Row> {
+    pace: &mut Pace<'_>,
+) -> Evaluated<Vec<Row>> {
     let mut out = Vec::with_capacity(sorted.native.len() + sorted.classic.len());
     let mut buckets = Vec::new();
     // Native rows and steps at which a classic histogram stands beside them.
     let mut crossed: HashSet<(usize, usize)> = HashSet::new();
     for (classic, twins) in sorted.classic.iter().zip(sorted.twins()) {
+        pace.step()?;
         let name = classic.labels.metric_name().unwrap_or("");
         let mut result = Row { drop_name: true, ..Row::empty(classic.labels.clone(), steps) };
         for step in 0..steps {
@@ -179,6 +182,7 @@ fn read(
         out.push(result);
     }
     for native in &sorted.native {
+        pace.step()?;
         let row = &sorted.rows[*native];
         let name = row.labels.metric_name().unwrap_or("");
         let mut result = Row { drop_name: true, ..Row::empty(row.labels.clone(), steps) };
@@ -190,7 +194,7 @@ fn read(
         out.push(result);
     }
     out.retain(Row::any);
-    out
+    Ok(out)
 }
 
 impl Evaluator<'_> {
@@ -206,7 +210,7 @@ impl Evaluator<'_> {
             columns.push((plan.span, self.scalar(plan, grid)?));
         }
         let rows = self.rows(inner, grid)?;
-        let sorted = Sorted::new(&rows);
+        let sorted = Sorted::new(&rows, &mut self.pace())?;
         let mut notes = Notes::default();
         sorted.note_malformed(inner.span, &mut notes);
         let mut out = Vec::new();
@@ -215,7 +219,7 @@ impl Evaluator<'_> {
                 notes.add(Note::InvalidQuantile { bits: q.to_bits() }, *span);
             }
             let reading = QuantileReading { quantiles: column, grid, span: inner.span };
-            let read = read(&sorted, &reading, inner.span, grid.len(), &mut notes);
+            let read = read(&sorted, &reading, inner.span, grid.len(), &mut notes, &mut self.pace())?;
             match label {
                 None => out = read,
                 Some(label) => out.extend(labelled(read, label, column)),
@@ -223,7 +227,7 @@ impl Evaluator<'_> {
         }
         self.note(notes);
         self.hold(&out)?;
-        merge_over_steps(out, grid)
+        merge_over_steps(out, grid, self.budget)
     }
 
     pub(crate) fn histogram_fraction(
@@ -235,14 +239,14 @@ impl Evaluator<'_> {
     ) -> Evaluated<Vec<Row>> {
         let (lower, upper) = (self.scalar(lower, grid)?, self.scalar(upper, grid)?);
         let rows = self.rows(inner, grid)?;
-        let sorted = Sorted::new(&rows);
+        let sorted = Sorted::new(&rows, &mut self.pace())?;
         let mut notes = Notes::default();
         sorted.note_malformed(inner.span, &mut notes);
         let reading = FractionReading { lower: &lower, upper: &upper, span: inner.span };
-        let out = read(&sorted, &reading, inner.span, grid.len(), &mut notes);
+        let out = read(&sorted, &reading, inner.span, grid.len(), &mut notes, &mut self.pace())?;
         self.note(notes);
         self.hold(&out)?;
-        merge_over_steps(out, grid)
+        merge_over_steps(out, grid, self.budget)
     }
 }
 

@@ -31,14 +31,16 @@ impl Evaluator<'_> {
         }
         let joining = Joining { by_identity, wanted, steps: grid.len() };
         let mut out = Joined::default();
+        let mut pace = self.pace();
         for row in &rows {
+            pace.step()?;
             if is_info(row) {
                 out.rows.push(row.clone());
             } else {
                 joining.join(row, &mut out)?;
             }
         }
-        merge_equal_labels(out.rows)
+        merge_equal_labels(out.rows, self.budget)
     }
 
     /// The info series that may go with the rows, with the times of their samples in place of
@@ -117,7 +119,13 @@ struct Joined {
 
 impl Joining {
     fn join(&self, row: &Row, out: &mut Joined) -> Result<(), EvalError> {
-        let candidates = self.by_identity.get(&identity(&row.labels)).map_or(&[][..], Vec::as_slice);
+        let Some(candidates) = self.by_identity.get(&identity(&row.labels)) else {
+            // Nothing is known about it: it stays as it is, unless something was asked for.
+            if self.wanted.iter().all(Matcher::matches_empty) {
+                out.rows.push(row.clone());
+            }
+            return Ok(());
+        };
         let mut made: HashMap<Labels, usize> = HashMap::new();
         for step in 0..self.steps {
             let Some(sample) = row.sample(step) else { continue };

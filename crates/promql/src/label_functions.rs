@@ -2,31 +2,35 @@
 
 use std::cmp::Ordering;
 
-use pilothouse_model::LabelsBuilder;
 use pilothouse_model::labels::METRIC_NAME;
+use pilothouse_model::{Budget, LabelsBuilder};
 
 use crate::choose::extreme_first;
-use crate::evaluator::{Evaluated, Evaluator, Grid};
+use crate::evaluator::{Evaluated, Evaluator, Grid, Pace};
 use crate::matching::merge_equal_labels;
 use crate::plan::{LabelJoin, LabelReplace, Plan, PlanKind};
 use crate::rows::Row;
 
-pub(crate) fn replace(mut rows: Vec<Row>, replace: &LabelReplace) -> Evaluated<Vec<Row>> {
+pub(crate) fn replace(mut rows: Vec<Row>, replace: &LabelReplace, budget: &Budget) -> Evaluated<Vec<Row>> {
+    let mut pace = Pace::new(budget);
     for row in &mut rows {
+        pace.step()?;
         let value = row.labels.value(&replace.source);
         let Some(replaced) = replace.regex.expand(value, &replace.replacement) else { continue };
         set_label(row, &replace.target, &replaced);
     }
-    merge_equal_labels(rows)
+    merge_equal_labels(rows, budget)
 }
 
-pub(crate) fn join(mut rows: Vec<Row>, join: &LabelJoin) -> Evaluated<Vec<Row>> {
+pub(crate) fn join(mut rows: Vec<Row>, join: &LabelJoin, budget: &Budget) -> Evaluated<Vec<Row>> {
+    let mut pace = Pace::new(budget);
     for row in &mut rows {
+        pace.step()?;
         let values: Vec<&str> = join.sources.iter().map(|source| row.labels.value(source)).collect();
         let joined = values.join(&join.separator);
         set_label(row, &join.target, &joined);
     }
-    merge_equal_labels(rows)
+    merge_equal_labels(rows, budget)
 }
 
 fn set_label(row: &mut Row, name: &str, value: &str) {
@@ -47,22 +51,41 @@ impl Evaluator<'_> {
                 rows.iter_mut().for_each(Row::drop_histograms);
                 rows.retain(Row::any);
                 if grid.len() == 1 {
-                    rows.sort_by(|a, b| extreme_first(a.floats[0], b.floats[0], *descending));
+                    let order = |a: &Row, b: &Row| extreme_first(a.floats[0], b.floats[0], *descending);
+                    sort_in_steps(&mut rows, order, self.budget)?;
                 }
                 Ok(rows)
             }
             PlanKind::SortByLabel { labels, descending, inner } => {
                 let mut rows = self.rows(inner, grid)?;
                 if grid.len() == 1 {
-                    rows.sort_by(|a, b| {
+                    let order = |a: &Row, b: &Row| {
                         let order = by_labels(a, b, labels);
                         if *descending { order.reverse() } else { order }
-                    });
+                    };
+                    sort_in_steps(&mut rows, order, self.budget)?;
                 }
                 Ok(rows)
             }
             _ => Ok(Vec::new()),
         }
+    }
+}
+
+/// A stable sort that can be ended: parts first, then ever larger ones, which are little more
+/// than merged, since the sort finds what is in order already.
+fn sort_in_steps(rows: &mut [Row], order: impl Fn(&Row, &Row) -> Ordering, budget: &Budget) -> Evaluated<()> {
+    const FIRST: usize = 4096;
+    let mut length = FIRST;
+    loop {
+        for part in rows.chunks_mut(length) {
+            budget.check("sorting")?;
+            part.sort_by(&order);
+        }
+        if length >= rows.len() {
+            return Ok(());
+        }
+        length *= 4;
     }
 }
 
@@ -107,7 +130,24 @@ fn next_run<'a>(rest: &mut &'a str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_model::Labels;
+
     use super::*;
+
+    #[test]
+    fn sorting_in_steps_is_sorting() {
+        let row = |i: usize| {
+            Row::of_floats(Labels::from_pairs([("i", &*i.to_string())]), vec![(i * 7919 % 997) as f64])
+        };
+        for count in [0, 1, 4096, 4097, 20_000] {
+            let mut rows: Vec<Row> = (0..count).map(row).collect();
+            let order = |a: &Row, b: &Row| a.floats[0].total_cmp(&b.floats[0]);
+            sort_in_steps(&mut rows, order, &Budget::unlimited()).unwrap_or_default();
+            let mut plain: Vec<Row> = (0..count).map(row).collect();
+            plain.sort_by(order);
+            assert!(rows.iter().zip(&plain).all(|(a, b)| a.labels == b.labels), "{count}");
+        }
+    }
 
     #[test]
     fn digits_count_as_numbers() {

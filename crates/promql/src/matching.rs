@@ -1,15 +1,15 @@
 //! Operators between two vectors: which rows belong together, and what their pairs make.
 
 use hashbrown::HashMap;
-use pilothouse_model::Labels;
 use pilothouse_model::labels::METRIC_NAME;
+use pilothouse_model::{Budget, Labels};
 use pilothouse_query::vectors::{Grouping, Groups};
 use rayon::prelude::*;
 
 use crate::ast::{BinaryOp, Cardinality, Matching, Span};
 use crate::elements::{self, arithmetic, comparison, truth};
 use crate::error::{EvalError, execution};
-use crate::evaluator::{Evaluated, Evaluator, Grid};
+use crate::evaluator::{Evaluated, Evaluator, Grid, Pace};
 use crate::notes::Notes;
 use crate::plan::BinaryPlan;
 use crate::rows::{Row, Sample, absent, is_absent, is_schema_label};
@@ -21,41 +21,44 @@ impl Evaluator<'_> {
         let lhs = self.rows(&plan.lhs, grid)?;
         let rhs = self.rows(&plan.rhs, grid)?;
         let mut groups = Groups::new(Grouping::new(matching.labels.clone(), !matching.on));
-        let lhs = Side::new(lhs, &mut groups);
-        let rhs = Side::new(rhs, &mut groups);
+        let mut pace = self.pace();
+        let lhs = Side::new(lhs, &mut groups, &mut pace)?;
+        let rhs = Side::new(rhs, &mut groups, &mut pace)?;
         let rows = match plan.op {
-            BinaryOp::And => lhs.keep_where(&rhs, groups.len(), grid.len(), true),
-            BinaryOp::Unless => lhs.keep_where(&rhs, groups.len(), grid.len(), false),
+            BinaryOp::And => lhs.keep_where(&rhs, groups.len(), grid.len(), true, &mut pace)?,
+            BinaryOp::Unless => lhs.keep_where(&rhs, groups.len(), grid.len(), false, &mut pace)?,
             BinaryOp::Or => {
-                let extra = rhs.keep_where(&lhs, groups.len(), grid.len(), false);
+                let extra = rhs.keep_where(&lhs, groups.len(), grid.len(), false, &mut pace)?;
                 let mut rows = lhs.rows;
                 rows.extend(extra);
                 rows
             }
             op => {
                 let mut notes = Notes::default();
-                let pairing =
-                    Pairing { op, return_bool: plan.return_bool, matching, span, steps: grid.len() };
+                let (return_bool, steps) = (plan.return_bool, grid.len());
+                let pairing = Pairing { op, return_bool, matching, span, steps, budget: self.budget };
                 let rows = pairing.run(lhs, rhs, groups.len(), &mut notes);
                 self.note(notes);
                 rows?
             }
         };
         self.hold(&rows)?;
-        merge_over_steps(rows, grid)
+        merge_over_steps(rows, grid, self.budget)
     }
 }
 
 /// In a range query rows of the same labels become one, as Prometheus collects them step by step.
-pub(crate) fn merge_over_steps(rows: Vec<Row>, grid: Grid) -> Result<Vec<Row>, EvalError> {
-    if grid.len() > 1 { merge_equal_labels(rows) } else { Ok(rows) }
+pub(crate) fn merge_over_steps(rows: Vec<Row>, grid: Grid, budget: &Budget) -> Result<Vec<Row>, EvalError> {
+    if grid.len() > 1 { merge_equal_labels(rows, budget) } else { Ok(rows) }
 }
 
 /// Makes one row of those with equal labels; an error if they have values at the same step.
-pub(crate) fn merge_equal_labels(rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
+pub(crate) fn merge_equal_labels(rows: Vec<Row>, budget: &Budget) -> Result<Vec<Row>, EvalError> {
+    let mut pace = Pace::new(budget);
     let mut index: HashMap<Labels, usize> = HashMap::with_capacity(rows.len());
     let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
+        pace.step()?;
         match index.get(&row.labels) {
             None => {
                 index.insert(row.labels.clone(), merged.len());
@@ -86,27 +89,45 @@ struct Side {
 }
 
 impl Side {
-    fn new(rows: Vec<Row>, groups: &mut Groups) -> Self {
-        let numbers = rows.iter().map(|row| groups.number(&row.labels)).collect();
-        Self { rows, groups: numbers }
+    fn new(rows: Vec<Row>, groups: &mut Groups, pace: &mut Pace<'_>) -> Evaluated<Self> {
+        let mut numbers = Vec::with_capacity(rows.len());
+        for row in &rows {
+            pace.step()?;
+            numbers.push(groups.number(&row.labels));
+        }
+        Ok(Self { rows, groups: numbers })
     }
 
     /// At which steps each group has a value.
-    fn presence(&self, groups: usize, steps: usize) -> Vec<Option<Vec<bool>>> {
+    fn presence(
+        &self,
+        groups: usize,
+        steps: usize,
+        pace: &mut Pace<'_>,
+    ) -> Evaluated<Vec<Option<Vec<bool>>>> {
         let mut presence = vec![None; groups];
         for (row, group) in self.rows.iter().zip(&self.groups) {
+            pace.step()?;
             let present = presence[*group].get_or_insert_with(|| vec![false; steps]);
             for (step, present) in present.iter_mut().enumerate() {
                 *present |= row.is_present(step);
             }
         }
-        presence
+        Ok(presence)
     }
 
     /// The rows where the other side has a value in the same group, or where it has none.
-    fn keep_where(mut self, other: &Self, groups: usize, steps: usize, present: bool) -> Vec<Row> {
-        let presence = other.presence(groups, steps);
+    fn keep_where(
+        mut self,
+        other: &Self,
+        groups: usize,
+        steps: usize,
+        present: bool,
+        pace: &mut Pace<'_>,
+    ) -> Evaluated<Vec<Row>> {
+        let presence = other.presence(groups, steps, pace)?;
         for (row, group) in self.rows.iter_mut().zip(&self.groups) {
+            pace.step()?;
             for step in 0..steps {
                 let there = presence[*group].as_ref().is_some_and(|p| p[step]);
                 if there != present {
@@ -115,7 +136,7 @@ impl Side {
             }
         }
         self.rows.retain(Row::any);
-        self.rows
+        Ok(self.rows)
     }
 
     fn by_group(&self, groups: usize) -> Vec<Vec<usize>> {
@@ -142,6 +163,7 @@ struct Pairing<'p> {
     matching: &'p Matching,
     span: Span,
     steps: usize,
+    budget: &'p Budget,
 }
 
 /// What one pair of rows made, and at which steps an operation took place, whatever it kept.
@@ -214,7 +236,9 @@ impl Pairing<'_> {
         notes: &mut Notes,
     ) -> Result<(), EvalError> {
         let mut pairs = Vec::with_capacity(manys.len());
+        let mut pace = Pace::new(self.budget);
         for many in manys {
+            pace.step()?;
             for one in ones {
                 pairs.push(self.pair(
                     Operand::Row(many),
