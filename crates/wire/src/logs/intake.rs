@@ -133,16 +133,17 @@ impl<'e> Intake<'e> {
             };
         }
         let given = self.metadata.iter().find(|(name, _)| *name == DETECTED_LEVEL);
-        let named = match (given, &self.stream.level) {
-            (Some((_, word)), _) => Named::of(word),
-            (None, Some((word, _))) => Named::Word(word),
-            (None, None) => self.enricher.entry_level(self.metadata.iter(), line),
-        };
-        match named {
-            Named::Level(level) => self.metadata.set(DETECTED_LEVEL, level.as_str()),
-            Named::Word(word) => {
-                let word = word.to_owned();
-                self.metadata.set(DETECTED_LEVEL, &word);
+        match (given, &self.stream.level) {
+            (None, Some((word, _))) => self.metadata.set(DETECTED_LEVEL, word),
+            (given, _) => {
+                let of_entry = || self.enricher.entry_level(self.metadata.iter(), line);
+                match given.map_or_else(of_entry, |(_, word)| Named::of(word)) {
+                    Named::Level(level) => self.metadata.set(DETECTED_LEVEL, level.as_str()),
+                    Named::Word(word) => {
+                        let word = word.to_owned();
+                        self.metadata.set(DETECTED_LEVEL, &word);
+                    }
+                }
             }
         }
         self.metadata.seal();
