@@ -54,12 +54,6 @@ impl Probe {
         };
         self.demands.iter().all(|demand| demand.iter().any(|a| a.pieces.iter().all(piece)))
     }
-
-    /// Whether any piece asks for words.
-    pub(super) fn asks_words(&self) -> bool {
-        let pieces = self.demands.iter().flatten().flat_map(|a| &a.pieces);
-        pieces.into_iter().any(|piece| !piece.words.is_empty())
-    }
 }
 
 impl Alternative {

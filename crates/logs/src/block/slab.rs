@@ -2,6 +2,7 @@
 //! lie side by side, so that a query reads one short row for each gram of its text instead of the
 //! bitmaps of all blocks. Beside it a dictionary of the words, each with the blocks that have it.
 
+use std::cell::OnceCell;
 use std::io;
 use std::ops::Range;
 
@@ -334,13 +335,15 @@ impl Slab {
     /// excludes nothing.
     pub fn probe(&self, probe: &Probe, source: &(impl ReadAt + ?Sized)) -> BlockMask {
         let mut alive = BlockMask::first(self.blocks);
-        let dictionary = if probe.asks_words() { Dictionary::read(self, source) } else { None };
+        // Read only if the grams leave something to ask it for.
+        let dictionary = OnceCell::new();
+        let words = || dictionary.get_or_init(|| Dictionary::read(self, source)).as_ref();
         for demand in &probe.demands {
             let mut met = BlockMask::default();
             for alternative in demand {
                 let mut left = alive;
                 for piece in &alternative.pieces {
-                    left = self.with_piece(piece, left, dictionary.as_ref(), source);
+                    left = self.with_piece(piece, left, words, source);
                     if left.is_empty() {
                         break;
                     }
@@ -356,22 +359,25 @@ impl Slab {
     }
 
     /// Those of the blocks whose lines may hold the piece.
-    fn with_piece(
+    fn with_piece<'d>(
         &self,
         piece: &Piece,
         blocks: BlockMask,
-        dictionary: Option<&Dictionary>,
+        dictionary: impl FnOnce() -> Option<&'d Dictionary>,
         source: &(impl ReadAt + ?Sized),
     ) -> BlockMask {
         let unknown = if piece.ascii_only { blocks.and(&self.non_ascii) } else { BlockMask::default() };
         let mut left = blocks;
-        if let Some(dictionary) = dictionary {
+        for rows in &self.rows {
+            rows.exclude(piece, &mut left, source);
+        }
+        if !piece.words.is_empty()
+            && !left.is_empty()
+            && let Some(dictionary) = dictionary()
+        {
             for word in &piece.words {
                 left = left.and(&dictionary.blocks_with(word).or(&self.wordless));
             }
-        }
-        for rows in &self.rows {
-            rows.exclude(piece, &mut left, source);
         }
         left.or(&unknown)
     }
