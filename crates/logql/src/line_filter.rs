@@ -51,19 +51,32 @@ impl Test {
 struct Filter {
     tests: Vec<Test>,
     negated: bool,
+    guide: Option<Guide>,
+}
+
+/// A text without which a line cannot pass, so that a batch can be searched for it as a whole.
+#[derive(Debug)]
+struct Guide {
+    finder: Finder<'static>,
+    /// A line that has it passes.
+    suffices: bool,
+}
+
+impl Guide {
+    fn new(demand: &LineDemand, tests: &[Test]) -> Option<Self> {
+        let [literals] = demand.alternatives.as_slice() else { return None };
+        let exact = literals.iter().filter(|literal| !literal.fold_case && !literal.text.is_empty());
+        let longest = exact.max_by_key(|literal| literal.text.len())?;
+        Some(Self {
+            finder: Finder::new(longest.text.as_str()).into_owned(),
+            suffices: matches!(tests, [Test::Contains(_)]),
+        })
+    }
 }
 
 impl Filter {
     fn passes(&self, line: &str) -> bool {
         self.tests.iter().any(|test| test.holds(line)) != self.negated
-    }
-
-    /// The text to look for where the filter is nothing but that.
-    fn needle(&self) -> Option<&Finder<'static>> {
-        match (self.negated, self.tests.as_slice()) {
-            (false, [Test::Contains(finder)]) if !finder.needle().is_empty() => Some(finder),
-            _ => None,
-        }
     }
 
     /// How dear a test is; the cheap ones run first.
@@ -101,10 +114,11 @@ impl LineFilters {
                 continue;
             }
             let demand = demand_of(filter, &tests);
+            let guide = if negated { None } else { Guide::new(&demand, &tests) };
             if !negated && demand.prunes() {
                 all.demands.push(demand);
             }
-            all.filters.push(Filter { tests, negated });
+            all.filters.push(Filter { tests, negated, guide });
         }
         // A stable sort keeps the order of writing among equals; the result is the same.
         all.filters.sort_by_key(Filter::cost);
@@ -124,19 +138,20 @@ impl LineFilters {
     }
 
     /// Puts the numbers of the passing lines into `out`, ascending. `bounds` cuts `text` into
-    /// lines. Where a plain text is wanted, the whole text is searched for it at once and only
-    /// the lines it is found in are looked at.
+    /// lines. Where some text is indispensable, the whole batch is searched for it at once and
+    /// only the lines it is found in are looked at.
     pub(crate) fn select(&self, text: &str, bounds: &[u32], out: &mut Vec<u32>) {
         out.clear();
         let lines = bounds.len().saturating_sub(1);
         let line = |i: usize| text.get(bounds[i] as usize..bounds[i + 1] as usize).unwrap_or("");
-        let Some((at, finder)) = self.filters.iter().enumerate().find_map(|(i, f)| Some((i, f.needle()?)))
+        let guides = self.filters.iter().enumerate();
+        let Some((at, guide)) = guides.clone().find_map(|(i, filter)| Some((i, filter.guide.as_ref()?)))
         else {
             out.extend((0..lines).filter(|i| self.passes(line(*i))).map(|i| i as u32));
             return;
         };
-        let others =
-            |line: &str| self.filters.iter().enumerate().all(|(i, filter)| i == at || filter.passes(line));
+        let finder = &guide.finder;
+        let others = |line: &str| guides.clone().all(|(i, f)| (i == at && guide.suffices) || f.passes(line));
         let length = finder.needle().len();
         let (mut from, mut i) = (bounds.first().map_or(0, |b| *b as usize), 0);
         while let Some(found) = text.as_bytes().get(from..).and_then(|rest| finder.find(rest)) {
