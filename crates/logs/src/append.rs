@@ -6,6 +6,7 @@
 //! same lock, after the batch is logged: a cut holds exactly what the log has of its group
 //! before some position.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -20,6 +21,7 @@ use rustc_hash::FxBuildHasher;
 use crate::active::{ActiveCount, minute_of};
 use crate::error::Error;
 use crate::record::RecordWriter;
+use crate::seen::Sought;
 use crate::store::Inner;
 use crate::tail::OpenGroup;
 use crate::validate;
@@ -123,6 +125,8 @@ struct Batch<'a> {
     duplicates: u64,
     rejected: u64,
     rejections: Vec<EntryRejection>,
+    /// Places in the batch of what was not stored anew.
+    skipped: Vec<u32>,
     /// Entries of a stream that came out of order, sorted.
     order: Vec<u32>,
     /// What is newer can only be in the present stream's open tail.
@@ -133,14 +137,19 @@ struct Batch<'a> {
 }
 
 impl Inner {
-    pub(crate) fn append(&self, batch: &LogBatch, internal: bool) -> Result<LogAppended, SourceError> {
+    pub(crate) fn append(
+        &self,
+        batch: &LogBatch,
+        internal: bool,
+        skipped: &mut Vec<u32>,
+    ) -> Result<LogAppended, SourceError> {
         self.wait_for_room()?;
         let now_ms = self.now_ms();
         let mut appender = self.appender.lock();
         if appender.closed {
             return Err(SourceError::NotWritable("the store is closed".into()));
         }
-        let result = self.append_locked(&mut appender, batch, now_ms, internal);
+        let result = self.append_locked(&mut appender, batch, now_ms, internal, skipped);
         let last = appender.last;
         MutexGuard::unlock_fair(appender);
         let mut appended = result?;
@@ -155,6 +164,7 @@ impl Inner {
         batch: &LogBatch,
         now_ms: i64,
         internal: bool,
+        skipped: &mut Vec<u32>,
     ) -> Result<LogAppended, SourceError> {
         appender.catch_up(&self.wal).map_err(not_writable)?;
         appender.record.clear();
@@ -167,11 +177,17 @@ impl Inner {
                 break;
             }
         }
+        self.active_limit.report(appender.active.total());
         appender.log(&self.wal).map_err(not_writable)?;
         self.cut_due(&state.groups);
         match state.failure.take() {
             Some(error) => Err(error.into()),
-            None => Ok(state.finish()),
+            None => {
+                // Entries of a stream were taken in the order of their times.
+                state.skipped.sort_unstable();
+                skipped.append(&mut state.skipped);
+                Ok(state.finish())
+            }
         }
     }
 
@@ -204,6 +220,7 @@ impl<'a> Batch<'a> {
             duplicates: 0,
             rejected: 0,
             rejections: Vec::new(),
+            skipped: Vec::new(),
             order: Vec::new(),
             settled_ns: i64::MAX,
             groups: Vec::new(),
@@ -219,7 +236,7 @@ impl<'a> Batch<'a> {
         }
         let mut known = match self.known(appender, stream, entries) {
             Ok(known) => known,
-            Err(reason) => return self.refuse(entries.len() as u64, &stream.labels, reason),
+            Err(reason) => return self.refuse(stream.entries.clone(), &stream.labels, reason),
         };
         let found = {
             let layers = self.inner.layers.read();
@@ -250,8 +267,8 @@ impl<'a> Batch<'a> {
         let place = tail.place(known.id);
         let before = tail.entries;
         if entries.is_sorted_by_key(|e| e.t_ns) {
-            for entry in entries {
-                self.entry(appender, stream, entry, &mut tail, place, known);
+            for (at, entry) in stream.entries.clone().zip(entries) {
+                self.entry(appender, stream, (at, entry), &mut tail, place, known);
             }
         } else {
             let mut order = std::mem::take(&mut self.order);
@@ -259,7 +276,8 @@ impl<'a> Batch<'a> {
             order.extend(0..entries.len() as u32);
             order.sort_by_key(|i| entries[*i as usize].t_ns);
             for i in &order {
-                self.entry(appender, stream, &entries[*i as usize], &mut tail, place, known);
+                let at = stream.entries.start + i;
+                self.entry(appender, stream, (at, &entries[*i as usize]), &mut tail, place, known);
             }
             self.order = order;
         }
@@ -276,20 +294,21 @@ impl<'a> Batch<'a> {
         &mut self,
         appender: &mut Appender,
         stream: &PushStream,
-        entry: &PushEntry,
+        (at, entry): (u32, &PushEntry),
         tail: &mut crate::tail::Tail,
         place: usize,
         known: &mut Known,
     ) {
         let line = self.batch.line_of(entry);
         if let Some(reason) = self.fault_of(entry, line) {
-            return self.refuse(1, &stream.labels, reason);
+            return self.refuse(at..at + 1, &stream.labels, reason);
         }
         if entry.t_ns <= known.newest_ns {
             let here = tail.streams.get_mut(place).is_some_and(|s| s.contains(entry.t_ns, line));
-            match here || (entry.t_ns <= self.settled_ns && self.is_stored(known, entry.t_ns, line)) {
+            match here || (entry.t_ns <= self.settled_ns && self.is_stored(known, stream, entry.t_ns, line)) {
                 true => {
                     self.duplicates += 1;
+                    self.skipped.push(at);
                     return;
                 }
                 false if self.failure.is_some() => return,
@@ -305,8 +324,9 @@ impl<'a> Batch<'a> {
 
     /// Whether a cut, a fresh block or the disk has the entry.
     #[cold]
-    fn is_stored(&mut self, known: &Known, t_ns: i64, line: &str) -> bool {
-        match self.inner.is_stored((known.group, known.id), t_ns, line) {
+    fn is_stored(&mut self, known: &Known, stream: &PushStream, t_ns: i64, line: &str) -> bool {
+        let sought = Sought { group: known.group, stream: known.id, labels: &stream.labels, t_ns, line };
+        match self.inner.is_stored(&sought) {
             Ok(stored) => stored,
             Err(error) => {
                 self.failure = Some(error);
@@ -339,12 +359,17 @@ impl<'a> Batch<'a> {
         entries: &[PushEntry],
     ) -> Result<Known, EntryReason> {
         let fingerprint = stream.labels.fingerprint();
-        let limit = self.inner.limits.max_log_streams;
-        let full = !self.internal && limit > 0 && appender.active.total() >= limit;
+        let admitted = match self.internal {
+            true => Ok(()),
+            false => self.inner.active_limit.admit(appender.active.total()),
+        };
+        let full = admitted.map_err(|limit| EntryReason::MaxStreams { limit });
         if let Some(known) = appender.known.get(&fingerprint) {
             // A stream that was silent for long counts as a new one.
-            let refused = full && !appender.active.is_active(known.minute);
-            return if refused { Err(EntryReason::MaxStreams { limit }) } else { Ok(*known) };
+            return match full {
+                Err(reason) if !appender.active.is_active(known.minute) => Err(reason),
+                _ => Ok(*known),
+            };
         }
         if let Some(reason) = validate::labels(&stream.labels, &self.inner.limits) {
             return Err(reason);
@@ -352,9 +377,7 @@ impl<'a> Batch<'a> {
         if let Some(reason) = self.fault_of_all(entries) {
             return Err(reason);
         }
-        if full {
-            return Err(EntryReason::MaxStreams { limit });
-        }
+        full?;
         self.create(appender, &stream.labels, fingerprint)
     }
 
@@ -389,8 +412,9 @@ impl<'a> Batch<'a> {
     }
 
     #[cold]
-    fn refuse(&mut self, entries: u64, labels: &Labels, reason: EntryReason) {
-        self.rejected += entries;
+    fn refuse(&mut self, entries: Range<u32>, labels: &Labels, reason: EntryReason) {
+        self.rejected += entries.len() as u64;
+        self.skipped.extend(entries);
         if self.rejections.len() < Appended::MAX_REJECTIONS {
             self.rejections.push(EntryRejection { reason, labels: labels.clone() });
         }

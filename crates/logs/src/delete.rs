@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::flush::block_error;
 use crate::options::{FilterCompiler, LinePredicate};
 use crate::record::{Deletion, cancel_record, deletion_record};
+use crate::seen::Sought;
 use crate::store::{Inner, Store};
 use crate::tail::metadata_bytes;
 
@@ -53,6 +54,16 @@ enum Predicate {
     Unknown,
 }
 
+impl Predicate {
+    fn means(&self, labels: &Labels, line: &str, metadata: Option<&Labels>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Lines(means) => means(labels, line, metadata),
+            Self::Unknown => false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Predicate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -82,7 +93,11 @@ impl Deletions {
             Known { deletion, predicate }
         };
         let list = list.into_iter().map(known).collect();
-        Self { list: RwLock::new(Arc::new(list)), next_id: AtomicU64::new(next_id), unsaved: Mutex::default() }
+        Self {
+            list: RwLock::new(Arc::new(list)),
+            next_id: AtomicU64::new(next_id),
+            unsaved: Mutex::default(),
+        }
     }
 
     fn all(&self) -> Arc<Vec<Known>> {
@@ -121,18 +136,16 @@ pub(crate) struct Applied {
 impl Applied {
     /// Whether it may mean an entry of a block's stream.
     pub(crate) fn touches(&self, cut: u64, span: &Span) -> bool {
-        cut <= self.upto_cut && span.overlaps(self.start_ns, self.end_ns) && self.streams.contains(span.stream)
+        cut <= self.upto_cut
+            && span.overlaps(self.start_ns, self.end_ns)
+            && self.streams.contains(span.stream)
     }
 
     fn means(&self, stream: u32, labels: &Labels, t_ns: i64, line: &str, metadata: Option<&Labels>) -> bool {
         t_ns >= self.start_ns
             && t_ns < self.end_ns
             && self.streams.contains(stream)
-            && match &self.predicate {
-                Predicate::All => true,
-                Predicate::Lines(means) => means(labels, line, metadata),
-                Predicate::Unknown => false,
-            }
+            && self.predicate.means(labels, line, metadata)
     }
 }
 
@@ -147,7 +160,13 @@ pub(crate) struct Sifted {
 
 impl Sifted {
     /// Keeps of some entries those that no deletion means; the entries have text and metadata.
-    pub(crate) fn sift(&mut self, entries: &StreamEntries<'_>, labels: &Labels, cut: u64, applied: &[Applied]) {
+    pub(crate) fn sift(
+        &mut self,
+        entries: &StreamEntries<'_>,
+        labels: &Labels,
+        cut: u64,
+        applied: &[Applied],
+    ) {
         self.times_ns.clear();
         self.text.clear();
         self.metadata.clear();
@@ -156,9 +175,8 @@ impl Sifted {
         let batch = entries.batch(labels, u64::from(entries.number));
         for (i, t_ns) in entries.times_ns.iter().enumerate() {
             let (line, metadata) = (batch.line(i), batch.metadata_of(i));
-            let means = |a: &Applied| {
-                cut <= a.upto_cut && a.means(entries.number, labels, *t_ns, line, metadata)
-            };
+            let means =
+                |a: &Applied| cut <= a.upto_cut && a.means(entries.number, labels, *t_ns, line, metadata);
             if applied.iter().any(means) {
                 continue;
             }
@@ -179,9 +197,9 @@ impl Inner {
         budget: &Budget,
     ) -> Result<Vec<Applied>, Error> {
         let all = self.deletions.all();
-        let pending = all.iter().filter(|k| {
-            !k.deletion.done && k.deletion.start_ns < end_ns && k.deletion.end_ns > start_ns
-        });
+        let pending = all
+            .iter()
+            .filter(|k| !k.deletion.done && k.deletion.start_ns < end_ns && k.deletion.end_ns > start_ns);
         self.applied_of(pending, streams, budget)
     }
 
@@ -212,6 +230,47 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Whether a deletion that is not done hides an entry that is stored. Then it may come again,
+    /// and that deletion can no longer be taken back, or the entry would be there twice.
+    pub(crate) fn hides(
+        &self,
+        sought: &Sought<'_>,
+        cut: u64,
+        metadata: Option<&Labels>,
+    ) -> Result<bool, Error> {
+        let all = self.deletions.all();
+        for known in all.iter().filter(|k| !k.deletion.done && cut <= k.deletion.upto_cut) {
+            let deletion = &known.deletion;
+            let matches = |m: &Matcher| m.matches(sought.labels.value(&m.name));
+            let inside = sought.t_ns >= deletion.start_ns && sought.t_ns < deletion.end_ns;
+            if !inside || !deletion.matchers.iter().all(matches) {
+                continue;
+            }
+            if !known.predicate.means(sought.labels, sought.line, metadata) {
+                continue;
+            }
+            if !deletion.is_final {
+                self.make_final(deletion.id)?;
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn make_final(&self, id: u64) -> Result<(), Error> {
+        let all = self.deletions.all();
+        let Some(known) = all.iter().find(|k| k.deletion.id == id) else { return Ok(()) };
+        self.catalog.save_deletion(&Deletion { is_final: true, ..known.deletion.clone() })?;
+        let mut unsaved = self.deletions.unsaved.lock();
+        unsaved.iter_mut().filter(|d| d.id == id).for_each(|d| d.is_final = true);
+        self.deletions.change(|list| {
+            list.iter_mut().filter(|k| k.deletion.id == id).for_each(|k| k.deletion.is_final = true);
+        });
+        Ok(())
+    }
+}
+
 // ---- requests ----
 
 impl Store {
@@ -227,7 +286,8 @@ impl Store {
     }
 
     /// Takes a request back, as long as nothing was removed by it: its entries are shown again.
-    /// `false` if there is none of that id, or it is done.
+    /// `false` if there is none of that id, it is done, or entries that it hides were written
+    /// anew.
     pub fn cancel_deletion(&self, id: u64) -> Result<bool, Error> {
         self.inner.cancel_deletion(id)
     }
@@ -259,6 +319,7 @@ impl Inner {
                 matchers: request.matchers.clone(),
                 filter: request.filter.clone(),
                 query: request.query.clone(),
+                is_final: false,
                 done: false,
             };
             let logged = appender.log_one(&self.wal, &deletion_record(&deletion));
@@ -278,15 +339,19 @@ impl Inner {
     fn cancel_deletion(&self, id: u64) -> Result<bool, Error> {
         // Not while a rewrite is under way.
         let _work = self.flusher.work.lock();
-        let is_pending = self.deletions.all().iter().any(|k| k.deletion.id == id && !k.deletion.done);
+        let mut appender = self.appender.lock();
+        let all = self.deletions.all();
+        let is_pending = all.iter().any(|k| k.deletion.id == id && !k.deletion.done && !k.deletion.is_final);
         if !is_pending {
             return Ok(false);
         }
-        let logged = self.appender.lock().log_one(&self.wal, &cancel_record(id));
-        self.wal.wait(logged.map_err(|e| Error::Source(not_writable(e)))?)?;
+        let logged = appender.log_one(&self.wal, &cancel_record(id));
+        let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
         self.deletions.unsaved.lock().retain(|d| d.id != id);
-        self.catalog.remove_deletions(&[id])?;
         self.deletions.change(|list| list.retain(|k| k.deletion.id != id));
+        drop(appender);
+        self.wal.wait(position)?;
+        self.catalog.remove_deletions(&[id])?;
         Ok(true)
     }
 
@@ -408,7 +473,8 @@ impl Inner {
         }
         let blocks = made.iter().map(LeftBlock::borrowed).collect();
         let log_first = self.wal.stats().first;
-        day.commit(&Change { blocks, removed, positions: Vec::new(), log_first })
+        let change = Change { blocks, removed, positions: Vec::new(), log_first };
+        day.commit(&change, &|step| self.crash_point(step))
     }
 }
 
@@ -455,13 +521,7 @@ impl<'a> Rewriter<'a> {
         Ok(Self { inner, applied, reader, encoder, sifted: Sifted::default() })
     }
 
-    fn rewrite(
-        &mut self,
-        row: &Row,
-        head: &[u8],
-        body: &[u8],
-        metadata: &[u8],
-    ) -> Result<Rewritten, Error> {
+    fn rewrite(&mut self, row: &Row, head: &[u8], body: &[u8], metadata: &[u8]) -> Result<Rewritten, Error> {
         let head = Head::decode(head).map_err(block_error)?;
         let want = Want {
             streams: &|_| true,

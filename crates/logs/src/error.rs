@@ -76,11 +76,14 @@ fn is_tantivy_damage(error: &tantivy::TantivyError) -> bool {
         | T::InternalError(_)
         | T::InvalidArgument(_)
         | T::OpenReadError(OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_)) => true,
-        T::IoError(e) => {
-            matches!(e.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
-        }
+        T::IoError(e) => is_io_damage(e),
+        T::OpenReadError(OpenReadError::IoError { io_error, .. }) => is_io_damage(io_error),
         _ => false,
     }
+}
+
+fn is_io_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
 impl From<Error> for SourceError {

@@ -357,7 +357,14 @@ impl<'a> BlockMaker<'a> {
         }
         if !self.is_begun {
             self.encoder.stream(stream).map_err(block_error)?;
-            self.spans.push(Span { stream, entries: 0, bytes: 0, metadata_bytes: 0, min_ns: t_ns, max_ns: t_ns });
+            self.spans.push(Span {
+                stream,
+                entries: 0,
+                bytes: 0,
+                metadata_bytes: 0,
+                min_ns: t_ns,
+                max_ns: t_ns,
+            });
             self.is_begun = true;
         }
         self.encoder.push(t_ns, line, metadata).map_err(block_error)?;
@@ -435,8 +442,11 @@ impl Inner {
             positions: positions.into_iter().collect(),
             log_first: self.wal.stats().first,
         };
+        if change.blocks.len() < blocks.len() {
+            day.refresh();
+        }
         if !change.blocks.is_empty() {
-            day.commit(&change)?;
+            day.commit(&change, &|step| self.crash_point(step))?;
         }
         self.crash_point("commit: day committed");
         let bytes: usize = blocks.iter().map(|b| b.heap_bytes()).sum();

@@ -10,10 +10,10 @@ use pilothouse_model::log_ports::{LogStats, StreamVolume};
 use pilothouse_model::{Budget, Labels, Matcher, StreamQuery};
 use rustc_hash::FxBuildHasher;
 
+use crate::day::bounds_of;
 use crate::day::day_of;
 use crate::day::one::Day;
 use crate::day::table::{Row, Span};
-use crate::day::bounds_of;
 use crate::error::Error;
 use crate::read::{bits_of, has_bit};
 use crate::store::Inner;
@@ -123,7 +123,8 @@ impl Inner {
     pub(crate) fn log_stats(&self, query: &StreamQuery, budget: &Budget) -> Result<LogStats, Error> {
         let mut sums = Sums::new(self.matching(&query.matcher_sets, budget)?, self.range_of(query), 0, 0);
         self.sum(&mut sums, budget)?;
-        let mut stats = LogStats { streams: sums.streams.len() as u64, chunks: sums.chunks, ..LogStats::default() };
+        let mut stats =
+            LogStats { streams: sums.streams.len() as u64, chunks: sums.chunks, ..LogStats::default() };
         for (bytes, entries) in sums.streams.values().flat_map(|buckets| buckets.values()) {
             stats.bytes += bytes;
             stats.entries += entries;

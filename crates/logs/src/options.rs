@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{Clock, Labels};
+use pilothouse_model::{ActiveLimit, Clock, Labels};
 
 /// When a write counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct StoreOptions {
     pub limits: Arc<Limits>,
     /// Entries older than this are refused, not shown, and removed day by day; 0 for ever.
     pub retention_ms: i64,
+    /// How many active streams there may be; unsaid, as many as `limits` say.
+    pub active: Option<Arc<ActiveLimit>>,
     pub clock: Arc<dyn Clock>,
     pub sync: Sync,
     /// Whether a thread of the store's own cuts, writes and drops. Without it the owner calls
@@ -56,6 +58,7 @@ impl Default for StoreOptions {
         Self {
             limits: Arc::new(Limits::default()),
             retention_ms: 0,
+            active: None,
             clock: Arc::new(SystemClock),
             sync: Sync::Ack,
             background: true,

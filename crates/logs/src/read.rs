@@ -72,7 +72,11 @@ enum Place {
     /// Group and the least cut number its entries may have got; the greatest for an open one.
     Tail(Arc<OpenGroup>, u64),
     Fresh(Arc<FreshBlock>),
-    Disk { view: Arc<DayView>, segment: u32, row: u32 },
+    Disk {
+        view: Arc<DayView>,
+        segment: u32,
+        row: u32,
+    },
 }
 
 struct Unit {
@@ -176,7 +180,8 @@ impl Read<'_> {
     fn span_of_tail(&self, group: &OpenGroup) -> Option<(i64, i64)> {
         let tail = group.tail.read();
         let wanted = tail.streams.iter().filter(|s| s.entries > 0 && self.selected.has(s.id));
-        let inside = wanted.filter(|s| s.first_ns < self.selection.end_ns && s.last_ns >= self.selection.start_ns);
+        let inside =
+            wanted.filter(|s| s.first_ns < self.selection.end_ns && s.last_ns >= self.selection.start_ns);
         inside.map(|s| (s.first_ns, s.last_ns)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
@@ -215,8 +220,7 @@ impl Read<'_> {
                 if exclusion.excludes(row) {
                     continue;
                 }
-                let place =
-                    Place::Disk { view: view.clone(), segment: segment as u32, row: number as u32 };
+                let place = Place::Disk { view: view.clone(), segment: segment as u32, row: number as u32 };
                 units.push(Unit { oldest_ns, newest_ns, place });
             }
         }
@@ -381,8 +385,9 @@ impl Read<'_> {
         spans: &[Span],
         frames: &dyn Frames,
     ) -> Result<Flow, Error> {
-        let filtered =
-            spans.iter().any(|s| self.selected.has(s.stream) && self.applied.iter().any(|a| a.touches(row.cut, s)));
+        let filtered = spans
+            .iter()
+            .any(|s| self.selected.has(s.stream) && self.applied.iter().any(|a| a.touches(row.cut, s)));
         worker.wanted.clear();
         let countable = self.countable(row).filter(|_| !filtered);
         for span in spans {

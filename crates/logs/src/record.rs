@@ -26,6 +26,8 @@ pub struct Deletion {
     pub filter: String,
     /// The request as the client wrote it, for the list.
     pub query: String,
+    /// Whether it can no longer be taken back.
+    pub is_final: bool,
     /// Whether it is done: nothing on the disk has what it is about.
     pub done: bool,
 }
@@ -176,7 +178,7 @@ pub(crate) fn push_deletion(out: &mut Vec<u8>, deletion: &Deletion) {
     }
     push_slice(out, deletion.filter.as_bytes());
     push_slice(out, deletion.query.as_bytes());
-    out.push(u8::from(deletion.done));
+    out.push(u8::from(deletion.done) | u8::from(deletion.is_final) << 1);
 }
 
 pub(crate) fn read_deletion(from: &mut Reader<'_>) -> Result<Deletion, Malformed> {
@@ -198,8 +200,9 @@ pub(crate) fn read_deletion(from: &mut Reader<'_>) -> Result<Deletion, Malformed
         matchers.push(Matcher::new(op, name, value).map_err(|_| Malformed("matcher"))?);
     }
     let (filter, query) = (from.text()?.to_owned(), from.text()?.to_owned());
-    let done = from.byte()? != 0;
-    Ok(Deletion { id, created_ms, upto_cut, start_ns, end_ns, matchers, filter, query, done })
+    let flags = from.byte()?;
+    let (done, is_final) = (flags & 1 != 0, flags & 2 != 0);
+    Ok(Deletion { id, created_ms, upto_cut, start_ns, end_ns, matchers, filter, query, is_final, done })
 }
 
 /// Reads a record. What it said before it turned out malformed was handed out already.
@@ -329,6 +332,7 @@ mod tests {
             matchers: vec![Matcher::new(MatchOp::Regex, "app", "a.*").unwrap()],
             filter: "|= \"x\"".to_owned(),
             query: "{app=~\"a.*\"} |= \"x\"".to_owned(),
+            is_final: true,
             done: false,
         };
         assert_eq!(said(&deletion_record(&deletion)).unwrap(), [format!("{deletion:?}")]);

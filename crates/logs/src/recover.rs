@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::{self, DirectoryLock};
 use pilothouse_disk::wal::{OnDamage, Options, Replayed, SyncMode};
 use pilothouse_disk::{Position, Wal, WalError};
-use pilothouse_model::Labels;
+use pilothouse_model::{ActiveLimit, Labels};
 use rustc_hash::FxBuildHasher;
 
 use crate::active::minute_of;
@@ -28,7 +28,7 @@ use crate::options::{StoreOptions, Sync};
 use crate::record::{Deletion, RecordSink, read_record};
 use crate::registry::{MAX_GROUPS, Registry};
 use crate::stats::Counters;
-use crate::store::Inner;
+use crate::store::{Inner, oldest_ns};
 use crate::tail::{OpenGroup, Tail};
 
 /// Block ids and cuts given since the store was opened begin this far behind those on the disk
@@ -51,7 +51,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
     let from = loaded.log_start.max(recovery.first());
-    let mut replay = Replay::new(registry, loaded, &days, now_ms)?;
+    let mut replay = Replay::new(registry, loaded, &days, (now_ms, oldest_ns(options.retention_ms, now_ms)))?;
     let replayed = recovery.replay(from, OnDamage::Skip, |position, payload| {
         replay.position = position;
         if read_record(payload, &mut replay).is_err() {
@@ -65,14 +65,21 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     for deletion in &replay.new_deletions {
         catalog.save_deletion(deletion)?;
     }
+    if !replay.canceled.is_empty() {
+        catalog.remove_deletions(&replay.canceled)?;
+    }
     let wal = recovery.start(replay.least_start())?;
     counters.replay_ms.store(began.elapsed().as_millis() as u64, Relaxed);
     let appender = replay.appender(now_ms);
+    let own = || Arc::new(ActiveLimit::alone(limits.max_log_streams));
+    let active_limit = options.active.unwrap_or_else(own);
+    active_limit.report(appender.active.total());
     let waiting_bytes = replay.layers.cuts.iter().map(|c| c.bytes).sum();
     Ok(Inner {
         limits,
         clock: options.clock,
         retention_ms: options.retention_ms.into(),
+        active_limit,
         deletions: Deletions::new(replay.deletions, replay.next_deletion, &options.filters),
         filters: options.filters,
         wal,
@@ -126,9 +133,12 @@ struct Replay {
     payloads: BTreeMap<i32, Payload>,
     deletions: Vec<Deletion>,
     new_deletions: Vec<Deletion>,
+    canceled: Vec<u64>,
     next_deletion: u64,
     position: Position,
     now_ms: i64,
+    /// What is older is beyond retention.
+    oldest_ns: i64,
     new_streams: Vec<u32>,
     unsaved_since: Option<Position>,
     /// Newest entries of streams, where the log has some.
@@ -141,7 +151,12 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(registry: Registry, loaded: Loaded, days: &Days, now_ms: i64) -> Result<Self, Error> {
+    fn new(
+        registry: Registry,
+        loaded: Loaded,
+        days: &Days,
+        (now_ms, oldest_ns): (i64, i64),
+    ) -> Result<Self, Error> {
         let mut payloads = BTreeMap::new();
         for day in days.all() {
             payloads.insert(day.number, day.payload()?);
@@ -161,8 +176,10 @@ impl Replay {
             next_deletion: loaded.next_deletion.max(known),
             deletions: loaded.deletions,
             new_deletions: Vec::new(),
+            canceled: Vec::new(),
             position: Position(0),
             now_ms,
+            oldest_ns,
             new_streams: Vec::new(),
             unsaved_since: None,
             newest_ns: HashMap::default(),
@@ -268,6 +285,10 @@ impl RecordSink for Replay {
             self.unknown += 1;
             return;
         };
+        if t_ns < self.oldest_ns {
+            // Its day may be gone already, and must not come back.
+            return;
+        }
         let newest = self.newest_ns.entry(id).or_insert(t_ns);
         *newest = t_ns.max(*newest);
         let payload = self.payloads.get(&day_of(t_ns));
@@ -294,5 +315,6 @@ impl RecordSink for Replay {
     fn cancel(&mut self, deletion: u64) {
         self.deletions.retain(|d| d.id != deletion);
         self.new_deletions.retain(|d| d.id != deletion);
+        self.canceled.push(deletion);
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use pilothouse_model::Labels;
 use pilothouse_model::logs::{LineNeed, MetadataNeed};
 
 use crate::block::{Head, Reader, Want};
@@ -29,16 +30,21 @@ struct Decoded {
     times_ns: Vec<i64>,
     text: String,
     bounds: Vec<u32>,
+    sets: Vec<Labels>,
+    metadata: Vec<u32>,
 }
 
 impl Decoded {
-    fn contains(&self, t_ns: i64, line: &str) -> bool {
+    /// The entry with this time and line, by its structured metadata.
+    fn find(&self, t_ns: i64, line: &str) -> Option<Option<&Labels>> {
         let from = self.times_ns.partition_point(|t| *t < t_ns);
-        let at = from..from + self.times_ns[from..].partition_point(|t| *t == t_ns);
-        at.into_iter().any(|i| match (self.bounds.get(i), self.bounds.get(i + 1)) {
+        let mut at = from..from + self.times_ns[from..].partition_point(|t| *t == t_ns);
+        let is = |i: &usize| match (self.bounds.get(*i), self.bounds.get(*i + 1)) {
             (Some(start), Some(end)) => self.text.get(*start as usize..*end as usize) == Some(line),
             _ => false,
-        })
+        };
+        let found = at.find(is)?;
+        Some(self.metadata.get(found).and_then(|set| self.sets.get(*set as usize)))
     }
 
     fn bytes(&self) -> usize {
@@ -76,8 +82,7 @@ impl Seen {
     fn decode(
         &mut self,
         (day, block, stream): (i32, u64, u32),
-        head: &[u8],
-        body: &[u8],
+        (head, body, sets): (&[u8], &[u8], &[u8]),
     ) -> Result<Arc<Decoded>, Error> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
@@ -89,49 +94,70 @@ impl Seen {
             start_ns: i64::MIN,
             end_ns: i64::MAX,
             lines: LineNeed::Text,
-            metadata: &MetadataNeed::Nothing,
+            metadata: &MetadataNeed::All,
         };
-        reader.read(&head, body, &[], &want).map_err(block_error)?;
-        let entries = reader.streams().next();
-        let (times_ns, text, bounds) = match &entries {
-            Some(e) => (e.times_ns.to_vec(), e.text.to_owned(), e.bounds.to_vec()),
-            None => Default::default(),
-        };
-        Ok(Arc::new(Decoded { block, day, stream, times_ns, text, bounds }))
+        reader.read(&head, body, sets, &want).map_err(block_error)?;
+        let entries =
+            reader.streams().next().ok_or_else(|| Error::corrupt("a block", "a stream is missing"))?;
+        Ok(Arc::new(Decoded {
+            block,
+            day,
+            stream,
+            times_ns: entries.times_ns.to_vec(),
+            text: entries.text.to_owned(),
+            bounds: entries.bounds.to_vec(),
+            sets: entries.metadata_sets.to_vec(),
+            metadata: entries.metadata.to_vec(),
+        }))
     }
 }
 
+/// An entry that is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought<'a> {
+    pub(crate) group: u32,
+    pub(crate) stream: u32,
+    pub(crate) labels: &'a Labels,
+    pub(crate) t_ns: i64,
+    pub(crate) line: &'a str,
+}
+
 impl Inner {
-    /// The caller holds the append lock, so nothing is cut meanwhile.
-    pub(crate) fn is_stored(&self, (group, stream): (u32, u32), t_ns: i64, line: &str) -> Result<bool, Error> {
+    /// Whether an entry is stored, and no deletion hides it. The caller holds the append lock, so
+    /// nothing is cut meanwhile.
+    pub(crate) fn is_stored(&self, sought: &Sought<'_>) -> Result<bool, Error> {
+        let Sought { stream, t_ns, .. } = *sought;
         let (cuts, fresh) = {
             let layers = self.layers.read();
-            let of_group = layers.cuts.iter().filter(|c| c.group == group);
+            let of_group = layers.cuts.iter().filter(|c| c.group == sought.group);
             let at = |b: &&Arc<FreshBlock>| has(&b.row, &b.spans, stream, t_ns);
-            (of_group.cloned().collect::<Vec<_>>(), layers.fresh.iter().filter(at).cloned().collect::<Vec<_>>())
+            (
+                of_group.cloned().collect::<Vec<_>>(),
+                layers.fresh.iter().filter(at).cloned().collect::<Vec<_>>(),
+            )
         };
         for cut in cuts {
             let mut tail = cut.tail.tail.write();
-            if tail.stream(stream).is_some() {
-                let place = tail.place(stream);
-                if tail.streams.get_mut(place).is_some_and(|s| s.contains(t_ns, line)) {
-                    return Ok(true);
-                }
+            if let Some(metadata) = tail.find(stream, t_ns, sought.line)
+                && !self.hides(sought, cut.number, metadata.as_ref())?
+            {
+                return Ok(true);
             }
         }
         let day = day_of(t_ns);
         for block in fresh {
-            let found = self.is_in_block((day, block.row.id, stream), t_ns, line, || {
-                Ok((block.head.clone(), block.body.clone()))
+            let found = self.is_in_block(sought, (day, &block.row), || {
+                Ok((block.head.clone(), block.body.clone(), block.metadata.clone()))
             });
             if found? {
                 return Ok(true);
             }
         }
-        self.is_on_disk(day, stream, t_ns, line)
+        self.is_on_disk(day, sought)
     }
 
-    fn is_on_disk(&self, day: i32, stream: u32, t_ns: i64, line: &str) -> Result<bool, Error> {
+    fn is_on_disk(&self, day: i32, sought: &Sought<'_>) -> Result<bool, Error> {
+        let Sought { stream, t_ns, .. } = *sought;
         let known = self.day_streams.read().get(&day).is_some_and(|streams| streams.contains(stream));
         let Some(day) = self.days.get(day).filter(|_| known) else { return Ok(false) };
         let view = self.days.view(&day)?;
@@ -139,12 +165,10 @@ impl Inner {
             if !segment.table.overlaps(t_ns, t_ns.saturating_add(1)) {
                 continue;
             }
-            for row in &segment.table.rows {
-                if !has(row, segment.table.spans(row), stream, t_ns) {
-                    continue;
-                }
-                let found = self.is_in_block((day.number, row.id, stream), t_ns, line, || {
-                    Ok((segment.head(row)?, segment.body(row)?.0))
+            for (row, _) in segment.table.blocks().filter(|(row, spans)| has(row, spans, stream, t_ns)) {
+                let found = self.is_in_block(sought, (day.number, row), || {
+                    let (body, metadata) = segment.body(row)?;
+                    Ok((segment.head(row)?, body, metadata))
                 });
                 match found {
                     Ok(true) => return Ok(true),
@@ -160,20 +184,26 @@ impl Inner {
 
     fn is_in_block(
         &self,
-        (day, block, stream): (i32, u64, u32),
-        t_ns: i64,
-        line: &str,
-        frames: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>), Error>,
+        sought: &Sought<'_>,
+        (day, row): (i32, &Row),
+        frames: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), Error>,
     ) -> Result<bool, Error> {
-        let mut seen = self.seen.lock();
-        if let Some(decoded) = seen.find(day, block, stream) {
-            return Ok(decoded.contains(t_ns, line));
+        let decoded = {
+            let mut seen = self.seen.lock();
+            match seen.find(day, row.id, sought.stream) {
+                Some(decoded) => decoded,
+                None => {
+                    let (head, body, sets) = frames()?;
+                    let decoded = seen.decode((day, row.id, sought.stream), (&head, &body, &sets))?;
+                    seen.keep(decoded.clone());
+                    decoded
+                }
+            }
+        };
+        match decoded.find(sought.t_ns, sought.line) {
+            Some(metadata) => Ok(!self.hides(sought, row.cut, metadata)?),
+            None => Ok(false),
         }
-        let (head, body) = frames()?;
-        let decoded = seen.decode((day, block, stream), &head, &body)?;
-        let found = decoded.contains(t_ns, line);
-        seen.keep(decoded);
-        Ok(found)
     }
 
     /// Forgets what was decoded: blocks have been rewritten.
@@ -186,7 +216,7 @@ impl Inner {
 fn has(row: &Row, spans: &[Span], stream: u32, t_ns: i64) -> bool {
     row.min_ns <= t_ns
         && t_ns <= row.max_ns
-        && spans.binary_search_by_key(&stream, |s| s.stream).is_ok_and(|at| {
-            spans.get(at).is_some_and(|s| s.min_ns <= t_ns && t_ns <= s.max_ns)
-        })
+        && spans
+            .binary_search_by_key(&stream, |s| s.stream)
+            .is_ok_and(|at| spans.get(at).is_some_and(|s| s.min_ns <= t_ns && t_ns <= s.max_ns))
 }

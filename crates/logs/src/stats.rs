@@ -111,6 +111,7 @@ impl Store {
             let mut appender = inner.appender.lock();
             appender.active.advance(minute_of(inner.now_ms()));
             stats.active_streams = appender.active.total();
+            inner.active_limit.report(stats.active_streams);
         }
         {
             let registry = inner.registry.read();

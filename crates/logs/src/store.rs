@@ -15,7 +15,9 @@ use pilothouse_index::RoaringBitmap;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::log_ports::{EntrySink, EntrySource, LogAppended, LogStats, StreamVolume};
 use pilothouse_model::logs::{LogBatch, LogSelection};
-use pilothouse_model::{Budget, Clock, EntryVisitor, Labels, ReadReport, SourceError, StreamQuery};
+use pilothouse_model::{
+    ActiveLimit, Budget, Clock, EntryVisitor, Labels, ReadReport, SourceError, StreamQuery,
+};
 
 use crate::append::Appender;
 use crate::catalog::Catalog;
@@ -51,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retention_ms: AtomicI64,
+    pub(crate) active_limit: Arc<ActiveLimit>,
     pub(crate) filters: FilterCompiler,
     pub(crate) wal: Wal,
     pub(crate) appender: Mutex<Appender>,
@@ -81,10 +84,7 @@ impl Inner {
 
     /// Entries before this time are refused and not shown.
     pub(crate) fn oldest_ns(&self, now_ms: i64) -> i64 {
-        match self.retention_ms.load(Relaxed) {
-            ..=0 => i64::MIN,
-            retention_ms => now_ms.saturating_sub(retention_ms).saturating_mul(1_000_000),
-        }
+        oldest_ns(self.retention_ms.load(Relaxed), now_ms)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -118,6 +118,14 @@ impl Inner {
             points.reached(name);
         }
         let _ = name;
+    }
+}
+
+/// The first time that a retention keeps; zero or less keeps everything.
+pub(crate) fn oldest_ns(retention_ms: i64, now_ms: i64) -> i64 {
+    match retention_ms {
+        ..=0 => i64::MIN,
+        _ => now_ms.saturating_sub(retention_ms).saturating_mul(1_000_000),
     }
 }
 
@@ -164,7 +172,7 @@ impl Store {
     /// As [`EntrySink::append`], for the process' own lines: such streams do not count towards
     /// the limit of active ones.
     pub fn append_internal(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
-        self.inner.append(batch, true)
+        self.inner.append(batch, true, &mut Vec::new())
     }
 
     /// The same store as a sink of the process' own lines.
@@ -181,11 +189,19 @@ impl EntrySink for InternalSink {
     fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
         self.0.append_internal(batch)
     }
+
+    fn append_noting(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> Result<LogAppended, SourceError> {
+        self.0.inner.append(batch, true, skipped)
+    }
 }
 
 impl EntrySink for Store {
     fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
-        self.inner.append(batch, false)
+        self.inner.append(batch, false, &mut Vec::new())
+    }
+
+    fn append_noting(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> Result<LogAppended, SourceError> {
+        self.inner.append(batch, false, skipped)
     }
 }
 

@@ -179,9 +179,7 @@ impl TailStream {
         }
         let places = self.runs.iter().enumerate();
         let mut order: Vec<(i64, u32, u32)> = places
-            .flat_map(|(r, run)| {
-                run.times_ns.iter().enumerate().map(move |(i, t)| (*t, r as u32, i as u32))
-            })
+            .flat_map(|(r, run)| run.times_ns.iter().enumerate().map(move |(i, t)| (*t, r as u32, i as u32)))
             .collect();
         order.sort_unstable();
         for (t_ns, r, i) in order {
@@ -229,6 +227,20 @@ impl Tail {
         let place = self.streams.len() - 1;
         self.by_id.insert(id, place as u32);
         place
+    }
+
+    /// The metadata of the entry of a stream with this time and line.
+    pub(crate) fn find(&mut self, id: u32, t_ns: i64, line: &str) -> Option<Option<Labels>> {
+        let place = *self.by_id.get(&id)? as usize;
+        let stream = self.streams.get_mut(place)?;
+        if !stream.contains(t_ns, line) {
+            return None;
+        }
+        let set = stream.runs.iter().find_map(|run| {
+            let at = run.at(t_ns).find(|i| run.line(*i) == line)?;
+            Some(run.set(at))
+        });
+        Some(set.filter(|set| *set != 0).and_then(|set| self.sets.get(set as usize).cloned()))
     }
 
     pub(crate) fn push(&mut self, place: usize, t_ns: i64, line: &str, metadata: &Labels) {

@@ -1,6 +1,7 @@
 //! One day: a directory with a tantivy index and the filters of its blocks.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -129,7 +130,7 @@ impl fmt::Debug for Segment {
 
 impl Segment {
     fn document(&self, doc: u32) -> Result<TantivyDocument, Error> {
-        self.store.get(doc).map_err(Error::tantivy(&self.path))
+        guarded(&self.path, || self.store.get(doc).map_err(Error::tantivy(&self.path)))
     }
 
     pub(crate) fn head(&self, row: &Row) -> Result<Vec<u8>, Error> {
@@ -251,7 +252,7 @@ impl Day {
                 segments.push(known.clone());
                 continue;
             }
-            match self.read_segment(segment, key) {
+            match guarded(&self.path, || self.read_segment(segment, key)) {
                 Ok(read) => segments.push(Arc::new(read)),
                 Err(error) if error.is_damage() => {
                     damaged += 1;
@@ -280,8 +281,8 @@ impl Day {
     }
 
     /// Makes a change durable, then shows it. After an error nothing of it is there or all of it
-    /// is; [`Payload::positions`] tell.
-    pub(crate) fn commit(&self, change: &Change<'_>) -> Result<(), Error> {
+    /// is; [`Payload::positions`] tell. `reached` hears of the steps on the way.
+    pub(crate) fn commit(&self, change: &Change<'_>, reached: &dyn Fn(&str)) -> Result<(), Error> {
         let bytes: usize = change.blocks.iter().map(|b| b.head.len() + b.body.len()).sum();
         files::require_space(&self.path, COMMIT_BYTES + bytes as u64)?;
         let mut next = self.payload()?;
@@ -293,6 +294,7 @@ impl Day {
                 None => next.positions.push((*group, *position)),
             }
         }
+        reached("day: filters written");
         for block in &change.blocks {
             next.newest_ns = next.newest_ns.max(block.row.max_ns);
             next.last_cut = next.last_cut.max(block.row.cut);
@@ -300,13 +302,14 @@ impl Day {
         }
         *self.payload.lock() = None;
         self.index(change, &places, &next)?;
+        reached("day: committed");
         *self.payload.lock() = Some(next);
         self.refresh();
         Ok(())
     }
 
     /// Reads what has changed since the view was made.
-    fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         let mut view = self.view.lock();
         match self.read_view(view.as_deref()) {
             Ok(read) => *view = Some(Arc::new(read)),
@@ -345,12 +348,7 @@ impl Day {
         self.write(change, places, payload).map_err(Error::tantivy(&self.path))
     }
 
-    fn write(
-        &self,
-        change: &Change<'_>,
-        places: &[FilterPlace],
-        payload: &Payload,
-    ) -> tantivy::Result<()> {
+    fn write(&self, change: &Change<'_>, places: &[FilterPlace], payload: &Payload) -> tantivy::Result<()> {
         let index = Index::open(IndexDirectory::open(&self.path)?)?;
         let (_, fields) = schema();
         let options =
@@ -381,6 +379,12 @@ impl Day {
         let names = files::file_names(&self.path).unwrap_or_default();
         names.iter().map(|name| files::allocated_bytes(&self.path.join(name)).unwrap_or(0)).sum()
     }
+}
+
+/// tantivy trusts its files, and panics over some damaged ones.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::corrupt(path, "tantivy has met something it did not expect")))
 }
 
 fn open_index(path: &Path) -> Result<Index, Error> {
@@ -459,8 +463,13 @@ mod tests {
 
     #[test]
     fn payloads_read_back() {
-        let payload =
-            Payload { filters_end: 7, newest_ns: -8, last_cut: 9, next_block: 10, positions: vec![(0, Position(1)), (63, Position(u64::MAX))] };
+        let payload = Payload {
+            filters_end: 7,
+            newest_ns: -8,
+            last_cut: 9,
+            next_block: 10,
+            positions: vec![(0, Position(1)), (63, Position(u64::MAX))],
+        };
         assert_eq!(payload.to_string(), "1 7 -8 9 10 0:1 63:18446744073709551615");
         assert_eq!(Payload::parse(&payload.to_string()), Some(payload));
         assert_eq!(Payload::parse(&Payload::default().to_string()), Some(Payload::default()));

@@ -104,7 +104,8 @@ impl Days {
     }
 
     fn unload_some(&self, but: i32) {
-        let mut loaded: Vec<_> = self.all().into_iter().filter(|d| d.is_loaded() && d.number != but).collect();
+        let mut loaded: Vec<_> =
+            self.all().into_iter().filter(|d| d.is_loaded() && d.number != but).collect();
         loaded.sort_unstable_by_key(|d| d.used.load(Relaxed));
         let excess = (loaded.len() + 1).saturating_sub(self.max_loaded);
         loaded.iter().take(excess).for_each(|d| d.unload());

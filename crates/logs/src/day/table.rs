@@ -134,11 +134,7 @@ impl Table {
                 metadata_names: MetadataNames(of(&metadata)),
                 doc,
                 spans: (first, table.spans.len() as u32),
-                filter: FilterPlace {
-                    slab: of(&slab),
-                    slab_bytes: of(&slab_bytes),
-                    in_slab: of(&in_slab),
-                },
+                filter: FilterPlace { slab: of(&slab), slab_bytes: of(&slab_bytes), in_slab: of(&in_slab) },
             });
         }
         let min_ns = table.rows.iter().map(|r| r.min_ns).min();

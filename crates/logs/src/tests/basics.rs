@@ -143,7 +143,7 @@ fn whole_blocks_are_counted_without_a_look() {
             lines: LineNeed::Length,
             metadata: MetadataNeed::Nothing,
             buckets: Some(buckets),
-            ..LogSelection::all(any(), NOON_NS + 77, NOON_NS + 20_000 * 1_000_003)
+            ..LogSelection::all(every_stream(), NOON_NS + 77, NOON_NS + 20_000 * 1_000_003)
         };
         let report = store.read(&selection, &count, &Budget::unlimited()).unwrap();
         assert!(report.streams == 7 && report.blocks > 0, "{report:?}");
@@ -198,7 +198,7 @@ fn a_limit_ends_the_reading_early_at_either_end() {
     }
     let read = |order: ReadOrder| -> (Vec<i64>, ReadReport) {
         let best = Best { order, limit: 50, times: Mutex::default() };
-        let selection = LogSelection { order, ..LogSelection::all(any(), i64::MIN, i64::MAX) };
+        let selection = LogSelection { order, ..LogSelection::all(every_stream(), i64::MIN, i64::MAX) };
         let report = store.read(&selection, &best, &Budget::unlimited()).unwrap();
         (best.times.into_inner(), report)
     };
@@ -227,20 +227,34 @@ fn what_must_not_be_taken_is_refused_and_the_rest_is_kept() {
     let old_ns = NOON_NS - 4 * 86_400_000_000_000;
     let cases: [(Entry, Option<EntryReason>); 10] = [
         (line("a", NOON_NS, "fine"), None),
-        (line("a", NOON_NS, "longer than it may be"), Some(EntryReason::LineTooLong { bytes: 21, limit: 20 })),
+        (
+            line("a", NOON_NS, "longer than it may be"),
+            Some(EntryReason::LineTooLong { bytes: 21, limit: 20 }),
+        ),
         (
             line("a", old_ns, "old"),
             Some(EntryReason::TooOld { t_ns: old_ns, oldest_ns: NOON_NS - 3 * 86_400_000_000_000 }),
         ),
-        (line("a", NOON_NS + 11 * MINUTE_NS, "new"), Some(EntryReason::TooNew { t_ns: NOON_NS + 11 * MINUTE_NS })),
+        (
+            line("a", NOON_NS + 11 * MINUTE_NS, "new"),
+            Some(EntryReason::TooNew { t_ns: NOON_NS + 11 * MINUTE_NS }),
+        ),
         (
             (named(&[("a", "1"), ("b", "2"), ("c", "3")]), NOON_NS, "x".into(), Labels::empty()),
             Some(EntryReason::TooManyLabels { actual: 3, limit: 2 }),
         ),
-        ((named(&[("app", "1"), ("b", "2"), ("service_name", "s")]), NOON_NS, "x".into(), Labels::empty()), Some(
-            EntryReason::LabelNameTooLong { name: "service_name".into(), limit: 8 })),
-        (line("value too long", NOON_NS, "x"), Some(EntryReason::LabelValueTooLong { value: "value too long".into(), limit: 8 })),
-        ((labels("a"), NOON_NS, "m".into(), with(3, "v")), Some(EntryReason::TooMuchMetadata { actual: 3, limit: 2 })),
+        (
+            (named(&[("app", "1"), ("b", "2"), ("service_name", "s")]), NOON_NS, "x".into(), Labels::empty()),
+            Some(EntryReason::LabelNameTooLong { name: "service_name".into(), limit: 8 }),
+        ),
+        (
+            line("value too long", NOON_NS, "x"),
+            Some(EntryReason::LabelValueTooLong { value: "value too long".into(), limit: 8 }),
+        ),
+        (
+            (labels("a"), NOON_NS, "m".into(), with(3, "v")),
+            Some(EntryReason::TooMuchMetadata { actual: 3, limit: 2 }),
+        ),
         (
             (labels("a"), NOON_NS, "m".into(), with(1, &"v".repeat(40))),
             Some(EntryReason::MetadataTooLarge { bytes: 42, limit: 30 }),
@@ -251,9 +265,13 @@ fn what_must_not_be_taken_is_refused_and_the_rest_is_kept() {
         let appended = push(&store, &[entry.clone()]);
         let reason = appended.rejections.first().map(|r| r.reason.clone());
         assert_eq!(reason, expected, "{entry:?}");
-        assert_eq!((appended.entries, appended.rejected), (u64::from(expected.is_none()), u64::from(expected.is_some())));
+        assert_eq!(
+            (appended.entries, appended.rejected),
+            (u64::from(expected.is_none()), u64::from(expected.is_some()))
+        );
     }
-    let more = [line("b", NOON_NS, "1"), line("c", NOON_NS, "1"), line("d", NOON_NS, "1"), line("a", NOON_NS, "2")];
+    let more =
+        [line("b", NOON_NS, "1"), line("c", NOON_NS, "1"), line("d", NOON_NS, "1"), line("a", NOON_NS, "2")];
     let appended = push(&store, &more);
     assert_eq!((appended.entries, appended.rejected), (3, 1));
     assert_eq!(appended.rejections[0].reason, EntryReason::MaxStreams { limit: 3 });
@@ -272,7 +290,14 @@ fn labels_and_volumes_are_those_of_the_range() {
     let store = open(dir.path(), &clock);
     let day_ns = 86_400_000_000_000;
     let meta = Labels::from_pairs([("k", "vv")]);
-    push(&store, &[line("old", NOON_NS - day_ns, "12345"), line("a", NOON_NS, "12"), line("a", NOON_NS + MINUTE_NS, "1234")]);
+    push(
+        &store,
+        &[
+            line("old", NOON_NS - day_ns, "12345"),
+            line("a", NOON_NS, "12"),
+            line("a", NOON_NS + MINUTE_NS, "1234"),
+        ],
+    );
     store.flush().unwrap();
     push(&store, &[(labels("b"), NOON_NS + 2 * MINUTE_NS, "123".into(), meta)]);
     let query = |start_ns: i64, end_ns: i64| StreamQuery { matcher_sets: Vec::new(), start_ns, end_ns };

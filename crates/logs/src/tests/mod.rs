@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::logs::{LogBatch, LogSelection};
 use pilothouse_model::{
-    Budget, Clock, EntryBatch, EntrySink as _, EntrySource as _, EntryVisitor, Flow, Labels, MatchOp, Matcher,
-    SourceError,
+    Budget, Clock, EntryBatch, EntrySink as _, EntrySource as _, EntryVisitor, Flow, Labels, MatchOp,
+    Matcher, SourceError,
 };
 
 use crate::{Store, StoreOptions};
@@ -143,12 +143,12 @@ pub(crate) fn select(store: &Store, selection: &LogSelection) -> Vec<Entry> {
 }
 
 /// Every stream has a label `app`.
-pub(crate) fn any() -> Vec<Matcher> {
+pub(crate) fn every_stream() -> Vec<Matcher> {
     vec![Matcher::new(MatchOp::Regex, "app", ".+").unwrap()]
 }
 
 pub(crate) fn all(store: &Store) -> Vec<Entry> {
-    select(store, &LogSelection::all(any(), i64::MIN, i64::MAX))
+    select(store, &LogSelection::all(every_stream(), i64::MIN, i64::MAX))
 }
 
 /// What a store should hold.
