@@ -196,6 +196,7 @@ impl Inner {
         };
         state.run(appender).map_err(not_writable)?;
         state.metadata(appender);
+        self.active_limit.report(appender.active.total());
         appender.log(&self.wal).map_err(not_writable)?;
         Ok(state.finish())
     }
@@ -346,8 +347,8 @@ impl Batch<'_> {
         if let Some(reason) = self.all_out_of_time(series) {
             return refuse(reason);
         }
-        if self.is_over_limit(appender) {
-            return refuse(Reason::MaxSeries { limit: self.inner.limits.max_active_series });
+        if let Some(limit) = self.reached_limit(appender) {
+            return refuse(Reason::MaxSeries { limit });
         }
         // Series that are no longer active stay until their day is compacted: names that change
         // with every request would fill the memory without ever being many at a time.
@@ -387,17 +388,19 @@ impl Batch<'_> {
         (t_ms < self.oldest_ms).then_some(Reason::TooOld { t_ms, oldest_ms: self.oldest_ms })
     }
 
-    fn is_over_limit(&self, appender: &Appender) -> bool {
-        let limit = self.inner.limits.max_active_series;
-        !self.internal && limit > 0 && appender.active.total() >= limit
+    /// The limit of active series that one more would exceed.
+    fn reached_limit(&self, appender: &Appender) -> Option<u64> {
+        if self.internal {
+            return None;
+        }
+        self.inner.active_limit.admit(appender.active.total()).err()
     }
 
     /// Applies one series of the batch to its slot.
     fn series(&mut self, appender: &mut Appender, group: &mut Group, id: u32, series: &BatchSeries) {
         let batch = self.batch;
         let (floats, histograms) = (batch.floats_of(series), batch.histograms_of(series));
-        if !self.activate(appender, group, id) {
-            let limit = self.inner.limits.max_active_series;
+        if let Err(limit) = self.activate(appender, group, id) {
             let lost = (floats.len() + histograms.len()).max(1) as u64;
             return self.refuse_sample(series, lost, Reason::MaxSeries { limit });
         }
@@ -444,24 +447,24 @@ impl Batch<'_> {
         }
     }
 
-    /// Counts a series as active; `false` where the limit forbids it.
+    /// Counts a series as active, or tells the limit that forbids it.
     #[inline]
-    fn activate(&mut self, appender: &mut Appender, group: &mut Group, id: u32) -> bool {
+    fn activate(&mut self, appender: &mut Appender, group: &mut Group, id: u32) -> Result<(), u64> {
         let slot = group.slot(slot_of(id));
         if slot.minute == appender.active.now() {
-            return true;
+            return Ok(());
         }
         if self.internal {
             slot.internal = true;
         }
         if slot.internal {
-            return true;
+            return Ok(());
         }
-        if !appender.active.is_active(slot.minute) && self.is_over_limit(appender) {
-            return false;
+        if let Some(limit) = self.reached_limit(appender).filter(|_| !appender.active.is_active(slot.minute)) {
+            return Err(limit);
         }
         slot.minute = appender.active.touch(slot.minute);
-        true
+        Ok(())
     }
 
     fn is_taken(&mut self, series: &BatchSeries, taken: Taken, t_ms: i64) -> bool {

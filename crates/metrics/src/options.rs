@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilothouse_model::Clock;
+use pilothouse_model::{ActiveLimit, Clock};
 use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::SystemClock;
 
@@ -20,6 +20,8 @@ pub struct StoreOptions {
     pub limits: Arc<Limits>,
     /// Samples older than this are refused, not shown, and removed day by day; 0 for ever.
     pub retention_ms: i64,
+    /// How many active series there may be; unsaid, as many as `limits` say.
+    pub active: Option<Arc<ActiveLimit>>,
     pub clock: Arc<dyn Clock>,
     pub sync: Sync,
     /// Whether threads of the store's own seal, flush, compact and drop old days. Without them
@@ -32,6 +34,7 @@ impl Default for StoreOptions {
         Self {
             limits: Arc::new(Limits::default()),
             retention_ms: 0,
+            active: None,
             clock: Arc::new(SystemClock),
             sync: Sync::Ack,
             background: true,

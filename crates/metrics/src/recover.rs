@@ -13,7 +13,7 @@ use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::ports::Exemplar;
 use pilothouse_model::time::DAY_MS;
 use pilothouse_model::write::MetadataEntry;
-use pilothouse_model::{Budget, Histogram, Labels};
+use pilothouse_model::{ActiveLimit, Budget, Histogram, Labels};
 
 use crate::active::{ActiveCount, minute_of};
 use crate::append::Appender;
@@ -81,11 +81,15 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let next_flush = replay.next_flush.max(newest_flush + 1);
     let head = Head::from_groups(replay.groups);
     let cache = limits.block_cache_bytes;
+    let own = || Arc::new(ActiveLimit::alone(limits.max_active_series));
+    let active_limit = options.active.unwrap_or_else(own);
+    active_limit.report(appender.active.total());
     Ok(Inner {
         head_ceiling: limits.head_memory_bytes.max(64 << 20).saturating_mul(2),
         limits,
         clock: options.clock,
         retention_ms: options.retention_ms.into(),
+        active_limit,
         wal,
         appender: Mutex::new(appender),
         registry: RwLock::new(replay.registry),

@@ -102,6 +102,7 @@ impl Store {
             let mut appender = inner.appender.lock();
             appender.active.advance(crate::active::minute_of(inner.now_ms()));
             stats.active_series = appender.active.total();
+            inner.active_limit.report(stats.active_series);
             stats.key_aliases = appender.keys.len() as u64;
         }
         {

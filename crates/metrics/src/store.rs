@@ -14,7 +14,7 @@ use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
 use pilothouse_model::{
-    Budget, Clock, Labels, SampleSink, SelectedSeries, Selection, SeriesSource, SourceError,
+    ActiveLimit, Budget, Clock, Labels, SampleSink, SelectedSeries, Selection, SeriesSource, SourceError,
 };
 
 use crate::append::Appender;
@@ -53,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retention_ms: AtomicI64,
+    pub(crate) active_limit: Arc<ActiveLimit>,
     pub(crate) wal: Wal,
     pub(crate) appender: Mutex<Appender>,
     pub(crate) registry: RwLock<Registry>,

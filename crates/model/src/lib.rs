@@ -7,10 +7,11 @@
 //!
 //! Reading order: [`labels`], [`matcher`], [`time`], [`sample`], [`histogram`],
 //! [`result`], [`mod@write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`],
-//! [`alerts`], [`state`].
+//! [`alerts`], [`state`], [`share`].
 
 pub mod alerts;
 pub mod budget;
+pub mod bytes;
 pub mod histogram;
 pub mod labels;
 pub mod limits;
@@ -20,6 +21,7 @@ pub mod matcher;
 pub mod ports;
 pub mod result;
 pub mod sample;
+pub mod share;
 pub mod state;
 pub mod time;
 pub mod write;
@@ -36,4 +38,5 @@ pub use ports::{
 };
 pub use result::{Annotations, MatrixSeries, QueryValue, SampleValue, VectorSample};
 pub use sample::SampleColumns;
+pub use share::{ActiveLimit, ServerCount};
 pub use state::{StateChange, StateStore};

@@ -1,0 +1,95 @@
+//! A limit that several stores share: active series, or active streams, of the whole server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// How many all stores have together.
+#[derive(Debug, Default)]
+pub struct ServerCount(AtomicU64);
+
+impl ServerCount {
+    pub fn total(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One store's view of the limit: what it has itself, what the others have, and a lower limit of
+/// its own. Two stores that grow at the same moment may pass the server's limit by what each
+/// takes in between two reports, which is one request's worth.
+#[derive(Debug)]
+pub struct ActiveLimit {
+    server: Arc<ServerCount>,
+    /// 0: none.
+    server_limit: u64,
+    own_limit: AtomicU64,
+    /// What `server` holds of this store.
+    reported: AtomicU64,
+}
+
+impl ActiveLimit {
+    /// 0 is no limit.
+    pub fn new(server: Arc<ServerCount>, server_limit: u64, own_limit: u64) -> Self {
+        Self { server, server_limit, own_limit: AtomicU64::new(own_limit), reported: AtomicU64::new(0) }
+    }
+
+    /// For a store that is alone.
+    pub fn alone(limit: u64) -> Self {
+        Self::new(Arc::default(), limit, 0)
+    }
+
+    pub fn set_own_limit(&self, limit: u64) {
+        self.own_limit.store(limit, Relaxed);
+    }
+
+    /// Whether a store that has `active` may take one more; else the limit that it has reached.
+    pub fn admit(&self, active: u64) -> Result<(), u64> {
+        let own_limit = self.own_limit.load(Relaxed);
+        if own_limit > 0 && active >= own_limit {
+            return Err(own_limit);
+        }
+        let others = self.server.total().saturating_sub(self.reported.load(Relaxed));
+        if self.server_limit > 0 && others.saturating_add(active) >= self.server_limit {
+            return Err(self.server_limit);
+        }
+        Ok(())
+    }
+
+    /// Tells the others what this store has now. One call at a time.
+    pub fn report(&self, active: u64) {
+        let before = self.reported.swap(active, Relaxed);
+        if active >= before {
+            self.server.0.fetch_add(active - before, Relaxed);
+        } else {
+            self.server.0.fetch_sub(before - active, Relaxed);
+        }
+    }
+}
+
+impl Drop for ActiveLimit {
+    fn drop(&mut self) {
+        self.report(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_share_the_servers_limit_and_have_their_own() {
+        let server = Arc::new(ServerCount::default());
+        let a = ActiveLimit::new(Arc::clone(&server), 10, 0);
+        let b = ActiveLimit::new(Arc::clone(&server), 10, 3);
+        a.report(6);
+        assert_eq!((a.admit(9), a.admit(10)), (Ok(()), Err(10)));
+        assert_eq!((b.admit(2), b.admit(3)), (Ok(()), Err(3)));
+        b.report(3);
+        assert_eq!((server.total(), a.admit(6), a.admit(7)), (9, Ok(()), Err(10)));
+        b.set_own_limit(0);
+        assert_eq!((b.admit(3), b.admit(4)), (Ok(()), Err(10)));
+        a.report(2);
+        drop(b);
+        assert_eq!(server.total(), 2);
+        assert_eq!(ActiveLimit::alone(0).admit(u64::MAX), Ok(()));
+    }
+}
