@@ -64,7 +64,7 @@ impl SetTable {
         }
         // What a set takes in the worst case, with the numbers beside its texts.
         let bytes: usize = set.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let room = bytes + 16 * set.len() + 8;
+        let room = bytes + PAIR_ROOM * set.len() + 8;
         if self.bytes + room > MAX_METADATA_BYTES {
             return Err(BlockError::TooLarge);
         }
@@ -106,17 +106,20 @@ impl SetTable {
         if !self.is_needed() {
             return Ok(frame);
         }
-        let mut names: Vec<&str> = self.sets.iter().flat_map(|(set, _)| set.iter().map(|(n, _)| n)).collect();
+        let pairs = || self.sets.iter().flat_map(|(set, _)| set.iter());
+        let mut names: Vec<&str> = pairs().map(|(name, _)| name).collect();
         names.sort_unstable();
         names.dedup();
+        let in_columns = names.len() * self.sets.len() <= most_cells(pairs().count());
         let mut payload = Vec::with_capacity(self.bytes / 2);
+        payload.push(if in_columns { COLUMNS } else { ROWS });
         push_varint(&mut payload, names.len() as u64);
-        let mut column = Vec::new();
-        for name in names {
-            column.clear();
-            self.column(name, &mut column, scratch, zstd)?;
-            push_slice(&mut payload, name.as_bytes());
-            push_slice(&mut payload, &column);
+        names.iter().for_each(|name| push_slice(&mut payload, name.as_bytes()));
+        let numbers: NameNumbers<'_> = names.iter().enumerate().map(|(i, name)| (*name, i)).collect();
+        if in_columns {
+            self.columns(&numbers, &mut payload, scratch, zstd)?;
+        } else {
+            self.rows(&numbers, &mut payload);
         }
         if payload.len() > MAX_METADATA_BYTES {
             return Err(BlockError::TooLarge);
@@ -128,33 +131,83 @@ impl SetTable {
         Ok(frame)
     }
 
-    /// The values that a name has, in the order of first occurrence, where no value is an empty
-    /// one; then for each set which of them it has.
-    fn column(
+    /// For each name a column with a cell for every set.
+    fn columns(
         &self,
-        name: &str,
+        names: &NameNumbers<'_>,
         out: &mut Vec<u8>,
         scratch: &mut Vec<u8>,
         zstd: &mut Compressor<'static>,
     ) -> Result<(), BlockError> {
-        let mut seen: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
-        let mut values = Vec::new();
-        let mut numbers = Vec::with_capacity(self.sets.len());
-        for (set, _) in &self.sets {
-            let value = set.value(name);
-            let next = seen.len() as u32;
-            let number = *seen.entry(value).or_insert(next);
-            if number == next {
-                push_slice(&mut values, value.as_bytes());
+        let n = self.sets.len();
+        let mut cells: Vec<&str> = vec![""; names.len() * n];
+        for (row, (set, _)) in self.sets.iter().enumerate() {
+            for (name, value) in set.iter() {
+                let cell = names.get(name).and_then(|column| cells.get_mut(column * n + row));
+                cell.into_iter().for_each(|cell| *cell = value);
             }
-            numbers.push(number);
         }
-        push_varint(out, seen.len() as u64);
-        push_slice(out, &values);
-        let mut row = Vec::new();
-        novelty(&numbers, &mut row);
-        push_planes(out, &row, zstd, scratch)
+        let mut column = Vec::new();
+        for values in cells.chunks(n.max(1)) {
+            column.clear();
+            push_column(values, &mut column, scratch, zstd)?;
+            push_slice(out, &column);
+        }
+        Ok(())
     }
+
+    /// Set by set, where few sets have the same names.
+    fn rows(&self, names: &NameNumbers<'_>, out: &mut Vec<u8>) {
+        for (set, _) in &self.sets {
+            push_varint(out, set.len() as u64);
+            for (name, value) in set.iter() {
+                push_varint(out, names.get(name).map_or(0, |number| *number as u64));
+                push_slice(out, value.as_bytes());
+            }
+        }
+    }
+}
+
+type NameNumbers<'a> = HashMap<&'a str, usize, foldhash::fast::RandomState>;
+
+const COLUMNS: u8 = 0;
+const ROWS: u8 = 1;
+
+/// How many cells columns may have, so that the work stays in proportion to what is there: names
+/// times sets would not, for instance if every entry had names of its own.
+fn most_cells(pairs: usize) -> usize {
+    2 * pairs + 1024
+}
+
+/// Cells that a reader takes: pairs of the largest block, in columns.
+const MAX_CELLS: usize = 2 * MAX_METADATA_BYTES / PAIR_ROOM + 1024;
+/// What a pair takes beside its texts at most.
+const PAIR_ROOM: usize = 16;
+
+/// The distinct values of a column in the order of first occurrence, where no value is an empty
+/// one; then for each set which of them it has.
+fn push_column(
+    cells: &[&str],
+    out: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+    zstd: &mut Compressor<'static>,
+) -> Result<(), BlockError> {
+    let mut seen: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
+    let mut values = Vec::new();
+    let mut numbers = Vec::with_capacity(cells.len());
+    for value in cells {
+        let next = seen.len() as u32;
+        let number = *seen.entry(value).or_insert(next);
+        if number == next {
+            push_slice(&mut values, value.as_bytes());
+        }
+        numbers.push(number);
+    }
+    push_varint(out, seen.len() as u64);
+    push_slice(out, &values);
+    let mut row = Vec::new();
+    novelty(&numbers, &mut row);
+    push_planes(out, &row, zstd, scratch)
 }
 
 /// Sets read back: each set of the block, reduced to the wanted names, and the different ones
@@ -198,55 +251,111 @@ impl Sets {
         let size = cursor.size(MAX_METADATA_BYTES)?;
         self.payload.resize(size, 0);
         decompress_into(cursor.0, &mut self.payload, zstd)?;
-        let columns = wanted_columns(&self.payload, n, need, &mut self.planes, zstd)?;
-        let mut known: HashMap<Vec<u32>, u32, foldhash::fast::RandomState> = HashMap::default();
-        let mut key = Vec::with_capacity(columns.len());
-        for i in 0..n {
-            key.clear();
-            key.extend(columns.iter().map(|c| c.numbers.get(i).copied().unwrap_or(0)));
-            if let Some(number) = known.get(&key) {
-                self.reduced.push(*number);
-                continue;
+        let mut cursor = Cursor(&self.payload);
+        let form = cursor.byte()?;
+        let names = read_names(&mut cursor, need)?;
+        match form {
+            COLUMNS => {
+                let columns = wanted_columns(&mut cursor, &names, n, &mut self.planes, zstd)?;
+                (self.reduced, self.distinct) = sets_of_columns(&columns, n);
             }
-            let number = self.distinct.len() as u32;
-            let pairs = columns.iter().zip(&key).map(|(c, v)| (c.name, c.values.get(*v as usize).copied()));
-            let pairs = pairs.filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?)));
-            self.distinct.push(Labels::from_sorted(pairs));
-            self.reduced.push(number);
-            known.insert(key.clone(), number);
+            ROWS => (self.reduced, self.distinct) = sets_of_rows(&mut cursor, &names, n)?,
+            _ => return Err(BlockError::Malformed("form of metadata")),
         }
-        Ok(size)
+        if cursor.0.is_empty() { Ok(size) } else { Err(BlockError::Malformed("metadata")) }
     }
 }
 
-fn wanted_columns<'a>(
-    payload: &'a [u8],
-    n: usize,
-    need: &MetadataNeed,
-    planes: &mut Planes,
-    zstd: &mut Decompressor<'static>,
-) -> Result<Vec<Column<'a>>, BlockError> {
-    let mut cursor = Cursor(payload);
-    let names = cursor.count()?;
-    let mut columns: Vec<Column<'a>> = Vec::new();
-    let mut before = None;
-    for _ in 0..names {
+/// The names, ascending, and whether each is wanted.
+fn read_names<'a>(cursor: &mut Cursor<'a>, need: &MetadataNeed) -> Result<Vec<(&'a str, bool)>, BlockError> {
+    let n = cursor.count()?;
+    let mut names: Vec<(&str, bool)> = Vec::with_capacity(n);
+    for _ in 0..n {
         let name = text(cursor.slice()?)?;
-        let column = cursor.slice()?;
-        if before.is_some_and(|before| before >= name) {
+        if names.last().is_some_and(|(before, _)| *before >= name) {
             return Err(BlockError::Malformed("order of metadata names"));
         }
-        before = Some(name);
         let wanted = match need {
             MetadataNeed::Nothing => false,
             MetadataNeed::Named(names) => names.iter().any(|wanted| wanted == name),
             MetadataNeed::All => true,
         };
-        if wanted {
+        names.push((name, wanted));
+    }
+    Ok(names)
+}
+
+fn wanted_columns<'a>(
+    cursor: &mut Cursor<'a>,
+    names: &[(&'a str, bool)],
+    n: usize,
+    planes: &mut Planes,
+    zstd: &mut Decompressor<'static>,
+) -> Result<Vec<Column<'a>>, BlockError> {
+    if names.len() * n > MAX_CELLS {
+        return Err(BlockError::TooLarge);
+    }
+    let mut columns = Vec::new();
+    for (name, wanted) in names {
+        let column = cursor.slice()?;
+        if *wanted {
             columns.push(read_column(name, column, n, planes, zstd)?);
         }
     }
     Ok(columns)
+}
+
+/// For each of `n` sets its number among the distinct ones, and those.
+fn sets_of_columns(columns: &[Column<'_>], n: usize) -> (Vec<u32>, Vec<Labels>) {
+    let (mut reduced, mut distinct) = (Vec::with_capacity(n), Vec::new());
+    let mut known: HashMap<Vec<u32>, u32, foldhash::fast::RandomState> = HashMap::default();
+    let mut key = Vec::with_capacity(columns.len());
+    for i in 0..n {
+        key.clear();
+        key.extend(columns.iter().map(|c| c.numbers.get(i).copied().unwrap_or(0)));
+        if let Some(number) = known.get(&key) {
+            reduced.push(*number);
+            continue;
+        }
+        let number = distinct.len() as u32;
+        let pairs = columns.iter().zip(&key).map(|(c, v)| (c.name, c.values.get(*v as usize).copied()));
+        let pairs = pairs.filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?)));
+        distinct.push(Labels::from_sorted(pairs));
+        reduced.push(number);
+        known.insert(key.clone(), number);
+    }
+    (reduced, distinct)
+}
+
+fn sets_of_rows(
+    cursor: &mut Cursor<'_>,
+    names: &[(&str, bool)],
+    n: usize,
+) -> Result<(Vec<u32>, Vec<Labels>), BlockError> {
+    let (mut reduced, mut distinct) = (Vec::new(), Vec::new());
+    let mut known: HashMap<Labels, u32, foldhash::fast::RandomState> = HashMap::default();
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    for _ in 0..n {
+        pairs.clear();
+        let mut next = 0;
+        for _ in 0..cursor.count()? {
+            let (number, value) = (cursor.size(names.len())?, cursor.slice()?);
+            let Some((name, wanted)) = names.get(number).filter(|_| number >= next) else {
+                return Err(BlockError::Malformed("metadata name"));
+            };
+            next = number + 1;
+            if *wanted && !value.is_empty() {
+                pairs.push((name, text(value)?));
+            }
+        }
+        let set = Labels::from_sorted(pairs.iter().copied());
+        let number = *known.entry(set).or_insert_with_key(|set| {
+            distinct.push(set.clone());
+            distinct.len() as u32 - 1
+        });
+        reduced.push(number);
+    }
+    Ok((reduced, distinct))
 }
 
 fn read_column<'a>(

@@ -54,8 +54,8 @@ fn all(need: &MetadataNeed) -> Want<'_> {
 }
 
 fn sets() -> impl Strategy<Value = Labels> {
-    let pair = (prop::sample::select(vec!["detected_level", "pod", "trace_id"]), "[a-zä0-9]{0,5}");
-    prop::collection::vec(pair, 0..3).prop_map(Labels::from_pairs)
+    let name = prop_oneof![9 => "(detected_level|pod|trace_id)", 1 => "[a-z]{2}"];
+    prop::collection::vec((name, "[a-zä0-9]{0,5}"), 0..3).prop_map(Labels::from_pairs)
 }
 
 fn lines() -> impl Strategy<Value = String> {
@@ -322,6 +322,23 @@ fn entries_out_of_order_are_refused() {
     assert_eq!(encoder.push(1, "a", &none), Ok(()));
     assert_eq!(encoder.finish(None).map(|block| block.streams), Ok(2));
     assert_eq!(encoder.finish(None).map(|block| block.streams), Err(BlockError::Order));
+}
+
+#[test]
+fn sets_with_names_of_their_own_are_written_one_by_one() {
+    let set = |i: i64| {
+        Labels::from_pairs(
+            (0..4)
+                .map(|k| (format!("name_{i}_{k}"), k.to_string()))
+                .chain([("level".to_owned(), "info".to_owned())]),
+        )
+    };
+    let entries: Vec<Entry> = (0..3_000).map(|i| (1, i, format!("line {i}"), set(i % 2_000))).collect();
+    let block = encode(&entries);
+    assert_eq!(decode(&block, &all(&MetadataNeed::All)), Ok(entries));
+    let level = MetadataNeed::Named(Arc::from(["level".to_owned()]));
+    let reduced = decode(&block, &all(&level)).expect("read");
+    assert!(reduced.iter().all(|e| e.3.len() == 1 && e.3.get("level") == Some("info")));
 }
 
 #[test]
