@@ -114,7 +114,6 @@ proptest! {
         };
         let has_level = entries.iter().any(|e| e.3.get("detected_level").is_some());
         prop_assert!(block.metadata_names.may_have(&level) || !has_level);
-        prop_assert!(!block.metadata_names.may_have(&MetadataNeed::Named(Arc::from(["app".to_owned()]))));
         let inside = entries.iter().filter(|e| wanted(e.0) && (from..from + length).contains(&e.1));
         let expected: Vec<Entry> = inside
             .map(|e| (e.0, e.1, e.2.clone(), e.3.filter(|name| name == "detected_level")))
@@ -339,6 +338,24 @@ fn sets_with_names_of_their_own_are_written_one_by_one() {
     let level = MetadataNeed::Named(Arc::from(["level".to_owned()]));
     let reduced = decode(&block, &all(&level)).expect("read");
     assert!(reduced.iter().all(|e| e.3.len() == 1 && e.3.get("level") == Some("info")));
+}
+
+#[test]
+fn a_block_tells_which_names_its_metadata_has() {
+    let level = Labels::from_pairs([("detected_level", "info")]);
+    let names = encode(&[(1, 1, "line".to_owned(), level)]).metadata_names;
+    let named = |name: &str| MetadataNeed::Named(Arc::from([name.to_owned()]));
+    for (need, expected) in [
+        (named("detected_level"), true),
+        (named("app"), false),
+        (named("trace_id"), false),
+        (MetadataNeed::All, true),
+        (MetadataNeed::Nothing, false),
+    ] {
+        assert_eq!(names.may_have(&need), expected, "{need:?}");
+    }
+    let none = encode(&[(1, 1, "line".to_owned(), Labels::empty())]).metadata_names;
+    assert!(!none.may_have(&MetadataNeed::All));
 }
 
 #[test]
