@@ -21,12 +21,13 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(url: &str) -> Result<Self, ConfigError> {
-        crate::config::values::check_url(url).map_err(|e| ConfigError(format!("heartbeat_url: {e}")))?;
+    pub(crate) fn new(url: Secret) -> Result<Self, ConfigError> {
+        crate::config::values::check_url(url.expose())
+            .map_err(|e| ConfigError(format!("heartbeat_url: {e}")))?;
         let settings = ClientSettings { timeout: Duration::from_secs(30), ..ClientSettings::default() };
         let client =
             Client::new(&HttpOptions::default(), settings).map_err(|e| ConfigError(e.to_string()))?;
-        Ok(Self { client, url: Secret::new(url) })
+        Ok(Self { client, url })
     }
 
     /// Tells it until the task is dropped, as long as the engine takes its steps.

@@ -53,6 +53,24 @@ pub struct Event {
     pub detail: String,
 }
 
+impl Event {
+    /// The event as one line of JSON, for logs.
+    pub fn to_json(&self) -> String {
+        let labels: serde_json::Map<String, serde_json::Value> =
+            self.labels.iter().map(|(n, v)| (n.to_owned(), v.into())).collect();
+        serde_json::json!({
+            "event": self.kind.name(),
+            "labels": labels,
+            "receiver": self.receiver,
+            "integration": self.integration,
+            "alerts": self.alerts,
+            "attempts": self.attempts,
+            "detail": self.detail,
+        })
+        .to_string()
+    }
+}
+
 /// The newest events.
 #[derive(Debug)]
 pub struct History {

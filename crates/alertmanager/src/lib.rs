@@ -33,4 +33,5 @@ pub mod templates;
 mod tests;
 
 pub use config::{Config, ConfigError, Document};
+pub use pilothouse_net::Secret;
 pub use service::{Alertmanager, Options};

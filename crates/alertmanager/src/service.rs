@@ -1,5 +1,6 @@
 //! The engine at work: one thread steps it, tasks make the calls, the store keeps what must last.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use pilothouse_model::limits::Limits;
 use pilothouse_model::{Alert, AlertSink, Clock, SourceError, StateChange, StateStore};
+use pilothouse_net::Secret;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigError, Document, DocumentError};
@@ -38,7 +40,7 @@ pub struct Options {
     /// In force as long as none is stored through the API.
     pub config_file: Option<PathBuf>,
     /// Told every minute that all is well.
-    pub heartbeat_url: Option<String>,
+    pub heartbeat_url: Option<Secret>,
 }
 
 /// Why an Alertmanager did not start.
@@ -114,7 +116,7 @@ impl Alertmanager {
         if unreadable > 0 {
             tracing::error!(unreadable, "silences or log entries that cannot be read were left out");
         }
-        let heartbeat = options.heartbeat_url.as_deref().map(Heartbeat::new).transpose()?;
+        let heartbeat = options.heartbeat_url.clone().map(Heartbeat::new).transpose()?;
         let (events, received) = channel();
         let last_step_ms = Arc::new(AtomicI64::new(now_ms));
         let shared = Arc::new(Shared {
@@ -135,7 +137,7 @@ impl Alertmanager {
         let stepping = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("alertmanager".to_owned())
-            .spawn(move || stepping.run(&received))?;
+            .spawn(move || stepping.keep_running(&received))?;
         *shared.thread.lock() = Some(thread);
         *shared.heartbeat.lock() = heartbeat.map(|h| runtime.spawn(h.run(last_step_ms, clock)));
         Ok(Self { shared })
@@ -342,6 +344,13 @@ impl Shared {
     }
 
     // The loop.
+
+    /// A step that panics ends what it was about, and no more.
+    fn keep_running(self: &Arc<Self>, received: &Receiver<Event>) {
+        while catch_unwind(AssertUnwindSafe(|| self.run(received))).is_err() {
+            tracing::error!("a step of the Alertmanager panicked; it goes on");
+        }
+    }
 
     fn run(self: &Arc<Self>, received: &Receiver<Event>) {
         let mut running = 0usize;

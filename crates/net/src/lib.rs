@@ -13,6 +13,8 @@ mod error;
 mod oauth;
 pub mod options;
 mod secret;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 pub use client::{Client, ClientSettings, Request, Response};

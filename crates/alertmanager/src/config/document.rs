@@ -83,17 +83,32 @@ impl Document {
     }
 }
 
-/// Whether a pattern of file names (`*`, `?`) fits a name.
+/// Whether a pattern of file names (`*`, `?`) fits a name. Goes back to the last star alone, so
+/// that no pattern takes long.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            let rest = pattern.get(1..).unwrap_or_default();
-            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| fits(rest, &name[at..]))
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || name.get(n) == Some(c) => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    n = from + 1;
+                }
+                None => return false,
+            },
         }
-        (Some(p), Some(n)) if p == '?' || p == n => fits(&pattern[p.len_utf8()..], &name[n.len_utf8()..]),
-        _ => false,
     }
+    pattern.iter().skip(p).all(|c| *c == '*')
 }
 
 fn check_template_name(name: &str) -> Result<(), ConfigError> {
@@ -152,6 +167,7 @@ fn not_allowed(list: &str, field: &str) -> String {
         (_, "password_file" | "bearer_token_file" | "credentials_file" | "username_file") => {
             "setting password_file, bearer_token_file and credentials_file is not allowed".to_owned()
         }
+        (_, "proxy_url") => "setting proxy_url is not allowed".to_owned(),
         (_, "client_secret_file") => "setting OAuth2 client_secret_file is not allowed".to_owned(),
         (_, "ca_file" | "cert_file" | "key_file") => {
             "setting TLS ca_file, cert_file and key_file is not allowed".to_owned()
@@ -172,5 +188,26 @@ fn not_allowed(list: &str, field: &str) -> String {
             Some(kind) => format!("setting {kind} {field} is not allowed"),
             None => format!("setting {field} is not allowed"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_names() {
+        for (pattern, name, expected) in [
+            ("a.tmpl", "a.tmpl", true),
+            ("*.tmpl", "a.tmpl", true),
+            ("*", "", true),
+            ("a?c*", "abcd", true),
+            ("*b*d", "abcd", true),
+            ("*.tmpl", "a.txt", false),
+            ("?", "", false),
+            ("*a*a*a*a*a*a*a*a*b", &"a".repeat(200), false),
+        ] {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
     }
 }

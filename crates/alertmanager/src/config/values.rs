@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for HostPort {
 
 /// `matchers`: a list of texts, each one matcher or several.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Matchers(pub Vec<Matcher>);
+pub(crate) struct Matchers(pub Vec<Matcher>);
 
 impl<'de> Deserialize<'de> for Matchers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -153,7 +153,7 @@ impl<'de> Deserialize<'de> for Matchers {
 
 /// `match` or `match_re`: names and values, or names and expressions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MatchMap<const REGEX: bool>(pub Vec<Matcher>);
+pub(crate) struct MatchMap<const REGEX: bool>(pub Vec<Matcher>);
 
 impl<'de, const REGEX: bool> Deserialize<'de> for MatchMap<REGEX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -15,7 +15,7 @@ const GREEN: u32 = 0x2E_CC71;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct DiscordConfig {
+pub(crate) struct DiscordConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub webhook_url: Option<SecretUrl>,

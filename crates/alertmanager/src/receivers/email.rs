@@ -32,7 +32,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct EmailConfig {
+pub(crate) struct EmailConfig {
     pub send_resolved: bool,
     pub to: String,
     pub from: String,
@@ -56,7 +56,7 @@ pub struct EmailConfig {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Threading {
+pub(crate) struct Threading {
     pub enabled: bool,
     /// `none` or `daily`.
     pub thread_by_date: String,

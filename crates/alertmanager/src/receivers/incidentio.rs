@@ -15,7 +15,7 @@ const MAX_PAYLOAD_BYTES: usize = 512 << 10;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct IncidentioConfig {
+pub(crate) struct IncidentioConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub url: Option<HttpUrl>,

@@ -18,7 +18,7 @@ const MAX_DESCRIPTION_CHARS: usize = 32_767;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct JiraConfig {
+pub(crate) struct JiraConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_url: Option<HttpUrl>,
@@ -38,7 +38,7 @@ pub struct JiraConfig {
 
 /// A template, and whether an issue that is there is changed by it.
 #[derive(Debug, Clone)]
-pub struct FieldTemplate {
+pub(crate) struct FieldTemplate {
     pub template: String,
     pub enable_update: bool,
 }

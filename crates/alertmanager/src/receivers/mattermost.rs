@@ -12,7 +12,7 @@ const MAX_TEXT_CHARS: usize = 16_383;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MattermostConfig {
+pub(crate) struct MattermostConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub webhook_url: Option<SecretUrl>,
@@ -44,7 +44,7 @@ pub struct MattermostConfig {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Attachment {
+pub(crate) struct Attachment {
     pub fallback: String,
     pub color: String,
     pub pretext: String,
@@ -63,7 +63,7 @@ pub struct Attachment {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Field {
+pub(crate) struct Field {
     pub title: String,
     pub value: String,
     pub short: Option<bool>,
@@ -71,13 +71,13 @@ pub struct Field {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Props {
+pub(crate) struct Props {
     pub card: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Priority {
+pub(crate) struct Priority {
     pub priority: String,
     pub requested_ack: bool,
     pub persistent_notifications: bool,

@@ -13,7 +13,7 @@ const GREEN: &str = "2DC72D";
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MsteamsConfig {
+pub(crate) struct MsteamsConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub webhook_url: Option<SecretUrl>,

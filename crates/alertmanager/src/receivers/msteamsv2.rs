@@ -10,7 +10,7 @@ use crate::config::{Global, GoMillis, SecretUrl};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MsteamsV2Config {
+pub(crate) struct MsteamsV2Config {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub webhook_url: Option<SecretUrl>,

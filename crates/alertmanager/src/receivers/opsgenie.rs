@@ -18,7 +18,7 @@ const MAX_MESSAGE_CHARS: usize = 130;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct OpsgenieConfig {
+pub(crate) struct OpsgenieConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_key: Secret,
@@ -39,7 +39,7 @@ pub struct OpsgenieConfig {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Responder {
+pub(crate) struct Responder {
     pub id: String,
     pub name: String,
     pub username: String,

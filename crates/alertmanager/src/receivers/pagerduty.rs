@@ -18,7 +18,7 @@ const MAX_SUMMARY_CHARS: usize = 1024;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct PagerdutyConfig {
+pub(crate) struct PagerdutyConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub service_key: Secret,
@@ -42,7 +42,7 @@ pub struct PagerdutyConfig {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Image {
+pub(crate) struct Image {
     pub src: String,
     pub alt: String,
     pub href: String,
@@ -50,7 +50,7 @@ pub struct Image {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Link {
+pub(crate) struct Link {
     pub href: String,
     pub text: String,
 }

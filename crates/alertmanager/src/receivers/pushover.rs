@@ -14,7 +14,7 @@ const MAX_URL_CHARS: usize = 512;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct PushoverConfig {
+pub(crate) struct PushoverConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub user_key: Secret,

@@ -16,7 +16,7 @@ const MAX_TITLE_CHARS: usize = 1024;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct RocketchatConfig {
+pub(crate) struct RocketchatConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_url: Option<HttpUrl>,
@@ -41,7 +41,7 @@ pub struct RocketchatConfig {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Field {
+pub(crate) struct Field {
     pub short: Option<bool>,
     pub title: String,
     pub value: String,
@@ -50,7 +50,7 @@ pub struct Field {
 /// A button. What Alertmanager reads and never sends is read here, too.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Action {
+pub(crate) struct Action {
     #[serde(rename = "type")]
     pub kind: String,
     pub text: String,

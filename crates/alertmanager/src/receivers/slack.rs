@@ -16,7 +16,7 @@ const MAX_TITLE_CHARS: usize = 1024;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct SlackConfig {
+pub(crate) struct SlackConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_url: Option<SecretUrl>,
@@ -50,7 +50,7 @@ pub struct SlackConfig {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Field {
+pub(crate) struct Field {
     pub title: String,
     pub value: String,
     pub short: Option<bool>,
@@ -58,7 +58,7 @@ pub struct Field {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Action {
+pub(crate) struct Action {
     #[serde(rename = "type")]
     pub kind: String,
     pub text: String,
@@ -71,7 +71,7 @@ pub struct Action {
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Confirm {
+pub(crate) struct Confirm {
     pub text: String,
     pub title: String,
     pub ok_text: String,

@@ -22,7 +22,7 @@ const MAX_SMS_BYTES: usize = 1600;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct SnsConfig {
+pub(crate) struct SnsConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_url: String,
@@ -38,7 +38,7 @@ pub struct SnsConfig {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct SigV4 {
+pub(crate) struct SigV4 {
     pub region: String,
     pub access_key: String,
     pub secret_key: Secret,

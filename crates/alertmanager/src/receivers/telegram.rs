@@ -12,7 +12,7 @@ const MAX_MESSAGE_CHARS: usize = 4096;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TelegramConfig {
+pub(crate) struct TelegramConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_url: Option<HttpUrl>,

@@ -23,7 +23,7 @@ const RESERVED: [&str; 7] = [
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct VictoropsConfig {
+pub(crate) struct VictoropsConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_key: Secret,

@@ -11,7 +11,7 @@ const MAX_MESSAGE_BYTES: usize = 7439;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct WebexConfig {
+pub(crate) struct WebexConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_url: Option<HttpUrl>,

@@ -10,7 +10,7 @@ use crate::config::{Global, GoMillis, TemplateUrl};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct WebhookConfig {
+pub(crate) struct WebhookConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub url: TemplateUrl,

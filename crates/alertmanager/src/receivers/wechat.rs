@@ -20,7 +20,7 @@ const TOKEN_EXPIRED: i64 = 42001;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct WechatConfig {
+pub(crate) struct WechatConfig {
     pub send_resolved: bool,
     pub http_config: OwnHttp,
     pub api_secret: Secret,

@@ -32,7 +32,10 @@ const MAX_ITERATIONS: u64 = 1_000_000;
 const MAX_OUTPUT_BYTES: usize = 4 << 20;
 /// Compiled templates that are kept; a configuration has some dozens.
 const MAX_COMPILED: usize = 2_000;
-const MAIN: &str = "\u{1}main";
+/// The template of a field among the definitions.
+const MAIN: &str = "__field__";
+/// What runs it; the escaping of HTML begins at an entry.
+const ENTRY: &str = "{{ template \"__field__\" . }}";
 
 /// Why a template could not be read or run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +90,7 @@ impl Templates {
         let mut out = Bounded(String::new());
         let ran = match &*compiled {
             Compiled::Text(t) => t.execute_template_fmt(&mut out, MAIN, data),
-            Compiled::Html(t) => t.execute_template_fmt(&mut out, MAIN, data),
+            Compiled::Html(t) => t.execute_fmt(&mut out, data),
         };
         ran.map_err(|e| TemplateError(format!("template: {e}")))?;
         Ok(out.0)
@@ -119,7 +122,7 @@ impl Templates {
         }
         let empty = html::Template::new("").max_range_iters(MAX_ITERATIONS).funcs(functions);
         let add = |t: html::Template, (name, tree): (String, ListNode)| t.add_parse_tree(&name, tree);
-        let all = trees.into_iter().try_fold(empty, add);
+        let all = trees.into_iter().try_fold(empty, add).and_then(|t| t.parse(ENTRY));
         all.map(Compiled::Html).map_err(|e| TemplateError(format!("template: {e}")))
     }
 }

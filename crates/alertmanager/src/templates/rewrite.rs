@@ -64,8 +64,7 @@ impl Rewriter<'_> {
             Node::Action(action) => {
                 self.pipe(&mut action.pipe)?;
                 if action.pipe.decl.is_empty() {
-                    let print = Expr::Identifier(action.pos, SmolStr::new(PRINT));
-                    action.pipe.commands.push(CommandNode { pos: action.pos, args: vec![print] });
+                    add_printing(&mut action.pipe, action.pos);
                 }
                 Ok(())
             }
@@ -143,6 +142,20 @@ impl Rewriter<'_> {
             return Ok(());
         }
         Err(TemplateError(format!("template: {}:{}: function {name:?} not defined", self.name, pos.line)))
+    }
+}
+
+/// Lets what an action prints pass through our printing. An escaper that is written at the end
+/// stays there, since escaping takes it into account.
+fn add_printing(pipe: &mut PipeNode, pos: Pos) {
+    let print = CommandNode { pos, args: vec![Expr::Identifier(pos, SmolStr::new(PRINT))] };
+    let ends_in_escaper = pipe.commands.last().is_some_and(|command| {
+        matches!(command.args.first(), Some(Expr::Identifier(_, name)) if name == "html" || name == "urlquery")
+    });
+    match pipe.commands.len() {
+        1 if ends_in_escaper => {}
+        n if ends_in_escaper => pipe.commands.insert(n - 1, print),
+        _ => pipe.commands.push(print),
     }
 }
 

@@ -70,7 +70,7 @@ fn data_is_walked_as_in_alertmanager() {
         ("{{ $.Receiver }} {{ .NotificationReason }} {{ .RouteLabels.owner }}", "team first notification me"),
         ("{{ if gt (len .CommonLabels) (len .GroupLabels) }}more{{ end }}", "more"),
         ("{{ .CommonAnnotations.SortedPairs.Values | join \" \" }}|", "|"),
-        ("{{ .Nope }}", "ERROR template: can't evaluate field Nope in type data"),
+        ("{{ .Nope }}", "ERROR template: execution error: can't evaluate field Nope in type data"),
     ]);
 }
 

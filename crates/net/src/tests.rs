@@ -1,0 +1,269 @@
+//! The client against servers on this machine, and the words in which options are refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// Answers each connection with the next of some answers and tells what it was asked.
+async fn serve(tls: Option<TlsAcceptor>, answers: Vec<String>) -> (u16, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for answer in answers {
+            let (stream, _) = listener.accept().await.unwrap();
+            match &tls {
+                None => talk(stream, &answer, &sender).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        talk(stream, &answer, &sender).await;
+                    }
+                }
+            }
+        }
+    });
+    (port, receiver)
+}
+
+async fn talk(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &str,
+    seen: &mpsc::UnboundedSender<String>,
+) {
+    let mut request = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let n = stream.read(&mut piece).await.unwrap_or(0);
+        request.extend_from_slice(&piece[..n]);
+        let text = String::from_utf8_lossy(&request);
+        let length: usize = text
+            .to_lowercase()
+            .split_once("content-length: ")
+            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0);
+        let head = text.find("\r\n\r\n");
+        if n == 0 || head.is_some_and(|at| request.len() >= at + 4 + length) {
+            break;
+        }
+    }
+    let _ = seen.send(String::from_utf8_lossy(&request).into_owned());
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+fn answer(status: u16, headers: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status} x\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn client(yaml: &str) -> Client {
+    let options: HttpOptions = serde_norway::from_str(yaml).unwrap();
+    let settings =
+        ClientSettings { timeout: Duration::from_secs(5), max_response_bytes: 8, ..Default::default() };
+    Client::new(&options, settings).unwrap()
+}
+
+fn post(url: String) -> Request {
+    Request { method: Method::POST, url: Secret::new(url), headers: HeaderMap::new(), body: "b".into() }
+}
+
+#[tokio::test]
+async fn authorization_and_headers_go_with_a_call() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "fromfile\n").unwrap();
+    let by_file = format!("{{bearer_token_file: {:?}}}", file.path());
+    for (yaml, expected) in [
+        ("{basic_auth: {username: u, password: p}}", "authorization: basic dtpw"),
+        ("{authorization: {credentials: c}}", "authorization: bearer c"),
+        ("{authorization: {type: Key, credentials: c}}", "authorization: key c"),
+        ("{bearer_token: t}", "authorization: bearer t"),
+        (by_file.as_str(), "authorization: bearer fromfile"),
+        ("{http_headers: {X-A: {values: [v], secrets: [s]}}}", "x-a: v\r\nx-a: s"),
+        ("{}", "user-agent: pilothouse/"),
+    ] {
+        let (port, mut seen) = serve(None, vec![answer(200, "", "0123456789")]).await;
+        let got = client(yaml).send(post(format!("http://127.0.0.1:{port}/"))).await.unwrap();
+        assert_eq!((got.status.as_u16(), got.body.len()), (200, 8), "read up to the bound");
+        let request = seen.recv().await.unwrap().to_lowercase();
+        assert!(request.contains(expected), "{yaml}: {request}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_or_not() {
+    for (yaml, status) in [("{}", 200), ("{follow_redirects: false}", 302)] {
+        let moved = answer(302, "location: /other\r\n", "");
+        let (port, mut seen) = serve(None, vec![moved, answer(200, "", "")]).await;
+        let got = client(yaml).send(post(format!("http://127.0.0.1:{port}/"))).await.unwrap();
+        assert_eq!(got.status.as_u16(), status);
+        assert!(seen.recv().await.unwrap().starts_with("POST / "));
+        if status == 200 {
+            assert!(seen.recv().await.unwrap().starts_with("GET /other "), "as browsers and Go do");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_once_and_again_when_refused() {
+    let token = |t: &str| {
+        answer(
+            200,
+            "",
+            &format!("{{\"access_token\":\"{t}\",\"token_type\":\"bearer\",\"expires_in\":3600}}"),
+        )
+    };
+    let settings = ClientSettings { timeout: Duration::from_secs(5), ..Default::default() };
+    let (token_port, mut asked) = serve(None, vec![token("one"), token("two")]).await;
+    let options: HttpOptions = serde_norway::from_str(&format!(
+        "{{oauth2: {{client_id: i, client_secret: s, token_url: 'http://127.0.0.1:{token_port}/t', scopes: [a, b], endpoint_params: {{x: y}}}}}}"
+    ))
+    .unwrap();
+    let client = Client::new(&options, settings).unwrap();
+    let (port, mut seen) =
+        serve(None, vec![answer(200, "", ""), answer(401, "", ""), answer(200, "", "")]).await;
+    for _ in 0..3 {
+        client.send(post(format!("http://127.0.0.1:{port}/"))).await.unwrap();
+    }
+    for expected in ["bearer one", "bearer one", "bearer two"] {
+        let request = seen.recv().await.unwrap().to_lowercase();
+        assert!(request.contains(expected), "{expected}: {request}");
+    }
+    let request = asked.recv().await.unwrap();
+    for part in ["POST /t ", "Basic aTpz", "grant_type=client_credentials&scope=a+b&x=y"] {
+        assert!(request.to_lowercase().contains(&part.to_lowercase()), "{part}: {request}");
+    }
+}
+
+fn tls() -> (String, TlsAcceptor) {
+    let made = rcgen::generate_simple_self_signed(vec!["there.example".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn certificates_are_checked_as_the_options_say() {
+    let (pem, acceptor) = tls();
+    let indented = pem.replace('\n', "\n    ");
+    for (yaml, good) in [
+        ("{}".to_owned(), false),
+        (format!("tls_config:\n  ca: |\n    {indented}\n"), false),
+        (format!("tls_config:\n  server_name: there.example\n  ca: |\n    {indented}\n"), true),
+        (format!("tls_config:\n  server_name: other.example\n  ca: |\n    {indented}\n"), false),
+        ("{tls_config: {insecure_skip_verify: true}}".to_owned(), true),
+        ("{tls_config: {insecure_skip_verify: true, min_version: TLS13}}".to_owned(), true),
+        ("{tls_config: {insecure_skip_verify: true, max_version: TLS12}}".to_owned(), true),
+    ] {
+        let (port, _seen) = serve(Some(acceptor.clone()), vec![answer(200, "", "")]).await;
+        let got = client(&yaml).send(post(format!("https://localhost:{port}/secret"))).await;
+        assert_eq!(got.is_ok(), good, "{yaml}: {got:?}");
+        assert!(got.is_ok_and(|_| true) == good);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_instead_unless_it_is_not_for_the_host() {
+    for (no_proxy, proxied) in [("other.example", true), ("127.0.0.1", false)] {
+        let (proxy, mut asked) = serve(None, vec![answer(200, "", "")]).await;
+        let (port, mut seen) = serve(None, vec![answer(200, "", "")]).await;
+        let yaml = format!("{{proxy_url: 'http://127.0.0.1:{proxy}', no_proxy: {no_proxy}}}");
+        client(&yaml).send(post(format!("http://127.0.0.1:{port}/x"))).await.unwrap();
+        if proxied {
+            assert!(asked.recv().await.unwrap().starts_with(&format!("POST http://127.0.0.1:{port}/x ")));
+        } else {
+            assert!(seen.recv().await.unwrap().starts_with("POST /x "));
+        }
+    }
+}
+
+#[tokio::test]
+async fn failures_say_neither_address_nor_secret() {
+    let error = client("{}").send(post("http://127.0.0.1:1/s3cret".into())).await.unwrap_err();
+    assert!(error.is_temporary() && !error.to_string().contains("s3cret"), "{error}");
+    let (port, _seen) = serve(None, Vec::new()).await;
+    let options = HttpOptions::default();
+    let settings = ClientSettings { timeout: Duration::from_millis(50), ..Default::default() };
+    let slow = Client::new(&options, settings).unwrap();
+    let error = slow.send(post(format!("http://127.0.0.1:{port}/s3cret"))).await.unwrap_err();
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+    let error = client("{bearer_token_file: /no/such/file}").send(post("http://127.0.0.1:1/".into())).await;
+    assert!(!error.unwrap_err().is_temporary());
+}
+
+#[test]
+fn options_are_refused_in_the_words_of_prometheus() {
+    for (yaml, expected) in [
+        (
+            "{bearer_token: a, bearer_token_file: b}",
+            "at most one of bearer_token & bearer_token_file must be configured",
+        ),
+        (
+            "{basic_auth: {}, oauth2: {}}",
+            "at most one of basic_auth, oauth2 & authorization must be configured",
+        ),
+        (
+            "{basic_auth: {}, authorization: {}}",
+            "at most one of basic_auth, oauth2 & authorization must be configured",
+        ),
+        (
+            "{authorization: {}, bearer_token: a}",
+            "authorization is not compatible with bearer_token & bearer_token_file",
+        ),
+        (
+            "{authorization: {type: Basic}}",
+            "authorization type cannot be set to \"basic\", use \"basic_auth\" instead",
+        ),
+        ("{oauth2: {token_url: x}}", "oauth2 client_id must be configured"),
+        ("{oauth2: {client_id: x}}", "oauth2 token_url must be configured"),
+        (
+            "{oauth2: {client_id: x, token_url: y, grant_type: jwt}}",
+            "oauth2.grant_type: \"jwt\" is not supported",
+        ),
+        ("{no_proxy: x}", "if no_proxy is configured, proxy_url must also be configured"),
+        (
+            "{proxy_url: x, proxy_from_environment: true}",
+            "if proxy_from_environment is configured, proxy_url must not be configured",
+        ),
+        (
+            "{tls_config: {cert: x}}",
+            "exactly one of key or key_file must be configured when a client certificate is configured",
+        ),
+        ("{tls_config: {ca: x, ca_file: y}}", "at most one of ca, ca_file & ca_ref must be configured"),
+        ("{tls_config: {min_version: TLS09}}", "unknown TLS version: TLS09"),
+        ("{http_headers: {user-agent: {values: [x]}}}", "setting header \"User-Agent\" is not allowed"),
+        (
+            "{basic_auth: {password_ref: x}}",
+            "basic_auth.password_ref: references to secrets are not supported",
+        ),
+    ] {
+        let options: HttpOptions = serde_norway::from_str(yaml).unwrap();
+        assert_eq!(options.validate().unwrap_err().to_string(), expected, "{yaml}");
+    }
+    assert!(serde_norway::from_str::<HttpOptions>("{proxy: x}").is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_secret_never_prints(text in "[a-z0-9]{1,20}") {
+        let secret = Secret::new(format!("#{text}#"));
+        for shown in [format!("{secret}"), format!("{secret:?}"), serde_json::to_string(&secret).unwrap()] {
+            proptest::prop_assert!(!shown.contains(&format!("#{text}#")) && shown.contains(REDACTED));
+        }
+    }
+}
