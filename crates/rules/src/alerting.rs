@@ -4,6 +4,7 @@
 //! send go out. The rules are those of Prometheus.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -186,7 +187,7 @@ impl Alerting {
     pub(crate) fn found(
         &self,
         result: Vec<Element>,
-        surroundings: &Arc<Surroundings>,
+        surroundings: &Rc<Surroundings>,
         remembered: &mut Remembered,
     ) -> Vec<Found> {
         let mut before = std::mem::take(&mut remembered.0);
@@ -205,7 +206,7 @@ impl Alerting {
         all
     }
 
-    fn expand(&self, element: &Element, value: f64, surroundings: &Arc<Surroundings>) -> Found {
+    fn expand(&self, element: &Element, value: f64, surroundings: &Rc<Surroundings>) -> Found {
         let needs_data = !self.templates.is_empty() || self.plain_annotations.is_none();
         let data = needs_data.then(|| AlertData::new(element, surroundings));
         let mut labels = self.plain.over_without(&element.labels, METRIC_NAME);

@@ -1,9 +1,11 @@
 //! Rule files and directories of the configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::expression::Language;
 use crate::format::{RuleGroup, check_group, read_file};
+use crate::stack::on_deep_stack;
 
 /// The groups of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +57,33 @@ pub(crate) fn load_file(path: &Path, language: Language) -> Result<RuleFile, Fil
     Ok(RuleFile { path: path.display().to_string(), groups })
 }
 
+/// What a look at one rule file found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    pub rules: usize,
+    /// Names and labels of rules that occur more than once, each once.
+    pub duplicates: Vec<(String, BTreeMap<String, String>)>,
+}
+
+/// Checks the text of a rule file; the error is all that is wrong with it.
+pub fn check_rules(text: &str, language: Language) -> Result<Checked, Vec<String>> {
+    let groups = check_file(text, language)?;
+    let mut seen: BTreeMap<(String, BTreeMap<String, String>), usize> = BTreeMap::new();
+    for (group, rule) in groups.iter().flat_map(|group| group.rules.iter().map(move |rule| (group, rule))) {
+        let mut labels = group.labels.clone();
+        labels.extend(rule.labels.clone());
+        *seen.entry((rule.name().to_owned(), labels)).or_default() += 1;
+    }
+    let duplicates = seen.into_iter().filter(|(_, count)| *count > 1).map(|(rule, _)| rule).collect();
+    Ok(Checked { rules: groups.iter().map(|group| group.rules.len()).sum(), duplicates })
+}
+
 /// The groups of a file's text, or all that is wrong with it.
 pub(crate) fn check_file(text: &str, language: Language) -> Result<Vec<RuleGroup>, Vec<String>> {
+    on_deep_stack(|| check_groups(text, language)).unwrap_or_else(|e| Err(vec![e.to_string()]))
+}
+
+fn check_groups(text: &str, language: Language) -> Result<Vec<RuleGroup>, Vec<String>> {
     let read = read_file(text).map_err(|e| vec![e])?;
     let mut problems = Vec::new();
     let mut names = std::collections::HashSet::new();

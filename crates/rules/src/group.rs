@@ -5,6 +5,7 @@
 //! evaluated.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -380,7 +381,7 @@ impl RuleRun<'_> {
         }
         let around = self.evaluation.around;
         let slot_ms = self.evaluation.slot_ms;
-        let surroundings = Arc::new(self.surroundings(budget));
+        let surroundings = Rc::new(self.surroundings(budget));
         let found = alerting.found(result, &surroundings, self.remembered);
         let mut state = self.state.lock();
         let (outputs, transitions) =

@@ -17,7 +17,7 @@
 //! Reading order: [`mod@format`] (what is written), `expression`, `template`, `overlay` (what a rule
 //! says), `recording`, `alerting` (what it makes of a result), `written` (what it writes), `rule`,
 //! `group` (one evaluation), `restore`, `settings`, `records`, `files`, `schedule`, `ruler` (all
-//! of them), `view` (what others see).
+//! of them), `view` (what others see). [`unittest`] runs files of tests as promtool does.
 
 mod alerting;
 pub mod expression;
@@ -35,13 +35,15 @@ mod ruler;
 mod schedule;
 mod settings;
 mod source;
+mod stack;
 mod template;
+pub mod unittest;
 mod view;
 mod written;
 
 pub use alerting::{ActiveAlert, AlertState, Transition};
 pub use expression::Language;
-pub use files::{FileError, RuleFile, load_files};
+pub use files::{Checked, FileError, RuleFile, check_rules, load_files};
 pub use format::{Rule, RuleGroup};
 pub use group::{GroupKey, Origin};
 pub use memory::MemorySeries;

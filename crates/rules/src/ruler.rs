@@ -17,6 +17,7 @@ use crate::rule::LoadError;
 use crate::schedule::{Schedule, Task, Wake};
 use crate::settings::{DURATION_BOUNDS_S, Durations, Settings, Surrounding, TransitionObserver};
 use crate::source::RuleSource;
+use crate::stack::{STACK_BYTES, on_deep_stack};
 use crate::view::{Figures, GroupFigures, GroupView};
 use crate::written::end_series;
 
@@ -106,7 +107,11 @@ impl Ruler {
                     }
                 }
             };
-            threads.push(std::thread::Builder::new().name(format!("rules-{number}")).spawn(work)?);
+            let thread = std::thread::Builder::new()
+                .name(format!("rules-{number}"))
+                .stack_size(STACK_BYTES)
+                .spawn(work)?;
+            threads.push(thread);
         }
         Ok(())
     }
@@ -124,11 +129,13 @@ impl Ruler {
         }
     }
 
-    /// Performs everything that is due, in the caller's thread: what the threads do, for a clock
-    /// that is moved by hand.
+    /// Performs everything that is due before it returns: what the threads do, for a clock that
+    /// is moved by hand.
     pub fn step(&self) {
         while let Some((due_ms, task)) = self.schedule.take_due(self.around.clock.now_ms()) {
-            self.perform(due_ms, task);
+            if let Err(e) = on_deep_stack(|| self.perform(due_ms, task)) {
+                tracing::error!("a rule group is not evaluated any more: {e}");
+            }
         }
     }
 
@@ -185,6 +192,10 @@ impl Ruler {
 
     /// Puts a data source's stored groups to work; their alerts are restored. Blocks.
     pub fn add_source(&self, id: &str, source: RuleSource) -> Result<(), Error> {
+        deep(|| self.load_source(id, source))
+    }
+
+    fn load_source(&self, id: &str, source: RuleSource) -> Result<(), Error> {
         let _changing = self.changing.lock();
         self.sources.write().insert(id.to_owned(), source.clone());
         for ((of, namespace, name), config) in records::load(self.store.as_ref())? {
@@ -217,6 +228,10 @@ impl Ruler {
         Ok(())
     }
 
+    pub fn has_source(&self, id: &str) -> bool {
+        self.sources.read().contains_key(id)
+    }
+
     fn source(&self, id: &str) -> Result<RuleSource, Error> {
         self.sources.read().get(id).cloned().ok_or_else(|| Error::NoSource(id.to_owned()))
     }
@@ -226,6 +241,10 @@ impl Ruler {
     /// Reads, checks and stores one group, and puts it to work in place of one of the same name.
     /// Blocks until it is durable.
     pub fn set_group(&self, source: &str, namespace: &str, text: &str) -> Result<(), Error> {
+        deep(|| self.store_group(source, namespace, text))
+    }
+
+    fn store_group(&self, source: &str, namespace: &str, text: &str) -> Result<(), Error> {
         let of = self.source(source)?;
         let read = read_group(text).map_err(Error::Undecodable)?;
         self.check(&of, &read)?;
@@ -348,6 +367,10 @@ impl Ruler {
     /// Puts the groups of files to work in place of all that came from files before; those that
     /// did not change go on undisturbed. `is_start`: alerts are restored. Blocks.
     pub fn set_files(&self, source: &str, files: &[RuleFile], is_start: bool) -> Result<(), Error> {
+        deep(|| self.replace_files(source, files, is_start))
+    }
+
+    fn replace_files(&self, source: &str, files: &[RuleFile], is_start: bool) -> Result<(), Error> {
         let of = self.source(source)?;
         let _changing = self.changing.lock();
         let mut wanted = BTreeMap::new();
@@ -447,6 +470,10 @@ impl Ruler {
             send_failures: self.around.send_failures.load(Relaxed),
         }
     }
+}
+
+fn deep(work: impl FnOnce() -> Result<(), Error> + Send) -> Result<(), Error> {
+    on_deep_stack(work).unwrap_or_else(|e| Err(SourceError::storage(e).into()))
 }
 
 fn record_key(key: &GroupKey) -> records::RecordKey {

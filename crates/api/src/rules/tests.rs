@@ -29,7 +29,7 @@ impl RuleConnector for Connector {
         let data = match source.kind {
             SourceKind::Metrics => Data::Metrics(Arc::clone(&self.0) as _),
             SourceKind::Logs => Data::Logs(Arc::new(pilothouse_logql::MemoryEntries::default())),
-            SourceKind::Traces => return None,
+            _ => return None,
         };
         Some(RuleSource { data, sink: Arc::clone(&self.0) as _, written: Arc::clone(&self.0) as _ })
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 pub use check::{Problem, check_group};
 pub use print::{print_group, print_namespaces};
+pub(crate) use read::Reader;
 pub use read::{ReadGroup, read_file, read_group};
 
 /// A group of rules: run one after the other, at one time, every interval.

@@ -27,7 +27,7 @@ pub(super) struct RulePlaces {
 /// account. An empty text is an empty group, which the checks refuse.
 pub fn read_group(text: &str) -> Result<ReadGroup, String> {
     let Some(node) = yaml::parse(text)? else { return Ok(ReadGroup::default()) };
-    let mut reader = Reader { strict: false, errors: Vec::new() };
+    let mut reader = Reader::new(false);
     let group = reader.group(&node);
     reader.finish(group)
 }
@@ -35,7 +35,7 @@ pub fn read_group(text: &str) -> Result<ReadGroup, String> {
 /// Reads a file of groups, in which nothing may stand that is not known.
 pub fn read_file(text: &str) -> Result<Vec<ReadGroup>, String> {
     let Some(node) = yaml::parse(text)? else { return Ok(Vec::new()) };
-    let mut reader = Reader { strict: true, errors: Vec::new() };
+    let mut reader = Reader::new(true);
     let mut groups = Vec::new();
     reader.mapping(&node, "rulefmt.RuleGroups", |reader, key, value| {
         if key == "groups" {
@@ -46,7 +46,8 @@ pub fn read_file(text: &str) -> Result<Vec<ReadGroup>, String> {
     reader.finish(groups)
 }
 
-struct Reader {
+/// Reads values out of a tree and collects what does not fit.
+pub(crate) struct Reader {
     strict: bool,
     errors: Vec<Fault>,
 }
@@ -59,7 +60,12 @@ enum Fault {
 }
 
 impl Reader {
-    fn finish<T>(self, value: T) -> Result<T, String> {
+    /// `strict`: keys that are not known are faults.
+    pub(crate) fn new(strict: bool) -> Self {
+        Self { strict, errors: Vec::new() }
+    }
+
+    pub(crate) fn finish<T>(self, value: T) -> Result<T, String> {
         let mut types = Vec::new();
         for fault in self.errors {
             match fault {
@@ -73,7 +79,7 @@ impl Reader {
         Err(format!("yaml: unmarshal errors:\n  {}", types.join("\n  ")))
     }
 
-    fn wrong_type(&mut self, node: &Node, wanted: &str) {
+    pub(crate) fn wrong_type(&mut self, node: &Node, wanted: &str) {
         let line = node.at.line;
         let shown = match &node.content {
             Content::Sequence(_) => "!!seq".to_owned(),
@@ -90,7 +96,12 @@ impl Reader {
     }
 
     /// Calls `each` with every key; it tells whether the key is known.
-    fn mapping(&mut self, node: &Node, of: &str, mut each: impl FnMut(&mut Self, &str, &Node) -> bool) {
+    pub(crate) fn mapping(
+        &mut self,
+        node: &Node,
+        of: &str,
+        mut each: impl FnMut(&mut Self, &str, &Node) -> bool,
+    ) {
         if node.is_null() {
             return;
         }
@@ -116,7 +127,12 @@ impl Reader {
         }
     }
 
-    fn list<T>(&mut self, node: &Node, of: &str, mut each: impl FnMut(&mut Self, &Node) -> T) -> Vec<T> {
+    pub(crate) fn list<T>(
+        &mut self,
+        node: &Node,
+        of: &str,
+        mut each: impl FnMut(&mut Self, &Node) -> T,
+    ) -> Vec<T> {
         if node.is_null() {
             return Vec::new();
         }
@@ -129,7 +145,7 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, node: &Node) -> String {
+    pub(crate) fn text(&mut self, node: &Node) -> String {
         match &node.content {
             _ if node.is_null() => String::new(),
             Content::Scalar { text, .. } => text.clone(),
@@ -140,7 +156,7 @@ impl Reader {
         }
     }
 
-    fn number(&mut self, node: &Node) -> i64 {
+    pub(crate) fn number(&mut self, node: &Node) -> i64 {
         if node.is_null() {
             return 0;
         }
@@ -153,7 +169,7 @@ impl Reader {
         0
     }
 
-    fn flag(&mut self, node: &Node) -> bool {
+    pub(crate) fn flag(&mut self, node: &Node) -> bool {
         match &node.content {
             Content::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "True" | "TRUE") => {
                 true
@@ -169,7 +185,7 @@ impl Reader {
         }
     }
 
-    fn duration(&mut self, node: &Node) -> i64 {
+    pub(crate) fn duration(&mut self, node: &Node) -> i64 {
         let text = self.text(node);
         if node.is_null() || !matches!(node.content, Content::Scalar { .. }) {
             return 0;
@@ -180,7 +196,7 @@ impl Reader {
         })
     }
 
-    fn texts(&mut self, node: &Node) -> BTreeMap<String, String> {
+    pub(crate) fn texts(&mut self, node: &Node) -> BTreeMap<String, String> {
         let mut map = BTreeMap::new();
         self.mapping(node, "map[string]string", |reader, key, value| {
             let value = reader.text(value);
@@ -188,6 +204,11 @@ impl Reader {
             true
         });
         map
+    }
+
+    /// A fault that is told alone.
+    pub(crate) fn fault(&mut self, text: String) {
+        self.errors.push(Fault::Value(text));
     }
 
     fn group(&mut self, node: &Node) -> ReadGroup {

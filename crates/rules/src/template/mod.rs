@@ -8,6 +8,7 @@ mod numbers;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::Value;
@@ -60,10 +61,10 @@ impl Surroundings {
 thread_local! {
     // The engine's functions see their arguments alone. What `query`, `now` and their like need
     // beside them lies here while a text is made, and only then.
-    static HERE: RefCell<Option<Arc<Surroundings>>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<Rc<Surroundings>>> = const { RefCell::new(None) };
 }
 
-fn here() -> Option<Arc<Surroundings>> {
+fn here() -> Option<Rc<Surroundings>> {
     HERE.with_borrow(Clone::clone)
 }
 
@@ -71,8 +72,8 @@ fn here() -> Option<Arc<Surroundings>> {
 struct Within;
 
 impl Within {
-    fn enter(surroundings: &Arc<Surroundings>) -> Self {
-        HERE.set(Some(Arc::clone(surroundings)));
+    fn enter(surroundings: &Rc<Surroundings>) -> Self {
+        HERE.set(Some(Rc::clone(surroundings)));
         Self
     }
 }
@@ -134,11 +135,11 @@ pub(crate) fn check_template(alert: &str, text: &str) -> Result<(), TemplateErro
 #[derive(Debug)]
 pub(crate) struct AlertData {
     value: Value,
-    surroundings: Arc<Surroundings>,
+    surroundings: Rc<Surroundings>,
 }
 
 impl AlertData {
-    pub(crate) fn new(element: &Element, surroundings: &Arc<Surroundings>) -> Self {
+    pub(crate) fn new(element: &Element, surroundings: &Rc<Surroundings>) -> Self {
         let entries: [(&str, Value); 4] = [
             ("ExternalLabels", surroundings.external_labels.clone()),
             ("ExternalURL", Value::String(Arc::clone(&surroundings.external_url))),
@@ -146,7 +147,7 @@ impl AlertData {
             ("Value", sample_value(&element.value)),
         ];
         let map = entries.into_iter().map(|(name, value)| (Arc::from(name), value)).collect();
-        Self { value: Value::Map(Arc::new(map)), surroundings: Arc::clone(surroundings) }
+        Self { value: Value::Map(Arc::new(map)), surroundings: Rc::clone(surroundings) }
     }
 }
 

@@ -16,9 +16,9 @@ impl TemplateQuery for Samples {
     }
 }
 
-fn surroundings() -> Arc<Surroundings> {
+fn surroundings() -> Rc<Surroundings> {
     let external = Labels::from_pairs([("region", "here")]);
-    Arc::new(Surroundings::new(1_500_000, Arc::from("http://ph:9009/base"), &external, Box::new(Samples)))
+    Rc::new(Surroundings::new(1_500_000, Arc::from("http://ph:9009/base"), &external, Box::new(Samples)))
 }
 
 fn expand(text: &str) -> String {

@@ -206,3 +206,18 @@ fn threads_evaluate_and_end() {
     std::thread::sleep(std::time::Duration::from_millis(250));
     assert_eq!(ruler.figures().groups[0].iterations, ran);
 }
+
+#[test]
+fn expressions_that_are_nested_deeply_are_refused_or_run() {
+    let bench = Bench::new();
+    let text = |depth: usize| {
+        let (open, close) = ("(".repeat(depth), ")".repeat(depth));
+        format!(
+            "name: g\ninterval: 30s\nalign_evaluation_time_on_interval: true\nrules: [{{record: r, expr: '{open}1{close}'}}]"
+        )
+    };
+    bench.set("ns", &text(1000));
+    bench.run_for(30_000);
+    assert_eq!(bench.query("r"), ["{__name__=\"r\"} 1"]);
+    assert!(bench.ruler.set_group("m", "ns", &text(100_000)).is_err());
+}

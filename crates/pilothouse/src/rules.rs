@@ -1,0 +1,266 @@
+//! The rulers: where rules read and write, which files hold some, and when they run.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilothouse_api::{RuleConnector, SourceBackend, Sources as _};
+use pilothouse_control::{Control, DataSource, SourceKind};
+use pilothouse_model::log_ports::{LogStats, StreamVolume};
+use pilothouse_model::ports::{Exemplar, LabelQuery};
+use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
+use pilothouse_model::{
+    AlertSink, Budget, Clock, EntrySource, EntryVisitor, Labels, LogSelection, ReadReport, SampleSink,
+    SelectedSeries, Selection, SeriesSource, SourceError, StreamQuery,
+};
+use pilothouse_rules::{Data, Language, Parts, RuleSource, Ruler, Settings, load_files};
+
+use crate::config::Config;
+use crate::serve::ServeError;
+use crate::sources::Stores;
+
+/// How often sources that came or went are looked for.
+const TICK: Duration = Duration::from_secs(30);
+
+/// Rule files and what else the configuration says of rules.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct RuleConfig {
+    /// Files, directories and patterns with rules over the default source of series.
+    pub(crate) files: Vec<PathBuf>,
+    /// The same over the default source of logs.
+    pub(crate) log_files: Vec<PathBuf>,
+    /// Unsaid: a minute.
+    pub(crate) interval_ms: Option<i64>,
+    pub(crate) external_labels: Labels,
+}
+
+/// The ruler with what is around it.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    ruler: Arc<Ruler>,
+    stores: Arc<Stores>,
+    control: Arc<Control>,
+    config: RuleConfig,
+}
+
+impl Rules {
+    /// Reads what is stored and what files say, and starts to evaluate. `external_url` is where
+    /// people reach the server. Blocks.
+    pub(crate) fn start(
+        config: &Config,
+        external_url: &str,
+        control: Arc<Control>,
+        stores: Arc<Stores>,
+        alerts: Arc<dyn AlertSink>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, ServeError> {
+        let defaults = Settings::default();
+        let settings = Settings {
+            external_url: Arc::from(external_url),
+            external_labels: config.rules.external_labels.clone(),
+            default_interval_ms: config.rules.interval_ms.unwrap_or(defaults.default_interval_ms),
+            limits: config.limits.clone(),
+            ..defaults
+        };
+        let store = Arc::clone(&control) as _;
+        let ruler = Arc::new(Ruler::new(Parts { settings, clock, store, alerts, observer: None }));
+        let rules = Arc::new(Self { ruler, stores, control, config: config.rules.clone() });
+        rules.follow_sources();
+        rules.load(true).map_err(ServeError::Rules)?;
+        rules.ruler.spawn().map_err(ServeError::Start)?;
+        Ok(rules)
+    }
+
+    pub(crate) fn ruler(&self) -> &Arc<Ruler> {
+        &self.ruler
+    }
+
+    /// Ends all evaluations. Blocks.
+    pub(crate) fn drain(&self) {
+        self.ruler.drain();
+    }
+
+    /// Follows data sources as they come and go, until the task is aborted.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let this = Arc::clone(&self);
+            let _ = tokio::task::spawn_blocking(move || this.follow_sources()).await;
+        }
+    }
+
+    fn follow_sources(&self) {
+        let sources = self.control.all_sources();
+        for source in &sources {
+            let id = source.id.to_string();
+            if self.ruler.has_source(&id) {
+                continue;
+            }
+            if let Some(connected) = self.connect(source)
+                && let Err(e) = self.ruler.add_source(&id, connected)
+            {
+                tracing::error!(source = id, "rules of a data source cannot be loaded: {e}");
+            }
+        }
+        for (id, _) in self.ruler.sources() {
+            if !sources.iter().any(|source| source.id.to_string() == id)
+                && let Err(e) = self.ruler.remove_source(&id)
+            {
+                tracing::error!(source = id, "rules of a deleted data source cannot be removed: {e}");
+            }
+        }
+    }
+
+    fn load(&self, is_start: bool) -> Result<(), String> {
+        let all = [
+            (SourceKind::Metrics, Language::Promql, &self.config.files),
+            (SourceKind::Logs, Language::Logql, &self.config.log_files),
+        ];
+        // All are read before any is put to work, so that a fault anywhere changes nothing.
+        let mut loaded = Vec::new();
+        for (kind, language, patterns) in all {
+            let files = load_files(patterns, language)
+                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+            loaded.push((kind, files));
+        }
+        for (kind, files) in loaded {
+            let Some(source) = self.control.default_source(kind) else { continue };
+            self.ruler.set_files(&source.id.to_string(), &files, is_start).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl RuleConnector for Rules {
+    fn connect(&self, source: &DataSource) -> Option<RuleSource> {
+        let stored =
+            |source: &DataSource| Stored { stores: Arc::clone(&self.stores), source: source.clone() };
+        let own = Arc::new(stored(source));
+        match source.kind {
+            SourceKind::Metrics => Some(RuleSource {
+                data: Data::Metrics(Arc::clone(&own) as _),
+                sink: Arc::clone(&own) as _,
+                written: own,
+            }),
+            SourceKind::Logs => {
+                let metrics = Arc::new(stored(&self.control.default_source(SourceKind::Metrics)?));
+                Some(RuleSource { data: Data::Logs(own), sink: Arc::clone(&metrics) as _, written: metrics })
+            }
+            _ => None,
+        }
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        self.load(false)
+    }
+}
+
+/// A data source by name: its store is opened when something is asked of it, so that rules go on
+/// after it was closed for being idle.
+struct Stored {
+    stores: Arc<Stores>,
+    source: DataSource,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stored").field(&self.source.id).finish()
+    }
+}
+
+impl Stored {
+    fn metrics(&self) -> Result<pilothouse_api::Backend, SourceError> {
+        match self.stores.open(&self.source)? {
+            SourceBackend::Metrics(backend) => Ok(backend),
+            SourceBackend::Logs(_) => Err(SourceError::storage("a source of logs holds no series")),
+        }
+    }
+
+    fn entries(&self) -> Result<Arc<dyn EntrySource>, SourceError> {
+        match self.stores.open(&self.source)? {
+            SourceBackend::Logs(backend) => Ok(backend.source),
+            SourceBackend::Metrics(_) => Err(SourceError::storage("a source of series holds no entries")),
+        }
+    }
+}
+
+impl SampleSink for Stored {
+    fn append(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
+        self.metrics()?.sink.append(batch)
+    }
+}
+
+impl SeriesSource for Stored {
+    fn select(&self, selection: &Selection, budget: &Budget) -> Result<Vec<SelectedSeries>, SourceError> {
+        self.metrics()?.source.select(selection, budget)
+    }
+
+    fn label_names(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
+        self.metrics()?.source.label_names(query, budget)
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        query: &LabelQuery,
+        budget: &Budget,
+    ) -> Result<Vec<String>, SourceError> {
+        self.metrics()?.source.label_values(name, query, budget)
+    }
+
+    fn series(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {
+        self.metrics()?.source.series(query, budget)
+    }
+
+    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        self.metrics()?.source.exemplars(query)
+    }
+
+    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
+        self.metrics()?.source.metadata(family)
+    }
+}
+
+impl EntrySource for Stored {
+    fn read(
+        &self,
+        selection: &LogSelection,
+        visitor: &dyn EntryVisitor,
+        budget: &Budget,
+    ) -> Result<ReadReport, SourceError> {
+        self.entries()?.read(selection, visitor, budget)
+    }
+
+    fn label_names(&self, query: &StreamQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
+        self.entries()?.label_names(query, budget)
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        query: &StreamQuery,
+        budget: &Budget,
+    ) -> Result<Vec<String>, SourceError> {
+        self.entries()?.label_values(name, query, budget)
+    }
+
+    fn streams(&self, query: &StreamQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {
+        self.entries()?.streams(query, budget)
+    }
+
+    fn stats(&self, query: &StreamQuery, budget: &Budget) -> Result<LogStats, SourceError> {
+        self.entries()?.stats(query, budget)
+    }
+
+    fn volume(
+        &self,
+        query: &StreamQuery,
+        period_ns: i64,
+        budget: &Budget,
+    ) -> Result<Vec<StreamVolume>, SourceError> {
+        self.entries()?.volume(query, period_ns, budget)
+    }
+}
