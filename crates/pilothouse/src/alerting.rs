@@ -1,0 +1,81 @@
+//! The Alertmanager inside: its settings, its start and end, and its history as log lines.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilothouse_alertmanager::history::Event;
+use pilothouse_alertmanager::{Alertmanager, Options, Secret};
+use pilothouse_control::Control;
+use pilothouse_logs::Store;
+use pilothouse_model::ports::SystemClock;
+use pilothouse_model::{Labels, LogBatch, SourceError};
+
+use crate::config::Config;
+use crate::serve::ServeError;
+
+/// How often new events become lines.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+const MS_NS: i64 = 1_000_000;
+
+/// What the configuration says of alerting.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct AlertingConfig {
+    /// In force as long as none is stored through the API.
+    pub(crate) config_file: Option<PathBuf>,
+    /// Told every minute that notifications flow.
+    pub(crate) heartbeat_url: Option<Secret>,
+}
+
+/// Reads what was kept and starts. `base` is where people reach the server.
+pub(crate) async fn start(
+    config: &Config,
+    base: &str,
+    control: &Arc<Control>,
+) -> Result<Alertmanager, ServeError> {
+    let options = Options {
+        limits: Arc::new(config.limits.clone()),
+        external_url: format!("{base}/alertmanager"),
+        config_file: config.alerting.config_file.clone(),
+        heartbeat_url: config.alerting.heartbeat_url.clone(),
+    };
+    let (store, runtime) = (Arc::clone(control) as _, tokio::runtime::Handle::current());
+    let started = tokio::task::spawn_blocking(move || {
+        Alertmanager::spawn(options, store, Arc::new(SystemClock), runtime)
+    });
+    Ok(started.await.map_err(|e| ServeError::Start(std::io::Error::other(e)))??)
+}
+
+/// Ends it: what is under way is waited for a little, and written down.
+pub(crate) async fn drain(alertmanager: Alertmanager) {
+    let _ = tokio::task::spawn_blocking(move || alertmanager.drain()).await;
+}
+
+/// Writes events of its history as lines of the server's own logs, until the task is aborted.
+pub(crate) async fn follow(alertmanager: Alertmanager, store: Store) {
+    let mut ticks = tokio::time::interval(FOLLOW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut next = 0;
+    loop {
+        ticks.tick().await;
+        let events: Vec<Event> = alertmanager.engine().history().since(next).cloned().collect();
+        let Some(last) = events.last() else { continue };
+        next = last.number + 1;
+        let store = store.clone();
+        let written = tokio::task::spawn_blocking(move || append(&store, &events)).await;
+        if let Ok(Err(e)) = written {
+            tracing::error!("events of alerts without log lines: {e}");
+        }
+    }
+}
+
+fn append(store: &Store, events: &[Event]) -> Result<(), SourceError> {
+    let mut batch = LogBatch::default();
+    batch.begin_stream(Labels::from_pairs([("kind", "alerts"), ("service_name", "pilothouse")]));
+    for event in events {
+        // The number keeps apart and in order what happens in one millisecond.
+        let t_ns = event.t_ms.saturating_mul(MS_NS) + (event.number % MS_NS.unsigned_abs()) as i64;
+        batch.push(t_ns, &event.to_json(), Labels::default());
+    }
+    store.append_internal(&batch).map(|_| ())
+}
