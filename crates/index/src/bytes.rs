@@ -1,7 +1,8 @@
-//! Variable-length integers, a reader that never runs past the end, and the envelope of a page.
+//! Front-coded texts and the envelope of a page.
 
 use std::cell::RefCell;
 
+pub(crate) use pilothouse_model::bytes::{Reader, push_signed, push_slice, push_varint};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::Error;
@@ -13,23 +14,6 @@ const RAW: u8 = 0;
 const ZSTD: u8 = 1;
 const LEVEL: i32 = 3;
 
-pub(crate) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-pub(crate) fn push_signed(out: &mut Vec<u8>, value: i64) {
-    push_varint(out, ((value << 1) ^ (value >> 63)) as u64);
-}
-
-pub(crate) fn push_slice(out: &mut Vec<u8>, bytes: &[u8]) {
-    push_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
 /// Adds a text as what it shares with the one before it, and the rest.
 pub(crate) fn push_front_coded(out: &mut Vec<u8>, before: &str, text: &str) {
     let shared = before.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
@@ -37,58 +21,16 @@ pub(crate) fn push_front_coded(out: &mut Vec<u8>, before: &str, text: &str) {
     push_slice(out, text.as_bytes().get(shared..).unwrap_or(&[]));
 }
 
-/// Reads from the front of a slice.
-#[derive(Debug, Clone)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    #[inline]
-    pub(crate) fn varint(&mut self) -> Result<u64, Error> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first().ok_or(Error::Malformed("end"))?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if *byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Error::Malformed("number"))
+/// Replaces `text`, the one before, by the next front-coded text.
+pub(crate) fn front_coded(from: &mut Reader<'_>, text: &mut Vec<u8>) -> Result<(), Error> {
+    let shared = usize::try_from(from.varint()?).map_err(|_| Error::Malformed("text"))?;
+    let rest = from.slice()?;
+    if shared > text.len() || shared + rest.len() > MAX_PAGE_BYTES {
+        return Err(Error::Malformed("text"));
     }
-
-    pub(crate) fn signed(&mut self) -> Result<i64, Error> {
-        let value = self.varint()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-
-    pub(crate) fn u32(&mut self) -> Result<u32, Error> {
-        u32::try_from(self.varint()?).map_err(|_| Error::Malformed("number"))
-    }
-
-    /// A number of things that follow, each of at least one byte.
-    pub(crate) fn count(&mut self) -> Result<usize, Error> {
-        let count = usize::try_from(self.varint()?).map_err(|_| Error::Malformed("count"))?;
-        if count > self.0.len() { Err(Error::Malformed("count")) } else { Ok(count) }
-    }
-
-    pub(crate) fn slice(&mut self) -> Result<&'a [u8], Error> {
-        let len = self.count()?;
-        let (slice, rest) = self.0.split_at_checked(len).ok_or(Error::Malformed("end"))?;
-        self.0 = rest;
-        Ok(slice)
-    }
-
-    /// Replaces `text`, the one before, by the next front-coded text.
-    pub(crate) fn front_coded(&mut self, text: &mut Vec<u8>) -> Result<(), Error> {
-        let shared = usize::try_from(self.varint()?).map_err(|_| Error::Malformed("text"))?;
-        let rest = self.slice()?;
-        if shared > text.len() || shared + rest.len() > MAX_PAGE_BYTES {
-            return Err(Error::Malformed("text"));
-        }
-        text.truncate(shared);
-        text.extend_from_slice(rest);
-        Ok(())
-    }
+    text.truncate(shared);
+    text.extend_from_slice(rest);
+    Ok(())
 }
 
 /// Puts a page in its envelope: compressed where that makes it smaller.

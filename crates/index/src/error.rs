@@ -17,6 +17,12 @@ pub enum Error {
     Database(Box<redb::Error>),
 }
 
+impl From<pilothouse_model::bytes::Malformed> for Error {
+    fn from(malformed: pilothouse_model::bytes::Malformed) -> Self {
+        Self::Malformed(malformed.0)
+    }
+}
+
 impl Error {
     pub fn database<E: Into<redb::Error>>(source: E) -> Self {
         Self::Database(Box::new(source.into()))

@@ -210,7 +210,7 @@ fn read_dictionary(reader: &mut Reader<'_>) -> Result<(String, Vec<PagePair>), E
         pairs.reserve(values);
         let (mut value, mut before) = (Vec::new(), Vec::new());
         for _ in 0..values {
-            reader.front_coded(&mut value)?;
+            bytes::front_coded(reader, &mut value)?;
             // Values ascend and none is empty, so the first must be behind the empty text too.
             if value <= before {
                 return Err(Error::Malformed("order of values"));

@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
+use pilothouse_model::limits::LOG_LINE_DEPTH;
 use rustc_hash::FxBuildHasher;
 
 use crate::entry::{Entry, JSON_ERROR, PRESERVE_ERROR_SYM};
@@ -10,8 +11,6 @@ use crate::hints::{Checks, Hints};
 use crate::json_scan::{Broken, Kind, Scan, label_value, unescape};
 use crate::names::{Names, Sym};
 
-/// Nesting of one line's objects.
-const MAX_DEPTH: u32 = 200;
 /// Keys remembered by one stage.
 const MAX_KEYS: usize = 20_000;
 
@@ -250,7 +249,7 @@ impl<'a> Walk<'_, 'a> {
 
     /// An object within one. If it has no end, none of its labels are kept.
     fn nested(&mut self, entry: &mut Entry<'a>, start: usize, id: KeyId, depth: u32) -> Result<usize, Stop> {
-        if depth >= MAX_DEPTH {
+        if depth >= LOG_LINE_DEPTH {
             return Err(Stop::Broken("too deeply nested"));
         }
         if !self.keys.keys[id as usize].wanted_below {

@@ -460,7 +460,8 @@ impl Batch<'_> {
         if slot.internal {
             return Ok(());
         }
-        if let Some(limit) = self.reached_limit(appender).filter(|_| !appender.active.is_active(slot.minute)) {
+        if let Some(limit) = self.reached_limit(appender).filter(|_| !appender.active.is_active(slot.minute))
+        {
             return Err(limit);
         }
         slot.minute = appender.active.touch(slot.minute);

@@ -14,13 +14,13 @@ use pilothouse_model::write::MetadataEntry;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError};
 use roaring::RoaringBitmap;
 
-use crate::bytes::{Malformed, Reader, push_slice, push_varint};
 use crate::error::Error;
 use crate::head::group_of;
 use crate::record::{
     Deletion, push_deletion, push_exemplar, push_metadata, read_deletion, read_exemplar, read_metadata,
 };
 use crate::registry::Registry;
+use pilothouse_model::bytes::{Malformed, Reader, push_slice, push_varint};
 
 const KIND: &str = "metrics-series";
 const VERSION: u32 = 1;

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use pilothouse_disk::files;
 use pilothouse_index::Page;
-use pilothouse_model::time::{DAY_MS, HOUR_MS, MINUTE_MS, day_of};
+use pilothouse_model::time::{DAY_MS, HOUR_MS, MINUTE_MS, day_of, format_day};
 use pilothouse_model::{Budget, Labels, SampleColumns};
 use roaring::RoaringBitmap;
 
 use crate::day::l1::OpenL1;
-use crate::day::set::{Day, format_day};
+use crate::day::set::Day;
 use crate::day::writer::DayFile;
 use crate::delete::matching;
 use crate::error::Error;

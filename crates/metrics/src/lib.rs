@@ -21,7 +21,6 @@
 
 mod active;
 mod append;
-mod bytes;
 mod catalog;
 pub mod codec;
 mod compact;

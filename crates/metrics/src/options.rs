@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilothouse_model::{ActiveLimit, Clock};
 use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::SystemClock;
+use pilothouse_model::{ActiveLimit, Clock};
 
 /// When a write counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

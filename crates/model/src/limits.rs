@@ -1,6 +1,14 @@
 //! The one list of limits: name, default, unit, help. Command line, configuration, admission
 //! and the reference page are all made from it.
 
+/// Nesting of a log query's expressions and label filters. Not for configuration: a query that
+/// is nested deeper is no query of anybody's.
+pub const LOG_QUERY_DEPTH: u32 = 200;
+/// Bytes of a log query's text; Loki's own limit.
+pub const LOG_QUERY_BYTES: usize = 131_072;
+/// Nesting of the JSON objects of one log line.
+pub const LOG_LINE_DEPTH: u32 = 200;
+
 /// One limit as the reference page and the command line show it.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitInfo {

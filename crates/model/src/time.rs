@@ -32,7 +32,7 @@ pub fn parse_day(text: &str) -> Option<i32> {
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar:
 /// counted in eras of 400 years that begin in March, so that a leap day ends its year.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);

@@ -1,5 +1,7 @@
 //! Calendar dates of Unix times, UTC, without leap seconds.
 
+use pilothouse_model::time::civil;
+
 /// A day in the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Date {
@@ -12,18 +14,10 @@ pub(crate) struct Date {
 
 const DAY: i64 = 86_400;
 
-/// The day of a Unix time in seconds. Counts in eras of 400 years that begin in March, so that
-/// the leap day is the last of a year.
+/// The day of a Unix time in seconds.
 pub(crate) fn date(seconds: i64) -> Date {
-    let days = seconds.div_euclid(DAY) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    Date { year: year_of_era + era * 400 + i64::from(month <= 2), month, day }
+    let (year, month, day) = civil(seconds.div_euclid(DAY));
+    Date { year, month, day }
 }
 
 fn is_leap(year: i64) -> bool {

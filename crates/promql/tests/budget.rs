@@ -5,18 +5,12 @@
 
 mod memory;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use memory::Memory;
 use pilothouse_model::budget::Ceilings;
-use pilothouse_model::ports::{Exemplar, LabelQuery};
-use pilothouse_model::write::MetadataEntry;
-use pilothouse_model::{
-    Budget, BudgetError, Labels, SampleColumns, SampleValue, SelectedSeries, Selection, SeriesSamples,
-    SeriesSource, SourceError,
-};
+use pilothouse_model::{Budget, BudgetError, Labels, SampleValue};
 use pilothouse_promql::{Engine, EvalError, Options, ParseContext, parse};
 
 fn memory() -> Memory {
@@ -70,68 +64,6 @@ fn memory_is_given_back() {
     assert!(budget.memory_peak_bytes() > 200 * 541 * 8);
 }
 
-/// A source whose client goes away with the last sample that a query reads.
-struct Leaving {
-    inner: Memory,
-    left: Arc<AtomicU64>,
-}
-
-struct LeavingSeries {
-    inner: Box<dyn SeriesSamples>,
-    left: Arc<AtomicU64>,
-    budget: Budget,
-}
-
-impl SeriesSamples for LeavingSeries {
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut SampleColumns) -> Result<(), SourceError> {
-        if self.left.fetch_sub(1, Relaxed) == 1 {
-            self.budget.cancel();
-        }
-        self.inner.read(start_ms, end_ms, out)
-    }
-}
-
-impl SeriesSource for Leaving {
-    fn select(&self, selection: &Selection, budget: &Budget) -> Result<Vec<SelectedSeries>, SourceError> {
-        let mut selected = self.inner.select(selection, budget)?;
-        for series in &mut selected {
-            let inner = std::mem::replace(&mut series.samples, Box::new(Nothing));
-            let (left, budget) = (self.left.clone(), budget.clone());
-            series.samples = Box::new(LeavingSeries { inner, left, budget });
-        }
-        Ok(selected)
-    }
-
-    fn label_names(&self, _: &LabelQuery, _: &Budget) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &str, _: &LabelQuery, _: &Budget) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn series(&self, _: &LabelQuery, _: &Budget) -> Result<Vec<Labels>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(&self, _: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
-        Ok(Vec::new())
-    }
-}
-
-struct Nothing;
-
-impl SeriesSamples for Nothing {
-    fn read(&self, _: i64, _: i64, out: &mut SampleColumns) -> Result<(), SourceError> {
-        out.clear();
-        Ok(())
-    }
-}
-
 #[test]
 fn what_is_done_after_the_last_sample_was_read_ends_with_its_client_too() {
     let queries = [
@@ -156,20 +88,20 @@ fn what_is_done_after_the_last_sample_was_read_ends_with_its_client_too() {
         "max_over_time(m_total[5m:1m])",
         "abs(m_total)",
     ];
-    let mut source = Leaving { inner: memory(), left: Arc::default() };
-    let run = |source: &Leaving, query: &str, reads: u64| {
-        source.left.store(reads, Relaxed);
+    let mut source = memory();
+    let run = |source: &Memory, query: &str, reads: u64| {
+        source.reads_left.store(reads, Relaxed);
         let expr = parse(query, &ParseContext::default()).expect(query);
         Engine::instant(source, &expr, 540_000, &Options::default(), &Budget::unlimited()).map(|_| ())
     };
     for i in 0..40 {
         let labels = Labels::from_pairs([("__name__", "m_total"), ("i", "1"), ("le", &*i.to_string())]);
-        source.inner.add(labels, 540_000, SampleValue::Float(f64::from(i)));
+        source.add(labels, 540_000, SampleValue::Float(f64::from(i)));
     }
     for query in queries {
         let many = 1 << 40;
         run(&source, query, many).expect(query);
-        let reads = many - source.left.load(Relaxed);
+        let reads = many - source.reads_left.load(Relaxed);
         let ended = run(&source, query, reads);
         assert!(ended.is_err_and(|e| e.is_canceled()), "{query}");
     }

@@ -3,23 +3,12 @@
 //! `model::matcher::Pattern`.
 
 use pilothouse_model::matcher::RegexError;
-use pilothouse_model::matcher::pattern::expand_template;
+use pilothouse_model::matcher::pattern::{self, expand_template};
 use pilothouse_model::matcher::re2::{self, Groups};
 use regex_automata::Input;
-use regex_automata::meta::{Builder, Config, Regex};
+use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use regex_syntax::hir::{Hir, Look};
-
-/// Bytes of one compiled expression.
-const SIZE_LIMIT: usize = 10 << 20;
-
-#[derive(Debug, thiserror::Error)]
-pub enum LineRegexError {
-    #[error(transparent)]
-    Syntax(#[from] RegexError),
-    #[error("error parsing regexp: expression too large: `{0}`")]
-    TooLarge(String),
-}
 
 #[derive(Debug, Clone)]
 pub struct LineRegex {
@@ -28,22 +17,18 @@ pub struct LineRegex {
 }
 
 impl LineRegex {
-    pub fn new(text: &str) -> Result<Self, LineRegexError> {
+    pub fn new(text: &str) -> Result<Self, RegexError> {
         Self::build(text, |hir| hir)
     }
 
     /// Matches only texts as a whole.
-    pub fn whole(text: &str) -> Result<Self, LineRegexError> {
+    pub fn whole(text: &str) -> Result<Self, RegexError> {
         Self::build(text, |hir| Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]))
     }
 
-    fn build(text: &str, around: impl FnOnce(Hir) -> Hir) -> Result<Self, LineRegexError> {
+    fn build(text: &str, around: impl FnOnce(Hir) -> Hir) -> Result<Self, RegexError> {
         let expression = re2::parse_line(text, Groups::Capture)?;
-        let config = Config::new().nfa_size_limit(Some(SIZE_LIMIT)).hybrid_cache_capacity(2 << 20);
-        let regex = Builder::new()
-            .configure(config)
-            .build_from_hir(&around(expression.hir))
-            .map_err(|_| LineRegexError::TooLarge(text.to_owned()))?;
+        let regex = pattern::build(&around(expression.hir), text)?;
         Ok(Self { regex, names: expression.names })
     }
 

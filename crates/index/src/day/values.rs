@@ -67,7 +67,7 @@ pub(super) fn visit_page(
     let count = reader.count()?;
     let (mut value, mut ids) = (Vec::new(), Vec::new());
     for _ in 0..count {
-        reader.front_coded(&mut value)?;
+        bytes::front_coded(&mut reader, &mut value)?;
         let text = std::str::from_utf8(&value).map_err(|_| Error::Malformed("text"))?;
         let series = match reader.varint()? {
             0 => Listed::Bytes(reader.slice()?),

@@ -2,6 +2,7 @@
 //! [`MetricExpr::Invalid`] and is reported when the whole text is known to be grammatical, as a
 //! generated parser does.
 
+use pilothouse_model::limits::{LOG_QUERY_BYTES, LOG_QUERY_DEPTH};
 use pilothouse_model::{MatchOp, Matcher};
 
 use super::ast::*;
@@ -9,11 +10,6 @@ use super::check;
 use super::lexer::Lexer;
 use super::token::{Placed, Token, Word};
 use crate::LogqlError;
-
-/// Bytes of a query's text; Loki's own limit.
-const MAX_TEXT: usize = 131_072;
-/// Nesting of expressions and label filters.
-const MAX_DEPTH: u32 = 200;
 
 pub(crate) type Parsed<T> = Result<T, LogqlError>;
 
@@ -46,8 +42,11 @@ pub fn parse_matchers(text: &str, checked: bool) -> Result<Vec<Matcher>, LogqlEr
 
 /// Only the grammar.
 pub fn parse_unchecked(text: &str) -> Result<Expr, LogqlError> {
-    if text.len() >= MAX_TEXT {
-        return Err(LogqlError::semantic(format!("input size too long ({} > {MAX_TEXT})", text.len())));
+    if text.len() >= LOG_QUERY_BYTES {
+        return Err(LogqlError::semantic(format!(
+            "input size too long ({} > {LOG_QUERY_BYTES})",
+            text.len()
+        )));
     }
     let mut parser = Parser { tokens: Lexer::all(text)?, at: 0, depth: 0 };
     if parser.peek() == &Token::End && text.is_empty() {
@@ -142,8 +141,10 @@ impl Parser {
     /// Runs one level deeper.
     pub(crate) fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(LogqlError::semantic(format!("query is nested deeper than {MAX_DEPTH} levels")));
+        if self.depth > LOG_QUERY_DEPTH {
+            return Err(LogqlError::semantic(format!(
+                "query is nested deeper than {LOG_QUERY_DEPTH} levels"
+            )));
         }
         let result = inner(self);
         self.depth -= 1;

@@ -1,59 +1,49 @@
 //! Varints over a slice, and bit streams, least significant bit first.
 
+use pilothouse_model::bytes::{Malformed, Reader};
+pub use pilothouse_model::bytes::{push_signed as put_signed, push_varint as put_varint, unzigzag, zigzag};
+
 use super::CodecError;
 
 /// Bytes that are read from the front.
 #[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
-    rest: &'a [u8],
-}
+pub struct Input<'a>(Reader<'a>);
 
 impl<'a> Input<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self(Reader(bytes))
     }
 
     pub fn rest(&self) -> &'a [u8] {
-        self.rest
+        self.0.0
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.0.is_empty()
     }
 
+    #[inline]
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], CodecError> {
-        let (head, rest) = self.rest.split_at_checked(n).ok_or(CodecError::Truncated)?;
-        self.rest = rest;
-        Ok(head)
+        Ok(self.0.take(n)?)
     }
 
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, CodecError> {
-        let (first, rest) = self.rest.split_first().ok_or(CodecError::Truncated)?;
-        self.rest = rest;
-        Ok(*first)
+        Ok(self.0.byte()?)
     }
 
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(CodecError::Truncated)?;
-        self.rest = rest;
-        Ok(*head)
+        self.take(N)?.try_into().map_err(|_| CodecError::Truncated)
     }
 
-    /// An unsigned LEB128 number of at most ten bytes.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, CodecError> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return if shift == 63 && byte > 1 { Err(CodecError::Corrupt("varint")) } else { Ok(value) };
-            }
-        }
-        Err(CodecError::Corrupt("varint"))
+        Ok(self.0.varint()?)
     }
 
+    #[inline]
     pub fn signed(&mut self) -> Result<i64, CodecError> {
-        self.varint().map(unzigzag)
+        Ok(self.0.signed()?)
     }
 
     /// A varint that must not exceed `max`.
@@ -63,32 +53,18 @@ impl<'a> Input<'a> {
     }
 }
 
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+impl From<Malformed> for CodecError {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::END => Self::Truncated,
+            Malformed(what) => Self::Corrupt(what),
+        }
     }
-    out.push(value as u8);
-}
-
-pub fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put_varint(out, zigzag(value));
 }
 
 /// Bytes that [`put_varint`] writes.
 pub fn varint_len(value: u64) -> usize {
     (bit_length(value).max(1) as usize).div_ceil(7)
-}
-
-/// Small magnitudes of either sign become small numbers.
-#[inline]
-pub fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-#[inline]
-pub fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[inline]
@@ -235,9 +211,9 @@ mod tests {
     #[test]
     fn overlong_varints_are_refused() {
         assert_eq!(Input::new(&[0x80]).varint(), Err(CodecError::Truncated));
-        assert_eq!(Input::new(&[0xff; 11]).varint(), Err(CodecError::Corrupt("varint")));
+        assert_eq!(Input::new(&[0xff; 11]).varint(), Err(CodecError::Corrupt("number")));
         let mut last_too_large = [0x80u8; 10];
         last_too_large[9] = 2;
-        assert_eq!(Input::new(&last_too_large).varint(), Err(CodecError::Corrupt("varint")));
+        assert_eq!(Input::new(&last_too_large).varint(), Err(CodecError::Corrupt("number")));
     }
 }

@@ -11,11 +11,11 @@ use pilothouse_disk::{Database, files};
 use redb::{ReadOnlyTable, ReadableTable as _, TableDefinition};
 use roaring::RoaringBitmap;
 
-use crate::bytes::{Malformed, Reader, push_signed, push_slice, push_varint};
 use crate::error::Error;
 use crate::head::{GROUP_BITS, group_of, slot_of};
 use crate::loaded::LoadedPage;
 use crate::pages::NewPages;
+use pilothouse_model::bytes::{Malformed, Reader, push_signed, push_slice, push_varint};
 
 pub(crate) const KIND: &str = "metrics-l0";
 pub(crate) const VERSION: u32 = 1;

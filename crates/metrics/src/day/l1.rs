@@ -14,10 +14,10 @@ use pilothouse_index::{DayIndex, DayRows, RoaringBitmap, VisitRow};
 use redb::{ReadOnlyTable, TableDefinition};
 
 use super::l0::{PageRef, read_directory};
-use crate::bytes::{Malformed, Reader, push_signed, push_varint};
 use crate::codec::{MAX_BLOCK_SAMPLES, decode_times};
 use crate::error::Error;
 use crate::loaded::{LoadedPage, TimesList};
+use pilothouse_model::bytes::{Malformed, Reader, push_signed, push_varint};
 
 pub(crate) const KIND: &str = "metrics-l1";
 pub(crate) const VERSION: u32 = 1;

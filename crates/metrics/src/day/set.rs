@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::{self, Generation};
+use pilothouse_model::time::{format_day, parse_day};
 
 use super::l0::L0;
 use super::l1::{L1, OpenL1};
@@ -295,64 +296,4 @@ pub(crate) fn set_aside_young(directory: &Path) -> Result<u64, Error> {
         }
     }
     Ok(count)
-}
-
-/// A day as `2026-11-22`.
-pub(crate) fn format_day(day: i32) -> String {
-    let (year, month, day) = civil(i64::from(day));
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
-fn parse_day(text: &str) -> Option<i32> {
-    let (rest, day) = text.rsplit_once('-')?;
-    let (year, month) = rest.rsplit_once('-')?;
-    let (year, month, day): (i64, i64, i64) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year.abs() > 6_000_000 {
-        return None;
-    }
-    let number = i32::try_from(days_from_civil(year, month, day)).ok()?;
-    (format_day(number) == text).then_some(number)
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar:
-/// counted in eras of 400 years that begin in March, so that a leap day ends its year.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let from_march = if month > 2 { month - 3 } else { month + 9 };
-    let of_year = (153 * from_march + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_have_names() {
-        for (day, name) in
-            [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (20_779, "2026-11-22")]
-        {
-            assert_eq!(format_day(day), name);
-            assert_eq!(parse_day(name), Some(day));
-        }
-        for day in (-800_000..3_000_000).step_by(997) {
-            assert_eq!(parse_day(&format_day(day)), Some(day), "{}", format_day(day));
-        }
-        for bad in ["", "2026-11", "2026-02-30", "2026-13-01", "x-1-1", "2026-1-1"] {
-            assert_eq!(parse_day(bad), None, "{bad}");
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pilothouse_model::{Histogram, ResetHint, Span};
 
-use crate::bytes::{Malformed, Reader, push_f64, push_signed, push_varint};
+use pilothouse_model::bytes::{Malformed, Reader, push_f64, push_signed, push_varint};
 
 const INTEGER: u8 = 0x04;
 const HINT: u8 = 0x03;

@@ -12,7 +12,7 @@ use pilothouse_model::ports::Exemplar;
 use pilothouse_model::write::{MetadataEntry, MetricType};
 use pilothouse_model::{Histogram, Labels, MatchOp, Matcher};
 
-use crate::bytes::{Malformed, Reader, push_f64, push_signed, push_slice, push_varint};
+use pilothouse_model::bytes::{Malformed, Reader, push_f64, push_signed, push_slice, push_varint};
 use samples::{SampleWriter, read_samples};
 
 pub(crate) use histogram::{push_histogram, read_histogram};

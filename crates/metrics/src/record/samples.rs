@@ -5,7 +5,7 @@
 //! low ones of most numbers are zero.
 
 use super::RecordSink;
-use crate::bytes::{Malformed, Reader, push_signed};
+use pilothouse_model::bytes::{Malformed, Reader, push_signed};
 
 const LENGTH: u8 = 0x0f;
 const NEXT_ID: u8 = 0x10;

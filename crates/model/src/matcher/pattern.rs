@@ -108,7 +108,8 @@ fn anchored(hir: Hir, anchoring: Anchoring) -> Hir {
     }
 }
 
-fn build(hir: &Hir, text: &str) -> Result<meta::Regex, SyntaxError> {
+/// Compiles an expression within [`Limits::max_regex_bytes`]; `text` is what it was read from.
+pub fn build(hir: &Hir, text: &str) -> Result<meta::Regex, SyntaxError> {
     let limit = match MAX_COMPILED_BYTES.load(Relaxed) {
         0 => Limits::default().max_regex_bytes,
         set => set,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::MetadataEntry;
@@ -15,6 +16,8 @@ type Samples = Arc<BTreeMap<i64, SampleValue>>;
 #[derive(Default)]
 pub(crate) struct Memory {
     series: BTreeMap<Labels, Samples>,
+    /// The client goes away with the last of so many reads; never, where there are none.
+    pub(crate) reads_left: Arc<AtomicU64>,
 }
 
 impl Memory {
@@ -23,12 +26,19 @@ impl Memory {
     }
 }
 
-struct Series(Samples);
+struct Series {
+    samples: Samples,
+    reads_left: Arc<AtomicU64>,
+    budget: Budget,
+}
 
 impl SeriesSamples for Series {
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut SampleColumns) -> Result<(), SourceError> {
+        if self.reads_left.fetch_sub(1, Relaxed) == 1 {
+            self.budget.cancel();
+        }
         out.clear();
-        for (t_ms, value) in self.0.iter().filter(|(t, _)| (start_ms..=end_ms).contains(*t)) {
+        for (t_ms, value) in self.samples.iter().filter(|(t, _)| (start_ms..=end_ms).contains(*t)) {
             match value {
                 SampleValue::Float(value) => out.push_float(*t_ms, *value),
                 SampleValue::Histogram(h) => out.histograms.push((*t_ms, h.clone())),
@@ -46,7 +56,8 @@ impl SeriesSource for Memory {
                 LabelNeeds::All => labels.clone(),
                 LabelNeeds::Only(names) => labels.filter(|name| names.iter().any(|n| n == name)),
             };
-            SelectedSeries { labels, samples: Box::new(Series(samples.clone())) }
+            let (samples, reads_left, budget) = (samples.clone(), self.reads_left.clone(), budget.clone());
+            SelectedSeries { labels, samples: Box::new(Series { samples, reads_left, budget }) }
         });
         let selected: Vec<SelectedSeries> = selected.collect();
         budget.add_series(selected.len() as u64)?;
