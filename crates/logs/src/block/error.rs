@@ -1,5 +1,7 @@
 //! What can be wrong with a block.
 
+use pilothouse_model::bytes::Malformed;
+
 /// Why a block could not be written or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
@@ -17,4 +19,10 @@ pub enum BlockError {
     Order,
     #[error("block cannot be compressed")]
     Compression,
+}
+
+impl From<Malformed> for BlockError {
+    fn from(malformed: Malformed) -> Self {
+        if malformed == Malformed::END { Self::Truncated } else { Self::Malformed(malformed.0) }
+    }
 }

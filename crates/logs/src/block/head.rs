@@ -1,6 +1,6 @@
 //! The head of a block: its directory of streams, and where the columns lie.
 
-use super::bytes::{Cursor, unseal};
+use super::bytes::{Cursor, size, unseal};
 use super::{BlockError, MAX_ENTRIES, MAX_TEXT_BYTES};
 
 pub(super) const VERSION: u8 = 1;
@@ -72,11 +72,11 @@ impl<'a> Head<'a> {
         let unit_ns = 10i64.pow(u32::from(exponent));
         let min_ns = cursor.signed()?;
         let max_ns = after(min_ns, cursor.varint()?, unit_ns)?;
-        let entries = cursor.size(MAX_ENTRIES)?;
+        let entries = size(&mut cursor, MAX_ENTRIES)?;
         let streams = cursor.count()?;
         let parts = read_parts(&mut cursor)?;
         let has_metadata = flags & FLAG_METADATA != 0;
-        let sets = if has_metadata { cursor.size(entries)? } else { 0 };
+        let sets = if has_metadata { size(&mut cursor, entries)? } else { 0 };
         let streams = read_directory(&mut cursor, streams, (min_ns, max_ns, unit_ns), has_metadata)?;
         let times = cursor.slice()?;
         let lengths = cursor.slice()?;
@@ -116,9 +116,9 @@ fn read_parts(cursor: &mut Cursor<'_>) -> Result<Vec<Part>, BlockError> {
     let mut text_bytes = 0;
     for _ in 0..n {
         let part = Part {
-            streams: cursor.size(MAX_ENTRIES)?,
-            text_bytes: cursor.size(MAX_TEXT_BYTES - text_bytes)?,
-            packed_bytes: cursor.size(2 * MAX_TEXT_BYTES)?,
+            streams: size(cursor, MAX_ENTRIES)?,
+            text_bytes: size(cursor, MAX_TEXT_BYTES - text_bytes)?,
+            packed_bytes: size(cursor, 2 * MAX_TEXT_BYTES)?,
         };
         text_bytes += part.text_bytes;
         parts.push(part);
@@ -137,10 +137,10 @@ fn read_directory(
     for _ in 0..n {
         let gap = cursor.u32()?;
         let number = next.and_then(|next| next.checked_add(gap)).ok_or(BlockError::Malformed("stream"))?;
-        let entries = cursor.size(MAX_ENTRIES)? as u32;
+        let entries = size(cursor, MAX_ENTRIES)? as u32;
         let first_ns = after(min_ns, cursor.varint()?, unit_ns)?;
         let last_ns = after(first_ns, cursor.varint()?, unit_ns)?;
-        let text_bytes = cursor.size(MAX_TEXT_BYTES)? as u32;
+        let text_bytes = size(cursor, MAX_TEXT_BYTES)? as u32;
         let metadata_bytes = if has_metadata { cursor.varint()? } else { 0 };
         if entries == 0 || last_ns > max_ns {
             return Err(BlockError::Malformed("stream"));

@@ -6,7 +6,7 @@ use pilothouse_model::Labels;
 use pilothouse_model::logs::MetadataNeed;
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::bytes::{Cursor, begin_sealed, push_slice, push_varint, seal, unseal};
+use super::bytes::{Cursor, begin_sealed, push_slice, push_varint, seal, size, unseal};
 use super::columns::{Planes, compress_onto, decompress_into, novelty, push_planes, undo_novelty};
 use super::{BlockError, MAX_METADATA_BYTES};
 
@@ -248,8 +248,8 @@ impl Sets {
     ) -> Result<usize, BlockError> {
         self.clear();
         let mut cursor = Cursor(unseal(frame, "metadata")?);
-        let size = cursor.size(MAX_METADATA_BYTES)?;
-        self.payload.resize(size, 0);
+        let bytes = size(&mut cursor, MAX_METADATA_BYTES)?;
+        self.payload.resize(bytes, 0);
         decompress_into(cursor.0, &mut self.payload, zstd)?;
         let mut cursor = Cursor(&self.payload);
         let form = cursor.byte()?;
@@ -262,7 +262,7 @@ impl Sets {
             ROWS => (self.reduced, self.distinct) = sets_of_rows(&mut cursor, &names, n)?,
             _ => return Err(BlockError::Malformed("form of metadata")),
         }
-        if cursor.0.is_empty() { Ok(size) } else { Err(BlockError::Malformed("metadata")) }
+        if cursor.0.is_empty() { Ok(bytes) } else { Err(BlockError::Malformed("metadata")) }
     }
 }
 
@@ -339,7 +339,7 @@ fn sets_of_rows(
         pairs.clear();
         let mut next = 0;
         for _ in 0..cursor.count()? {
-            let (number, value) = (cursor.size(names.len())?, cursor.slice()?);
+            let (number, value) = (size(cursor, names.len())?, cursor.slice()?);
             let Some((name, wanted)) = names.get(number).filter(|_| number >= next) else {
                 return Err(BlockError::Malformed("metadata name"));
             };

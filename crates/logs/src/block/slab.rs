@@ -9,7 +9,7 @@ use std::ops::Range;
 use hashbrown::HashMap;
 use memchr::memmem;
 
-use super::bytes::{Cursor, begin_sealed, push_varint, seal, unseal};
+use super::bytes::{Cursor, begin_sealed, push_varint, seal, size, unseal};
 use super::grams::{BITS, GramMap, SLOTS};
 use super::probe::{Piece, Probe};
 use super::words::Words;
@@ -292,18 +292,18 @@ impl Slab {
         let total = usize::try_from(bytes).map_err(|_| BlockError::TooLarge)?;
         let mut buffer = vec![0; total.min(MAX_HEADER_BYTES)];
         source.read_at(0, &mut buffer).map_err(|_| BlockError::Truncated)?;
-        let (size, rest) = buffer.split_first_chunk::<4>().ok_or(BlockError::Truncated)?;
-        let size = u32::from_le_bytes(*size) as usize;
-        let mut cursor = Cursor(unseal(rest.get(..size).ok_or(BlockError::Truncated)?, "slab header")?);
+        let (header, rest) = buffer.split_first_chunk::<4>().ok_or(BlockError::Truncated)?;
+        let header = u32::from_le_bytes(*header) as usize;
+        let mut cursor = Cursor(unseal(rest.get(..header).ok_or(BlockError::Truncated)?, "slab header")?);
         let version = cursor.byte()?;
         if version != VERSION {
             return Err(BlockError::Version(version));
         }
-        let blocks = cursor.size(MAX_SLAB_BLOCKS)?;
+        let blocks = size(&mut cursor, MAX_SLAB_BLOCKS)?;
         let infos = cursor.take(blocks)?;
-        let word_count = cursor.size(MAX_WORDS_BYTES)?;
-        let start = size + 4;
-        let words = start..start + cursor.size(MAX_WORDS_BYTES)?;
+        let word_count = size(&mut cursor, MAX_WORDS_BYTES)?;
+        let start = header + 4;
+        let words = start..start + size(&mut cursor, MAX_WORDS_BYTES)?;
         let mut slab = Self {
             blocks,
             non_ascii: mask_of(infos, |info| info & FLAG_NON_ASCII != 0),
