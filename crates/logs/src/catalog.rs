@@ -11,10 +11,10 @@ use pilothouse_index::RoaringBitmap;
 use pilothouse_model::Labels;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError};
 
-use crate::bytes::{Malformed, Reader, push_slice, push_varint};
 use crate::error::Error;
 use crate::record::{Deletion, push_deletion, read_deletion};
 use crate::registry::Registry;
+use pilothouse_model::bytes::{Malformed, Reader, push_slice, push_varint};
 
 const KIND: &str = "logs-streams";
 const VERSION: u32 = 1;

@@ -22,7 +22,7 @@ use crate::options::{FilterCompiler, LinePredicate};
 use crate::record::{Deletion, cancel_record, deletion_record};
 use crate::seen::Sought;
 use crate::store::{Inner, Store};
-use crate::tail::metadata_bytes;
+use crate::tail::metadata_volume;
 
 /// Blocks that are rewritten in one commit.
 const REWRITTEN_AT_ONCE: usize = 64;
@@ -471,7 +471,7 @@ impl Inner {
         if removed.is_empty() {
             return Ok(());
         }
-        let blocks = made.iter().map(LeftBlock::borrowed).collect();
+        let blocks = made.iter().map(|b| b.borrowed()).collect();
         let log_first = self.wal.stats().first;
         let change = Change { blocks, removed, positions: Vec::new(), log_first };
         day.commit(&change, &|step| self.crash_point(step))
@@ -482,7 +482,7 @@ impl Inner {
 enum Rewritten {
     Same,
     Gone,
-    Left(LeftBlock),
+    Left(Box<LeftBlock>),
 }
 
 /// What is left of a block; it keeps its id and cut.
@@ -551,7 +551,7 @@ impl<'a> Rewriter<'a> {
         }
         let encoded = self.encoder.finish(None).map_err(block_error)?;
         let left = Row::of(&encoded, row.id, row.cut);
-        Ok(Rewritten::Left(LeftBlock { row: left, spans, encoded }))
+        Ok(Rewritten::Left(Box::new(LeftBlock { row: left, spans, encoded })))
     }
 }
 
@@ -569,7 +569,7 @@ fn push_stream(
         let line = range.and_then(|(start, end)| left.text.get(*start as usize..*end as usize));
         let set = left.metadata.get(i).and_then(|set| entries.metadata_sets.get(*set as usize));
         let set = set.cloned().unwrap_or_default();
-        sum += metadata_bytes(&set);
+        sum += metadata_volume(&set);
         encoder.push(*t_ns, line.unwrap_or(""), &set).map_err(block_error)?;
     }
     Ok(Some(Span {

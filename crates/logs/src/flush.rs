@@ -21,6 +21,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::Position;
 use pilothouse_index::RoaringBitmap;
+use pilothouse_model::Labels;
 use rayon::prelude::*;
 
 use crate::block::{BlockError, Encoder};
@@ -31,7 +32,7 @@ use crate::day::{bounds_of, day_of};
 use crate::error::Error;
 use crate::layers::{Cut, FreshBlock, fresh_block};
 use crate::store::Inner;
-use crate::tail::{OpenGroup, metadata_bytes};
+use crate::tail::{OpenGroup, TailStream, metadata_bytes, metadata_volume};
 
 /// Bytes of lines in a block.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -57,6 +58,8 @@ pub(crate) struct Flusher {
     progress: Condvar,
     /// The last try to bring something to the disk has failed.
     failed: AtomicBool,
+    /// Kept from cut to cut, with their buffers.
+    encoders: Mutex<Vec<Encoder>>,
     /// One flush at a time; since when the oldest fresh block waits.
     pub(crate) work: Mutex<Waiting>,
 }
@@ -257,7 +260,7 @@ impl Inner {
             if cuts.is_empty() {
                 return Ok(());
             }
-            let encoded: Vec<_> = cuts.par_iter().map(|cut| encode(cut)).collect();
+            let encoded: Vec<_> = cuts.par_iter().map(|cut| self.encode(cut)).collect();
             waiting.since_ms.get_or_insert_with(|| self.now_ms());
             for (cut, blocks) in cuts.iter().zip(encoded) {
                 let blocks = blocks?;
@@ -273,27 +276,28 @@ impl Inner {
             }
         }
     }
+
+    fn encode(&self, cut: &Cut) -> Result<Vec<FreshBlock>, Error> {
+        let kept = self.flusher.encoders.lock().pop();
+        let mut encoder = match kept {
+            Some(encoder) => encoder,
+            None => Encoder::new().map_err(block_error)?,
+        };
+        let blocks = encode(cut, &mut encoder);
+        self.flusher.encoders.lock().push(encoder);
+        blocks
+    }
 }
 
 /// The blocks of one cut: by day, then by stream, then by time.
-fn encode(cut: &Cut) -> Result<Vec<FreshBlock>, Error> {
+fn encode(cut: &Cut, encoder: &mut Encoder) -> Result<Vec<FreshBlock>, Error> {
+    encoder.clear();
     let tail = cut.tail.tail.read();
     let mut streams: Vec<_> = tail.streams.iter().filter(|s| s.entries > 0).collect();
     streams.sort_unstable_by_key(|s| s.id);
-    let first = streams.iter().map(|s| s.first_ns).min().map_or(0, day_of);
-    let last = streams.iter().map(|s| s.last_ns).max().map_or(-1, day_of);
-    let mut days = BTreeSet::new();
-    if first == last {
-        days.insert(first);
-    } else {
-        for stream in &streams {
-            stream.for_each(|t_ns, _, _| {
-                days.insert(day_of(t_ns));
-            });
-        }
-    }
-    let mut maker = BlockMaker::new(cut)?;
-    for day in days {
+    let none = Labels::empty();
+    let mut maker = BlockMaker::new(cut, encoder);
+    for day in days_of(&streams) {
         let (start_ns, end_ns) = bounds_of(day);
         maker.day = day;
         for stream in &streams {
@@ -304,8 +308,8 @@ fn encode(cut: &Cut) -> Result<Vec<FreshBlock>, Error> {
             maker.is_begun = false;
             stream.for_each(|t_ns, line, set| {
                 if t_ns >= start_ns && t_ns < end_ns && failed.is_none() {
-                    let metadata = tail.sets.get(set as usize).cloned().unwrap_or_default();
-                    failed = maker.push(stream.id, t_ns, line, &metadata).err();
+                    let metadata = tail.sets.get(set as usize).unwrap_or(&none);
+                    failed = maker.push(stream.id, t_ns, line, metadata).err();
                 }
             });
             if let Some(error) = failed {
@@ -317,10 +321,25 @@ fn encode(cut: &Cut) -> Result<Vec<FreshBlock>, Error> {
     Ok(maker.blocks)
 }
 
+/// The days that some streams have entries in.
+fn days_of(streams: &[&TailStream]) -> BTreeSet<i32> {
+    let first = streams.iter().map(|s| s.first_ns).min().map(day_of);
+    if first == streams.iter().map(|s| s.last_ns).max().map(day_of) {
+        return first.into_iter().collect();
+    }
+    let mut days = BTreeSet::new();
+    for stream in streams {
+        stream.for_each(|t_ns, _, _| {
+            days.insert(day_of(t_ns));
+        });
+    }
+    days
+}
+
 /// Fills blocks.
 struct BlockMaker<'a> {
     cut: &'a Cut,
-    encoder: Encoder,
+    encoder: &'a mut Encoder,
     day: i32,
     spans: Vec<Span>,
     bytes: usize,
@@ -331,26 +350,20 @@ struct BlockMaker<'a> {
 }
 
 impl<'a> BlockMaker<'a> {
-    fn new(cut: &'a Cut) -> Result<Self, Error> {
-        Ok(Self {
+    fn new(cut: &'a Cut, encoder: &'a mut Encoder) -> Self {
+        Self {
             cut,
-            encoder: Encoder::new().map_err(block_error)?,
+            encoder,
             day: 0,
             spans: Vec::new(),
             bytes: 0,
             entries: 0,
             is_begun: false,
             blocks: Vec::new(),
-        })
+        }
     }
 
-    fn push(
-        &mut self,
-        stream: u32,
-        t_ns: i64,
-        line: &str,
-        metadata: &pilothouse_model::Labels,
-    ) -> Result<(), Error> {
+    fn push(&mut self, stream: u32, t_ns: i64, line: &str, metadata: &Labels) -> Result<(), Error> {
         // A block may become half as large again, rather than leave a small one behind.
         if self.bytes >= BLOCK_BYTES * 3 / 2 || self.entries >= BLOCK_ENTRIES * 3 / 2 {
             self.finish()?;
@@ -372,7 +385,7 @@ impl<'a> BlockMaker<'a> {
         if let Some(span) = self.spans.last_mut() {
             span.entries += 1;
             span.bytes += line.len() as u32;
-            span.metadata_bytes += metadata_bytes as u32;
+            span.metadata_bytes += metadata_volume(metadata) as u32;
             span.max_ns = t_ns;
         }
         self.bytes += line.len() + metadata_bytes;

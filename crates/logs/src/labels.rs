@@ -123,6 +123,9 @@ impl Inner {
     pub(crate) fn log_stats(&self, query: &StreamQuery, budget: &Budget) -> Result<LogStats, Error> {
         let mut sums = Sums::new(self.matching(&query.matcher_sets, budget)?, self.range_of(query), 0, 0);
         self.sum(&mut sums, budget)?;
+        if sums.streams.is_empty() {
+            return Ok(LogStats::default());
+        }
         let mut stats =
             LogStats { streams: sums.streams.len() as u64, chunks: sums.chunks, ..LogStats::default() };
         for (bytes, entries) in sums.streams.values().flat_map(|buckets| buckets.values()) {
@@ -274,7 +277,7 @@ impl Sums {
     fn tail(&mut self, stream: &TailStream) {
         for run in &stream.runs {
             let range = run.range(self.range.0, self.range.1);
-            let extra = (stream.metadata_bytes / stream.entries.max(1)) as u64;
+            let extra = (stream.metadata_volume / stream.entries.max(1)) as u64;
             for i in range {
                 let Some(t_ns) = run.times_ns.get(i) else { continue };
                 let bytes = run.line(i).len() as u64 + extra;

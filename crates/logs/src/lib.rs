@@ -21,7 +21,6 @@
 mod active;
 mod append;
 pub mod block;
-mod bytes;
 mod catalog;
 mod day;
 mod delete;

@@ -21,7 +21,9 @@ pub type LinePredicate = Arc<dyn Fn(&Labels, &str, Option<&Labels>) -> bool + Se
 /// Makes a predicate of the text of a line filter (`|= "x" != "y"`). The store knows no query
 /// language; whoever opens it does. The error is fit for the client.
 #[derive(Clone)]
-pub struct FilterCompiler(pub Arc<dyn Fn(&str) -> Result<LinePredicate, String> + Send + std::marker::Sync>);
+pub struct FilterCompiler(pub Arc<CompileFilter>);
+
+type CompileFilter = dyn Fn(&str) -> Result<LinePredicate, String> + Send + std::marker::Sync;
 
 impl Default for FilterCompiler {
     /// Knows no filter.

@@ -586,19 +586,22 @@ impl Part {
     }
 }
 
+/// Bytes of a frame.
+type Frame<'a> = Cow<'a, [u8]>;
+
 /// Where the frames of a block come from.
 trait Frames {
-    fn head(&self) -> Result<Cow<'_, [u8]>, Error>;
+    fn head(&self) -> Result<Frame<'_>, Error>;
     /// Body and metadata.
-    fn body(&self) -> Result<(Cow<'_, [u8]>, Cow<'_, [u8]>), Error>;
+    fn body(&self) -> Result<(Frame<'_>, Frame<'_>), Error>;
 }
 
 impl Frames for FreshBlock {
-    fn head(&self) -> Result<Cow<'_, [u8]>, Error> {
+    fn head(&self) -> Result<Frame<'_>, Error> {
         Ok(self.head.as_slice().into())
     }
 
-    fn body(&self) -> Result<(Cow<'_, [u8]>, Cow<'_, [u8]>), Error> {
+    fn body(&self) -> Result<(Frame<'_>, Frame<'_>), Error> {
         Ok((self.body.as_slice().into(), self.metadata.as_slice().into()))
     }
 }
@@ -609,11 +612,11 @@ struct Stored<'a> {
 }
 
 impl Frames for Stored<'_> {
-    fn head(&self) -> Result<Cow<'_, [u8]>, Error> {
+    fn head(&self) -> Result<Frame<'_>, Error> {
         Ok(self.segment.head(self.row)?.into())
     }
 
-    fn body(&self) -> Result<(Cow<'_, [u8]>, Cow<'_, [u8]>), Error> {
+    fn body(&self) -> Result<(Frame<'_>, Frame<'_>), Error> {
         let (body, metadata) = self.segment.body(self.row)?;
         Ok((body.into(), metadata.into()))
     }

@@ -5,7 +5,7 @@
 
 use pilothouse_model::{Labels, MatchOp, Matcher};
 
-use crate::bytes::{Malformed, Reader, push_signed, push_slice, push_varint};
+use pilothouse_model::bytes::{Malformed, Reader, push_signed, push_slice, push_varint};
 
 const ENTRIES: u8 = 1;
 const DELETION: u8 = 2;
@@ -237,7 +237,7 @@ fn read_entries(mut from: Reader<'_>, sink: &mut impl RecordSink) -> Result<(), 
     for _ in 0..count {
         sets.push(read_labels(&mut from)?);
     }
-    let mut text = Reader(text_of(from.clone())?);
+    let mut text = Reader(text_of(from)?);
     while let Some(id) = from.u32()?.checked_sub(1) {
         sink.part(id);
         let mut t_ns = 0i64;

@@ -103,6 +103,8 @@ pub(crate) struct TailStream {
     /// Bytes of lines and of metadata.
     pub(crate) bytes: usize,
     pub(crate) metadata_bytes: usize,
+    /// The sum of [`metadata_volume`].
+    pub(crate) metadata_volume: usize,
     pub(crate) first_ns: i64,
     pub(crate) last_ns: i64,
     crowd: Option<Crowd>,
@@ -129,7 +131,7 @@ impl TailStream {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, t_ns: i64, line: &str, set: u32, metadata_bytes: usize) {
+    pub(crate) fn push(&mut self, t_ns: i64, line: &str, set: u32, (metadata_bytes, volume): (usize, usize)) {
         if self.entries == 0 {
             (self.first_ns, self.last_ns) = (t_ns, t_ns);
         }
@@ -138,6 +140,7 @@ impl TailStream {
         self.entries += 1;
         self.bytes += line.len() + metadata_bytes;
         self.metadata_bytes += metadata_bytes;
+        self.metadata_volume += volume;
         if let Some(crowd) = self.crowd.as_mut().filter(|c| c.t_ns == t_ns) {
             crowd.hashes.insert(xxh3_64(line.as_bytes()));
         }
@@ -244,12 +247,12 @@ impl Tail {
     }
 
     pub(crate) fn push(&mut self, place: usize, t_ns: i64, line: &str, metadata: &Labels) {
-        let (set, metadata_bytes) = match metadata.is_empty() {
-            true => (0, 0),
-            false => (self.set_number(metadata), metadata_bytes(metadata)),
+        let (set, metadata_bytes, volume) = match metadata.is_empty() {
+            true => (0, 0, 0),
+            false => (self.set_number(metadata), metadata_bytes(metadata), metadata_volume(metadata)),
         };
         let Some(stream) = self.streams.get_mut(place) else { return };
-        stream.push(t_ns, line, set, metadata_bytes);
+        stream.push(t_ns, line, set, (metadata_bytes, volume));
         self.entries += 1;
         self.bytes += line.len() + metadata_bytes;
     }
@@ -279,7 +282,13 @@ impl Tail {
     }
 }
 
-/// Bytes of structured metadata as Loki counts them.
+/// What structured metadata adds to the volume of its stream, as Loki estimates it: two references
+/// of four bytes for each pair, since a chunk holds the texts once.
+pub(crate) fn metadata_volume(metadata: &Labels) -> usize {
+    8 * metadata.len()
+}
+
+/// Bytes of structured metadata as Loki counts them against its limit.
 pub(crate) fn metadata_bytes(metadata: &Labels) -> usize {
     metadata.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
