@@ -7,9 +7,11 @@
 mod binary;
 mod http;
 mod server;
+mod websocket;
 mod write;
 
 pub use binary::binary;
 pub use http::{Answer, request};
 pub use server::Server;
+pub use websocket::{Frame, WebSocket};
 pub use write::{Series, push_body, series};

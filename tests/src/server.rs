@@ -3,10 +3,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{Answer, request};
-use crate::{Series, binary, push_body};
+use crate::{Series, WebSocket, binary, push_body};
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
@@ -61,6 +61,34 @@ impl Server {
     pub fn push(&self, series: &[Series]) -> Answer {
         let headers = [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
         self.send("POST", "/api/v1/push", &headers, &push_body(series))
+    }
+
+    /// Loki's JSON; each entry is a time in nanoseconds and a line.
+    pub fn push_logs(&self, labels: &Value, entries: &[(i64, String)]) -> Answer {
+        let values: Vec<Value> = entries.iter().map(|(t_ns, line)| json!([t_ns.to_string(), line])).collect();
+        let body = json!({ "streams": [{ "stream": labels, "values": values }] }).to_string();
+        self.send("POST", "/loki/api/v1/push", &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// The `result` of a log query over the hour up to now; `also` goes on with the parameters.
+    pub fn query_logs(&self, query: &str, also: &str) -> Value {
+        let answer = self.get(&format!("/loki/api/v1/query_range?query={}{also}", escape(query)));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        answer.json()["data"]["result"].clone()
+    }
+
+    /// How many entries of the last hour pass a log query.
+    pub fn count_logs(&self, query: &str) -> u64 {
+        let query = format!("sum(count_over_time({query}[1h]))");
+        let answer = self.get(&format!("/loki/api/v1/query?query={}", escape(&query)));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        let count = answer.json()["data"]["result"][0]["value"][1].as_str().unwrap_or("0").to_owned();
+        count.parse().unwrap()
+    }
+
+    /// Follows what passes a log query.
+    pub fn follow_logs(&self, query: &str) -> WebSocket {
+        WebSocket::connect(self.address, &format!("/loki/api/v1/tail?query={}", escape(query)))
     }
 
     /// The `result` of an instant query.

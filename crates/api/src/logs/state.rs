@@ -1,7 +1,7 @@
 //! What the logs side holds besides the data: who follows, how fast entries may come, counters.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pilothouse_model::limits::Limits;
 use pilothouse_wire::logs::{Enricher, Enrichment};
@@ -15,8 +15,8 @@ pub(crate) struct State {
     pub(crate) tails: Arc<Tails>,
     pub(crate) rates: Rates,
     /// What is added to entries on their way in.
-    pub(crate) enricher: Enricher,
-    pub(crate) telemetry: Telemetry,
+    pub(crate) enricher: Arc<Enricher>,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 #[derive(Debug, Default)]
@@ -33,16 +33,24 @@ pub(crate) struct Telemetry {
     pub(crate) query_failures: Counter,
     pub(crate) query_seconds: DurationHistogram,
     pub(crate) tailed_entries: Counter,
+    /// Entries that followers were too slow for.
+    pub(crate) tail_dropped: Counter,
+    pub(crate) tails: AtomicU64,
 }
 
 impl State {
     pub(crate) fn new(limits: &Limits, enrichment: &Enrichment) -> Self {
-        Self {
-            tails: Arc::new(Tails::new(limits)),
-            rates: Rates::new(limits),
-            enricher: Enricher::new(enrichment),
-            telemetry: Telemetry::default(),
-        }
+        Self::with(limits, Arc::new(Enricher::new(enrichment)), Arc::default())
+    }
+
+    /// That of the root of a data source: it has followers and rates of its own.
+    pub(crate) fn below(&self, limits: &Limits) -> Self {
+        Self::with(limits, Arc::clone(&self.enricher), Arc::clone(&self.telemetry))
+    }
+
+    fn with(limits: &Limits, enricher: Arc<Enricher>, telemetry: Arc<Telemetry>) -> Self {
+        let tails = Arc::new(Tails::new(limits, Arc::clone(&telemetry)));
+        Self { tails, rates: Rates::new(limits), enricher, telemetry }
     }
 
     pub(crate) fn families(&self) -> Vec<Family> {
@@ -82,8 +90,8 @@ impl State {
                 "pilothouse_logs_tail_dropped_entries_total",
                 "Entries that clients which follow were too slow for.",
             )
-            .value(self.tails.dropped.load(Relaxed) as f64),
-            Family::gauge("pilothouse_logs_tails", "Clients that follow.").value(self.tails.count() as f64),
+            .value(t.tail_dropped.get() as f64),
+            Family::gauge("pilothouse_logs_tails", "Clients that follow.").value(t.tails.load(Relaxed) as f64),
             Family::histogram("pilothouse_logs_query_duration_seconds", "Time to evaluate a log query.")
                 .distribution(&[], t.query_seconds.snapshot()),
             Family::histogram("pilothouse_logs_durable_duration_seconds", "Time a push waited for the disk.")

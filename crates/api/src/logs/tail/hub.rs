@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
 use pilothouse_model::limits::Limits;
 use pilothouse_model::log_ports::LogAppended;
 use pilothouse_model::{EntrySink, Labels, LogBatch, Matcher, SourceError};
 use tokio::sync::Notify;
+
+use crate::logs::state::Telemetry;
 
 /// Losses that are told one by one, as in Loki; more are only counted.
 const MAX_TOLD_LOSSES: usize = 1_000;
@@ -21,7 +23,7 @@ pub(crate) struct Tails {
     max_entries: usize,
     max_bytes: usize,
     stopping: AtomicBool,
-    pub(crate) dropped: AtomicU64,
+    telemetry: Arc<Telemetry>,
 }
 
 /// An entry as it was stored, waiting for a follower.
@@ -69,7 +71,7 @@ pub(crate) struct Place {
 }
 
 impl Tails {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, telemetry: Arc<Telemetry>) -> Self {
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
             open: RwLock::default(),
@@ -77,7 +79,7 @@ impl Tails {
             max_entries: size(limits.max_tail_entries).max(1),
             max_bytes: size(limits.max_tail_bytes),
             stopping: AtomicBool::new(false),
-            dropped: AtomicU64::new(0),
+            telemetry,
         }
     }
 
@@ -94,9 +96,11 @@ impl Tails {
             ));
         }
         open.push(Arc::clone(&follower));
+        self.telemetry.tails.fetch_add(1, Relaxed);
         Ok(Place { tails: Arc::clone(self), follower })
     }
 
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.open.read().len()
     }
@@ -146,7 +150,7 @@ impl Tails {
             queue.arrived.push_back(arrived);
             return;
         }
-        self.dropped.fetch_add(1, Relaxed);
+        self.telemetry.tail_dropped.add(1);
         if queue.lost.len() < MAX_TOLD_LOSSES {
             queue.lost.push(Lost { labels: arrived.labels, t_ns: arrived.t_ns });
         }
@@ -171,6 +175,7 @@ impl Follower {
 impl Drop for Place {
     fn drop(&mut self) {
         self.tails.open.write().retain(|f| !Arc::ptr_eq(f, &self.follower));
+        self.tails.telemetry.tails.fetch_sub(1, Relaxed);
     }
 }
 
@@ -208,7 +213,7 @@ mod tests {
 
     fn tails(max_open: u64, max_entries: u64) -> Arc<Tails> {
         let limits = Limits { max_tails: max_open, max_tail_entries: max_entries, ..Limits::default() };
-        Arc::new(Tails::new(&limits))
+        Arc::new(Tails::new(&limits, Arc::default()))
     }
 
     fn lines(follower: &Follower) -> Vec<String> {
