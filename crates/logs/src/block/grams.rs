@@ -6,9 +6,10 @@
 
 use std::fmt;
 
-/// 2^15 bits: for 256 KiB of lines full of ids two bits in three are set, which still leaves one
-/// block in ten thousand as a false alarm for an id of 24 digits, at 1.6 % of the lines' size.
-pub(super) const BITS: u32 = 15;
+/// 2^16 bits, 3 % of the lines' size. With half of them, blocks of 256 KiB in which every line has
+/// an id of 32 digits gave a false alarm for one such id in nine: digits of ids make the same few
+/// grams again and again, so that these are far denser than the map as a whole.
+pub(super) const BITS: u32 = 16;
 pub(super) const SLOTS: usize = 1 << BITS;
 const WORDS: usize = SLOTS / 64;
 /// Bytes of a line that are turned into lower case at once.
@@ -23,7 +24,7 @@ pub(super) fn slots(lower: &[u8], mut each: impl FnMut(usize)) {
     }
 }
 
-/// The grams of a set of lines, and whether one of them has bytes above 127. 4 KiB.
+/// The grams of a set of lines, and whether one of them has bytes above 127. 8 KiB.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GramMap {
     words: Box<[u64; WORDS]>,

@@ -25,7 +25,7 @@ const MAX_WORDS_BYTES: usize = 64 << 20;
 /// The smallest bitmap: of a block with few lines.
 const LEAST_BITS: u32 = 9;
 /// A bitmap is folded to half its size as long as that leaves it thinner than this, in percent.
-const MOST_ONES: u32 = 60;
+const MOST_ONES: u32 = 50;
 const FLAG_NON_ASCII: u8 = 1;
 const FLAG_WORDS: u8 = 2;
 
@@ -119,7 +119,7 @@ impl SlabBuilder {
         }
         let flags = if filter.grams.non_ascii() { FLAG_NON_ASCII } else { 0 }
             | if filter.words.complete { FLAG_WORDS } else { 0 };
-        self.infos.push(flags | (fitting_bits(&filter.grams) as u8) << 4);
+        self.infos.push(flags | ((fitting_bits(&filter.grams) - LEAST_BITS) as u8) << 4);
         self.maps.push(filter.grams.clone());
         Some(block as u32)
     }
@@ -243,7 +243,7 @@ fn page_rows(stride: usize) -> usize {
 /// The blocks by the size of their bitmaps, smallest first.
 fn classes(infos: &[u8]) -> Vec<(u32, Vec<u16>)> {
     let classes = (LEAST_BITS..=BITS).map(|bits| {
-        let blocks = infos.iter().enumerate().filter(|(_, info)| u32::from(**info >> 4) == bits);
+        let blocks = infos.iter().enumerate().filter(|(_, info)| u32::from(**info >> 4) + LEAST_BITS == bits);
         (bits, blocks.map(|(block, _)| block as u16).collect::<Vec<_>>())
     });
     classes.filter(|(_, blocks)| !blocks.is_empty()).collect()
