@@ -19,6 +19,9 @@ use crate::read::{bits_of, has_bit};
 use crate::store::Inner;
 use crate::tail::TailStream;
 
+/// Buckets among which one span is shared out; one that is longer counts where it ends.
+const MAX_SHARES: u64 = 10_000;
+
 /// A range of time, start inclusive, end exclusive.
 type Range = (i64, i64);
 
@@ -250,6 +253,14 @@ impl Sums {
         if span.lies_within(self.range.0, self.range.1) && first == last {
             return self.add(span.stream, first, bytes, u64::from(span.entries));
         }
+        if last.abs_diff(first) > MAX_SHARES {
+            return self.add(
+                span.stream,
+                self.bucket(span.max_ns.min(self.range.1 - 1)),
+                bytes,
+                u64::from(span.entries),
+            );
+        }
         let (from, to) = (span.min_ns.max(self.range.0), span.max_ns.min(self.range.1 - 1));
         let length = (i128::from(span.max_ns) - i128::from(span.min_ns) + 1).max(1);
         let mut start = from;
@@ -257,7 +268,10 @@ impl Sums {
             let bucket = self.bucket(start);
             let end = match self.period_ns {
                 ..=0 => to,
-                period => (bucket + 1).saturating_mul(period).saturating_add(self.origin_ns - 1).min(to),
+                period => (bucket + 1)
+                    .saturating_mul(period)
+                    .saturating_add(self.origin_ns.saturating_sub(1))
+                    .min(to),
             };
             let share = |n: u64| {
                 let part = i128::from(end) - i128::from(start) + 1;
@@ -275,13 +289,19 @@ impl Sums {
     }
 
     fn tail(&mut self, stream: &TailStream) {
+        let extra = (stream.metadata_volume / stream.entries.max(1)) as u64;
         for run in &stream.runs {
             let range = run.range(self.range.0, self.range.1);
-            let extra = (stream.metadata_volume / stream.entries.max(1)) as u64;
-            for i in range {
-                let Some(t_ns) = run.times_ns.get(i) else { continue };
-                let bytes = run.line(i).len() as u64 + extra;
-                self.add(stream.id, self.bucket(*t_ns), bytes, 1);
+            let mut at = range.start;
+            while at < range.end {
+                let Some(t_ns) = run.times_ns.get(at) else { return };
+                let bucket = self.bucket(*t_ns);
+                let rest = run.times_ns.get(at..range.end).unwrap_or(&[]);
+                let entries = rest.partition_point(|t| self.bucket(*t) == bucket);
+                let next = at + entries.max(1);
+                let bytes = u64::from(run.start(next) - run.start(at)) + extra * entries as u64;
+                self.add(stream.id, bucket, bytes, entries as u64);
+                at = next;
             }
         }
     }

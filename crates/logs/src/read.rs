@@ -4,7 +4,7 @@
 //! the order of reading and taken one by one by the threads of the pool, so that a query with a
 //! limit ends after a few of them.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -16,6 +16,7 @@ use pilothouse_model::logs::{EntryRun, LineNeed, LogSelection, MetadataNeed, Rea
 use pilothouse_model::{Budget, EntryBatch, EntryVisitor, Flow, Labels, Matcher, ReadReport};
 use rayon::prelude::*;
 use rustc_hash::FxBuildHasher;
+use tantivy::directory::OwnedBytes;
 
 use crate::block::{BlockMask, Head, Probe, Reader, Want};
 use crate::day::day_of;
@@ -587,7 +588,25 @@ impl Part {
 }
 
 /// Bytes of a frame.
-type Frame<'a> = Cow<'a, [u8]>;
+#[derive(Default)]
+enum Frame<'a> {
+    #[default]
+    Nothing,
+    Fresh(&'a [u8]),
+    Read(OwnedBytes),
+}
+
+impl Deref for Frame<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::Fresh(bytes) => bytes,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
 
 /// Where the frames of a block come from.
 trait Frames {
@@ -598,11 +617,11 @@ trait Frames {
 
 impl Frames for FreshBlock {
     fn head(&self) -> Result<Frame<'_>, Error> {
-        Ok(self.head.as_slice().into())
+        Ok(Frame::Fresh(&self.head))
     }
 
     fn body(&self) -> Result<(Frame<'_>, Frame<'_>), Error> {
-        Ok((self.body.as_slice().into(), self.metadata.as_slice().into()))
+        Ok((Frame::Fresh(&self.body), Frame::Fresh(&self.metadata)))
     }
 }
 
@@ -613,12 +632,12 @@ struct Stored<'a> {
 
 impl Frames for Stored<'_> {
     fn head(&self) -> Result<Frame<'_>, Error> {
-        Ok(self.segment.head(self.row)?.into())
+        Ok(Frame::Read(self.segment.head(self.row)?))
     }
 
     fn body(&self) -> Result<(Frame<'_>, Frame<'_>), Error> {
         let (body, metadata) = self.segment.body(self.row)?;
-        Ok((body.into(), metadata.into()))
+        Ok((Frame::Read(body), Frame::Read(metadata)))
     }
 }
 

@@ -168,7 +168,7 @@ impl Inner {
             for (row, _) in segment.table.blocks().filter(|(row, spans)| has(row, spans, stream, t_ns)) {
                 let found = self.is_in_block(sought, (day.number, row), || {
                     let (body, metadata) = segment.body(row)?;
-                    Ok((segment.head(row)?, body, metadata))
+                    Ok((segment.head(row)?.to_vec(), body.to_vec(), metadata.to_vec()))
                 });
                 match found {
                     Ok(true) => return Ok(true),

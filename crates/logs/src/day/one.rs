@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::{Position, files};
+use tantivy::directory::OwnedBytes;
 use tantivy::index::{Index, SegmentId, SegmentReader};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
 use tantivy::store::StoreReader;
-use tantivy::{IndexWriter, TantivyDocument, Term};
+use tantivy::{IndexWriter, Term};
 
 use super::directory::IndexDirectory;
 use super::filters::{self, Filters};
@@ -129,17 +130,17 @@ impl fmt::Debug for Segment {
 }
 
 impl Segment {
-    fn document(&self, doc: u32) -> Result<TantivyDocument, Error> {
-        guarded(&self.path, || self.store.get(doc).map_err(Error::tantivy(&self.path)))
+    fn document(&self, doc: u32) -> Result<OwnedBytes, Error> {
+        guarded(&self.path, || self.store.get_document_bytes(doc).map_err(Error::tantivy(&self.path)))
     }
 
-    pub(crate) fn head(&self, row: &Row) -> Result<Vec<u8>, Error> {
+    pub(crate) fn head(&self, row: &Row) -> Result<OwnedBytes, Error> {
         let head = self.fields.head_of(&self.document(row.doc)?);
         head.ok_or_else(|| Error::corrupt(&self.path, "a block without a head"))
     }
 
     /// Body and metadata.
-    pub(crate) fn body(&self, row: &Row) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    pub(crate) fn body(&self, row: &Row) -> Result<(OwnedBytes, OwnedBytes), Error> {
         let body = self.fields.body_of(&self.document(row.doc + 1)?);
         body.ok_or_else(|| Error::corrupt(&self.path, "a block without a body"))
     }

@@ -5,8 +5,9 @@
 //! store by itself, so that counting reads heads and never passes over bodies.
 
 use tantivy::TantivyDocument;
+use tantivy::directory::OwnedBytes;
 use tantivy::index::IndexSettings;
-use tantivy::schema::{BytesOptions, Field, NumericOptions, Schema, Value as _};
+use tantivy::schema::{BytesOptions, Field, NumericOptions, Schema};
 use tantivy::store::Compressor;
 
 use super::table::{Row, Span};
@@ -145,16 +146,52 @@ impl Fields {
         document
     }
 
-    pub(crate) fn head_of(&self, document: &TantivyDocument) -> Option<Vec<u8>> {
-        bytes_of(document, self.head)
+    /// The head, of the stored bytes of a first document.
+    pub(crate) fn head_of(&self, document: &OwnedBytes) -> Option<OwnedBytes> {
+        stored(document, self.head)
     }
 
-    /// Body and metadata.
-    pub(crate) fn body_of(&self, document: &TantivyDocument) -> Option<(Vec<u8>, Vec<u8>)> {
-        Some((bytes_of(document, self.body)?, bytes_of(document, self.sets).unwrap_or_default()))
+    /// Body and metadata, of the stored bytes of a second document.
+    pub(crate) fn body_of(&self, document: &OwnedBytes) -> Option<(OwnedBytes, OwnedBytes)> {
+        Some((stored(document, self.body)?, stored(document, self.sets).unwrap_or_else(OwnedBytes::empty)))
     }
 }
 
-fn bytes_of(document: &TantivyDocument, field: Field) -> Option<Vec<u8>> {
-    document.get_first(field).and_then(|value| value.as_bytes().map(<[u8]>::to_vec))
+/// tantivy's code for a value that is bytes.
+const BYTES: u8 = 4;
+
+/// The value of a field in the bytes that tantivy stores of a document: the number of values, then
+/// for each the field's number, what it is, its length and the bytes. tantivy itself reads
+/// it byte by byte, which takes as long as all that is done with a block afterwards.
+fn stored(document: &OwnedBytes, field: Field) -> Option<OwnedBytes> {
+    let mut at = 0;
+    for _ in 0..number(document, &mut at)? {
+        let id = u32::from_le_bytes(document.get(at..at.checked_add(4)?)?.try_into().ok()?);
+        let kind = *document.get(at + 4)?;
+        at += 5;
+        let bytes = usize::try_from(number(document, &mut at)?).ok()?;
+        let value = at..at.checked_add(bytes)?;
+        if kind != BYTES || value.end > document.len() {
+            return None;
+        }
+        if id == field.field_id() {
+            return Some(document.slice(value));
+        }
+        at = value.end;
+    }
+    None
+}
+
+/// A number of tantivy's: seven bits a byte, low ones first, the last byte has the top bit.
+fn number(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte >= 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }
