@@ -252,8 +252,10 @@ fn times_beyond_the_reach_of_nanoseconds_are_its_ends() {
     let body = request(vec![stream("{}", vec![at(253_402_300_799), at(-62_135_596_800)])]);
     let batch = read(PushFormat::Protobuf, &body).unwrap().batch;
     let times: Vec<_> = batch.entries.iter().map(|e| e.t_ns).collect();
-    assert_eq!(times[0], i64::MAX);
-    assert!(times[1] < i64::MIN + 10);
+    assert_eq!(times, [i64::MAX, i64::MIN]);
+    let body = request(vec![stream("{}", vec![entry(i64::MIN, "", &[]), entry(i64::MAX, "", &[])])]);
+    let batch = read(PushFormat::Protobuf, &body).unwrap().batch;
+    assert_eq!(batch.entries.iter().map(|e| e.t_ns).collect::<Vec<_>>(), [i64::MIN, i64::MAX]);
 }
 
 #[test]

@@ -126,5 +126,6 @@ fn timestamp(mut message: Cursor<'_>) -> Result<i64, Fault> {
         let why = format!("a timestamp is out of range: {seconds} s, {nanos} ns");
         return Err(DecodeError::malformed(MESSAGE, why).into());
     }
-    Ok(seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos)))
+    let exact = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Ok(exact.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
 }
