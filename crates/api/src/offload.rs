@@ -57,6 +57,14 @@ pub(crate) async fn write<T: Send + 'static>(
     answer.await.map_err(|_| Panicked)
 }
 
+/// Runs work that mostly waits, for the disk or for a lock: on a thread of its own, since it would
+/// hold one of few that writes or queries need.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Panicked)
+}
+
 /// A panic drops the sender, which is what the waiting side sees.
 fn task<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -79,7 +87,9 @@ mod tests {
     async fn a_panic_is_an_error_and_the_pool_goes_on() {
         assert_eq!(query(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
         assert_eq!(write(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
+        assert_eq!(blocking(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
         assert_eq!(query(|| 7).await, Ok(7));
+        assert_eq!(blocking(|| 9).await, Ok(9));
         assert_eq!(write(|| 8).await, Ok(8));
     }
 }

@@ -20,6 +20,6 @@ pub(crate) async fn delete_series(app: &Arc<App>, call: Call) -> Result<Reply, A
     let sets = matcher_sets(app, &call.params)?;
     let store = Arc::clone(&app.backend()?.store);
     let work = move || sets.iter().try_for_each(|set| store.delete(set, start_ms, end_ms));
-    offload::write(work).await??;
+    offload::blocking(work).await??;
     Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
