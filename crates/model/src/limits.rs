@@ -58,7 +58,7 @@ limits! {
     max_line_bytes = 256 << 10, "bytes", "Length of a log line; longer ones are refused. 0: no limit below that of a block.";
     max_entry_metadata_pairs = 128, "pairs", "Structured metadata of one log entry. 0: no limit.";
     max_entry_metadata_bytes = 64 << 10, "bytes", "Names and values of the structured metadata of one log entry. 0: no limit.";
-    log_tail_bytes = 128 << 20, "bytes", "Log lines in memory that are not on the disk as blocks yet; above it, writers wait.";
+    log_tail_bytes = 64 << 20, "bytes", "Log lines in memory that are not on the disk as blocks yet; above it, writers wait.";
     max_open_log_days = 8, "days", "Days whose tables of blocks are held in memory for log queries.";
     log_deletion_delay_ms = 86_400_000, "ms", "How long a deletion of log entries can be canceled; they are hidden at once, and removed after it.";
     max_log_deletions = 1_000, "requests", "Deletions of log entries that are not done yet; more are refused.";
@@ -115,6 +115,13 @@ limits! {
     max_contact_points = 1_000, "addresses", "Contact points of all projects together.";
     max_grafana_users = 1_000, "users", "Records of Grafana users of all projects together.";
     max_audit_entries = 100_000, "entries", "Entries of the audit trail that are kept, the oldest go first.";
+    max_checks = 10_000, "checks", "Synthetic checks of one tenant.";
+    max_check_labels = 5, "labels", "Labels of one synthetic check.";
+    max_check_label_bytes = 32, "bytes", "Length of the name or the value of a label of a check or probe.";
+    max_synthetic_tenants = 1_000, "tenants", "Tenants of Synthetic Monitoring.";
+    max_private_probes = 1_000, "probes", "Private probes of one tenant.";
+    max_probe_runs = 512, "runs", "Runs of synthetic checks at once; more wait for a place.";
+    max_probe_body_bytes = 16 << 20, "bytes", "Length of an answer that a synthetic check reads.";
     max_open_days = 8, "files", "Closed days held open for queries.";
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::{Position, files};
-use tantivy::directory::OwnedBytes;
+use tantivy::directory::{Directory as _, META_LOCK, OwnedBytes};
 use tantivy::index::{Index, SegmentId, SegmentReader};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
 use tantivy::store::StoreReader;
@@ -244,6 +244,9 @@ impl Day {
 
     fn read_view(&self, before: Option<&DayView>) -> Result<DayView, Error> {
         let index = open_index(&self.path)?;
+        // As long as it is held nobody removes the files that are about to be opened.
+        let lock = index.directory().acquire_lock(&META_LOCK);
+        let _lock = lock.map_err(|e| Error::tantivy(&self.path)(tantivy::TantivyError::from(e)))?;
         let metas = index.searchable_segments().map_err(Error::tantivy(&self.path))?;
         let mut segments = Vec::with_capacity(metas.len());
         let mut damaged = 0;

@@ -21,6 +21,7 @@ mod damage;
 mod deletions;
 mod model;
 mod pruning;
+mod races;
 
 /// Noon of 2026-11-22 UTC.
 pub(crate) const NOON_NS: i64 = 1_795_348_800_000_000_000;
