@@ -7,9 +7,10 @@
 //!
 //! Reading order: `routes` (what a row of the tables says), `service` (a request's way), `auth` and
 //! `roots` (who asks, and for whose data), then a folder per subject, each with its own
-//! table of routes: `metrics`, `logs`, `rules`, `cockpit`, `own`.
+//! table of routes: `metrics`, `logs`, `rules`, `alertmanager`, `cockpit`, `own`.
 
 mod admission;
+mod alertmanager;
 mod answer;
 mod auth;
 mod backend;
@@ -27,6 +28,7 @@ pub mod routes;
 mod rules;
 mod server;
 mod service;
+mod synthetic;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use pilothouse_alertmanager::Alertmanager;
 use pilothouse_control::{Control, DataSource};
 use pilothouse_model::budget::Ceilings;
 use pilothouse_model::limits::Limits;
@@ -44,12 +47,13 @@ pub use auth::Auth;
 pub use backend::{
     Backend, DeletionError, HeadFigures, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend, StoreAdmin,
 };
-pub use cockpit::{AlertRule, MANAGED_RULES, ManagedRule, RuleBook};
+pub use cockpit::{AlertRule, MANAGED_RULES, ManagedRule, RuleBook, audit_line};
 pub use pilothouse_wire::exposition::TextFormat;
 pub use pilothouse_wire::logs::Enrichment;
 pub use roots::{SourceBackend, SourceFigures, Sources};
 pub use rules::RuleConnector;
 pub use server::{bind, serve};
+pub use synthetic::{Remotes, Synthetic};
 pub use telemetry::{Family, FamilyValue};
 
 /// What the server is told once, at its start.
@@ -94,10 +98,12 @@ pub struct App {
     source: Option<DataSource>,
     sources: OnceLock<Arc<dyn Sources>>,
     roots: roots::Roots,
+    alertmanager: OnceLock<Alertmanager>,
     alerts: OnceLock<Arc<dyn AlertSink>>,
     rules: OnceLock<Arc<dyn RuleBook>>,
     /// The same below every root.
     rulers: rules::Rulers,
+    synthetic: OnceLock<Synthetic>,
 }
 
 impl fmt::Debug for App {
@@ -121,9 +127,11 @@ impl App {
             source: None,
             sources: OnceLock::new(),
             roots: roots::Roots::default(),
+            alertmanager: OnceLock::new(),
             alerts: OnceLock::new(),
             rules: OnceLock::new(),
             rulers: rules::Rulers::default(),
+            synthetic: OnceLock::new(),
             settings: Arc::new(settings),
             clock,
         })
@@ -138,15 +146,17 @@ impl App {
             admission: Arc::clone(&self.admission),
             telemetry: Arc::clone(&self.telemetry),
             failures: auth::Failures::default(),
-            logs: logs::State::new(&self.settings.limits, &self.settings.enrichment),
+            logs: self.logs.below(&self.settings.limits),
             backend: OnceLock::new(),
             logs_backend: OnceLock::new(),
             source: Some(source),
             sources: OnceLock::new(),
             roots: roots::Roots::default(),
+            alertmanager: OnceLock::new(),
             alerts: OnceLock::new(),
             rules: OnceLock::new(),
             rulers: self.rulers.clone(),
+            synthetic: OnceLock::new(),
         };
         match backend {
             SourceBackend::Metrics(backend) => root.start_data(backend),
@@ -164,10 +174,36 @@ impl App {
         self.backend.get().ok_or_else(own::starting)
     }
 
+    /// Hands over the Alertmanager that the paths below `/alertmanager` are about. A second call
+    /// changes nothing.
+    pub fn start_alertmanager(&self, alertmanager: Alertmanager) {
+        let _ = self.alerts.set(Arc::new(alertmanager.clone()));
+        let _ = self.alertmanager.set(alertmanager);
+    }
+
+    fn alertmanager(&self) -> Result<&Alertmanager, error::ApiError> {
+        self.alertmanager.get().ok_or_else(own::starting)
+    }
+
     /// Hands over who takes alerts, and who knows the rules. A second call changes nothing.
     pub fn start_alerting(&self, alerts: Arc<dyn AlertSink>, rules: Arc<dyn RuleBook>) {
         let _ = self.alerts.set(alerts);
         let _ = self.rules.set(rules);
+    }
+
+    /// Hands over what runs checks. A second call changes nothing.
+    pub fn start_synthetic(&self, synthetic: Synthetic) {
+        let _ = self.synthetic.set(synthetic);
+    }
+
+    fn synthetic(&self) -> Option<&Synthetic> {
+        self.synthetic.get()
+    }
+
+    /// Where clients reach this server: as configured, else as this request did.
+    fn address(&self, headers: &http::HeaderMap) -> String {
+        let host = headers.get(http::header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("127.0.0.1");
+        self.settings.external_url.clone().unwrap_or_else(|| format!("http://{host}"))
     }
 
     fn rule_book(&self) -> &dyn RuleBook {

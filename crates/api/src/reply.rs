@@ -35,8 +35,9 @@ pub(crate) enum ReplyBody {
     Whole(Vec<u8>),
     /// A first piece, already there, and the rest.
     Pieces(Vec<u8>, Pieces),
-    /// No body: the connection goes over to another protocol, and this is what says so.
-    Upgrade(Response<Body>),
+    /// Made whole elsewhere: the connection goes over to another protocol, or the body has
+    /// trailers. It stands as it is.
+    Made(Response<Body>),
 }
 
 pub(crate) struct Reply {
@@ -93,7 +94,7 @@ impl Reply {
 
     /// Makes the response, compressed where `gzip` is asked for and the body is not coded yet.
     pub(crate) async fn into_response(mut self, gzip: bool) -> Response<Body> {
-        if let ReplyBody::Upgrade(response) = self.body {
+        if let ReplyBody::Made(response) = self.body {
             return response;
         }
         let empty = matches!(&self.body, ReplyBody::Whole(b) if b.is_empty());
@@ -105,7 +106,7 @@ impl Reply {
         let body = match self.body {
             ReplyBody::Whole(bytes) => Body::from(bytes),
             ReplyBody::Pieces(first, rest) => stream(first, rest),
-            ReplyBody::Upgrade(response) => return response,
+            ReplyBody::Made(response) => return response,
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -124,7 +125,7 @@ fn compress(body: ReplyBody) -> ReplyBody {
         }
         ReplyBody::Whole(bytes) => gzip_pieces(Box::new(std::iter::once(Ok(bytes)))),
         ReplyBody::Pieces(first, rest) => gzip_pieces(Box::new(std::iter::once(Ok(first)).chain(rest))),
-        upgrade @ ReplyBody::Upgrade(_) => upgrade,
+        made @ ReplyBody::Made(_) => made,
     }
 }
 

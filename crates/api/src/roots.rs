@@ -40,6 +40,8 @@ pub trait Sources: Send + Sync + fmt::Debug {
     fn update(&self, source: &DataSource);
     /// Removes the data of sources that were deleted. Blocks.
     fn remove_deleted(&self) -> Result<(), SourceError>;
+    /// What all sources have together that counts towards the server's limits.
+    fn totals(&self) -> SourceFigures;
     /// Of the sources that are open, the default ones among them.
     fn figures(&self) -> Vec<(SourceId, SourceFigures)>;
 }

@@ -15,7 +15,7 @@ use pilothouse_control::{Scopes, SourceKind};
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::service::Call;
-use crate::{App, cockpit, logs, metrics, own, rules};
+use crate::{App, alertmanager, cockpit, logs, metrics, own, rules, synthetic};
 
 /// What a token must be allowed to do to use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +35,8 @@ pub enum Scope {
     Root,
     /// The root token as `X-Auth-Token`: the management API.
     Management,
+    /// A token of Synthetic Monitoring, which the handler asks for: it names the tenant.
+    Synthetic,
 }
 
 impl Scope {
@@ -42,7 +44,7 @@ impl Scope {
     pub(crate) fn granted_by(self) -> Scopes {
         use pilothouse_control::Scope as Of;
         let scopes: &[Of] = match self {
-            Self::Open | Self::Root | Self::Management => &[],
+            Self::Open | Self::Root | Self::Management | Self::Synthetic => &[],
             Self::ReadMetrics => &[Of::ReadMetrics],
             Self::WriteMetrics => &[Of::WriteMetrics],
             Self::MetricsRules => &[Of::MetricsRules],
@@ -126,12 +128,22 @@ pub enum Endpoint {
     Metrics(metrics::Endpoint),
     Logs(logs::Endpoint),
     Rules(rules::Endpoint),
+    Alertmanager(alertmanager::Endpoint),
     Cockpit(cockpit::Endpoint),
     Own(own::Endpoint),
+    Synthetic(synthetic::Endpoint),
 }
 
 /// The tables of all subjects.
-const TABLES: &[&[Route]] = &[metrics::ROUTES, logs::ROUTES, rules::ROUTES, cockpit::ROUTES, own::ROUTES];
+const TABLES: &[&[Route]] = &[
+    metrics::ROUTES,
+    logs::ROUTES,
+    rules::ROUTES,
+    alertmanager::ROUTES,
+    cockpit::ROUTES,
+    own::ROUTES,
+    synthetic::ROUTES,
+];
 
 impl Endpoint {
     /// The label `handler` of the server's own metrics.
@@ -140,8 +152,10 @@ impl Endpoint {
             Self::Metrics(endpoint) => endpoint.name(),
             Self::Logs(endpoint) => endpoint.name(),
             Self::Rules(endpoint) => endpoint.name(),
+            Self::Alertmanager(endpoint) => endpoint.name(),
             Self::Cockpit(endpoint) => endpoint.name(),
             Self::Own(endpoint) => endpoint.name(),
+            Self::Synthetic(endpoint) => endpoint.name(),
         }
     }
 
@@ -151,7 +165,7 @@ impl Endpoint {
             Self::Metrics(endpoint) => endpoint.serves(kind),
             Self::Logs(_) => kind == SourceKind::Logs,
             Self::Rules(endpoint) => endpoint.serves(kind),
-            Self::Cockpit(_) | Self::Own(_) => false,
+            Self::Alertmanager(_) | Self::Cockpit(_) | Self::Own(_) | Self::Synthetic(_) => false,
         }
     }
 
@@ -165,8 +179,10 @@ impl Endpoint {
             Self::Metrics(endpoint) => metrics::dispatch(app, endpoint, call).await,
             Self::Logs(endpoint) => logs::dispatch(app, endpoint, call).await,
             Self::Rules(endpoint) => rules::dispatch(app, endpoint, call).await,
+            Self::Alertmanager(endpoint) => alertmanager::dispatch(app, endpoint, call).await,
             Self::Cockpit(endpoint) => cockpit::dispatch(app, endpoint, call).await,
             Self::Own(endpoint) => own::dispatch(app, endpoint, call).await,
+            Self::Synthetic(endpoint) => synthetic::dispatch(app, endpoint, call).await,
         }
     }
 
@@ -176,8 +192,10 @@ impl Endpoint {
             Self::Metrics(endpoint) => metrics::refuse(endpoint, error),
             Self::Logs(endpoint) => logs::refuse(app, endpoint, error),
             Self::Rules(endpoint) => rules::refuse(endpoint, error),
+            Self::Alertmanager(endpoint) => alertmanager::refuse(endpoint, error),
             Self::Cockpit(_) => cockpit::refuse(&error),
             Self::Own(_) => error.into_text(),
+            Self::Synthetic(_) => synthetic::refuse(error),
         }
     }
 }

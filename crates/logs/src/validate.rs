@@ -8,6 +8,8 @@ use crate::tail::metadata_bytes;
 
 /// A label that Loki's own pipeline often adds; it does not count.
 const SERVICE_NAME: &str = "service_name";
+/// Metadata that is added to every entry.
+const DETECTED_LEVEL: &str = "detected_level";
 /// No line is longer, whatever the limit says: a block must be able to hold it.
 const LONGEST_LINE: u64 = 8 << 20;
 
@@ -36,6 +38,8 @@ pub(crate) fn metadata(metadata: &Labels, limits: &Limits) -> Option<EntryReason
     if limit > 0 && bytes > limit {
         return Some(EntryReason::MetadataTooLarge { bytes, limit });
     }
-    let (actual, limit) = (metadata.len() as u64, limits.max_entry_metadata_pairs);
+    // The level that was added on the way in is not what was sent.
+    let added = usize::from(metadata.get(DETECTED_LEVEL).is_some());
+    let (actual, limit) = ((metadata.len() - added) as u64, limits.max_entry_metadata_pairs);
     (limit > 0 && actual > limit).then_some(EntryReason::TooMuchMetadata { actual, limit })
 }

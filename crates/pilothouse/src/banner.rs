@@ -8,9 +8,11 @@ pub(crate) fn text(config: &Config, local: &str, token: Option<&str>) -> String 
     let (mut header, mut lines) = (
         String::new(),
         vec![
-            format!("Pilothouse {} serves {base}", env!("CARGO_PKG_VERSION")),
-            format!("  push to    {base}/api/v1/push            (Prometheus remote write)"),
+            format!("Pilothouse {} is ready and serves {base}", env!("CARGO_PKG_VERSION")),
+            format!("  metrics to {base}/api/v1/push            (Prometheus remote write)"),
             format!("  query at   {base}/prometheus             (a Grafana data source of type Prometheus)"),
+            format!("  logs to    {base}/loki/api/v1/push       (Loki; OTLP at {base}/otlp)"),
+            format!("  query at   {base}                        (a Grafana data source of type Loki)"),
             format!("  data in    {}", config.data_dir.display()),
         ],
     );
@@ -37,6 +39,7 @@ mod tests {
             crate::config::load(flags).unwrap()
         };
         let open = text(&with("off"), "127.0.0.1:9009", None);
+        assert!(open.contains("  logs to    http://127.0.0.1:9009/loki/api/v1/push "), "{open}");
         assert!(open.ends_with("curl 'http://127.0.0.1:9009/prometheus/api/v1/query?query=up'"), "{open}");
         let closed = text(&with("required"), "127.0.0.1:9009", Some("t0"));
         assert!(closed.contains("curl -H 'X-Token: t0' 'http"), "{closed}");

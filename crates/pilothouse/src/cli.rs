@@ -15,8 +15,28 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Take samples in and answer queries.
     Serve(Box<Serve>),
+    /// Check rule files, and run their tests.
+    #[command(subcommand)]
+    Rules(Rules),
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rules {
+    /// Check rule files as `promtool check rules` does.
+    Check {
+        /// The rules are over logs, in LogQL
+        #[arg(long)]
+        logql: bool,
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Run files of tests as `promtool test rules` does.
+    Test {
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// Every flag is also a key of the configuration file and a variable of the environment; a

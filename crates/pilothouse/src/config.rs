@@ -5,11 +5,17 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use pilothouse_alertmanager::Secret;
+use pilothouse_api::Enrichment;
+use pilothouse_model::Labels;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::time::{format_duration_ms, parse_duration_ms};
 use serde::Deserialize;
 
+use crate::alerting::AlertingConfig;
 use crate::cli::Serve;
+use crate::rules::RuleConfig;
+use crate::synthetic::SyntheticConfig;
 
 /// A configuration that cannot be obeyed. The text names the key and says what would do.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +44,18 @@ pub(crate) struct Config {
     pub(crate) root_token: Option<String>,
     pub(crate) external_url: Option<String>,
     pub(crate) limits: Limits,
+    /// What is added to log entries on their way in.
+    pub(crate) enrichment: Enrichment,
+    pub(crate) rules: RuleConfig,
+    pub(crate) alerting: AlertingConfig,
+    pub(crate) synthetic: SyntheticConfig,
     /// What the operator should know though it stops nothing.
     pub(crate) warnings: Vec<String>,
 }
 
-/// The file. Its keys are the flags with underscores, and `limits` by name.
+/// The file. Its keys are the flags with underscores, `limits` by name, and three that Loki has
+/// under the same names: which labels become `service_name` (none: it is not added), whether
+/// entries get `detected_level`, and from which fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -54,6 +67,20 @@ struct File {
     auth: Option<Scalar>,
     root_token: Option<String>,
     external_url: Option<String>,
+    discover_service_name: Option<Vec<String>>,
+    discover_log_levels: Option<bool>,
+    log_level_fields: Option<Vec<String>>,
+    #[serde(default)]
+    rule_files: Vec<PathBuf>,
+    #[serde(default)]
+    log_rule_files: Vec<PathBuf>,
+    evaluation_interval: Option<String>,
+    #[serde(default)]
+    external_labels: BTreeMap<String, String>,
+    alertmanager_config_file: Option<PathBuf>,
+    heartbeat_url: Option<String>,
+    #[serde(default)]
+    synthetic: SyntheticConfig,
     #[serde(default)]
     limits: BTreeMap<String, u64>,
 }
@@ -116,7 +143,49 @@ fn merge(flags: Serve, file: File) -> Result<Config, ConfigError> {
         check_url(url)?;
     }
     let data_dir = flags.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("./pilothouse-data"));
-    Ok(Config { data_dir, listen, retention_ms, auth, root_token, external_url, limits, warnings })
+    let default = Enrichment::default();
+    let enrichment = Enrichment {
+        service_names: file.discover_service_name.unwrap_or(default.service_names),
+        detect_levels: file.discover_log_levels.unwrap_or(default.detect_levels),
+        level_fields: file.log_level_fields.unwrap_or(default.level_fields),
+        ..Enrichment::default()
+    };
+    let rules =
+        merge_rules(file.rule_files, file.log_rule_files, file.evaluation_interval, file.external_labels)?;
+    let alerting = AlertingConfig {
+        config_file: file.alertmanager_config_file,
+        heartbeat_url: file.heartbeat_url.map(Secret::new),
+    };
+    file.synthetic.rules().map_err(|e| invalid("synthetic.forbidden_targets", e.to_string()))?;
+    Ok(Config {
+        data_dir,
+        listen,
+        retention_ms,
+        auth,
+        root_token,
+        external_url,
+        limits,
+        enrichment,
+        rules,
+        alerting,
+        synthetic: file.synthetic,
+        warnings,
+    })
+}
+
+/// What only the file says: which rules there are besides those set through the API.
+fn merge_rules(
+    files: Vec<PathBuf>,
+    log_files: Vec<PathBuf>,
+    interval: Option<String>,
+    external_labels: BTreeMap<String, String>,
+) -> Result<RuleConfig, ConfigError> {
+    let interval_ms = interval.map(|text| parse_duration_ms(&text)).transpose();
+    let interval_ms = interval_ms.map_err(|e| invalid("evaluation_interval", e.to_string()))?;
+    if interval_ms == Some(0) {
+        return Err(invalid("evaluation_interval", "must be above zero"));
+    }
+    Ok(RuleConfig { files, log_files, interval_ms, external_labels: Labels::from_pairs(&external_labels) })
 }
 
 fn merge_limits(flags: &Serve, file: &File) -> Result<Limits, ConfigError> {
@@ -207,6 +276,29 @@ impl Config {
         if let Some(url) = &self.external_url {
             let _ = writeln!(out, "external_url: {url:?}");
         }
+        let enrichment = &self.enrichment;
+        let _ = writeln!(out, "discover_service_name: {:?}", enrichment.service_names);
+        let _ = writeln!(out, "discover_log_levels: {}", enrichment.detect_levels);
+        let _ = writeln!(out, "log_level_fields: {:?}", enrichment.level_fields);
+        let rules = &self.rules;
+        let _ = writeln!(out, "rule_files: {:?}", rules.files);
+        let _ = writeln!(out, "log_rule_files: {:?}", rules.log_files);
+        if let Some(ms) = rules.interval_ms {
+            let _ = writeln!(out, "evaluation_interval: {}", format_duration_ms(ms));
+        }
+        if !rules.external_labels.is_empty() {
+            out.push_str("external_labels:\n");
+            for (name, value) in &rules.external_labels {
+                let _ = writeln!(out, "  {name:?}: {value:?}");
+            }
+        }
+        if let Some(file) = &self.alerting.config_file {
+            let _ = writeln!(out, "alertmanager_config_file: {:?}", file.display().to_string());
+        }
+        if self.alerting.heartbeat_url.is_some() {
+            // The address is what the other side knows this server by.
+            out.push_str("heartbeat_url: \"<secret>\"\n");
+        }
         out.push_str("limits:\n");
         for info in Limits::LIST {
             let _ = writeln!(out, "  {}: {}", info.name, self.limits.get(info.name).unwrap_or(info.default));
@@ -237,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let yaml = "listen: 127.0.0.1:1\nretention: 0\nauth: off\nmax_active_series: 7\nlimits: {max_query_depth: 9}\n";
+        let yaml = "listen: 127.0.0.1:1\nretention: 0\nauth: off\nmax_active_series: 7\nlimits: {max_query_depth: 9}\n\
+                    discover_service_name: []\ndiscover_log_levels: false\n";
         let flags = Serve {
             listen: Some("127.0.0.1:2".into()),
             limits: vec!["max_query_depth=8".into(), "max_body_bytes = 5".into()],
@@ -245,6 +338,10 @@ mod tests {
         };
         let config = from_yaml(flags, yaml).unwrap();
         assert_eq!((config.listen.as_str(), config.retention_ms), ("127.0.0.1:2", 0));
+        assert_eq!(
+            config.enrichment,
+            Enrichment { detect_levels: false, service_names: Vec::new(), ..Enrichment::default() }
+        );
         let limits = &config.limits;
         assert_eq!((limits.max_active_series, limits.max_query_depth, limits.max_body_bytes), (7, 8, 5));
     }
@@ -287,7 +384,7 @@ mod tests {
         let yaml = config.to_yaml();
         assert!(!yaml.contains("s3cret"));
         let again = from_yaml(Serve::default(), &yaml).unwrap();
-        assert_eq!(again.limits, config.limits);
+        assert_eq!((&again.limits, &again.enrichment), (&config.limits, &config.enrichment));
         assert_eq!(again.retention_ms, config.retention_ms);
     }
 }

@@ -3,14 +3,21 @@
 //! Nothing is decided here that a crate below could decide: this one reads what the operator
 //! says, opens what it names, joins the parts and takes them apart again in the right order.
 
+mod alerting;
+mod audit;
 mod banner;
 mod cli;
 mod config;
 mod descriptors;
+mod logs;
+mod rule_book;
+mod rules;
+mod rules_command;
 mod scrape;
 mod serve;
 mod sources;
 mod store;
+mod synthetic;
 mod token;
 
 use std::process::ExitCode;
@@ -30,6 +37,7 @@ fn main() -> ExitCode {
             println!("pilothouse {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+        Command::Rules(command) => rules_command::run(&command),
         Command::Serve(flags) => {
             log_to_stderr();
             match config::load(*flags).map_err(Into::into).and_then(serve::run) {

@@ -17,11 +17,12 @@ use pilothouse_model::{
 use pilothouse_rules::{Data, Language, Parts, RuleSource, Ruler, Settings, load_files};
 
 use crate::config::Config;
+use crate::rule_book::{MANAGED, managed_file};
 use crate::serve::ServeError;
 use crate::sources::Stores;
 
-/// How often sources that came or went are looked for.
-const TICK: Duration = Duration::from_secs(30);
+/// How often sources that came or went, and shipped rules that were switched, are looked for.
+const TICK: Duration = Duration::from_secs(10);
 
 /// Rule files and what else the configuration says of rules.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,12 +106,29 @@ impl Rules {
                 tracing::error!(source = id, "rules of a data source cannot be loaded: {e}");
             }
         }
+        self.follow_managed();
         for (id, _) in self.ruler.sources() {
-            if !sources.iter().any(|source| source.id.to_string() == id)
+            if id != MANAGED
+                && !sources.iter().any(|source| source.id.to_string() == id)
                 && let Err(e) = self.ruler.remove_source(&id)
             {
                 tracing::error!(source = id, "rules of a deleted data source cannot be removed: {e}");
             }
+        }
+    }
+
+    /// Switches shipped rules, which are over the server's own metrics, on and off.
+    fn follow_managed(&self) {
+        if !self.ruler.has_source(MANAGED) {
+            let default = self.control.default_source(SourceKind::Metrics);
+            let Some(connected) = default.and_then(|source| self.connect(&source)) else { return };
+            if let Err(e) = self.ruler.add_source(MANAGED, connected) {
+                tracing::error!("shipped rules cannot be loaded: {e}");
+            }
+        }
+        let file = managed_file(&self.control.all_alert_settings());
+        if let Err(e) = self.ruler.set_files(MANAGED, &[file], false) {
+            tracing::error!("shipped rules cannot be switched: {e}");
         }
     }
 

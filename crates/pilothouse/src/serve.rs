@@ -5,20 +5,26 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use pilothouse_api::{App, Auth, Backend, Build, Enrichment, Settings};
+use pilothouse_api::{App, Auth, Backend, Build, Settings};
 use pilothouse_control::{Control, Options};
 use pilothouse_metrics::Store;
-use pilothouse_model::SourceError;
 use pilothouse_model::ports::SystemClock;
+use pilothouse_model::{AlertSink, SourceError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::alerting;
+use crate::audit;
 use crate::banner;
 use crate::config::{AuthMode, Config, ConfigError};
 use crate::descriptors;
+use crate::logs;
+use crate::rule_book::Book;
+use crate::rules::Rules;
 use crate::scrape;
 use crate::sources::Stores;
 use crate::store;
+use crate::synthetic;
 use crate::token;
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,10 @@ pub(crate) enum ServeError {
     Token(std::io::Error),
     #[error("cannot start: {0}")]
     Start(std::io::Error),
+    #[error("rule files: {0}")]
+    Rules(String),
+    #[error(transparent)]
+    Alertmanager(#[from] pilothouse_alertmanager::service::StartError),
     #[error("control plane: {0}")]
     Control(#[from] pilothouse_control::Error),
     #[error("data: {0}")]
@@ -110,24 +120,63 @@ async fn serve(
         auth,
         control: Arc::clone(&control),
         external_url: config.external_url.clone(),
-        enrichment: Enrichment::default(),
+        enrichment: config.enrichment.clone(),
         retention_ms: config.retention_ms,
         config_yaml: config.to_yaml(),
         build: BUILD,
     };
     let app = App::new(settings, Arc::new(SystemClock));
     let (stopped, serving) = start_listener(&app, listener, max_connections);
-    let stores = Arc::new(Stores::new(control, config.clone()));
+    let stores = Arc::new(Stores::new(Arc::clone(&control), config.clone()));
     let store = blocking(&stores, |stores| stores.default_metrics()).await?;
+    let logs = blocking(&stores, |stores| stores.default_logs()).await?;
+    app.start_logs(logs::backend(&logs));
+    let base = config.external_url.clone().unwrap_or_else(|| format!("http://{local}"));
+    let alertmanager = alerting::start(&config, &base, &control).await?;
+    app.start_alertmanager(alertmanager.clone());
+    // Before the server says that it is ready: who asks for rules then finds them.
+    let rules = start_rules(&config, &app, &control, &stores, &base, Arc::new(alertmanager.clone())).await?;
+    let book = Book { rules: Arc::clone(&rules), alertmanager: alertmanager.clone() };
+    app.start_alerting(Arc::new(alertmanager.clone()), Arc::new(book));
     let ready = Ready { config: &config, local, made: made.as_deref() };
     let scraping = ready.start(&app, &stores, &store).await;
     let looking_after = tokio::spawn(Arc::clone(&stores).run(Arc::clone(&app)));
+    let internal = blocking(&stores, |stores| stores.internal_logs()).await?;
+    let telling = tokio::spawn(audit::follow(Arc::clone(&control), internal.clone()));
+    let recalling = tokio::spawn(alerting::follow(alertmanager.clone(), internal));
+    let following = tokio::spawn(Arc::clone(&rules).run());
+    let synthetic = synthetic::start(&config, &app, &control, &stores, rules.ruler()).await?;
     stop.await;
+    synthetic.drain().await;
+    following.abort();
+    // No rule is evaluated any more once the first store closes.
+    let _ = tokio::task::spawn_blocking(move || rules.drain()).await;
+    alerting::drain(alertmanager).await;
     scraping.abort();
     looking_after.abort();
+    telling.abort();
+    recalling.abort();
     let _ = stopped.send(());
     let _ = serving.await;
     blocking(&stores, |stores| stores.close_all()).await
+}
+
+/// Puts rules to work once the data is there.
+async fn start_rules(
+    config: &Config,
+    app: &Arc<App>,
+    control: &Arc<Control>,
+    stores: &Arc<Stores>,
+    base: &str,
+    alerts: Arc<dyn AlertSink>,
+) -> Result<Arc<Rules>, ServeError> {
+    let url = base.to_owned();
+    let (config, control, stores) = (config.clone(), Arc::clone(control), Arc::clone(stores));
+    let start = move || Rules::start(&config, &url, control, stores, alerts, Arc::new(SystemClock));
+    let started = tokio::task::spawn_blocking(start).await;
+    let rules = started.map_err(|e| ServeError::Start(std::io::Error::other(e)))??;
+    app.start_rules(Arc::clone(rules.ruler()), Arc::clone(&rules) as _);
+    Ok(rules)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -11,9 +11,10 @@ use pilothouse_api::{App, Backend, SourceBackend, SourceFigures, Sources};
 use pilothouse_control::{Control, DataSource, SourceId, SourceKind};
 use pilothouse_metrics::Store;
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{Clock as _, SourceError};
+use pilothouse_model::{ActiveLimit, Clock as _, ServerCount, SourceError};
 
 use crate::config::Config;
+use crate::logs;
 use crate::store::{self, Admin};
 
 const DAY_MS: i64 = 86_400_000;
@@ -30,35 +31,49 @@ pub(crate) struct Stores {
     control: Arc<Control>,
     config: Config,
     open: Mutex<HashMap<SourceId, Opened>>,
+    /// Active series and streams of all sources together.
+    series: Arc<ServerCount>,
+    streams: Arc<ServerCount>,
     /// Who opens, closes or removes a store. Held over the work; the map above is not.
     changing: Mutex<()>,
 }
 
 #[derive(Debug, Clone)]
 enum Opened {
-    Metrics(Store),
+    Metrics(Store, Arc<ActiveLimit>),
+    Logs(pilothouse_logs::Store, Arc<ActiveLimit>),
 }
 
 impl Opened {
     fn close(&self) -> Result<(), SourceError> {
         match self {
-            Self::Metrics(store) => store.close().map_err(SourceError::storage),
+            Self::Metrics(store, _) => store.close().map_err(SourceError::storage),
+            Self::Logs(store, _) => Ok(store.close()?),
         }
     }
 
     fn maintain(&self) -> Result<(), SourceError> {
         match self {
-            Self::Metrics(store) => store.maintain().map_err(SourceError::storage),
+            Self::Metrics(store, _) => store.maintain().map_err(SourceError::storage),
+            Self::Logs(store, _) => Ok(store.maintain()?),
         }
     }
 
     fn figures(&self) -> SourceFigures {
         match self {
-            Self::Metrics(store) => {
+            Self::Metrics(store, _) => {
                 let stats = store.stats();
                 SourceFigures {
                     active_series: stats.active_series,
                     active_streams: 0,
+                    disk_bytes: stats.disk_bytes,
+                }
+            }
+            Self::Logs(store, _) => {
+                let stats = store.stats();
+                SourceFigures {
+                    active_series: 0,
+                    active_streams: stats.active_streams,
                     disk_bytes: stats.disk_bytes,
                 }
             }
@@ -67,18 +82,26 @@ impl Opened {
 
     fn backend(&self) -> SourceBackend {
         match self {
-            Self::Metrics(store) => SourceBackend::Metrics(Backend {
+            Self::Metrics(store, _) => SourceBackend::Metrics(Backend {
                 source: Arc::new(store.clone()),
                 sink: Arc::new(store.clone()),
                 store: Arc::new(Admin(store.clone())),
             }),
+            Self::Logs(store, _) => SourceBackend::Logs(logs::backend(store)),
         }
     }
 }
 
 impl Stores {
     pub(crate) fn new(control: Arc<Control>, config: Config) -> Self {
-        Self { control, config, open: Mutex::default(), changing: Mutex::default() }
+        Self {
+            control,
+            config,
+            open: Mutex::default(),
+            series: Arc::default(),
+            streams: Arc::default(),
+            changing: Mutex::default(),
+        }
     }
 
     /// The default source of series, which is always open.
@@ -86,7 +109,27 @@ impl Stores {
         let source = self.control.default_source(SourceKind::Metrics);
         let source = source.ok_or_else(|| SourceError::storage("there is no default source of metrics"))?;
         match self.opened(&source)? {
-            Opened::Metrics(store) => Ok(store),
+            Opened::Metrics(store, _) => Ok(store),
+            Opened::Logs(..) => Err(SourceError::storage("the default source of metrics holds logs")),
+        }
+    }
+
+    /// The default source of logs, which is always open too.
+    pub(crate) fn default_logs(&self) -> Result<pilothouse_logs::Store, SourceError> {
+        let source = self.control.default_source(SourceKind::Logs);
+        self.logs_of(&source.ok_or_else(|| SourceError::storage("there is no default source of logs"))?)
+    }
+
+    /// The server's own logs.
+    pub(crate) fn internal_logs(&self) -> Result<pilothouse_logs::Store, SourceError> {
+        let source = self.control.internal_source();
+        self.logs_of(&source.ok_or_else(|| SourceError::storage("there is no internal source of logs"))?)
+    }
+
+    fn logs_of(&self, source: &DataSource) -> Result<pilothouse_logs::Store, SourceError> {
+        match self.opened(source)? {
+            Opened::Logs(store, _) => Ok(store),
+            Opened::Metrics(..) => Err(SourceError::storage("a source of logs holds metrics")),
         }
     }
 
@@ -119,7 +162,20 @@ impl Stores {
             SourceKind::Metrics => {
                 let mut options = store::options(&self.config);
                 options.retention_ms = self.retention_ms(source);
-                Ok(Opened::Metrics(Store::open(&directory, options).map_err(fault)?))
+                let own = source.limits.max_active_series.unwrap_or(0);
+                let limit = self.config.limits.max_active_series;
+                let active = Arc::new(ActiveLimit::new(Arc::clone(&self.series), limit, own));
+                options.active = Some(Arc::clone(&active));
+                Ok(Opened::Metrics(Store::open(&directory, options).map_err(fault)?, active))
+            }
+            SourceKind::Logs => {
+                let mut options = logs::options(&self.config);
+                options.retention_ms = self.retention_ms(source);
+                let own = source.limits.max_log_streams.unwrap_or(0);
+                let limit = self.config.limits.max_log_streams;
+                let active = Arc::new(ActiveLimit::new(Arc::clone(&self.streams), limit, own));
+                options.active = Some(Arc::clone(&active));
+                Ok(Opened::Logs(pilothouse_logs::Store::open(&directory, options)?, active))
             }
             kind => Err(SourceError::storage(format!("there is no store of {}", kind.as_str()))),
         }
@@ -176,8 +232,10 @@ impl Stores {
     }
 
     fn with_data(&self) -> Vec<DataSource> {
-        let has_data =
-            |s: &DataSource| s.kind == SourceKind::Metrics && self.directory(s.kind, &s.directory()).exists();
+        let has_data = |s: &DataSource| {
+            matches!(s.kind, SourceKind::Metrics | SourceKind::Logs)
+                && self.directory(s.kind, &s.directory()).exists()
+        };
         self.control.all_sources().into_iter().filter(has_data).collect()
     }
 
@@ -185,6 +243,8 @@ impl Stores {
         if let Err(e) = self.control.save_usage() {
             tracing::error!("usage is not written down: {e}");
         }
+        // Counts what is no longer active, also where nothing is pushed any more.
+        self.figures();
         for id in app.idle_roots(SystemClock.now_ms() - IDLE_MS) {
             app.forget_root(id);
             self.close(id);
@@ -216,7 +276,14 @@ impl Sources for Stores {
     fn update(&self, source: &DataSource) {
         let opened = self.open.lock().get(&source.id).cloned();
         match opened {
-            Some(Opened::Metrics(store)) => store.set_retention_ms(self.retention_ms(source)),
+            Some(Opened::Metrics(store, active)) => {
+                store.set_retention_ms(self.retention_ms(source));
+                active.set_own_limit(source.limits.max_active_series.unwrap_or(0));
+            }
+            Some(Opened::Logs(store, active)) => {
+                store.set_retention_ms(self.retention_ms(source));
+                active.set_own_limit(source.limits.max_log_streams.unwrap_or(0));
+            }
             None => {}
         }
     }
@@ -233,6 +300,14 @@ impl Sources for Stores {
             self.control.removed(removal.source)?;
         }
         Ok(())
+    }
+
+    fn totals(&self) -> SourceFigures {
+        SourceFigures {
+            active_series: self.series.total(),
+            active_streams: self.streams.total(),
+            disk_bytes: 0,
+        }
     }
 
     fn figures(&self) -> Vec<(SourceId, SourceFigures)> {

@@ -2,8 +2,11 @@
 //!
 //! Reading order: [`words`] (what a check, a probe and a tenant are), [`validate`](mod@validate)
 //! (which of them hold), [`registry`] (who has which), [`run`] (who runs, and what
-//! becomes of it), [`probe`] (how each kind measures).
+//! becomes of it), [`probe`] (how each kind measures), [`messages`] (what
+//! private probes are told), [`alerting`] (rules that follow from checks).
 
+pub mod alerting;
+pub mod messages;
 pub mod probe;
 pub mod registry;
 pub mod run;

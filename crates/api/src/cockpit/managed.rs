@@ -19,7 +19,7 @@ pub const MANAGED_RULES: &[ManagedRule] = &[
     ManagedRule {
         id: "b4a9f0e2-7c11-4d3a-9a55-0e6c3f5d1001",
         name: "PilothouseActiveSeriesNearLimit",
-        expr: "pilothouse_store_active_series > 0.9 * pilothouse_active_series_limit and pilothouse_active_series_limit > 0",
+        expr: "pilothouse_active_series > 0.9 * pilothouse_active_series_limit and pilothouse_active_series_limit > 0",
         hold: "10m",
         severity: "warning",
         title: "Active series near their limit",

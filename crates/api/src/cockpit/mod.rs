@@ -38,6 +38,7 @@ use input::Input;
 pub(crate) use book::NoRules;
 pub use book::{AlertRule, RuleBook};
 pub use managed::{MANAGED_RULES, ManagedRule};
+pub use own::audit_line;
 pub(crate) use routes::ROUTES;
 
 /// Which API a path belongs to.

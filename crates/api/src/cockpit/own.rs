@@ -17,7 +17,7 @@ pub(super) fn audit(context: &Context<'_>, input: &Input) -> Result<Answer, Refu
 }
 
 /// One change, as the path and the lines of the internal data source show it.
-pub(super) fn entry(entry: &AuditEntry) -> Value {
+fn entry(entry: &AuditEntry) -> Value {
     let details: Map<String, Value> =
         entry.details.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     json!({
@@ -32,6 +32,11 @@ pub(super) fn entry(entry: &AuditEntry) -> Value {
         "region": entry.region.map(|r| r.as_str()),
         "details": details,
     })
+}
+
+/// One change as a line of JSON.
+pub fn audit_line(change: &AuditEntry) -> String {
+    entry(change).to_string()
 }
 
 /// What each token was used for: who sends the most.

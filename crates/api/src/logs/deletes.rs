@@ -31,7 +31,7 @@ pub(crate) async fn add(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
             Ok::<_, ApiError>(app.logs_backend()?.admin.delete(&request)?)
         }
     };
-    let id = offload::write(work).await??;
+    let id = offload::blocking(work).await??;
     let reply = Reply::empty(StatusCode::NO_CONTENT);
     Ok(reply.header(HeaderName::from_static("x-delete-request-id"), id_text(id)))
 }
@@ -149,7 +149,7 @@ pub(crate) async fn cancel(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
             Ok(admin.cancel_deletion(id)?)
         }
     };
-    if offload::write(work).await?? {
+    if offload::blocking(work).await?? {
         return Ok(Reply::empty(StatusCode::NO_CONTENT));
     }
     let text = "deletion of request which is in process or already processed is not allowed";

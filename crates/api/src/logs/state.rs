@@ -91,7 +91,8 @@ impl State {
                 "Entries that clients which follow were too slow for.",
             )
             .value(t.tail_dropped.get() as f64),
-            Family::gauge("pilothouse_logs_tails", "Clients that follow.").value(t.tails.load(Relaxed) as f64),
+            Family::gauge("pilothouse_logs_tails", "Clients that follow.")
+                .value(t.tails.load(Relaxed) as f64),
             Family::histogram("pilothouse_logs_query_duration_seconds", "Time to evaluate a log query.")
                 .distribution(&[], t.query_seconds.snapshot()),
             Family::histogram("pilothouse_logs_durable_duration_seconds", "Time a push waited for the disk.")

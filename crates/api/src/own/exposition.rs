@@ -10,6 +10,7 @@ use crate::App;
 use crate::error::ApiError;
 use crate::offload;
 use crate::reply::Reply;
+use crate::roots::SourceFigures;
 use crate::service::Call;
 use crate::telemetry::Family;
 
@@ -42,6 +43,9 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     families.extend(app.telemetry.families());
     families.extend(app.logs.families());
     families.extend(crate::rules::families(app));
+    if let Some(alertmanager) = app.alertmanager.get() {
+        families.extend(crate::alertmanager::families(alertmanager));
+    }
     if let Some(backend) = app.backend.get() {
         families.extend(backend.store.families());
     }
@@ -53,17 +57,22 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
 }
 
 /// What the control plane holds, and the limits that the server's data is measured by.
-fn control_families(app: &App) -> [Family; 5] {
+fn control_families(app: &App) -> [Family; 7] {
     let (control, limits) = (&app.settings.control, &app.settings.limits);
     let sources = control.all_sources();
+    let totals = app.sources().map_or_else(|_| SourceFigures::default(), |s| s.totals());
     let mut by_kind = Family::gauge("pilothouse_data_sources", "Data sources, internal ones included.");
     for kind in [SourceKind::Logs, SourceKind::Metrics, SourceKind::Traces] {
         let count = sources.iter().filter(|s| s.kind == kind).count();
         by_kind = by_kind.labelled(&[("type", kind.as_str())], count as f64);
     }
     [
+        Family::gauge("pilothouse_active_series", "Active series of all data sources together.")
+            .value(totals.active_series as f64),
         Family::gauge("pilothouse_active_series_limit", "Active series that are allowed; 0 for no limit.")
             .value(limits.max_active_series as f64),
+        Family::gauge("pilothouse_active_streams", "Active log streams of all data sources together.")
+            .value(totals.active_streams as f64),
         Family::gauge(
             "pilothouse_active_streams_limit",
             "Active log streams that are allowed; 0 for no limit.",

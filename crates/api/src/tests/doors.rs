@@ -30,9 +30,13 @@ enum Door {
     RootToken,
     /// The root token as `X-Auth-Token` alone.
     ManagementKey,
+    /// The root token as a bearer: it registers tenants of Synthetic Monitoring.
+    Publisher,
+    /// A token of Synthetic Monitoring, which none of the visitors has.
+    AccessToken,
 }
 
-use Door::{AnyOf, Everybody, ManagementKey, RootToken};
+use Door::{AccessToken, AnyOf, Everybody, ManagementKey, Publisher, RootToken};
 
 const READ_METRICS: Door = AnyOf(&[Scope::ReadMetrics]);
 const WRITE_METRICS: Door = AnyOf(&[Scope::WriteMetrics]);
@@ -120,6 +124,7 @@ const PATHS: &[(Door, &[&str])] = &[
             "/api/prom/tail",
         ],
     ),
+    (Publisher, &["/api/v1/register/install"]),
     (
         RootToken,
         &[
@@ -132,7 +137,15 @@ const PATHS: &[(Door, &[&str])] = &[
 ];
 
 /// Below these everything is behind one door.
-const PREFIXES: &[(Door, &str)] = &[(ManagementKey, "/cockpit/")];
+const PREFIXES: &[(Door, &str)] = &[
+    (ManagementKey, "/cockpit/"),
+    (AccessToken, "/api/v1/token/"),
+    (AccessToken, "/api/v1/check"),
+    (AccessToken, "/api/v1/probe"),
+    (AccessToken, "/api/v1/tenant"),
+    // Who is refused here learns it from the status of gRPC, not of HTTP.
+    (Everybody, "/synthetic_monitoring."),
+];
 
 fn contract() -> BTreeMap<String, Door> {
     let mut doors = BTreeMap::new();
@@ -226,6 +239,8 @@ fn refusal(door: Door, visitor: &Visitor, form: &str) -> Option<u16> {
     match door {
         Everybody => None,
         ManagementKey => (!(visitor.is_root && is_key)).then_some(401),
+        Publisher => (!(visitor.is_root && form == "Bearer")).then_some(401),
+        AccessToken => Some(401),
         _ if !is_known => Some(401),
         _ if visitor.is_root => None,
         RootToken => Some(403),

@@ -212,6 +212,10 @@ impl Sources for MemorySources {
         Ok(())
     }
 
+    fn totals(&self) -> SourceFigures {
+        SourceFigures::default()
+    }
+
     fn figures(&self) -> Vec<(SourceId, SourceFigures)> {
         Vec::new()
     }

@@ -3,6 +3,7 @@
 mod doors;
 mod memory;
 mod requests;
+mod synthetic;
 
 use std::sync::Arc;
 
@@ -84,6 +85,7 @@ impl Fixture {
         let (memory, backend) = Memory::backend();
         app.start_data(backend);
         app.start_sources(Arc::new(memory::MemorySources::default()));
+        app.start_synthetic(synthetic::idle());
         Self { memory, app }
     }
 

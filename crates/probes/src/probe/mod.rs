@@ -8,9 +8,13 @@ mod connect;
 mod dns;
 mod grpc;
 mod http;
+mod icmp;
+mod multihttp;
+mod ping;
 mod rules;
 mod tcp;
 mod tls;
+mod traceroute;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -49,6 +53,12 @@ impl Prober for LocalProber {
                 dns::probe(self, target, dns, recorder).await
             } else if let Some(grpc) = &settings.grpc {
                 grpc::probe(self, target, grpc, recorder).await
+            } else if let Some(ping) = &settings.ping {
+                ping::probe(self, target, ping, recorder).await
+            } else if let Some(traceroute) = &settings.traceroute {
+                traceroute::probe(self, target, traceroute, recorder).await
+            } else if let Some(multihttp) = &settings.multihttp {
+                multihttp::probe(self, target, multihttp, recorder).await
             } else {
                 recorder.error("no prober for this kind of check", &[]);
                 false

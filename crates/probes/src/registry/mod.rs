@@ -7,6 +7,7 @@
 
 mod alerts;
 mod checks;
+mod connections;
 mod error;
 mod image;
 mod probes;
@@ -26,10 +27,12 @@ use crate::validate::LabelRules;
 use crate::words::{Check, Probe, Tenant};
 
 pub use alerts::CheckAlert;
+pub use connections::Connection;
 pub use error::{Refusal, RefusalKind};
 pub use tenants::{StatusUpdate, TenantUpdate};
 pub use tokens::{Caller, Installed};
 
+use connections::Connections;
 use image::Image;
 
 /// The tenant that the server's own probe belongs to. No caller is this tenant.
@@ -58,6 +61,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     image: RwLock<Image>,
     changed: watch::Sender<u64>,
+    connections: Arc<Connections>,
 }
 
 impl fmt::Debug for Registry {
@@ -74,7 +78,18 @@ impl Registry {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Refusal> {
         let image = Image::load(state.as_ref(), &settings, now_s(clock.as_ref()))?;
-        Ok(Self { settings, state, clock, image: RwLock::new(image), changed: watch::Sender::new(0) })
+        Ok(Self {
+            settings,
+            state,
+            clock,
+            image: RwLock::new(image),
+            changed: watch::Sender::new(0),
+            connections: Arc::default(),
+        })
+    }
+
+    pub fn settings(&self) -> &RegistrySettings {
+        &self.settings
     }
 
     /// Tells that something changed: a number that grows. What is looked at after a change shows it.

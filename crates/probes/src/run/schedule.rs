@@ -70,7 +70,7 @@ impl Schedule {
     }
 
     /// Follows the registry until `stop` says so. Series do not end with the server.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut changes = self.registry.changes();
         let mut running: HashMap<i64, Running> = HashMap::new();
         loop {

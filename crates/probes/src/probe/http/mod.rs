@@ -21,6 +21,7 @@ use crate::words::HttpSettings;
 
 pub(super) use hop::{Answer, Hop, Sent};
 pub(super) use phases::Phases;
+pub(super) use request::set_run_by;
 
 const MAX_REDIRECTS: u32 = 10;
 

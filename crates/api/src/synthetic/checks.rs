@@ -1,0 +1,133 @@
+//! Checks and their alerts.
+
+use http::StatusCode;
+use pilothouse_probes::registry::CheckAlert;
+use pilothouse_probes::words::{AdHocCheck, Check};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Refused, Request, Synthetic, accepted, ok};
+use crate::reply::Reply;
+
+pub(super) fn add(request: &Request<'_>) -> Result<Reply, Refused> {
+    ok(&request.registry.add_check(request.caller.tenant, request.body()?)?)
+}
+
+/// `id` of the path, where it is there, stands over that of the body.
+pub(super) fn update(request: &Request<'_>, id: Option<i64>) -> Result<Reply, Refused> {
+    let mut check: Check = request.body()?;
+    if let Some(id) = id {
+        check.id = id;
+    }
+    ok(&request.registry.update_check(request.caller.tenant, check)?)
+}
+
+pub(super) fn update_all(request: &Request<'_>) -> Result<Reply, Refused> {
+    let updated = request.registry.update_checks(request.caller.tenant, request.body()?)?;
+    ok(&json!({"msg": format!("{updated} checks updated")}))
+}
+
+pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Refused> {
+    let id = request.id()?;
+    request.registry.delete_check(request.caller.tenant, id)?;
+    ok(&json!({"msg": "check deleted", "checkId": id}))
+}
+
+/// A check as lists show it.
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    check: Check,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alerts: Option<Vec<ShownAlert>>,
+}
+
+pub(super) fn list(request: &Request<'_>) -> Result<Reply, Refused> {
+    let with_alerts = request.call.params.text("includeAlerts") == "true";
+    let listed = request.registry.checks(request.caller.tenant).into_iter().map(|(check, alerts)| Listed {
+        check,
+        alerts: with_alerts.then(|| alerts.into_iter().map(ShownAlert::of).collect()),
+    });
+    ok(&listed.collect::<Vec<_>>())
+}
+
+pub(super) fn find(request: &Request<'_>) -> Result<Reply, Refused> {
+    let params = &request.call.params;
+    let (job, target) = (params.text("job"), params.text("target"));
+    if job.is_empty() || target.is_empty() {
+        return Err(Refused::bad("Invalid request", "job and target are required"));
+    }
+    ok(&request.registry.find_check(request.caller.tenant, job, target)?)
+}
+
+pub(super) fn get(request: &Request<'_>) -> Result<Reply, Refused> {
+    ok(&request.registry.check(request.caller.tenant, request.id()?)?)
+}
+
+/// An alert with what became of it. It is in force as soon as it is stored.
+#[derive(Serialize)]
+struct ShownAlert {
+    #[serde(flatten)]
+    alert: CheckAlert,
+    status: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error: &'static str,
+}
+
+impl ShownAlert {
+    fn of(alert: CheckAlert) -> Self {
+        Self { alert, status: "OK", error: "" }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WantedAlerts {
+    alerts: Vec<CheckAlert>,
+}
+
+pub(super) fn alerts(request: &Request<'_>) -> Result<Reply, Refused> {
+    let alerts = request.registry.alerts(request.caller.tenant, request.id()?)?;
+    ok(&shown(alerts))
+}
+
+pub(super) fn set_alerts(request: &Request<'_>) -> Result<Reply, Refused> {
+    let wanted: WantedAlerts = request.body()?;
+    let stored = request.registry.set_alerts(request.caller.tenant, request.id()?, wanted.alerts)?;
+    accepted(StatusCode::ACCEPTED, &shown(stored))
+}
+
+fn shown(alerts: Vec<CheckAlert>) -> Value {
+    let alerts: Vec<ShownAlert> = alerts.into_iter().map(ShownAlert::of).collect();
+    json!({"alerts": alerts})
+}
+
+pub(super) fn run_once(request: &Request<'_>, synthetic: &Synthetic) -> Result<Reply, Refused> {
+    let wanted: AdHocCheck = request.body()?;
+    let id = Uuid::new_v4().to_string();
+    let check = request.registry.admit_adhoc(request.caller.tenant, id, wanted)?;
+    synthetic.schedule.run_adhoc(check.clone());
+    synthetic.registry.offer_adhoc(&check);
+    ok(&check)
+}
+
+/// How many series a check of each kind makes, about: what the web app multiplies.
+pub(super) fn info() -> Result<Reply, Refused> {
+    let mut classes = serde_json::Map::new();
+    for (kind, number, class, basic, advanced) in [
+        ("dns", 0, 0, 33, 75),
+        ("http", 1, 0, 39, 113),
+        ("ping", 2, 0, 33, 75),
+        ("tcp", 3, 0, 23, 37),
+        ("traceroute", 4, 0, 20, 20),
+        ("multihttp", 6, 1, 60, 120),
+        ("grpc", 7, 0, 30, 70),
+    ] {
+        for (suffix, series) in [("_basic", basic), ("", advanced)] {
+            let document = json!({"CheckClass": class, "CheckType": number, "Series": series});
+            classes.insert(format!("{kind}{suffix}"), document);
+        }
+    }
+    ok(&json!({"AccountingClasses": classes}))
+}
