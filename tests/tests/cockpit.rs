@@ -198,7 +198,8 @@ fn the_servers_limits_count_all_sources_and_a_source_may_have_lower_ones() {
 #[test]
 fn what_was_acknowledged_survives_sigkill() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut tokens, mut deleted, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    let mut tokens: Vec<(String, String)> = Vec::new();
+    let (mut deleted, mut sources): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for round in 0..4 {
         let server = Cockpit::start(directory.path(), &[]);
         for (id, secret) in &tokens {
