@@ -345,6 +345,9 @@ impl Inner {
         if !is_pending {
             return Ok(false);
         }
+        if appender.closed {
+            return Err(SourceError::NotWritable("the store is closed".into()).into());
+        }
         let logged = appender.log_one(&self.wal, &cancel_record(id));
         let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
         self.deletions.unsaved.lock().retain(|d| d.id != id);

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use pilothouse_disk::Position;
+use pilothouse_disk::{Position, files};
 use pilothouse_index::RoaringBitmap;
 use pilothouse_model::Labels;
 use rayon::prelude::*;
@@ -237,12 +237,26 @@ impl Inner {
         self.commit_fresh(&mut waiting)
     }
 
-    /// At the end: as [`Inner::flush_all`], and notes where the log would have to be read from, so
-    /// that the next start does not look at what is done.
+    /// At the end, when writes are refused: as [`Inner::flush_all`], and notes where the log would
+    /// have to be read from, so that the next start does not look at what is done.
     pub(crate) fn flush_last(&self) -> Result<(), Error> {
         self.flush_all()?;
         let least = self.trim()?;
-        self.catalog.save_log_start(least)
+        self.catalog.save_log_start(least)?;
+        if least >= self.wal.next() {
+            self.remove_log()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the log's files when the catalog says that none of it is needed: the one being
+    /// written is not trimmed, and may be as large as a small source. Nothing is appended any more.
+    fn remove_log(&self) -> Result<(), Error> {
+        self.wal.sync()?;
+        for name in files::file_names(&self.wal_directory)? {
+            files::remove(&self.wal_directory.join(name))?;
+        }
+        Ok(files::sync_directory(&self.wal_directory)?)
     }
 
     fn is_commit_due(&self, waiting: &Waiting) -> bool {

@@ -83,6 +83,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         deletions: Deletions::new(replay.deletions, replay.next_deletion, &options.filters),
         filters: options.filters,
         wal,
+        wal_directory: directory.join("wal"),
         appender: Mutex::new(appender),
         registry: RwLock::new(replay.registry),
         layers: RwLock::new(replay.layers),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -56,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) active_limit: Arc<ActiveLimit>,
     pub(crate) filters: FilterCompiler,
     pub(crate) wal: Wal,
+    pub(crate) wal_directory: PathBuf,
     pub(crate) appender: Mutex<Appender>,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) layers: RwLock<Layers>,

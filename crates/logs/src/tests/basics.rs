@@ -45,6 +45,7 @@ fn entries_are_read_back_from_memory_from_blocks_and_after_a_restart() {
     check_same(&all(&store), &expected, "after a repeat");
     store.close().unwrap();
     drop(store);
+    assert_eq!(std::fs::read_dir(dir.path().join("wal")).unwrap().count(), 0);
     let store = open(dir.path(), &clock);
     check_same(&all(&store), &expected, "after a restart");
     assert_eq!(push(&store, &entries[..500]).duplicates, 500);
