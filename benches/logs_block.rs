@@ -1,6 +1,8 @@
 //! The codec of log blocks: making blocks of 256 KiB, reading them as far as queries need, and
 //! asking their filters. Throughput is in bytes of lines, for the probe in blocks.
 
+#![allow(clippy::expect_used)] // a failure here is a failed bench
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pilothouse_logs::block::{Encoded, Encoder, GramMap, Head, Probe, Reader, Slab, SlabBuilder, Want};
 use pilothouse_model::Labels;

@@ -66,7 +66,10 @@ fn group_text(group: usize) -> String {
     let mut text = format!("name: g{group}\ninterval: 15s\nrules:\n");
     for rule in 0..RULES {
         if rule % 2 == 0 {
-            text.push_str(&format!("- record: r{rule}:metric_{group}\n  expr: metric_{group} * {}\n", rule + 1));
+            text.push_str(&format!(
+                "- record: r{rule}:metric_{group}\n  expr: metric_{group} * {}\n",
+                rule + 1
+            ));
         } else {
             text.push_str(&format!(
                 "- alert: A{rule}\n  expr: metric_{group} >= 0\n  for: 0s\n  labels: {{severity: page, group: g{group}}}\n  annotations:\n    summary: '{{{{ $labels.instance }}}} is at {{{{ humanize $value }}}}'\n    static: nothing special\n"

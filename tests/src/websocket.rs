@@ -47,7 +47,7 @@ impl WebSocket {
     }
 
     /// The next frame; servers neither mask nor, here, split their messages.
-    pub fn next(&mut self) -> Frame {
+    pub fn read_frame(&mut self) -> Frame {
         let head = self.exactly(2);
         let length = match head[1] & 0x7f {
             126 => self.exactly(2).iter().fold(0, |n, b| n << 8 | usize::from(*b)),
@@ -69,7 +69,7 @@ impl WebSocket {
     pub fn next_text(&mut self) -> String {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
-            match self.next() {
+            match self.read_frame() {
                 Frame::Text(text) => return text,
                 Frame::Close(code, reason) => panic!("closed: {code} {reason}"),
                 Frame::Other => {}

@@ -38,7 +38,8 @@ impl Cockpit {
     }
 
     fn token(&self, scopes: &[&str]) -> (String, String) {
-        let made = self.create("/tokens", &json!({"project_id": PROJECT, "name": "t", "token_scopes": scopes}));
+        let made =
+            self.create("/tokens", &json!({"project_id": PROJECT, "name": "t", "token_scopes": scopes}));
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         (text("id"), text("secret_key"))
     }
@@ -54,11 +55,8 @@ impl Cockpit {
     fn push(&self, token: &str, root: &str, name: &str, labels: &[(&str, &str)], value: f64) -> Answer {
         let labels = [&[("__name__", name)], labels].concat();
         let body = push_body(&[series(&labels, &[(now_ms(), value)])]);
-        let headers = [
-            ("X-Token", token),
-            ("Content-Type", "application/x-protobuf"),
-            ("Content-Encoding", "snappy"),
-        ];
+        let headers =
+            [("X-Token", token), ("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
         self.0.send("POST", &format!("{root}/api/v1/push"), &headers, &body)
     }
 

@@ -52,7 +52,7 @@ fn followers_are_told_what_comes_and_nothing_twice() {
     assert_eq!(told(socket.next_text()), ["last"]);
     assert!(server.stop().success());
     loop {
-        match socket.next() {
+        match socket.read_frame() {
             Frame::Close(code, _) => return assert_eq!(code, 1001),
             Frame::Text(text) => panic!("{text}"),
             Frame::Other => {}

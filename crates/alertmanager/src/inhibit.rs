@@ -72,7 +72,7 @@ impl Inhibitor {
             let sources = rule.sources.get(&rule.equal_labels(labels))?;
             let is_source = match_all(&rule.source, labels);
             let holds = |source: &Held| {
-                !source.resolved_at(now_ms) && !(is_source && match_all(&rule.target, &source.labels))
+                !(source.resolved_at(now_ms) || is_source && match_all(&rule.target, &source.labels))
             };
             sources.iter().copied().find(|fp| alerts.get(*fp).is_some_and(|source| holds(source)))
         })

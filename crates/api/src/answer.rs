@@ -284,7 +284,7 @@ mod tests {
                 rest.for_each(|piece| first.extend(piece.unwrap()));
                 first
             }
-            ReplyBody::Upgrade(_) => Vec::new(),
+            ReplyBody::Made(_) => Vec::new(),
         };
         String::from_utf8(bytes).unwrap()
     }

@@ -37,7 +37,7 @@ pub(crate) enum ReplyBody {
     Pieces(Vec<u8>, Pieces),
     /// Made whole elsewhere: the connection goes over to another protocol, or the body has
     /// trailers. It stands as it is.
-    Made(Response<Body>),
+    Made(Box<Response<Body>>),
 }
 
 pub(crate) struct Reply {
@@ -95,7 +95,7 @@ impl Reply {
     /// Makes the response, compressed where `gzip` is asked for and the body is not coded yet.
     pub(crate) async fn into_response(mut self, gzip: bool) -> Response<Body> {
         if let ReplyBody::Made(response) = self.body {
-            return response;
+            return *response;
         }
         let empty = matches!(&self.body, ReplyBody::Whole(b) if b.is_empty());
         if gzip && !empty && !self.headers.contains_key(header::CONTENT_ENCODING) {
@@ -106,7 +106,7 @@ impl Reply {
         let body = match self.body {
             ReplyBody::Whole(bytes) => Body::from(bytes),
             ReplyBody::Pieces(first, rest) => stream(first, rest),
-            ReplyBody::Made(response) => return response,
+            ReplyBody::Made(response) => return *response,
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;

@@ -7,9 +7,10 @@ use parking_lot::RwLock;
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::{Appended, MetadataEntry, Reason, Rejection, WriteBatch};
 use pilothouse_model::{
-    Budget, Labels, Matcher, SampleColumns, SampleSink, SampleValue, SelectedSeries, Selection,
+    Budget, Labels, Matcher, ResetHint, SampleColumns, SampleSink, SampleValue, SelectedSeries, Selection,
     SeriesSamples, SeriesSource, SourceError,
 };
+use pilothouse_query::histogram::has_reset;
 
 type Samples = BTreeMap<i64, SampleValue>;
 
@@ -27,6 +28,8 @@ impl MemorySeries {
             Some(known) if !same_value(known, &value) => Some(Reason::DuplicateTimestamp { t_ms }),
             Some(_) => None,
             None => {
+                let before = samples.range(..t_ms).next_back().map(|(_, value)| value);
+                let value = hinted(value, before);
                 samples.insert(t_ms, value);
                 None
             }
@@ -39,6 +42,20 @@ impl MemorySeries {
             matcher_sets.is_empty() || matcher_sets.iter().any(all)
         };
         self.series.read().keys().filter(fits).cloned().collect()
+    }
+}
+
+/// A histogram knows, as stored ones do, whether its counter began anew since the one before.
+fn hinted(value: SampleValue, before: Option<&SampleValue>) -> SampleValue {
+    match (&value, before) {
+        (SampleValue::Histogram(now), Some(SampleValue::Histogram(before)))
+            if now.reset_hint == ResetHint::Unknown && before.reset_hint != ResetHint::Gauge =>
+        {
+            let mut hinted = now.as_ref().clone();
+            hinted.reset_hint = if has_reset(now, before) { ResetHint::Reset } else { ResetHint::NotReset };
+            SampleValue::Histogram(Arc::new(hinted))
+        }
+        _ => value,
     }
 }
 

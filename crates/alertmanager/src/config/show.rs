@@ -45,7 +45,7 @@ const SECRETS: [&str; 31] = [
 fn is_secret(list: &str, field: &str) -> bool {
     match (list, field) {
         ("victorops_configs", "routing_key") => false,
-        ("slack_configs", "api_url") | ("webhook_configs", "url") => true,
+        ("slack_configs", "api_url") => true,
         (_, field) => SECRETS.contains(&field),
     }
 }
@@ -72,6 +72,9 @@ fn redact(value: &mut Value, list: &str) {
                     }
                     Value::String(text) if text.is_empty() => {}
                     Value::String(text) if name == "proxy_url" => *text = without_password(text),
+                    Value::String(text) if (list, name) == ("webhook_configs", "url") => {
+                        *text = without_path(text);
+                    }
                     _ if is_secret(list, name) => *value = Value::String(REDACTED.to_owned()),
                     _ => {}
                 }
@@ -98,6 +101,18 @@ fn without_password(text: &str) -> String {
             url.to_string()
         }
         _ => text.to_owned(),
+    }
+}
+
+/// The address of a webhook with its host only: all else may be what it is known by. amtool to
+/// 0.25 reads it as an address, which `<secret>` alone is not.
+fn without_path(text: &str) -> String {
+    match url::Url::parse(text) {
+        Ok(url) if !text.contains("{{") && url.has_host() => {
+            let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
+            format!("{}://{host}/{REDACTED}", url.scheme())
+        }
+        _ => REDACTED.to_owned(),
     }
 }
 
@@ -146,6 +161,24 @@ fn with_continue(route: &mut Mapping) {
     if let Some(Value::Sequence(routes)) = route.get_mut("routes") {
         for route in routes.iter_mut().filter_map(Value::as_mapping_mut) {
             with_continue(route);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_webhook_only_the_host_is_shown() {
+        for (url, shown) in [
+            ("http://u:p@h:9/s3cret?x=s3cret#s3cret", "http://h:9/<secret>"),
+            ("https://[::1]/s3cret", "https://[::1]/<secret>"),
+            ("http://h", "http://h/<secret>"),
+            ("http://h/{{ .s3cret }}", "<secret>"),
+            ("<secret>", "<secret>"),
+        ] {
+            assert_eq!(without_path(url), shown);
         }
     }
 }

@@ -231,7 +231,7 @@ mod tests {
                 bytes.extend(first);
                 rest.for_each(|piece| bytes.extend(piece.unwrap()));
             }
-            ReplyBody::Upgrade(_) => {}
+            ReplyBody::Made(_) => {}
         }
         String::from_utf8(bytes).unwrap()
     }

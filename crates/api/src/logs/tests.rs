@@ -170,7 +170,10 @@ async fn volumes_are_added_up() {
     assert!(volumes(&by_name).contains(&(json!({ "pod": "" }), json!("30"))));
     let path = "/loki/api/v1/index/volume_range?query={app=\"shop\"}&step=60&start=1699999000";
     let ranged = get_json(&fixture, path).await;
-    assert_eq!(ranged["data"]["result"][0]["value"], json!([NOW_S, "92"]));
+    assert_eq!(ranged["data"]["resultType"], "matrix");
+    assert_eq!(ranged["data"]["result"][0]["values"], json!([[NOW_S, "92"]]));
+    let whole = get_json(&fixture, &path.replace("step=60", "step=86400")).await;
+    assert_eq!(whole["data"]["result"][0]["value"], json!([NOW_S, "92"]));
 }
 
 #[tokio::test]

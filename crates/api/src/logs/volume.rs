@@ -177,9 +177,15 @@ impl Question {
         if next_ns >= self.span.end_ns { end_ms } else { next_ns / 1_000_000 - 1 }
     }
 
-    /// As Loki: a vector where every series has one point, whatever was asked for.
+    /// Whether no series can have more than one point.
+    fn is_one_bucket(&self) -> bool {
+        self.step_ns <= 0 || self.first_bucket_ns().saturating_add(self.step_ns) >= self.span.end_ns
+    }
+
+    /// A vector where the range is one step, as Loki answers. Loki does so too where it happens that
+    /// every series has one point of many; clients that asked for a matrix do not expect that.
     fn written(&self, sums: Sums, stats: &QueryStats) -> String {
-        let is_vector = sums.iter().all(|(_, points)| points.len() <= 1);
+        let is_vector = self.is_one_bucket();
         let (kind, name) = if is_vector { ("vector", "value") } else { ("matrix", "values") };
         let mut out = format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":");
         push_list(&mut out, &sums, |out, (key, points)| {

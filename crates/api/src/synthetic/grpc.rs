@@ -64,7 +64,7 @@ fn reply(body: Body) -> Reply {
     let mut response = Response::new(body);
     let grpc = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(header::CONTENT_TYPE, grpc);
-    Reply::of(http::StatusCode::OK, HeaderMap::new(), ReplyBody::Made(response))
+    Reply::of(http::StatusCode::OK, HeaderMap::new(), ReplyBody::Made(Box::new(response)))
 }
 
 async fn serve(synthetic: Synthetic, method: Method, call: &Call) -> Result<Messages, Failed> {

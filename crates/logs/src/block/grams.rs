@@ -6,11 +6,8 @@
 
 use std::fmt;
 
-/// 2^15 bits, 1.6 % of the lines' size. In 256 KiB of lines full of ids the grams of ids are denser
-/// than the map as a whole: one block in a thousand is a false alarm for an id of 32 digits. With
-/// twice the bits none would be, but the filters would weigh 3 %, which costs more than the
-/// few blocks that are read for nothing.
-pub(super) const BITS: u32 = 15;
+/// The most that a slab keeps of a block; nearly all are folded to half or less of it.
+pub(super) const BITS: u32 = 16;
 pub(super) const SLOTS: usize = 1 << BITS;
 const WORDS: usize = SLOTS / 64;
 /// Bytes of a line that are turned into lower case at once.
@@ -25,7 +22,7 @@ pub(super) fn slots(lower: &[u8], mut each: impl FnMut(usize)) {
     }
 }
 
-/// The grams of a set of lines, and whether one of them has bytes above 127. 4 KiB.
+/// The grams of a set of lines, and whether one of them has bytes above 127. 8 KiB.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GramMap {
     words: Box<[u64; WORDS]>,

@@ -25,8 +25,11 @@ const MAX_WORDS_BYTES: usize = 64 << 20;
 /// The smallest bitmap: of a block with few lines.
 const LEAST_BITS: u32 = 9;
 /// A bitmap is folded to half its size as long as that leaves it thinner than this, in percent.
-/// At 60 % the grams of ids, which crowd in a part of it, told nearly nothing any more.
 const MOST_ONES: u32 = 40;
+/// The same for the largest size, which weighs 3 % of the lines of a block: it is kept only where
+/// lines have several ids each. Where they have one, half of it leaves one block in a thousand
+/// as a false alarm for an id of 32 digits.
+const MOST_ONES_OF_HALF: u32 = 76;
 const FLAG_NON_ASCII: u8 = 1;
 const FLAG_WORDS: u8 = 2;
 
@@ -210,7 +213,8 @@ fn fitting_bits(map: &GramMap) -> u32 {
     while bits > LEAST_BITS {
         slots = slots.as_chunks::<2>().0.iter().map(|[a, b]| fold(*a) | fold(*b) << 32).collect();
         let ones: u32 = slots.iter().map(|word| word.count_ones()).sum();
-        if ones * 100 > MOST_ONES << (bits - 1) {
+        let most = if bits == BITS { MOST_ONES_OF_HALF } else { MOST_ONES };
+        if ones * 100 > most << (bits - 1) {
             break;
         }
         bits -= 1;

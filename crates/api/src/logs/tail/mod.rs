@@ -60,7 +60,7 @@ pub(crate) async fn tail(app: &Arc<App>, call: Call, shape: Shape) -> Result<Rep
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
     let response = upgrade.on_upgrade(move |socket| session.run(socket));
     let headers = response.headers().clone();
-    Ok(Reply::of(StatusCode::SWITCHING_PROTOCOLS, headers, ReplyBody::Made(response)))
+    Ok(Reply::of(StatusCode::SWITCHING_PROTOCOLS, headers, ReplyBody::Made(Box::new(response))))
 }
 
 /// What is wrong with the parameters is said before the upgrade, as a plain answer.
