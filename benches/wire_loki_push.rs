@@ -97,10 +97,13 @@ fn as_json(line: fn(usize) -> String) -> Vec<u8> {
     format!("{{\"streams\":[{}]}}", streams.join(",")).into_bytes()
 }
 
+/// A name, and what makes its lines.
+type Kind = (&'static str, fn(usize) -> String);
+
 fn decoding(c: &mut Criterion) {
     let (enricher, limits) = (Enricher::default(), Limits::default());
     let mut group = c.benchmark_group("loki_push");
-    let kinds: [(&str, fn(usize) -> String); 3] = [("logfmt", logfmt), ("json", json), ("plain", plain)];
+    let kinds: [Kind; 3] = [("logfmt", logfmt), ("json", json), ("plain", plain)];
     for (kind, line) in kinds {
         for (name, format, body) in
             [("protobuf", PushFormat::Protobuf, as_protobuf(line)), ("json", PushFormat::Json, as_json(line))]
@@ -117,7 +120,7 @@ fn decoding(c: &mut Criterion) {
 fn levels(c: &mut Criterion) {
     let enricher = Enricher::default();
     let mut group = c.benchmark_group("line_level");
-    let kinds: [(&str, fn(usize) -> String); 3] = [("logfmt", logfmt), ("json", json), ("plain", plain)];
+    let kinds: [Kind; 3] = [("logfmt", logfmt), ("json", json), ("plain", plain)];
     for (kind, line) in kinds {
         let lines: Vec<String> = (0..LINES).map(line).collect();
         group.throughput(Throughput::Bytes(lines.iter().map(|l| l.len() as u64).sum()));

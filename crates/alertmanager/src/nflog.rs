@@ -148,7 +148,8 @@ mod tests {
                 expires_at_ms: i64::MAX,
             })
         };
-        let cases: [(Option<Entry>, &[u64], &[u64], bool, i64, Option<Reason>); 11] = [
+        type Case = (Option<Entry>, &'static [u64], &'static [u64], bool, i64, Option<Reason>);
+        let cases: [Case; 11] = [
             (None, &[], &[1], true, 1_000, None),
             (None, &[1], &[], true, 1_000, Some(Reason::First)),
             (entry(&[1], &[]), &[1, 2], &[], true, 1_000, Some(Reason::NewAlerts)),

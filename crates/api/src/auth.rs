@@ -215,10 +215,10 @@ impl Failures {
     /// Notes an attempt that failed; returns when it may be answered.
     pub(crate) async fn hold(&self, peer: Option<Peer>) {
         let Some(Peer(address)) = peer else { return };
-        if self.is_burst(network_of(address.ip()), Instant::now()) {
-            if let Ok(_place) = self.waiting.try_acquire() {
-                tokio::time::sleep(PENALTY).await;
-            }
+        if self.is_burst(network_of(address.ip()), Instant::now())
+            && let Ok(_place) = self.waiting.try_acquire()
+        {
+            tokio::time::sleep(PENALTY).await;
         }
     }
 

@@ -42,7 +42,8 @@ pub(crate) enum ReplyBody {
 
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    /// Boxed, since answers travel as errors too.
+    pub(crate) headers: Box<HeaderMap>,
     pub(crate) body: ReplyBody,
     /// What the request brought and was stored, for the accounts of its caller and its source.
     pub(crate) stored: Amounts,
@@ -60,7 +61,7 @@ impl Reply {
     }
 
     pub(crate) fn of(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Self {
-        Self { status, headers, body, stored: Amounts::default() }
+        Self { status, headers: Box::new(headers), body, stored: Amounts::default() }
     }
 
     pub(crate) fn storing(mut self, stored: Amounts) -> Self {
@@ -110,7 +111,7 @@ impl Reply {
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         response
     }
 }

@@ -1,6 +1,6 @@
 //! `pilothouse rules`: checking rule files and running their tests, with promtool's words.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pilothouse_rules::unittest::run_file;
@@ -23,11 +23,11 @@ pub(crate) fn run(command: &Rules) -> ExitCode {
 }
 
 /// Does all of them, whatever comes of each.
-fn all(files: &[PathBuf], mut each: impl FnMut(&PathBuf) -> bool) -> bool {
-    files.iter().fold(true, |good, file| each(file) && good)
+fn all(files: &[PathBuf], each: impl Fn(&Path) -> bool) -> bool {
+    files.iter().filter(|file| !each(file)).count() == 0
 }
 
-fn check(file: &PathBuf, language: Language) -> bool {
+fn check(file: &Path, language: Language) -> bool {
     println!("Checking {}", file.display());
     let checked = match std::fs::read_to_string(file) {
         Ok(text) => check_rules(&text, language),
@@ -66,7 +66,7 @@ fn duplicates(checked: &Checked) -> String {
     out + "Might cause inconsistency while recording expressions"
 }
 
-fn test(file: &PathBuf) -> bool {
+fn test(file: &Path) -> bool {
     println!("Unit Testing:  {}", file.display());
     let report = run_file(file);
     for warning in &report.warnings {

@@ -38,10 +38,13 @@ pub trait RuleConnector: Send + Sync + fmt::Debug {
 
 /// The ruler, once it is there; the same below every root.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Rulers(Arc<OnceLock<(Arc<Ruler>, Arc<dyn RuleConnector>)>>);
+pub(crate) struct Rulers(Arc<OnceLock<Connected>>);
+
+/// The ruler, and how it reaches what is around it.
+type Connected = (Arc<Ruler>, Arc<dyn RuleConnector>);
 
 impl Rulers {
-    fn get(&self) -> Result<&(Arc<Ruler>, Arc<dyn RuleConnector>), ApiError> {
+    fn get(&self) -> Result<&Connected, ApiError> {
         self.0.get().ok_or_else(own::starting)
     }
 

@@ -84,7 +84,7 @@ impl Fixture {
         let app = Self::server(Limits::default(), auth, control);
         let (memory, backend) = Memory::backend();
         app.start_data(backend);
-        app.start_sources(Arc::new(memory::MemorySources::default()));
+        app.start_sources(Arc::new(memory::MemorySources));
         app.start_synthetic(synthetic::idle());
         Self { memory, app }
     }
