@@ -42,6 +42,9 @@ const READ_METRICS: Door = AnyOf(&[Scope::ReadMetrics]);
 const WRITE_METRICS: Door = AnyOf(&[Scope::WriteMetrics]);
 const READ_LOGS: Door = AnyOf(&[Scope::ReadLogs]);
 const WRITE_LOGS: Door = AnyOf(&[Scope::WriteLogs]);
+const METRICS_RULES: Door = AnyOf(&[Scope::MetricsRules]);
+const LOGS_RULES: Door = AnyOf(&[Scope::LogsRules]);
+const ALERTS: Door = AnyOf(&[Scope::AlertManager]);
 const STATE_OF_RULES: Door =
     AnyOf(&[Scope::ReadMetrics, Scope::MetricsRules, Scope::ReadLogs, Scope::LogsRules]);
 
@@ -112,6 +115,7 @@ const PATHS: &[(Door, &[&str])] = &[
             "/loki/api/v1/index/volume",
             "/loki/api/v1/index/volume_range",
             "/loki/api/v1/format_query",
+            "/loki/api/v1/patterns",
             "/loki/api/v1/detected_labels",
             "/loki/api/v1/detected_fields",
             "/loki/api/v1/detected_field/{name}/values",
@@ -125,6 +129,8 @@ const PATHS: &[(Door, &[&str])] = &[
         ],
     ),
     (Publisher, &["/api/v1/register/install"]),
+    (ALERTS, &["/api/v1/alerts", "/alertmanager"]),
+    (RootToken, &["/-/reload"]),
     (
         RootToken,
         &[
@@ -139,6 +145,11 @@ const PATHS: &[(Door, &[&str])] = &[
 /// Below these everything is behind one door.
 const PREFIXES: &[(Door, &str)] = &[
     (ManagementKey, "/cockpit/"),
+    (ALERTS, "/alertmanager/"),
+    (METRICS_RULES, "/prometheus/config/v1/rules"),
+    (METRICS_RULES, "/prometheus/rules"),
+    (LOGS_RULES, "/loki/api/v1/rules"),
+    (LOGS_RULES, "/api/prom/rules"),
     (AccessToken, "/api/v1/token/"),
     (AccessToken, "/api/v1/check"),
     (AccessToken, "/api/v1/probe"),
@@ -261,7 +272,12 @@ async fn doors_open_for_those_whom_the_contract_names() {
     let mut wrong = Vec::new();
     for (path, rows) in routes::by_path() {
         let Some(door) = door_of(&doors, &path) else { continue };
-        let uri = path.replace("{name}", "x").replace("{region}", "fr-par").replace("{id}", UNKNOWN);
+        let uri = path
+            .replace("{name}", "x")
+            .replace("{region}", "fr-par")
+            .replace("{id}", UNKNOWN)
+            .replace("{namespace}", "n")
+            .replace("{group}", "g");
         for method in methods.iter().filter(|m| rows.iter().any(|row| row.methods.accept(m))) {
             for visitor in &visitors {
                 for form in FORMS {

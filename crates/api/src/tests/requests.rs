@@ -122,7 +122,6 @@ async fn discovery_lists_what_is_there() {
         ("label/a/values?start=1&end=2", json!([])),
         ("metadata", json!({})),
         ("query_exemplars?query=m&start=1700000000000&end=1700000001000", json!([])),
-        ("rules", json!({"groups": []})),
         ("status/config", json!({"yaml": "listen: x\n"})),
     ] {
         for root in ["/prometheus/api/v1", "/api/v1"] {
