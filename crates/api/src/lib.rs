@@ -104,6 +104,7 @@ pub struct App {
     /// The same below every root.
     rulers: rules::Rulers,
     synthetic: OnceLock<Synthetic>,
+    serving: OnceLock<()>,
 }
 
 impl fmt::Debug for App {
@@ -132,6 +133,7 @@ impl App {
             rules: OnceLock::new(),
             rulers: rules::Rulers::default(),
             synthetic: OnceLock::new(),
+            serving: OnceLock::new(),
             settings: Arc::new(settings),
             clock,
         })
@@ -157,6 +159,7 @@ impl App {
             rules: OnceLock::new(),
             rulers: self.rulers.clone(),
             synthetic: OnceLock::new(),
+            serving: OnceLock::new(),
         };
         match backend {
             SourceBackend::Metrics(backend) => root.start_data(backend),
@@ -189,6 +192,11 @@ impl App {
     pub fn start_alerting(&self, alerts: Arc<dyn AlertSink>, rules: Arc<dyn RuleBook>) {
         let _ = self.alerts.set(alerts);
         let _ = self.rules.set(rules);
+    }
+
+    /// Everything is handed over: from now on the server says that it is ready.
+    pub fn start_serving(&self) {
+        let _ = self.serving.set(());
     }
 
     /// Hands over what runs checks. A second call changes nothing.

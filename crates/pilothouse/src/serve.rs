@@ -146,6 +146,7 @@ async fn serve(
     let recalling = tokio::spawn(alerting::follow(alertmanager.clone(), internal));
     let following = tokio::spawn(Arc::clone(&rules).run());
     let synthetic = synthetic::start(&config, &app, &control, &stores, rules.ruler()).await?;
+    app.start_serving();
     stop.await;
     synthetic.drain().await;
     following.abort();

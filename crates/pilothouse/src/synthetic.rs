@@ -22,6 +22,7 @@ use pilothouse_probes::words::{Probe, Remote};
 use pilothouse_rules::Ruler;
 use pilothouse_wire::logs::Enricher;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -96,7 +97,8 @@ pub(crate) async fn start(
     let rules = config.synthetic.rules().map_err(|e| ServeError::Start(std::io::Error::other(e)))?;
     let prober = LocalProber::new(rules, config.limits.max_probe_body_bytes);
     let at_once = usize::try_from(config.limits.max_probe_runs).unwrap_or(usize::MAX);
-    let schedule = Schedule::new(Arc::clone(&registry), Arc::new(prober), publisher.clone(), at_once);
+    let schedule =
+        Schedule::new(Arc::clone(&registry), Arc::new(prober), publisher.clone(), at_once, Handle::current());
     let schedule = Arc::new(schedule);
     app.start_synthetic(Synthetic {
         registry: Arc::clone(&registry),

@@ -53,7 +53,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
 }
 
 fn ready(app: &App) -> Result<Reply, ApiError> {
-    app.backend()?;
+    app.serving.get().ok_or_else(starting)?;
     Ok(Reply::text(StatusCode::OK, "ready\n"))
 }
 

@@ -64,7 +64,13 @@ pub(super) fn idle() -> Synthetic {
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(Stopped)).unwrap();
     let registry = Arc::new(registry);
     let (publisher, _) = Publisher::start(Arc::new(Nowhere)).unwrap();
-    let schedule = Schedule::new(Arc::clone(&registry), Arc::new(Nowhere), publisher, 1);
+    let schedule = Schedule::new(
+        Arc::clone(&registry),
+        Arc::new(Nowhere),
+        publisher,
+        1,
+        tokio::runtime::Handle::current(),
+    );
     Synthetic { registry, schedule: Arc::new(schedule), remotes: Arc::new(Nowhere) }
 }
 

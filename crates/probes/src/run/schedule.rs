@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -45,6 +46,8 @@ pub struct Schedule {
     publisher: Publisher,
     places: Arc<Semaphore>,
     stats: Arc<ScheduleStats>,
+    /// Where checks that run once are put: they are asked for from threads of all kinds.
+    runtime: Handle,
 }
 
 /// A check that runs, and how to end it.
@@ -60,9 +63,10 @@ impl Schedule {
         prober: Arc<dyn Prober>,
         publisher: Publisher,
         max_runs_at_once: usize,
+        runtime: Handle,
     ) -> Self {
         let places = Arc::new(Semaphore::new(max_runs_at_once.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { registry, prober, publisher, places, stats: Arc::default() }
+        Self { registry, prober, publisher, places, stats: Arc::default(), runtime }
     }
 
     pub fn stats(&self) -> Arc<ScheduleStats> {
@@ -116,7 +120,7 @@ impl Schedule {
     pub fn run_adhoc(&self, check: AdHocCheck) {
         if check.probes.contains(&BUILTIN_PROBE) {
             let probe = Arc::new(self.registry.builtin_probe());
-            tokio::spawn(run_adhoc(check, probe, Arc::clone(&self.prober), self.publisher.clone()));
+            self.runtime.spawn(run_adhoc(check, probe, Arc::clone(&self.prober), self.publisher.clone()));
         }
     }
 }

@@ -104,8 +104,13 @@ async fn checks_run_publish_and_end_with_stale_markers() {
     let (registry, tenant) = registry();
     let (kept, prober) = (Arc::new(Kept::default()), Arc::new(Pretend::default()));
     let (publisher, thread) = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>).unwrap();
-    let schedule =
-        Schedule::new(Arc::clone(&registry), Arc::clone(&prober) as Arc<dyn Prober>, publisher, 100);
+    let schedule = Schedule::new(
+        Arc::clone(&registry),
+        Arc::clone(&prober) as Arc<dyn Prober>,
+        publisher,
+        100,
+        tokio::runtime::Handle::current(),
+    );
     let schedule = Arc::new(schedule);
     schedule.run_adhoc(AdHocCheck {
         id: "once".into(),
@@ -157,7 +162,13 @@ async fn a_rare_check_is_published_again() {
     let (registry, tenant) = registry();
     let kept = Arc::new(Kept::default());
     let (publisher, thread) = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>).unwrap();
-    let schedule = Schedule::new(Arc::clone(&registry), Arc::<Pretend>::default(), publisher, 1);
+    let schedule = Schedule::new(
+        Arc::clone(&registry),
+        Arc::<Pretend>::default(),
+        publisher,
+        1,
+        tokio::runtime::Handle::current(),
+    );
     let schedule = Arc::new(schedule);
     let (stop, stopped) = watch::channel(false);
     registry.add_check(tenant, Check { frequency: 600_000, ..check("http://a.b/rare") }).unwrap();
