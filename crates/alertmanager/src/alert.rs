@@ -1,7 +1,7 @@
 //! Alerts as they are held: merged, with an end, and known by the fingerprint of their labels.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use pilothouse_model::{Alert, Labels};
@@ -156,10 +156,10 @@ impl Alerts {
         self.by_fingerprint.len()
     }
 
-    /// Forgets the alerts that are over, and gives them back.
-    pub(crate) fn forget_resolved(&mut self, now_ms: i64) -> Vec<Arc<Held>> {
-        let over: Vec<Arc<Held>> =
-            self.by_fingerprint.values().filter(|a| a.resolved_at(now_ms)).cloned().collect();
+    /// Forgets the alerts that are over and not `needed` any more, and gives them back.
+    pub(crate) fn forget_resolved(&mut self, needed: &HashSet<u64>, now_ms: i64) -> Vec<Arc<Held>> {
+        let is_over = |a: &&Arc<Held>| a.resolved_at(now_ms) && !needed.contains(&a.fingerprint);
+        let over: Vec<Arc<Held>> = self.by_fingerprint.values().filter(is_over).cloned().collect();
         for alert in &over {
             self.by_fingerprint.remove(&alert.fingerprint);
         }

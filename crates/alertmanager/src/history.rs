@@ -1,5 +1,5 @@
-//! What happened: alerts that began and ended, notifications that went out or failed, silences.
-//! The newest events, in bounded number.
+//! What happened: alerts that waited, began and ended, notifications that went out or failed,
+//! silences. The newest events, in bounded number.
 
 use std::collections::VecDeque;
 
@@ -12,6 +12,12 @@ use crate::matchers::match_all;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
+    /// A rule's alert begins to wait.
+    RulePending,
+    /// A rule's alert begins to fire.
+    RuleFiring,
+    /// A rule's alert waits or fires no more.
+    RuleInactive,
     AlertFiring,
     AlertResolved,
     NotificationSent,
@@ -24,6 +30,9 @@ pub enum EventKind {
 impl EventKind {
     pub fn name(self) -> &'static str {
         match self {
+            Self::RulePending => "rule_pending",
+            Self::RuleFiring => "rule_firing",
+            Self::RuleInactive => "rule_inactive",
             Self::AlertFiring => "alert_firing",
             Self::AlertResolved => "alert_resolved",
             Self::NotificationSent => "notification_sent",
@@ -33,6 +42,23 @@ impl EventKind {
             Self::ConfigurationLoaded => "configuration_loaded",
         }
     }
+}
+
+/// A change of an alert's state, as the ruler saw it: before routes, groups and silences.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleChange {
+    pub at_ms: i64,
+    pub kind: EventKind,
+    /// Of the alert.
+    pub labels: Labels,
+    /// The id of the data source that the rule is about.
+    pub data_source: String,
+    /// Namespace and name of the rule's group, as metrics label it.
+    pub group: String,
+    /// What the rule's expression gave.
+    pub value: String,
+    /// The state before, in the ruler's word.
+    pub was: &'static str,
 }
 
 /// One event. What does not belong to its kind is empty.
@@ -49,25 +75,40 @@ pub struct Event {
     /// How many alerts were told, or tries made.
     pub alerts: usize,
     pub attempts: u32,
-    /// Why it was sent, or why it failed.
+    /// Why it was sent, why it failed, what was before.
     pub detail: String,
+    pub data_source: String,
+    pub group: String,
+    pub value: String,
 }
 
 impl Event {
+    /// What belongs to some kinds only, by name, where it is there.
+    pub fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let texts = [
+            ("receiver", &self.receiver),
+            ("integration", &self.integration),
+            ("detail", &self.detail),
+            ("data_source", &self.data_source),
+            ("group", &self.group),
+            ("value", &self.value),
+        ];
+        texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| (name, text.as_str()))
+    }
+
     /// The event as one line of JSON, for logs.
     pub fn to_json(&self) -> String {
         let labels: serde_json::Map<String, serde_json::Value> =
             self.labels.iter().map(|(n, v)| (n.to_owned(), v.into())).collect();
-        serde_json::json!({
-            "event": self.kind.name(),
-            "labels": labels,
-            "receiver": self.receiver,
-            "integration": self.integration,
-            "alerts": self.alerts,
-            "attempts": self.attempts,
-            "detail": self.detail,
-        })
-        .to_string()
+        let mut line = serde_json::json!({ "event": self.kind.name(), "labels": labels });
+        for (name, text) in self.texts() {
+            line[name] = text.into();
+        }
+        if self.attempts > 0 {
+            line["alerts"] = self.alerts.into();
+            line["attempts"] = self.attempts.into();
+        }
+        line.to_string()
     }
 }
 
@@ -106,9 +147,18 @@ impl History {
             alerts: 0,
             attempts: 0,
             detail: detail.into(),
+            data_source: String::new(),
+            group: String::new(),
+            value: String::new(),
         });
         let last = self.events.len() - 1;
         &mut self.events[last]
+    }
+
+    pub(crate) fn add_rule_change(&mut self, change: RuleChange) {
+        let detail = format!("was {}", change.was);
+        let event = self.add(change.at_ms, change.kind, change.labels, detail);
+        (event.data_source, event.group, event.value) = (change.data_source, change.group, change.value);
     }
 
     /// Events from `from` on whose labels match, newest first.

@@ -4,7 +4,7 @@
 //! routes give, groups pass inhibition, time intervals and silences, are compared with the
 //! notification log, and are sent by the integrations of a receiver. Configuration, texts,
 //! timing and API shapes are those of Prometheus' Alertmanager; the configuration document is
-//! Mimir's. Silences and the notification log are durable the moment they change, so that a
+//! Mimir's. Alerts, silences and the notification log are durable as they change, so that a
 //! restart neither repeats nor forgets a notification.
 //!
 //! [`engine`] owns all state and knows no network, no disk and no clock: it is told the time and
@@ -12,7 +12,7 @@
 //! the calls. That is why hours of grouping pass in milliseconds of test.
 //!
 //! Reading order: [`matchers`], [`interval`], [`config`], `route`, [`templates`], [`silence`],
-//! `nflog`, `inhibit`, [`engine`], [`receivers`], [`service`].
+//! `nflog`, `keeper`, `inhibit`, [`engine`], [`receivers`], [`service`].
 
 pub mod alert;
 pub mod config;
@@ -21,6 +21,7 @@ mod heartbeat;
 pub mod history;
 mod inhibit;
 pub mod interval;
+mod keeper;
 pub mod matchers;
 mod nflog;
 pub mod receivers;
@@ -33,5 +34,6 @@ pub mod templates;
 mod tests;
 
 pub use config::{Config, ConfigError, Document};
+pub use keeper::Teller;
 pub use pilothouse_net::Secret;
 pub use service::{Alertmanager, Options};

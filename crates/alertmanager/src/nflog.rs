@@ -3,7 +3,7 @@
 //! An entry is durable as soon as its notification went out. Without it a restart would tell
 //! everything again, and would never tell that something ended.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use pilothouse_model::StateChange;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ const VERSION: u8 = 1;
 /// The least time that an entry is kept.
 pub(crate) const RETENTION_MS: i64 = 120 * 3_600_000;
 
+/// What an integration wants to know again when the group is told the next time.
+pub(crate) type Notes = BTreeMap<String, String>;
+
 /// What an integration was told, by fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -21,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) resolved: BTreeSet<u64>,
     pub(crate) at_ms: i64,
     expires_at_ms: i64,
+    #[serde(default, skip_serializing_if = "Notes::is_empty")]
+    pub(crate) notes: Notes,
 }
 
 /// Why a notification goes out; Alertmanager's words.
@@ -101,6 +106,11 @@ impl Nflog {
         self.entries.get(key)
     }
 
+    /// All alerts that some integration was told of and not yet that they ended.
+    pub(crate) fn firing(&self) -> HashSet<u64> {
+        self.entries.values().flat_map(|entry| entry.firing.iter().copied()).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -111,11 +121,13 @@ impl Nflog {
         key: String,
         firing: BTreeSet<u64>,
         resolved: BTreeSet<u64>,
+        notes: Notes,
         repeat_ms: i64,
         now_ms: i64,
     ) -> StateChange {
         let lasts = repeat_ms.saturating_mul(2).max(RETENTION_MS);
-        let entry = Entry { firing, resolved, at_ms: now_ms, expires_at_ms: now_ms.saturating_add(lasts) };
+        let expires_at_ms = now_ms.saturating_add(lasts);
+        let entry = Entry { firing, resolved, at_ms: now_ms, expires_at_ms, notes };
         let mut bytes = vec![VERSION];
         // Numbers; writing to memory does not fail.
         let _ = serde_json::to_writer(&mut bytes, &entry);
@@ -146,6 +158,7 @@ mod tests {
                 resolved: set(resolved),
                 at_ms: 1_000,
                 expires_at_ms: i64::MAX,
+                notes: Notes::new(),
             })
         };
         type Case = (Option<Entry>, &'static [u64], &'static [u64], bool, i64, Option<Reason>);
@@ -171,9 +184,11 @@ mod tests {
     #[test]
     fn entries_outlive_a_restart_and_end() {
         let mut log = Nflog::default();
-        let change = log.set("k".into(), set(&[1]), set(&[u64::MAX]), 1_000, 5);
+        let notes = Notes::from([("ts".to_owned(), "1.5".to_owned())]);
+        let change = log.set("k".into(), set(&[1]), set(&[u64::MAX]), notes.clone(), 1_000, 5);
         let (mut log, unreadable) = Nflog::load(vec![("k".into(), change.value.unwrap())]);
-        assert_eq!((log.get("k").unwrap().firing.clone(), unreadable), (set(&[1]), 0));
+        let entry = log.get("k").unwrap();
+        assert_eq!((&entry.firing, &entry.notes, unreadable), (&set(&[1]), &notes, 0));
         assert!(log.forget(RETENTION_MS + 4).is_empty());
         assert_eq!(log.forget(RETENTION_MS + 5).len(), 1);
         assert_eq!((log.len(), Nflog::load(vec![("k".into(), vec![])]).1), (0, 1));

@@ -1,7 +1,7 @@
 //! The engine at work: one thread steps it, tasks make the calls, the store keeps what must last.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use crate::config::{Config, ConfigError, Document, DocumentError};
 use crate::engine::{Attempt, Engine, JobId, Kept, Setup};
 use crate::heartbeat::{Heartbeat, STEP_MS};
+use crate::keeper::Teller;
 use crate::receivers::Failure;
 use crate::silence::{SilenceError, Wanted};
 use crate::telemetry::FailureReason;
@@ -37,7 +38,7 @@ pub struct Options {
     pub limits: Arc<Limits>,
     /// Where people reach it: goes into payloads and links.
     pub external_url: String,
-    /// In force as long as none is stored through the API.
+    /// Says the configuration as long as none is stored through the API.
     pub config_file: Option<PathBuf>,
     /// Told every minute that all is well.
     pub heartbeat_url: Option<Secret>,
@@ -79,9 +80,13 @@ struct Shared {
     options: Options,
     runtime: Handle,
     events: Sender<Event>,
+    /// Held by whoever writes down what changed.
+    keeping: Mutex<()>,
     /// A wake-up is on its way.
     waking: AtomicBool,
     last_step_ms: Arc<AtomicI64>,
+    /// The file in force where no document is stored.
+    config_file: Mutex<Option<PathBuf>>,
     /// The document in force, where one is stored; held while it changes.
     document: Mutex<Option<Document>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -110,11 +115,10 @@ impl Alertmanager {
         runtime: Handle,
     ) -> Result<Self, StartError> {
         let now_ms = clock.now_ms();
-        let [silences, nflog] = Kept::TABLES;
-        let kept = Kept { silences: store.load(silences)?, nflog: store.load(nflog)? };
+        let kept = Kept::load(store.as_ref())?;
         let (engine, unreadable) = Engine::new(kept, Arc::clone(&options.limits), now_ms);
         if unreadable > 0 {
-            tracing::error!(unreadable, "silences or log entries that cannot be read were left out");
+            tracing::error!(unreadable, "alerts, silences or log entries that cannot be read were left out");
         }
         let heartbeat = options.heartbeat_url.clone().map(Heartbeat::new).transpose()?;
         let (events, received) = channel();
@@ -123,12 +127,14 @@ impl Alertmanager {
             engine: Mutex::new(engine),
             store,
             clock: Arc::clone(&clock),
-            options,
             runtime: runtime.clone(),
             events,
+            keeping: Mutex::new(()),
             waking: AtomicBool::new(false),
             last_step_ms: Arc::clone(&last_step_ms),
+            config_file: Mutex::new(options.config_file.clone()),
             document: Mutex::new(None),
+            options,
             thread: Mutex::new(None),
             heartbeat: Mutex::new(None),
             started_ms: now_ms,
@@ -168,10 +174,18 @@ impl Alertmanager {
         self.shared.engine.lock()
     }
 
-    /// Takes alerts; errors are Alertmanager's words, one for each alert that is bad.
+    /// Takes alerts; errors are Alertmanager's words, one for each alert that is bad. Those that
+    /// began or ended outlive a crash once this returns. Waits for the disk.
     pub fn put(&self, alerts: &[Alert]) -> Vec<String> {
+        let errors = self.take(alerts, Teller::Anybody);
+        // A disk that is full shall keep nobody from being told.
+        self.shared.keep();
+        errors
+    }
+
+    fn take(&self, alerts: &[Alert], teller: Teller) -> Vec<String> {
         let now_ms = self.now_ms();
-        let errors = self.engine().put(alerts, now_ms);
+        let errors = self.engine().put(alerts, teller, now_ms);
         self.shared.wake();
         errors
     }
@@ -230,7 +244,8 @@ impl Alertmanager {
         let mut current = self.shared.document.lock();
         self.shared.store.apply(&[config_change(None)])?;
         if current.take().is_some() {
-            match self.shared.own_configuration() {
+            let path = self.shared.config_file.lock().clone();
+            match self.shared.own_configuration(path.as_deref()) {
                 Ok(setup) => self.shared.configure(setup),
                 Err(error) => tracing::error!(%error, "configuration cannot be read; the old one stays"),
             }
@@ -238,28 +253,51 @@ impl Alertmanager {
         Ok(())
     }
 
-    /// Reads the configuration file again, unless a stored document is in force.
+    /// Reads the configuration file again, unless a stored document is in force. Waits for the
+    /// disk.
     pub fn reload(&self) -> Result<(), StartError> {
-        let current = self.shared.document.lock();
-        if current.is_some() {
+        if self.document().is_some() {
             return Ok(());
         }
-        match self.shared.own_configuration() {
-            Ok(setup) => {
-                self.shared.configure(setup);
-                Ok(())
-            }
+        let path = self.shared.config_file.lock().clone();
+        let read = self.read_file(path)?;
+        self.obey_file(read);
+        Ok(())
+    }
+
+    /// Reads a configuration file, or takes the fallback where there is none, and makes it ready.
+    /// Nothing changes yet. Waits for the disk.
+    pub fn read_file(&self, path: Option<PathBuf>) -> Result<ReadFile, StartError> {
+        match self.shared.own_configuration(path.as_deref()) {
+            Ok(setup) => Ok(ReadFile { path, setup }),
             Err(error) => {
                 self.engine().configuration_failed();
                 Err(error)
             }
         }
     }
+
+    /// Obeys a file that was read, at once or as soon as no stored document is in force.
+    pub fn obey_file(&self, read: ReadFile) {
+        let document = self.shared.document.lock();
+        *self.shared.config_file.lock() = read.path;
+        if document.is_none() {
+            self.shared.configure(read.setup);
+        }
+    }
 }
 
+/// A configuration file that was read, found good and made ready.
+#[derive(Debug)]
+pub struct ReadFile {
+    path: Option<PathBuf>,
+    setup: Arc<Setup>,
+}
+
+/// Rulers tell again what a crash takes, and wait for no disk here.
 impl AlertSink for Alertmanager {
     fn send(&self, alerts: &[Alert]) -> Result<(), SourceError> {
-        for error in self.put(alerts) {
+        for error in self.take(alerts, Teller::Ruler) {
             tracing::warn!(%error, "an alert was refused");
         }
         Ok(())
@@ -299,7 +337,7 @@ impl Shared {
 
     fn first_configuration(&self) -> Result<(), StartError> {
         let stored = self.store.load(CONFIG_TABLE)?.into_iter().find(|(key, _)| key == CONFIG_KEY);
-        let own = self.own_configuration()?;
+        let own = self.own_configuration(self.options.config_file.as_deref())?;
         let Some((_, bytes)) = stored else {
             self.configure(own);
             return Ok(());
@@ -329,8 +367,8 @@ impl Shared {
     }
 
     /// The file's configuration, or the fallback.
-    fn own_configuration(&self) -> Result<Arc<Setup>, StartError> {
-        let Some(path) = &self.options.config_file else {
+    fn own_configuration(&self, path: Option<&Path>) -> Result<Arc<Setup>, StartError> {
+        let Some(path) = path else {
             let config = Config::load(FALLBACK)?;
             return Ok(self.setup(config, Templates::new([])?)?);
         };
@@ -399,8 +437,10 @@ impl Shared {
         (attempts, engine.next_due_ms())
     }
 
-    /// Writes down what changed; `false` where that failed and has to be tried again.
+    /// Writes down what changed; `false` where that failed and has to be tried again. What others
+    /// took with them to write is written as well when this returns.
     fn keep(&self) -> bool {
+        let _keeping = self.keeping.lock();
         let changes = self.engine.lock().take_changes();
         if changes.is_empty() {
             return true;
@@ -408,7 +448,7 @@ impl Shared {
         match self.store.apply(&changes) {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(%error, "the notification log cannot be written; a restart may repeat");
+                tracing::error!(%error, "alerts and notifications cannot be written down; a restart may repeat");
                 self.engine.lock().changes_failed(changes);
                 false
             }
@@ -438,7 +478,7 @@ impl Shared {
 fn template_files(config: &Config) -> Result<Vec<(String, String)>, ConfigError> {
     let mut files = Vec::new();
     for pattern in &config.templates {
-        let path = std::path::Path::new(pattern);
+        let path = Path::new(pattern);
         let (Some(directory), Some(names)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
         else {
             continue;

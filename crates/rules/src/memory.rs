@@ -72,6 +72,7 @@ impl SampleSink for MemorySeries {
             floats: 0,
             histograms: 0,
             exemplars: 0,
+            created: 0,
             rejections: Vec::new(),
             rejected: 0,
             durable: Box::pin(std::future::ready(Ok(()))),

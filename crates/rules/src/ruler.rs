@@ -204,8 +204,9 @@ impl Ruler {
             }
             let key = GroupKey { source: of, namespace, name, origin: Origin::Stored };
             let label = key.label();
-            if let Err(e) = self.put_to_work(key, config, &source, true) {
-                tracing::error!(group = label, "a stored rule group cannot be put to work: {e}");
+            match self.build(key, config, &source, true) {
+                Ok(group) => self.install(group),
+                Err(e) => tracing::error!(group = label, "a stored rule group cannot be put to work: {e}"),
             }
         }
         Ok(())
@@ -364,8 +365,9 @@ impl Ruler {
 
     // ---- files ----
 
-    /// Puts the groups of files to work in place of all that came from files before; those that
-    /// did not change go on undisturbed. `is_start`: alerts are restored. Blocks.
+    /// Puts the groups of files to work in place of all that came from files before, or changes
+    /// nothing; those that stay the same go on undisturbed. `is_start`: alerts are restored.
+    /// Blocks.
     pub fn set_files(&self, source: &str, files: &[RuleFile], is_start: bool) -> Result<(), Error> {
         deep(|| self.replace_files(source, files, is_start))
     }
@@ -383,16 +385,21 @@ impl Ruler {
             };
             wanted.insert(key, group);
         }
+        // Whatever could refuse a group does so before any has changed.
+        let mut groups = Vec::new();
+        for (key, config) in &wanted {
+            let is_known = self.groups.read().get(key).is_some_and(|group| group.config == **config);
+            if !is_known {
+                groups.push(self.build(key.clone(), (*config).clone(), &of, is_start)?);
+            }
+        }
         let of_files = |key: &&GroupKey| key.source == source && key.origin == Origin::File;
         let present: Vec<GroupKey> = self.groups.read().keys().filter(of_files).cloned().collect();
         for key in present.iter().filter(|key| !wanted.contains_key(key)) {
             self.retire(key);
         }
-        for (key, config) in wanted {
-            let is_known = self.groups.read().get(&key).is_some_and(|group| group.config == *config);
-            if !is_known {
-                self.put_to_work(key, config.clone(), &of, is_start)?;
-            }
+        for group in groups {
+            self.install(group);
         }
         Ok(())
     }
@@ -407,18 +414,6 @@ impl Ruler {
         must_restore: bool,
     ) -> Result<Group, LoadError> {
         Group::new(key, config, source.clone(), &self.around, must_restore)
-    }
-
-    fn put_to_work(
-        &self,
-        key: GroupKey,
-        config: RuleGroup,
-        source: &RuleSource,
-        must_restore: bool,
-    ) -> Result<(), LoadError> {
-        let group = self.build(key, config, source, must_restore)?;
-        self.install(group);
-        Ok(())
     }
 
     fn install(&self, group: Group) {

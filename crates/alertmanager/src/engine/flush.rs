@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::groups::{Flight, GroupId};
 use super::jobs::{Attempt, Job};
 use super::{Due, Engine, JobId, Setup};
 use crate::alert::{Held, order};
-use crate::nflog;
+use crate::nflog::{self, Notes, Reason};
 use crate::receivers::{Integration, Message};
 use crate::route::Route;
 use crate::templates::AlertData;
@@ -38,7 +40,7 @@ impl Engine {
                 group.flight = Some(flight);
             }
         } else if !flight.failed {
-            self.settle(id, &flight.resolved);
+            self.settle(id, &flight.resolved, now_ms);
         }
         attempts
     }
@@ -117,10 +119,15 @@ impl Engine {
                 continue;
             };
             if firing.is_empty() && !integration.send_resolved {
-                let change = self.nflog.set(key, firing.clone(), over.clone(), repeat_ms, now_ms);
+                let (firing, over) = (firing.clone(), over.clone());
+                let change = self.nflog.set(key, firing, over, Notes::new(), repeat_ms, now_ms);
                 self.changes.push(change);
                 continue;
             }
+            let notes = match reason {
+                Reason::First => Notes::new(),
+                _ => entry.map(|entry| entry.notes.clone()).unwrap_or_default(),
+            };
             let message = Message {
                 receiver: route.receiver.clone(),
                 group_key: Arc::clone(&group_key),
@@ -131,6 +138,7 @@ impl Engine {
                 templates: Arc::clone(&setup.templates),
                 external_url: Arc::clone(&setup.external_url),
                 now_ms,
+                notes: Mutex::new(notes),
             };
             let patience_ms = route.group_interval_ms.max(MIN_PATIENCE_MS);
             let job = Job::new(

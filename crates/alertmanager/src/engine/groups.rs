@@ -75,11 +75,13 @@ impl Engine {
 
     /// Takes alerts that were over out of a group, unless they were heard of since; an empty
     /// group goes.
-    pub(super) fn settle(&mut self, id: GroupId, resolved: &[(u64, i64)]) {
+    pub(super) fn settle(&mut self, id: GroupId, resolved: &[(u64, i64)], now_ms: i64) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         for (fingerprint, updated_at_ms) in resolved {
-            if group.alerts.get(fingerprint).is_some_and(|a| a.updated_at_ms == *updated_at_ms) {
-                group.alerts.remove(fingerprint);
+            if group.alerts.get(fingerprint).is_some_and(|a| a.updated_at_ms == *updated_at_ms)
+                && let Some(alert) = group.alerts.remove(fingerprint)
+            {
+                self.changes.extend(self.keeper.ended(&alert, now_ms));
             }
         }
         if group.alerts.is_empty() {

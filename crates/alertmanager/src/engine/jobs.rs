@@ -165,7 +165,8 @@ impl Engine {
         event.attempts = job.attempts;
         match outcome {
             Ok(()) => {
-                let change = self.nflog.set(job.key, job.firing, job.resolved, job.repeat_ms, now_ms);
+                let notes = std::mem::take(&mut *job.message.notes.lock());
+                let change = self.nflog.set(job.key, job.firing, job.resolved, notes, job.repeat_ms, now_ms);
                 self.changes.push(change);
             }
             Err(failure) => {
@@ -199,7 +200,7 @@ impl Engine {
             self.due.insert((now_ms, Due::Group(id)));
         }
         if !flight.failed {
-            self.settle(id, &flight.resolved);
+            self.settle(id, &flight.resolved, now_ms);
         }
     }
 }

@@ -14,15 +14,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use pilothouse_model::limits::Limits;
-use pilothouse_model::{Alert, Labels, StateChange};
+use pilothouse_model::{Alert, Labels, SourceError, StateChange, StateStore};
 
 pub use jobs::{Attempt, JobId};
 pub use query::{AlertFilter, AlertState, AlertView, GroupView};
 pub use setup::Setup;
 
 use crate::alert::{Alerts, Held};
-use crate::history::{EventKind, History};
+use crate::history::{EventKind, History, RuleChange};
 use crate::inhibit::Inhibitor;
+use crate::keeper::{self, Keeper, Teller};
 use crate::nflog::{self, Nflog};
 use crate::silence::{self, Changed, SilenceError, Silences, Wanted};
 use crate::telemetry::{Counters, Family};
@@ -32,16 +33,23 @@ use jobs::Job;
 /// How often what is over is forgotten.
 const FORGET_EVERY_MS: i64 = 15 * 60_000;
 
-/// Silences and notification log as they were written down.
+/// Alerts, silences and notification log as they were written down.
 #[derive(Debug, Default)]
 pub struct Kept {
-    pub silences: Vec<(String, Vec<u8>)>,
-    pub nflog: Vec<(String, Vec<u8>)>,
+    alerts: Vec<(String, Vec<u8>)>,
+    silences: Vec<(String, Vec<u8>)>,
+    nflog: Vec<(String, Vec<u8>)>,
 }
 
 impl Kept {
-    /// The tables they lie in.
-    pub const TABLES: [&str; 2] = [silence::TABLE, nflog::TABLE];
+    /// Reads all of it. Waits for the disk.
+    pub fn load(store: &dyn StateStore) -> Result<Self, SourceError> {
+        Ok(Self {
+            alerts: store.load(keeper::TABLE)?,
+            silences: store.load(silence::TABLE)?,
+            nflog: store.load(nflog::TABLE)?,
+        })
+    }
 }
 
 /// An Alertmanager without clock, network and disk.
@@ -50,6 +58,7 @@ pub struct Engine {
     setup: Option<Arc<Setup>>,
     limits: Arc<Limits>,
     alerts: Alerts,
+    keeper: Keeper,
     inhibitor: Inhibitor,
     silences: Silences,
     nflog: Nflog,
@@ -78,13 +87,19 @@ impl Engine {
     /// An engine that remembers, without a configuration. The number says how many records could
     /// not be read.
     pub fn new(kept: Kept, limits: Arc<Limits>, now_ms: i64) -> (Self, usize) {
+        let (keeper, held, unread_alerts) = Keeper::load(kept.alerts, now_ms);
+        let mut alerts = Alerts::default();
+        for alert in held {
+            alerts.put(alert, now_ms);
+        }
         let (silences, unread_silences) = Silences::load(kept.silences);
         let (nflog, unread_entries) = Nflog::load(kept.nflog);
         let most_events = usize::try_from(limits.max_alert_events).unwrap_or(usize::MAX);
         let engine = Self {
             setup: None,
             limits,
-            alerts: Alerts::default(),
+            alerts,
+            keeper,
             inhibitor: Inhibitor::default(),
             silences,
             nflog,
@@ -100,7 +115,7 @@ impl Engine {
             history: History::new(most_events),
             counters: Counters::default(),
         };
-        (engine, unread_silences + unread_entries)
+        (engine, unread_alerts + unread_silences + unread_entries)
     }
 
     // Configuration.
@@ -113,8 +128,10 @@ impl Engine {
         self.group_of.clear();
         self.due.retain(|(_, due)| matches!(due, Due::Job(_)));
         self.setup = Some(setup);
-        let mut pending: Vec<Arc<Held>> =
-            self.alerts.iter().filter(|a| !a.resolved_at(now_ms)).cloned().collect();
+        // What is over goes along as long as somebody believes that it fires.
+        let believed = self.nflog.firing();
+        let is_open = |a: &&Arc<Held>| !a.resolved_at(now_ms) || believed.contains(&a.fingerprint);
+        let mut pending: Vec<Arc<Held>> = self.alerts.iter().filter(is_open).cloned().collect();
         pending.sort_by_key(|a| (a.starts_at_ms, a.fingerprint));
         for alert in pending {
             self.route(&alert, now_ms);
@@ -137,7 +154,7 @@ impl Engine {
 
     /// Takes alerts. Good ones are kept even where others are bad; the errors are Alertmanager's
     /// words, one for each bad one.
-    pub fn put(&mut self, alerts: &[Alert], now_ms: i64) -> Vec<String> {
+    pub fn put(&mut self, alerts: &[Alert], teller: Teller, now_ms: i64) -> Vec<String> {
         let resolve_timeout_ms =
             self.setup.as_ref().map_or(5 * 60_000, |s| s.config.global.resolve_timeout.0);
         let mut errors = Vec::new();
@@ -154,7 +171,7 @@ impl Engine {
                 errors.push(why);
                 continue;
             }
-            self.take(held, now_ms);
+            self.take(held, teller, now_ms);
         }
         errors
     }
@@ -168,8 +185,9 @@ impl Engine {
         Err(format!("too many alerts, limit: {most}"))
     }
 
-    fn take(&mut self, alert: Held, now_ms: i64) {
+    fn take(&mut self, alert: Held, teller: Teller, now_ms: i64) {
         let (held, before) = self.alerts.put(alert, now_ms);
+        self.changes.extend(self.keeper.told(&held, before.as_deref(), teller, now_ms));
         let was_firing = before.is_some_and(|b| !b.resolved_at(now_ms));
         let kind = match (was_firing, held.resolved_at(now_ms)) {
             (false, false) => Some(EventKind::AlertFiring),
@@ -255,8 +273,11 @@ impl Engine {
     }
 
     fn forget(&mut self, now_ms: i64) {
-        for alert in self.alerts.forget_resolved(now_ms) {
+        // An end that is still to be told outlives a restart.
+        let believed = self.nflog.firing();
+        for alert in self.alerts.forget_resolved(&believed, now_ms) {
             self.inhibitor.forget(&alert);
+            self.changes.extend(self.keeper.forget(alert.fingerprint));
         }
         let silences = self.silences.forget(now_ms);
         let entries = self.nflog.forget(now_ms);
@@ -275,6 +296,11 @@ impl Engine {
         self.counters.state_failures += 1;
         let newer = std::mem::replace(&mut self.changes, changes);
         self.changes.extend(newer);
+    }
+
+    /// Adds what rulers saw to the history.
+    pub fn note(&mut self, changes: impl IntoIterator<Item = RuleChange>) {
+        changes.into_iter().for_each(|change| self.history.add_rule_change(change));
     }
 
     pub fn history(&self) -> &History {

@@ -25,6 +25,16 @@ pub(crate) fn inherit_http(options: &mut OwnHttp, global: &Global) {
     options.get_or_insert_with(|| global.http_config.clone());
 }
 
+/// Takes a secret, or the file it lies in, from the global options where a receiver has neither.
+/// `None` where there is none at all.
+pub(crate) fn inherit_secret(own: (&mut Secret, &mut String), global: (&Secret, &String)) -> Option<()> {
+    if own.0.is_empty() && own.1.is_empty() {
+        *own.0 = global.0.clone();
+        own.1.clone_from(global.1);
+    }
+    (!own.0.is_empty() || !own.1.is_empty()).then_some(())
+}
+
 pub(crate) fn http_in(options: &mut OwnHttp, directory: &Path) {
     if let Some(options) = options {
         options.set_directory(directory);

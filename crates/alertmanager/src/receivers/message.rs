@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use gotmpl::Value;
+use parking_lot::Mutex;
 use pilothouse_model::Labels;
 use sha2::{Digest as _, Sha256};
 
 use super::Failure;
-use crate::nflog::Reason;
+use crate::nflog::{Notes, Reason};
 use crate::templates::{AlertData, Data, TemplateError, Templates};
 
 /// What is to be told to one integration.
@@ -23,6 +24,9 @@ pub struct Message {
     pub templates: Arc<Templates>,
     pub external_url: Arc<str>,
     pub now_ms: i64,
+    /// What the integration noted when it told this group last; what it leaves here is kept if
+    /// the message goes out.
+    pub(crate) notes: Mutex<Notes>,
 }
 
 /// The parts of a message that templates see, made once per try.

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::call::{
-    Caller, Judge, OwnHttp, check_http, headers, inherit_http, json_request, secret, shorten, without_empty,
+    Caller, Judge, OwnHttp, check_http, headers, inherit_http, inherit_secret, json_request, secret, shorten,
+    without_empty,
 };
 use super::message::Rendering;
 use super::{Failure, Kind, Message, Notifier, Sending};
@@ -98,13 +99,9 @@ impl Kind for OpsgenieConfig {
     fn complete(&mut self, global: &Global) -> Result<(), String> {
         inherit_http(&mut self.http_config, global);
         self.api_url.get_or_insert_with(|| global.opsgenie_api_url.clone());
-        if self.api_key.is_empty() && self.api_key_file.is_empty() {
-            self.api_key = global.opsgenie_api_key.clone();
-            self.api_key_file.clone_from(&global.opsgenie_api_key_file);
-        }
-        if self.api_key.is_empty() && self.api_key_file.is_empty() {
-            return Err("no global OpsGenie API Key set either inline or in a file".to_owned());
-        }
+        let of_all = (&global.opsgenie_api_key, &global.opsgenie_api_key_file);
+        inherit_secret((&mut self.api_key, &mut self.api_key_file), of_all)
+            .ok_or("no global OpsGenie API Key set either inline or in a file")?;
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::call::{
-    Caller, Judge, OwnHttp, check_http, headers, inherit_http, json_request, secret, shorten, without_empty,
+    Caller, Judge, OwnHttp, check_http, headers, inherit_http, inherit_secret, json_request, secret, shorten,
+    without_empty,
 };
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, at_most_one};
@@ -102,20 +103,12 @@ impl Kind for RocketchatConfig {
     fn complete(&mut self, global: &Global) -> Result<(), String> {
         inherit_http(&mut self.http_config, global);
         self.api_url.get_or_insert_with(|| global.rocketchat_api_url.clone());
-        if self.token_id.is_empty() && self.token_id_file.is_empty() {
-            self.token_id = global.rocketchat_token_id.clone();
-            self.token_id_file.clone_from(&global.rocketchat_token_id_file);
-        }
-        if self.token_id.is_empty() && self.token_id_file.is_empty() {
-            return Err("no global Rocketchat TokenID set either inline or in a file".to_owned());
-        }
-        if self.token.is_empty() && self.token_file.is_empty() {
-            self.token = global.rocketchat_token.clone();
-            self.token_file.clone_from(&global.rocketchat_token_file);
-        }
-        if self.token.is_empty() && self.token_file.is_empty() {
-            return Err("no global Rocketchat Token set either inline or in a file".to_owned());
-        }
+        let of_all = (&global.rocketchat_token_id, &global.rocketchat_token_id_file);
+        inherit_secret((&mut self.token_id, &mut self.token_id_file), of_all)
+            .ok_or("no global Rocketchat TokenID set either inline or in a file")?;
+        let of_all = (&global.rocketchat_token, &global.rocketchat_token_file);
+        inherit_secret((&mut self.token, &mut self.token_file), of_all)
+            .ok_or("no global Rocketchat Token set either inline or in a file")?;
         Ok(())
     }
 

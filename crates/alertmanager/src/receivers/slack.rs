@@ -10,9 +10,12 @@ use super::call::{Caller, Judge, OwnHttp, check_http, secret, shorten, without_e
 use super::message::Rendering;
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, SecretUrl, at_most_one};
+use crate::nflog::Notes;
 use crate::telemetry::FailureReason;
 
 const MAX_TITLE_CHARS: usize = 1024;
+/// Where messages are made that can be changed afterwards.
+const POST_MESSAGE: &str = "https://slack.com/api/chat.postMessage";
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -122,6 +125,17 @@ impl SlackConfig {
     fn has_token(&self) -> bool {
         !self.app_token.is_empty() || !self.app_token_file.is_empty()
     }
+
+    /// Incoming webhooks cannot change what they said.
+    fn check_update(&self) -> Result<(), String> {
+        let can_update = self.api_url.as_ref().is_some_and(|url| url.0.expose() == POST_MESSAGE);
+        match self.update_message && !can_update {
+            true => Err(format!(
+                "update_message can only be used with bot tokens. api_url must be set to {POST_MESSAGE}"
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Kind for SlackConfig {
@@ -135,9 +149,6 @@ impl Kind for SlackConfig {
             "app_token & app_token_file",
         )?;
         at_most_one(self.has_url(), self.has_token(), "api_url/api_url_file & app_token/app_token_file")?;
-        if self.update_message {
-            return Err("update_message: editing messages that were sent is not supported".to_owned());
-        }
         for field in &self.fields {
             field.check()?;
         }
@@ -163,7 +174,7 @@ impl Kind for SlackConfig {
         }
         let http = self.http_config.get_or_insert_with(|| global.http_config.clone());
         if self.app_token.is_empty() && self.app_token_file.is_empty() {
-            return Ok(());
+            return self.check_update();
         }
         if http.authorization.is_some() {
             return Err("http authorization can't be set when using Slack App tokens".to_owned());
@@ -174,7 +185,7 @@ impl Kind for SlackConfig {
             ..Authorization::default()
         });
         self.api_url = Some(SecretUrl(Secret::new(app_url.0)));
-        Ok(())
+        self.check_update()
     }
 
     fn notifier(&self) -> Result<Box<dyn Notifier>, String> {
@@ -306,16 +317,56 @@ impl Notifier for Slack {
         Box::pin(async move {
             let own = self.options.api_url.clone().unwrap_or_default();
             let url = secret(&own.0, &self.options.api_url_file).await?;
-            let (channel, body) = self.body(message)?;
-            let answer = self.caller.post_json(url.expose(), &body).await?;
+            let (channel, mut body) = self.body(message)?;
+            let earlier =
+                self.options.update_message.then(|| Posted::from_notes(&message.notes.lock())).flatten();
+            let mut url = url.expose().to_owned();
+            if let Some(posted) = earlier {
+                url = url.replace("chat.postMessage", "chat.update");
+                body["ts"] = posted.ts.into();
+                body["channel"] = posted.channel.into();
+            }
+            let answer = self.caller.post_json(&url, &body).await?;
             let kind =
                 answer.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
             let judged = Judge::retrying(&[429]).check(&answer).and_then(|()| refusal(kind, &answer.body));
+            if judged.is_ok()
+                && self.options.update_message
+                && let Some(posted) = Posted::from_answer(&answer.body)
+            {
+                posted.note(&mut message.notes.lock());
+            }
             judged.map_err(|failure| Failure {
                 text: format!("channel {channel:?}: {}", failure.text),
                 ..failure
             })
         })
+    }
+}
+
+/// A message that Slack shows and that can be changed.
+struct Posted {
+    ts: String,
+    channel: String,
+}
+
+impl Posted {
+    const TS: &str = "ts";
+    const CHANNEL: &str = "channel";
+
+    fn from_notes(notes: &Notes) -> Option<Self> {
+        Some(Self { ts: notes.get(Self::TS)?.clone(), channel: notes.get(Self::CHANNEL)?.clone() })
+    }
+
+    fn from_answer(body: &Bytes) -> Option<Self> {
+        let answer: Json = serde_json::from_slice(body).ok()?;
+        let text = |name: &str| answer[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        Some(Self { ts: text(Self::TS)?, channel: text(Self::CHANNEL)? })
+    }
+
+    fn note(self, notes: &mut Notes) {
+        notes.insert(Self::TS.to_owned(), self.ts);
+        notes.insert(Self::CHANNEL.to_owned(), self.channel);
     }
 }
 

@@ -4,7 +4,9 @@ use pilothouse_net::Secret;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::call::{Caller, Judge, OwnHttp, check_http, inherit_http, secret, shorten, without_empty};
+use super::call::{
+    Caller, Judge, OwnHttp, check_http, inherit_http, inherit_secret, secret, shorten, without_empty,
+};
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, at_most_one};
 
@@ -69,13 +71,9 @@ impl Kind for TelegramConfig {
     fn complete(&mut self, global: &Global) -> Result<(), String> {
         inherit_http(&mut self.http_config, global);
         self.api_url.get_or_insert_with(|| global.telegram_api_url.clone());
-        if self.bot_token.is_empty() && self.bot_token_file.is_empty() {
-            self.bot_token = global.telegram_bot_token.clone();
-            self.bot_token_file.clone_from(&global.telegram_bot_token_file);
-        }
-        if self.bot_token.is_empty() && self.bot_token_file.is_empty() {
-            return Err("missing bot_token or bot_token_file on telegram_config".to_owned());
-        }
+        let of_all = (&global.telegram_bot_token, &global.telegram_bot_token_file);
+        inherit_secret((&mut self.bot_token, &mut self.bot_token_file), of_all)
+            .ok_or("missing bot_token or bot_token_file on telegram_config")?;
         Ok(())
     }
 

@@ -92,6 +92,7 @@ fn message(resolved: bool) -> Message {
         templates: Arc::new(Templates::new([]).unwrap()),
         external_url: "http://am".into(),
         now_ms: 1_700_000_200_000,
+        notes: Default::default(),
     }
 }
 
@@ -509,4 +510,25 @@ async fn mail_without_tls_is_refused_unless_it_is_allowed() {
             "'require_tls' is true (default) but \"{address}\" does not advertise the STARTTLS extension"
         )
     );
+}
+
+#[tokio::test]
+async fn a_message_on_slack_is_changed_where_it_stands() {
+    let (url, mut seen) =
+        serve(vec![(200, r#"{"ok": true, "ts": "12.5", "channel": "C1"}"#.to_owned())]).await;
+    // Configurations may name no other server than Slack's.
+    let yaml = format!("{{api_url: '{url}/api/chat.postMessage', channel: ops, update_message: true}}");
+    let notifier = serde_norway::from_str::<slack::SlackConfig>(&yaml).unwrap().notifier().unwrap();
+    let told = message(false);
+    notifier.send(&told).await.unwrap();
+    let first = seen.recv().await.unwrap();
+    assert_eq!(
+        (first.line.as_str(), &first.json()["channel"]),
+        ("POST /api/chat.postMessage", &json!("ops"))
+    );
+    let told = Message { notes: told.notes, ..message(true) };
+    notifier.send(&told).await.unwrap();
+    let second = seen.recv().await.unwrap();
+    assert_eq!(second.line, "POST /api/chat.update");
+    assert!(covers(&second.json(), &json!({"channel": "C1", "ts": "12.5"})), "{}", second.body);
 }

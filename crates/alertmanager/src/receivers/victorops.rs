@@ -6,7 +6,7 @@ use pilothouse_net::Secret;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::call::{Caller, Judge, OwnHttp, check_http, inherit_http, secret, shorten};
+use super::call::{Caller, Judge, OwnHttp, check_http, inherit_http, inherit_secret, secret, shorten};
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, at_most_one};
 
@@ -74,13 +74,9 @@ impl Kind for VictoropsConfig {
     fn complete(&mut self, global: &Global) -> Result<(), String> {
         inherit_http(&mut self.http_config, global);
         self.api_url.get_or_insert_with(|| global.victorops_api_url.clone());
-        if self.api_key.is_empty() && self.api_key_file.is_empty() {
-            self.api_key = global.victorops_api_key.clone();
-            self.api_key_file.clone_from(&global.victorops_api_key_file);
-        }
-        if self.api_key.is_empty() && self.api_key_file.is_empty() {
-            return Err("no global VictorOps API Key set".to_owned());
-        }
+        let of_all = (&global.victorops_api_key, &global.victorops_api_key_file);
+        inherit_secret((&mut self.api_key, &mut self.api_key_file), of_all)
+            .ok_or("no global VictorOps API Key set")?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
-use super::call::{Caller, OwnHttp, check_http, inherit_http, secret, without_empty};
+use super::call::{Caller, OwnHttp, check_http, inherit_http, inherit_secret, secret, without_empty};
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, at_most_one};
 use crate::telemetry::FailureReason;
@@ -75,13 +75,9 @@ impl Kind for WechatConfig {
     fn complete(&mut self, global: &Global) -> Result<(), String> {
         inherit_http(&mut self.http_config, global);
         self.api_url.get_or_insert_with(|| global.wechat_api_url.clone());
-        if self.api_secret.is_empty() && self.api_secret_file.is_empty() {
-            self.api_secret = global.wechat_api_secret.clone();
-            self.api_secret_file.clone_from(&global.wechat_api_secret_file);
-        }
-        if self.api_secret.is_empty() && self.api_secret_file.is_empty() {
-            return Err("no global Wechat Api Secret set either inline or in a file".to_owned());
-        }
+        let of_all = (&global.wechat_api_secret, &global.wechat_api_secret_file);
+        inherit_secret((&mut self.api_secret, &mut self.api_secret_file), of_all)
+            .ok_or("no global Wechat Api Secret set either inline or in a file")?;
         if self.corp_id.is_empty() {
             self.corp_id.clone_from(&global.wechat_api_corp_id);
         }

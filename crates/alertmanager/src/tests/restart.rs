@@ -37,6 +37,45 @@ fn a_restart_at_any_second_neither_repeats_nor_forgets() {
     }
 }
 
+/// The same without anybody who tells it twice.
+#[test]
+fn an_alert_that_was_told_of_once_outlives_a_restart() {
+    for stop_s in 1..180 {
+        let mut world = World::new(YAML);
+        world.put("x", &[("g", "1")], 100 * S);
+        let mut heard = Vec::new();
+        for t_s in 0..400 {
+            if t_s == stop_s {
+                world.restart();
+            }
+            world.until(t_s * S);
+            heard.extend(world.heard());
+        }
+        let what: Vec<&str> = heard.iter().map(|h| h.split_once(' ').unwrap().1).collect();
+        assert_eq!(
+            what,
+            ["a: firing[x] resolved[]", "a: firing[] resolved[x]"],
+            "stopped at {stop_s}: {heard:?}"
+        );
+    }
+}
+
+/// What mutes others is there again before those others are told.
+#[test]
+fn inhibition_outlives_a_restart() {
+    let yaml =
+        format!("{YAML}inhibit_rules: [{{source_matchers: [sev=crit], target_matchers: [sev=warn]}}]\n");
+    let mut world = World::new(&yaml);
+    world.fire("source", &[("g", "1"), ("sev", "crit")]);
+    world.fire("target", &[("g", "2"), ("sev", "warn")]);
+    world.until(60 * S);
+    assert_eq!(world.heard(), ["10s a: firing[source] resolved[]"]);
+    world.restart();
+    world.fire("target", &[("g", "2"), ("sev", "warn")]);
+    world.until(200 * S);
+    assert_eq!(world.heard(), Vec::<String>::new());
+}
+
 #[test]
 fn a_configuration_that_is_loaded_again_repeats_nothing() {
     let mut world = World::new(YAML);

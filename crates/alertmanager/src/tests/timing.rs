@@ -3,6 +3,7 @@
 use pilothouse_model::limits::Limits;
 
 use super::world::World;
+use crate::keeper::Teller;
 use crate::silence::{MatcherText, Wanted};
 
 const S: i64 = 1_000;
@@ -78,7 +79,7 @@ fn an_alert_that_fired_long_before_does_not_wait() {
         ends_at_ms: 0,
         generator_url: String::new(),
     };
-    world.engine.put(&[alert], world.now_ms);
+    world.engine.put(&[alert], Teller::Anybody, world.now_ms);
     world.until(H);
     assert_eq!(world.heard(), ["3600s a: firing[x] resolved[]"]);
 }
@@ -154,7 +155,7 @@ fn a_silenced_alert_is_told_when_its_silence_ends() {
     assert_eq!(world.heard(), ["30s a: firing[y] resolved[]"]);
     world.restart();
     keep_firing(&mut world, &["x", "y"], 20 * M);
-    assert_eq!(world.heard(), ["690s a: firing[x y] resolved[]"], "and only once");
+    assert_eq!(world.heard(), ["660s a: firing[x y] resolved[]"], "and only once");
 }
 
 #[test]
@@ -267,5 +268,8 @@ fn limits_refuse_what_is_too_much() {
         ends_at_ms: 0,
         generator_url: String::new(),
     };
-    assert_eq!(engine.put(&[alert("1"), alert("2"), alert("1")], 5), ["too many alerts, limit: 1"]);
+    assert_eq!(
+        engine.put(&[alert("1"), alert("2"), alert("1")], Teller::Anybody, 5),
+        ["too many alerts, limit: 1"]
+    );
 }

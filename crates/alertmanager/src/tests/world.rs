@@ -6,10 +6,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::state::MemoryState;
-use pilothouse_model::{Alert, Labels, StateStore};
+use pilothouse_model::{Alert, Labels, StateStore as _};
 
 use crate::config::Config;
 use crate::engine::{Engine, Kept, Setup};
+use crate::keeper::Teller;
 use crate::receivers::{Failure, Integration, Message, Notifier, Sending};
 use crate::telemetry::FailureReason;
 use crate::templates::Templates;
@@ -62,8 +63,7 @@ pub(super) struct World {
 }
 
 fn engine(store: &MemoryState, now_ms: i64) -> Engine {
-    let [silences, nflog] = Kept::TABLES;
-    let kept = Kept { silences: store.load(silences).unwrap(), nflog: store.load(nflog).unwrap() };
+    let kept = Kept::load(store).unwrap();
     let (engine, unreadable) = Engine::new(kept, Arc::new(Limits::default()), now_ms);
     assert_eq!(unreadable, 0);
     engine
@@ -117,7 +117,8 @@ impl World {
             ends_at_ms,
             generator_url: String::new(),
         };
-        assert_eq!(self.engine.put(&[alert], self.now_ms), Vec::<String>::new());
+        assert_eq!(self.engine.put(&[alert], Teller::Anybody, self.now_ms), Vec::<String>::new());
+        self.keep();
     }
 
     /// Lets time pass, and does what is due when it is due.

@@ -19,12 +19,8 @@ fn shown(event: &Event) -> Json {
         "kind": event.kind.name(),
         "labels": labels(&event.labels),
     });
-    for (name, text) in
-        [("receiver", &event.receiver), ("integration", &event.integration), ("detail", &event.detail)]
-    {
-        if !text.is_empty() {
-            shown[name] = text.as_str().into();
-        }
+    for (name, text) in event.texts() {
+        shown[name] = text.into();
     }
     if event.attempts > 0 {
         shown["alerts"] = event.alerts.into();

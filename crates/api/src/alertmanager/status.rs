@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use pilothouse_alertmanager::Alertmanager;
 use pilothouse_alertmanager::engine::AlertFilter;
 use pilothouse_alertmanager::telemetry::{Kind, SampleValue};
-use pilothouse_wire::exposition::TextFormat;
+use pilothouse_wire::exposition::Exposition;
 use serde_json::{Value as Json, json};
 
 use super::ok;
@@ -88,9 +88,8 @@ fn family(from: pilothouse_alertmanager::telemetry::Family) -> Family {
 }
 
 pub(super) fn metrics(am: &Alertmanager, call: &Call) -> Reply {
-    let format = TextFormat::negotiate(call.header(header::ACCEPT));
-    let text = telemetry::render(&families(am), format, &[]);
-    Reply::new(StatusCode::OK, format.content_type(), text)
+    let format = Exposition::negotiate(call.header(header::ACCEPT));
+    Reply::new(StatusCode::OK, format.content_type(), telemetry::expose(&families(am), format))
 }
 
 /// What is firing and silenced, without a script.

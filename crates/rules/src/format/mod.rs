@@ -3,7 +3,7 @@
 mod check;
 mod print;
 mod read;
-pub(crate) mod yaml;
+pub mod yaml;
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! YAML as a tree whose nodes know where they stand, which messages about rules must tell.
+//! YAML as a tree whose nodes know where they stand, which messages about rules and about the
+//! server's own configuration must tell.
 //!
 //! Built from the parser's events, so that neither depth nor aliases can use up the stack or
 //! the memory.
@@ -14,19 +15,19 @@ const MAX_NODES: usize = 2_000_000;
 
 /// Line and column, both from 1; both 0 where nothing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Position {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) at: Position,
-    pub(crate) content: Content,
+pub struct Node {
+    pub at: Position,
+    pub content: Content,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Content {
+pub enum Content {
     /// `plain`: without quotes, so that it may mean a number, nothing, and so on.
     Scalar {
         text: String,
@@ -38,7 +39,7 @@ pub(crate) enum Content {
 
 impl Node {
     /// Nothing at all, as an absent value, `null` or `~`.
-    pub(crate) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         matches!(&self.content, Content::Scalar { text, plain: true }
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
@@ -61,7 +62,7 @@ struct Open {
 }
 
 /// The first document of a text; `None` if there is nothing in it.
-pub(crate) fn parse(text: &str) -> Result<Option<Node>, String> {
+pub fn parse(text: &str) -> Result<Option<Node>, String> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| {

@@ -1,5 +1,4 @@
-//! Alerts from the first sample to the last resend, in the scenarios by which Prometheus'
-//! compliance suite judges a generator of alerts.
+//! Alerts as rules make them: states, series, labels, annotations.
 
 use super::*;
 
@@ -65,79 +64,6 @@ fn waiting_firing_and_resolved() {
     assert_eq!(sent[1], (690, 420, 600));
     assert!(sent.iter().all(|(_, starts, ends)| (*starts, *ends) == (420, 600)));
     assert_eq!(sent.last().map(|s| s.0), Some(1500));
-}
-
-#[test]
-fn waiting_and_gone_again_and_never_there() {
-    let bench = Bench::new();
-    bench.push_range("m", 0, 120_000, 11.0);
-    bench.push_range("m", 120_000, 600_000, 5.0);
-    let rules = "- alert: Waits\n  expr: m > 10\n  for: 3m\n- alert: Never\n  expr: m > 99\n  for: 3m\n";
-    bench.set("ns", &group("g", rules));
-    bench.run_for(90_000);
-    assert_eq!(bench.states("g", 0).0, "pending");
-    bench.run_for(30_000);
-    assert_eq!(bench.states("g", 0), ("inactive", vec![]));
-    assert_eq!(bench.query("{__name__=~\"ALERTS.*\"}"), Vec::<String>::new());
-    bench.run_for(5 * MINUTE);
-    assert_eq!(bench.states("g", 1), ("inactive", vec![]));
-    assert!(bench.take_sent().is_empty());
-    assert_eq!(
-        bench.query_at("count_over_time(ALERTS{alertname=\"Never\"}[1h])", bench.clock.now_ms()),
-        Vec::<String>::new()
-    );
-}
-
-#[test]
-fn no_wait_and_a_wait_shorter_than_the_interval() {
-    let bench = Bench::new();
-    bench.push_range("m", 0, 300_000, 15.0);
-    bench.push_range("m", 300_000, 600_000, 5.0);
-    let rules = "- alert: Zero\n  expr: m > 10\n- alert: Small\n  expr: m > 13\n  for: 15s\n";
-    bench.set("ns", &group("g", rules));
-    bench.run_for(30_000);
-    assert_eq!(bench.states("g", 0).0, "firing");
-    assert_eq!(bench.states("g", 1).0, "pending");
-    assert_eq!(sent_times(&bench.take_sent()), [(30, 30, 270)]);
-    bench.run_for(30_000);
-    assert_eq!(bench.states("g", 1).0, "firing");
-    assert_eq!(sent_times(&bench.take_sent()), [(60, 60, 300)]);
-    // Never waiting, not even for a moment.
-    assert_eq!(
-        bench.query("count_over_time(ALERTS{alertname=\"Zero\",alertstate=\"pending\"}[1h])"),
-        Vec::<String>::new()
-    );
-    bench.run_to(START_MS + 5 * MINUTE);
-    assert_eq!(bench.states("g", 0).0, "inactive");
-    let resolved = bench.take_sent().into_iter().filter(|(_, a)| a.resolved_at(START_MS + 5 * MINUTE));
-    assert_eq!(resolved.count(), 2);
-}
-
-#[test]
-fn later_rules_see_the_alerts_of_earlier_ones_and_more_alerts_come() {
-    let bench = Bench::new();
-    bench.push_range("m{variant=\"one\"}", 0, 900_000, 11.0);
-    bench.push_range("m{variant=\"two\"}", 120_000, 900_000, 11.0);
-    let rules = "- alert: First\n  expr: m > 10\n  for: 3m\n  labels: {foo: bar}\n- alert: Second\n  expr: (ALERTS{alertstate=\"firing\",alertname=\"First\",variant=\"one\"} + ignoring(variant) ALERTS{alertstate=\"firing\",alertname=\"First\",variant=\"two\"}) == 2\n  labels: {foo: baz}\n  annotations:\n    description: Old alertname was {{$labels.alertname}}. foo was {{.Labels.foo}}.\n";
-    bench.set("ns", &group("g", rules));
-    bench.run_to(START_MS + 210_000);
-    assert_eq!(
-        bench.states("g", 0).1,
-        [
-            r#"firing {alertname="First", foo="bar", variant="one"}"#,
-            r#"pending {alertname="First", foo="bar", variant="two"}"#,
-        ]
-    );
-    assert_eq!(bench.states("g", 1), ("inactive", vec![]));
-    bench.run_to(START_MS + 300_000);
-    // In the very evaluation in which the last one fires.
-    assert_eq!(bench.states("g", 1).1, [r#"firing {alertname="Second", alertstate="firing", foo="baz"}"#]);
-    let sent = bench.take_sent();
-    let (at, alert) = sent.iter().find(|(_, a)| a.labels.value("alertname") == "Second").unwrap();
-    assert_eq!(*at, START_MS + 300_000);
-    assert_eq!(alert.annotations["description"], "Old alertname was First. foo was bar.");
-    // A rule's own state label does not stand in the series.
-    assert_eq!(bench.query("ALERTS{alertname=\"Second\"}").len(), 1);
 }
 
 #[test]

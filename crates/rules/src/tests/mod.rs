@@ -2,6 +2,7 @@
 
 mod alerting;
 mod checks;
+mod compliance;
 mod lifecycle;
 mod recording;
 
@@ -16,7 +17,8 @@ use pilothouse_promql::{ParseContext, parse_selector};
 
 use crate::expression::{EvaluationOptions, Expression};
 use crate::{
-    Data, GroupView, Language, MemorySeries, Parts, RuleKind, RuleSource, RuleView, Ruler, Settings,
+    Data, GroupKey, GroupView, Language, MemorySeries, Parts, RuleKind, RuleSource, RuleView, Ruler,
+    Settings, Transition, TransitionObserver,
 };
 
 /// A Monday, at a full hour.
@@ -48,6 +50,22 @@ impl AlertSink for Sent {
     }
 }
 
+/// Changes of state as an observer is told of them: seconds after the start, alert, states.
+#[derive(Debug, Default)]
+struct Observed(Mutex<Vec<String>>);
+
+impl TransitionObserver for Observed {
+    fn changed(&self, _: &GroupKey, rule: &str, transitions: &[Transition]) {
+        let line = |t: &Transition| {
+            let (after_s, variant) = ((t.at_ms - START_MS) / SECOND, t.labels.value("variant"));
+            format!("{after_s} {rule}{variant} {} -> {}", t.from.as_str(), t.to.as_str())
+        };
+        let mut lines: Vec<String> = transitions.iter().map(line).collect();
+        lines.sort();
+        self.0.lock().extend(lines);
+    }
+}
+
 /// A ruler with one source of metrics, `m`.
 struct Bench {
     ruler: Arc<Ruler>,
@@ -55,6 +73,7 @@ struct Bench {
     series: Arc<MemorySeries>,
     store: Arc<dyn StateStore>,
     sent: Arc<Sent>,
+    observed: Arc<Observed>,
 }
 
 fn settings() -> Settings {
@@ -69,12 +88,13 @@ impl Bench {
     fn with(settings: Settings, series: Arc<MemorySeries>, store: Arc<dyn StateStore>, now_ms: i64) -> Self {
         let clock = Arc::new(SteppedClock(AtomicI64::new(now_ms)));
         let sent = Arc::new(Sent { alerts: Mutex::default(), clock: Arc::clone(&clock) });
+        let observed = Arc::new(Observed::default());
         let ruler = Arc::new(Ruler::new(Parts {
             settings,
             clock: Arc::clone(&clock) as _,
             store: Arc::clone(&store),
             alerts: Arc::clone(&sent) as _,
-            observer: None,
+            observer: Some(Arc::clone(&observed) as _),
         }));
         let source = RuleSource {
             data: Data::Metrics(Arc::clone(&series) as _),
@@ -82,7 +102,7 @@ impl Bench {
             written: Arc::clone(&series) as _,
         };
         ruler.add_source("m", source).unwrap();
-        Self { ruler, clock, series, store, sent }
+        Self { ruler, clock, series, store, sent, observed }
     }
 
     /// The same data and records under a new process that starts at a time.
