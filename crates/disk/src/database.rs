@@ -12,6 +12,7 @@ use redb::{Durability, ReadTransaction, ReadableDatabase as _, TableDefinition, 
 
 #[cfg(any(test, feature = "faults"))]
 use crate::faults;
+use crate::overlay::Overlay;
 use crate::{Error, files};
 
 /// One row: the kind of the file and its format version.
@@ -69,6 +70,26 @@ impl Database {
         *redb = None;
         *redb = Some(open_writable(&self.path, self.cache_bytes)?);
         Ok(())
+    }
+
+    /// Runs `work` while nobody writes to the file, which can be copied meanwhile: it is then as a
+    /// crash would leave it.
+    pub fn standing_still<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        // There is one writer at a time, and this one changes nothing.
+        let transaction = self.begin_write()?;
+        let value = work();
+        transaction.abort().map_err(Error::database(&self.path))?;
+        Ok(value)
+    }
+
+    /// Walks the whole file and compares its checksums, which opening does not do. `false` when
+    /// something was wrong and was mended, perhaps with an older state of the file; an error when
+    /// it cannot be. Nothing may be read or written meanwhile.
+    pub fn verify(&self) -> Result<bool, Error> {
+        match &mut *self.redb.write() {
+            Some(redb) => redb.check_integrity().map_err(Error::database(&self.path)),
+            None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
+        }
     }
 
     fn with<T, E: Into<redb::Error>>(
@@ -191,6 +212,15 @@ fn open_read_only(path: &Path, cache_bytes: usize) -> Result<redb::ReadOnlyDatab
         return builder.open_read_only_with_backend(backend);
     }
     builder.open_read_only(path)
+}
+
+/// Walks a whole file and compares its checksums, and changes nothing in it. `false` when some
+/// are wrong; an error when it cannot be opened.
+pub(crate) fn verify_untouched(path: &Path, kind: &'static str, version: u32) -> Result<bool, Error> {
+    let overlay = File::open(path).and_then(Overlay::new).map_err(Error::io("open", path))?;
+    let mut redb = redb::Builder::new().create_with_backend(overlay).map_err(Error::database(path))?;
+    check_format(&redb.begin_read().map_err(Error::database(path))?, path, kind, version)?;
+    redb.check_integrity().map_err(Error::database(path))
 }
 
 fn check_format(

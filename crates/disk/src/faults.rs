@@ -2,8 +2,9 @@
 //! feature `faults`, which nothing but tests asks for.
 //!
 //! A [`Disk`] stands for everything below a directory from its making on: redb's files and the
-//! log's segments opened after that write to it and read from it, and [`crate::files::space`]
-//! tells its room.
+//! log's segments opened after that write to it and read from it, [`crate::files`] writes whole
+//! files to it, and [`crate::files::space`] tells its room. A store that has files of other kinds
+//! asks [`opening`], [`reading`] and [`fitting`] itself in its tests.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use parking_lot::Mutex;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+use rustix::io::Errno;
 
 use crate::wal::SegmentFile;
 
@@ -26,6 +28,7 @@ struct State {
     room: AtomicU64,
     /// Bytes that may still be written.
     left: AtomicU64,
+    fails_opens: AtomicBool,
     fails_reads: AtomicBool,
     fails_writes: AtomicBool,
 }
@@ -40,6 +43,7 @@ impl Disk {
         let state = Arc::new(State {
             room: AtomicU64::new(u64::MAX),
             left: AtomicU64::new(u64::MAX),
+            fails_opens: AtomicBool::new(false),
             fails_reads: AtomicBool::new(false),
             fails_writes: AtomicBool::new(false),
         });
@@ -55,6 +59,11 @@ impl Disk {
     /// How many bytes may still be written, rewritten ones included; then the disk is full.
     pub fn fill_after(&self, bytes: u64) {
         self.0.left.store(bytes, SeqCst);
+    }
+
+    /// Every opening of a file fails with EMFILE, as when the process has none left.
+    pub fn fail_opens(&self, fail: bool) {
+        self.0.fails_opens.store(fail, SeqCst);
     }
 
     /// Every read fails with EIO.
@@ -84,10 +93,26 @@ pub(crate) fn room(path: &Path) -> Option<u64> {
     of(path).map(|state| state.room.load(SeqCst)).filter(|room| *room != u64::MAX)
 }
 
+/// Whether a file can be opened.
+pub fn opening(path: &Path) -> io::Result<()> {
+    of(path).map_or(Ok(()), |state| state.check(&state.fails_opens, Errno::MFILE))
+}
+
+/// Whether a file can be read.
+pub fn reading(path: &Path) -> io::Result<()> {
+    of(path).map_or(Ok(()), |state| state.check(&state.fails_reads, Errno::IO))
+}
+
+/// How many of some bytes can be written to a file; fewer than all when the disk is full then.
+pub fn fitting(path: &Path, bytes: usize) -> io::Result<usize> {
+    let Some(state) = of(path) else { return Ok(bytes) };
+    state.check(&state.fails_writes, Errno::IO)?;
+    Ok(state.take(bytes))
+}
+
 impl State {
-    fn check(&self, failing: &AtomicBool) -> io::Result<()> {
-        let eio = rustix::io::Errno::IO.raw_os_error();
-        if failing.load(SeqCst) { Err(io::Error::from_raw_os_error(eio)) } else { Ok(()) }
+    fn check(&self, failing: &AtomicBool, errno: Errno) -> io::Result<()> {
+        if failing.load(SeqCst) { Err(io::Error::from_raw_os_error(errno.raw_os_error())) } else { Ok(()) }
     }
 
     /// How many of some bytes still fit.
@@ -102,7 +127,7 @@ impl State {
 
     /// Writes as much as there is room for, as a real disk does.
     fn write(&self, data: &[u8], write: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        self.check(&self.fails_writes)?;
+        self.check(&self.fails_writes, Errno::IO)?;
         let (fits, rest) = data.split_at(self.take(data.len()));
         write(fits)?;
         if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
@@ -119,6 +144,7 @@ struct Backend {
 /// The file of a database, where a test has a disk below which it lies.
 pub(crate) fn backend(path: &Path, writable: bool) -> io::Result<Option<impl StorageBackend + use<>>> {
     let Some(disk) = of(path) else { return Ok(None) };
+    disk.check(&disk.fails_opens, Errno::MFILE)?;
     let file = OpenOptions::new().read(true).write(writable).create(writable).truncate(false).open(path)?;
     let file = FileBackend::new(file).map_err(io::Error::other)?;
     Ok(Some(Backend { file, disk }))
@@ -130,17 +156,17 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.check(&self.disk.fails_reads)?;
+        self.disk.check(&self.disk.fails_reads, Errno::IO)?;
         self.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.check(&self.disk.fails_writes)?;
+        self.disk.check(&self.disk.fails_writes, Errno::IO)?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.check(&self.disk.fails_writes)?;
+        self.disk.check(&self.disk.fails_writes, Errno::IO)?;
         self.file.sync_data()
     }
 
@@ -191,7 +217,7 @@ impl SegmentFile for FaultySegment {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.disk.check(&self.disk.fails_writes)?;
+        self.disk.check(&self.disk.fails_writes, Errno::IO)?;
         self.file.sync()
     }
 

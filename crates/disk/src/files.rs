@@ -1,8 +1,8 @@
 //! Directories and whole files: the lock, replacement in one step, generations, free space.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -65,21 +65,53 @@ fn directory_of(path: &Path) -> &Path {
 
 /// Makes creations, renames and removals in a directory survive a power cut.
 pub fn sync_directory(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync directory", path))
+    let opened = open_with(OpenOptions::new().read(true), path);
+    opened.and_then(|d| d.sync_all()).map_err(Error::io("sync directory", path))
 }
 
 /// Replaces a file's whole content: after a crash there is the old one or the new one.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let unfinished = unfinished_path(path);
-    let written = File::create(&unfinished).and_then(|mut file| {
-        file.write_all(bytes)?;
+    let written = (|| {
+        let file = open_with(OpenOptions::new().create(true).truncate(true).write(true), &unfinished)?;
+        write_at(&file, &unfinished, 0, bytes)?;
         file.sync_all()
-    });
+    })();
     if let Err(e) = written {
         let _ = fs::remove_file(&unfinished);
         return Err(Error::io("write", unfinished)(e));
     }
     rename_durably(&unfinished, path)
+}
+
+/// Writes bytes into a file, made if need be, from a place on: what was behind that place is
+/// gone, what is in front of it stays. Durable when it returns, except the file's own name.
+pub fn write_from(path: &Path, start: u64, bytes: &[u8]) -> Result<(), Error> {
+    let written = (|| {
+        let file = open_with(OpenOptions::new().create(true).truncate(false).write(true), path)?;
+        write_at(&file, path, start, bytes)?;
+        file.set_len(start + bytes.len() as u64)?;
+        file.sync_all()
+    })();
+    written.map_err(Error::io("write", path))
+}
+
+fn open_with(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(any(test, feature = "faults"))]
+    crate::faults::opening(path)?;
+    options.open(path)
+}
+
+#[cfg(not(any(test, feature = "faults")))]
+fn write_at(file: &File, _path: &Path, start: u64, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, start)
+}
+
+#[cfg(any(test, feature = "faults"))]
+fn write_at(file: &File, path: &Path, start: u64, bytes: &[u8]) -> io::Result<()> {
+    let (fits, rest) = bytes.split_at(crate::faults::fitting(path, bytes.len())?);
+    file.write_all_at(fits, start)?;
+    if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
 }
 
 /// The name under which a file is written before it takes its place.

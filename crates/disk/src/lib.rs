@@ -2,19 +2,26 @@
 //!
 //! Stores use the disk only through this crate: [`files`] holds the directory lock, whole-file
 //! replacement and the names of file generations; [`database`] opens redb with a checked format
-//! version and a commit that survives a crash without a walk over the file; [`wal`] is the log
-//! that a write is in before it is answered.
+//! version and a commit that survives a crash without a walk over the file, [`ledger`] those of them
+//! that are read once and written for ever after; [`wal`] is the log
+//! that a write is in before it is answered; [`space`] tells when nothing more is to be taken in.
 //!
 //! Nothing here knows what a series is. Records, tables and their bytes belong to the stores.
 
+pub mod backup;
+pub mod check;
 pub mod database;
 pub mod durations;
 mod error;
 #[cfg(any(test, feature = "faults"))]
 pub mod faults;
 pub mod files;
+pub mod ledger;
+mod overlay;
+pub mod space;
 pub mod wal;
 
 pub use database::{Database, ReadOnlyDatabase};
 pub use error::{Error, is_latched};
+pub use ledger::Ledger;
 pub use wal::{Position, Wal, WalError};

@@ -206,6 +206,7 @@ impl EntrySink for MemoryEntries {
             }
         }
         let durable = Box::pin(std::future::ready(Ok(())));
-        Ok(LogAppended { entries, bytes, duplicates, rejections: Vec::new(), rejected: 0, durable })
+        let (created, rejected) = (0, 0);
+        Ok(LogAppended { entries, bytes, duplicates, created, rejections: Vec::new(), rejected, durable })
     }
 }

@@ -12,16 +12,16 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::MutexGuard;
 use pilothouse_disk::{Position, Wal, WalError};
+use pilothouse_model::active::{ActiveCount, minute_of};
 use pilothouse_model::log_ports::{EntryReason, EntryRejection, LogAppended};
 use pilothouse_model::logs::{LogBatch, PushEntry, PushStream};
 use pilothouse_model::write::{Appended, Durable};
 use pilothouse_model::{Labels, SourceError};
 use rustc_hash::FxBuildHasher;
 
-use crate::active::{ActiveCount, minute_of};
 use crate::error::Error;
 use crate::record::RecordWriter;
-use crate::seen::Sought;
+use crate::seen::{Checked, Sought};
 use crate::store::Inner;
 use crate::tail::OpenGroup;
 use crate::validate;
@@ -37,8 +37,11 @@ pub(crate) struct Known {
     pub(crate) minute: u32,
 }
 
+/// How long a stream counts as active after an entry, as an idle chunk lives in Loki.
+const ACTIVE_MINUTES: u32 = 30;
+
 /// What the append lock protects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Appender {
     pub(crate) known: HashMap<u128, Known, FxBuildHasher>,
     pub(crate) active: ActiveCount,
@@ -56,6 +59,20 @@ pub(crate) struct Appender {
 }
 
 impl Appender {
+    pub(crate) fn new(minute: u32) -> Self {
+        Self {
+            known: HashMap::default(),
+            active: ActiveCount::new(minute, ACTIVE_MINUTES),
+            record: RecordWriter::default(),
+            is_open: false,
+            unlogged: None,
+            last: None,
+            unsaved_streams: Vec::new(),
+            unsaved_since: None,
+            closed: false,
+        }
+    }
+
     /// Puts the record that was collected into the log.
     fn log(&mut self, wal: &Wal) -> Result<(), WalError> {
         self.is_open = false;
@@ -113,6 +130,7 @@ pub(crate) fn not_writable(error: WalError) -> SourceError {
 struct Batch<'a> {
     inner: &'a Inner,
     batch: &'a LogBatch,
+    checked: &'a Checked,
     now_ms: i64,
     /// Entries before and after are refused.
     oldest_ns: i64,
@@ -123,6 +141,7 @@ struct Batch<'a> {
     entries: u64,
     bytes: u64,
     duplicates: u64,
+    created: u64,
     rejected: u64,
     rejections: Vec<EntryRejection>,
     /// Places in the batch of what was not stored anew.
@@ -145,11 +164,12 @@ impl Inner {
     ) -> Result<LogAppended, SourceError> {
         self.wait_for_room()?;
         let now_ms = self.now_ms();
+        let checked = self.check(batch)?;
         let mut appender = self.appender.lock();
         if appender.closed {
             return Err(SourceError::NotWritable("the store is closed".into()));
         }
-        let result = self.append_locked(&mut appender, batch, now_ms, internal, skipped);
+        let result = self.append_locked(&mut appender, (batch, &checked), now_ms, internal, skipped);
         let last = appender.last;
         MutexGuard::unlock_fair(appender);
         let mut appended = result?;
@@ -161,7 +181,7 @@ impl Inner {
     fn append_locked(
         &self,
         appender: &mut Appender,
-        batch: &LogBatch,
+        (batch, checked): (&LogBatch, &Checked),
         now_ms: i64,
         internal: bool,
         skipped: &mut Vec<u32>,
@@ -170,7 +190,9 @@ impl Inner {
         appender.record.clear();
         appender.is_open = true;
         appender.active.advance(minute_of(now_ms));
-        let mut state = Batch::new(self, batch, now_ms, internal);
+        let nothing = Checked::default();
+        let checked = if self.is_valid(checked) { checked } else { &nothing };
+        let mut state = Batch::new(self, (batch, checked), now_ms, internal);
         for stream in &batch.streams {
             state.stream(appender, stream);
             if state.failure.is_some() {
@@ -205,11 +227,17 @@ fn ready() -> Durable {
 }
 
 impl<'a> Batch<'a> {
-    fn new(inner: &'a Inner, batch: &'a LogBatch, now_ms: i64, internal: bool) -> Self {
+    fn new(
+        inner: &'a Inner,
+        (batch, checked): (&'a LogBatch, &'a Checked),
+        now_ms: i64,
+        internal: bool,
+    ) -> Self {
         let newest_ms = now_ms.saturating_add_unsigned(inner.limits.max_future_ms);
         Self {
             inner,
             batch,
+            checked,
             now_ms,
             oldest_ns: inner.oldest_ns(now_ms),
             newest_ns: newest_ms.saturating_mul(1_000_000),
@@ -218,6 +246,7 @@ impl<'a> Batch<'a> {
             entries: 0,
             bytes: 0,
             duplicates: 0,
+            created: 0,
             rejected: 0,
             rejections: Vec::new(),
             skipped: Vec::new(),
@@ -305,7 +334,9 @@ impl<'a> Batch<'a> {
         }
         if entry.t_ns <= known.newest_ns {
             let here = tail.streams.get_mut(place).is_some_and(|s| s.contains(entry.t_ns, line));
-            match here || (entry.t_ns <= self.settled_ns && self.is_stored(known, stream, entry.t_ns, line)) {
+            match here
+                || (entry.t_ns <= self.settled_ns && self.is_stored(known, (at, stream), entry.t_ns, line))
+            {
                 true => {
                     self.duplicates += 1;
                     self.skipped.push(at);
@@ -324,9 +355,9 @@ impl<'a> Batch<'a> {
 
     /// Whether a cut, a fresh block or the disk has the entry.
     #[cold]
-    fn is_stored(&mut self, known: &Known, stream: &PushStream, t_ns: i64, line: &str) -> bool {
+    fn is_stored(&mut self, known: &Known, (at, stream): (u32, &PushStream), t_ns: i64, line: &str) -> bool {
         let sought = Sought { group: known.group, stream: known.id, labels: &stream.labels, t_ns, line };
-        match self.inner.is_stored(&sought) {
+        match self.inner.is_stored(&sought, at, self.checked) {
             Ok(stored) => stored,
             Err(error) => {
                 self.failure = Some(error);
@@ -408,6 +439,7 @@ impl<'a> Batch<'a> {
         let known = Known { id, group, newest_ns: i64::MIN, minute: 0 };
         appender.known.insert(fingerprint, known);
         self.inner.counters.streams_created.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.created += 1;
         Ok(known)
     }
 
@@ -425,6 +457,7 @@ impl<'a> Batch<'a> {
             entries: self.entries,
             bytes: self.bytes,
             duplicates: self.duplicates,
+            created: self.created,
             rejections: self.rejections,
             rejected: self.rejected,
             durable: ready(),

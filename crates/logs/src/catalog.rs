@@ -1,23 +1,24 @@
 //! `streams.redb`: what must outlive the log besides entries.
 //!
 //! Streams by id, which streams each day has, deletions, where the log begins. It is read as a
-//! whole at start and only written after that.
+//! whole at start and only written after that. What it holds is held a second time where it can
+//! be had cheaply, for the day on which the file is damaged: streams by the days that have them
+//! (`day::streams`), deletions in a file beside it, which is replaced with each change of them.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use pilothouse_disk::{Database, Position, files};
+use pilothouse_disk::{Ledger, Position, files};
 use pilothouse_index::RoaringBitmap;
 use pilothouse_model::Labels;
-use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError};
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _};
 
 use crate::error::Error;
 use crate::record::{Deletion, push_deletion, read_deletion};
 use crate::registry::Registry;
 use pilothouse_model::bytes::{Malformed, Reader, push_slice, push_varint};
 
-const KIND: &str = "logs-streams";
-const VERSION: u32 = 1;
+pub(crate) const KIND: &str = "logs-streams";
+pub(crate) const VERSION: u32 = 1;
 const CACHE_BYTES: usize = 1 << 20;
 /// More than one change brings at the most in a usual store.
 const CHANGE_BYTES: u64 = 8 << 20;
@@ -49,15 +50,21 @@ pub(crate) struct Loaded {
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    database: Database,
-    path: PathBuf,
-    failed: AtomicBool,
+    ledger: Ledger,
 }
 
 impl Catalog {
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
-        Ok(Self { database, path: path.to_owned(), failed: AtomicBool::new(false) })
+    /// Opens the file or makes it, and compares its checksums; `false` if some were wrong, so that
+    /// it is perhaps an older state of it that was opened.
+    pub(crate) fn open(path: &Path) -> Result<(Self, bool), Error> {
+        let ledger = Ledger::open(path, (KIND, VERSION), CACHE_BYTES, CHANGE_BYTES)?;
+        let is_whole = ledger.verify()?;
+        Ok((Self { ledger }, is_whole))
+    }
+
+    /// Runs `work` while nobody writes to the file.
+    pub(crate) fn standing_still<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        Ok(self.ledger.standing_still(work)?)
     }
 
     // ---- writing ----
@@ -93,16 +100,28 @@ impl Catalog {
         })
     }
 
-    pub(crate) fn save_deletion(&self, deletion: &Deletion) -> Result<(), Error> {
-        let mut row = Vec::new();
-        push_deletion(&mut row, deletion);
+    pub(crate) fn save_deletions<'a>(
+        &self,
+        deletions: impl IntoIterator<Item = &'a Deletion>,
+    ) -> Result<(), Error> {
+        let mut deletions = deletions.into_iter().peekable();
+        if deletions.peek().is_none() {
+            return Ok(());
+        }
         self.change(|transaction, path| {
             let mut table = transaction.open_table(DELETIONS).map_err(Error::redb(path))?;
-            table.insert(deletion.id, row.as_slice()).map_err(Error::redb(path))?;
+            let mut following = 0;
+            for deletion in deletions {
+                let mut row = Vec::new();
+                push_deletion(&mut row, deletion);
+                table.insert(deletion.id, row.as_slice()).map_err(Error::redb(path))?;
+                following = following.max(deletion.id + 1);
+            }
+            copy_deletions(path, &table)?;
             let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
             // A deletion that replay brings back must not turn the count back.
             let known = next.get("deletion").map_err(Error::redb(path))?.map_or(0, |n| n.value());
-            next.insert("deletion", known.max(deletion.id + 1)).map_err(Error::redb(path))?;
+            next.insert("deletion", known.max(following)).map_err(Error::redb(path))?;
             Ok(())
         })
     }
@@ -113,7 +132,7 @@ impl Catalog {
             for id in ids {
                 table.remove(id).map_err(Error::redb(path))?;
             }
-            Ok(())
+            copy_deletions(path, &table)
         })
     }
 
@@ -136,30 +155,14 @@ impl Catalog {
         &self,
         change: impl FnOnce(&redb::WriteTransaction, &Path) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if self.failed.load(Relaxed) {
-            self.reopen()?;
-        }
-        files::require_space(&self.path, CHANGE_BYTES)?;
-        let changed = self.database.write(|transaction| change(transaction, &self.path));
-        if changed.is_err() {
-            self.failed.store(true, Relaxed);
-            let _ = self.reopen();
-        }
-        changed
-    }
-
-    /// After a failed write redb takes nothing more. All changes may be made twice.
-    fn reopen(&self) -> Result<(), Error> {
-        self.database.reopen()?;
-        self.failed.store(false, Relaxed);
-        Ok(())
+        self.ledger.change(|transaction| change(transaction, self.ledger.path()))
     }
 
     // ---- reading ----
 
     /// Reads everything; streams go into the registry.
     pub(crate) fn load(&self, registry: &mut Registry) -> Result<Loaded, Error> {
-        let read = self.database.read()?;
+        let read = self.ledger.read()?;
         let mut loaded = Loaded::default();
         self.each(&read, STREAMS, |id, row| {
             let mut row = Reader(row);
@@ -177,49 +180,78 @@ impl Catalog {
             loaded.deletions.push(read_deletion(&mut Reader(row))?);
             Ok(())
         })?;
-        self.each_number(&read, |name, value| match name {
-            "stream" => registry.set_next_id(u32::try_from(value).unwrap_or(u32::MAX)),
-            "deletion" => loaded.next_deletion = value,
-            "log" => loaded.log_start = Position(value),
-            _ => {}
+        self.ledger.each(&read, NEXT, |name, value| -> Result<(), Error> {
+            match name {
+                "stream" => registry.set_next_id(u32::try_from(value).unwrap_or(u32::MAX)),
+                "deletion" => loaded.next_deletion = value,
+                "log" => loaded.log_start = Position(value),
+                _ => {}
+            }
+            Ok(())
         })?;
         Ok(loaded)
     }
 
-    /// Visits the rows of a table, which need not be there yet.
+    /// Visits the rows of a table.
     fn each<K: redb::Key + 'static>(
         &self,
         read: &ReadTransaction,
         table: TableDefinition<'_, K, &'static [u8]>,
         mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Malformed>,
     ) -> Result<(), Error> {
-        use redb::TableHandle as _;
         let name = table.name().to_owned();
-        let table = match read.open_table(table) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            opened => opened.map_err(Error::redb(&self.path))?,
-        };
-        for row in table.iter().map_err(Error::redb(&self.path))? {
-            let (key, value) = row.map_err(Error::redb(&self.path))?;
-            visit(key.value(), value.value())
-                .map_err(|e| Error::corrupt(&self.path, format!("table {name}: {e}")))?;
-        }
-        Ok(())
+        let malformed = |e| Error::corrupt(self.ledger.path(), format!("table {name}: {e}"));
+        self.ledger.each(read, table, |key, row| visit(key, row).map_err(malformed))
     }
 
-    fn each_number(&self, read: &ReadTransaction, mut visit: impl FnMut(&str, u64)) -> Result<(), Error> {
-        let table = match read.open_table(NEXT) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            opened => opened.map_err(Error::redb(&self.path))?,
-        };
-        for row in table.iter().map_err(Error::redb(&self.path))? {
-            let (name, value) = row.map_err(Error::redb(&self.path))?;
-            visit(name.value(), value.value());
-        }
-        Ok(())
+    pub(crate) fn path(&self) -> &Path {
+        self.ledger.path()
     }
 
     pub(crate) fn allocated_bytes(&self) -> u64 {
-        self.database.allocated_bytes().unwrap_or(0)
+        self.ledger.allocated_bytes()
     }
+}
+
+// ---- the copy of the deletions ----
+
+fn copy_path(catalog: &Path) -> PathBuf {
+    catalog.with_file_name("deletions.bin")
+}
+
+/// Writes all deletions beside the catalog, before a change of them is committed: the checksum,
+/// then each as in the table.
+fn copy_deletions(catalog: &Path, table: &redb::Table<'_, u64, &[u8]>) -> Result<(), Error> {
+    let mut bytes = vec![0; 4];
+    for row in table.iter().map_err(Error::redb(catalog))? {
+        let (_, value) = row.map_err(Error::redb(catalog))?;
+        bytes.extend_from_slice(value.value());
+    }
+    let (sum, rows) = bytes.split_at_mut(4);
+    sum.copy_from_slice(&crc32c::crc32c(rows).to_le_bytes());
+    Ok(files::write_atomic(&copy_path(catalog), &bytes)?)
+}
+
+/// The deletions as the copy has them; `None` if there never were any.
+pub(crate) fn read_copy(catalog: &Path) -> Result<Option<Vec<Deletion>>, Error> {
+    let path = copy_path(catalog);
+    let bytes = match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(Error::io("read", &path))?,
+    };
+    parse_copy(&bytes).map(Some).map_err(|malformed| Error::corrupt(&path, malformed))
+}
+
+fn parse_copy(bytes: &[u8]) -> Result<Vec<Deletion>, Malformed> {
+    let (sum, mut rows) = bytes.split_first_chunk::<4>().ok_or(Malformed::END)?;
+    if crc32c::crc32c(rows) != u32::from_le_bytes(*sum) {
+        return Err(Malformed("checksum"));
+    }
+    let mut deletions = Vec::new();
+    while !rows.is_empty() {
+        let mut reader = Reader(rows);
+        deletions.push(read_deletion(&mut reader)?);
+        rows = reader.0;
+    }
+    Ok(deletions)
 }

@@ -109,6 +109,12 @@ impl Deletions {
         self.all().iter().filter(|k| !k.deletion.done).count() as u64
     }
 
+    /// Is another after a request has been made, taken back or done.
+    pub(crate) fn mark(&self) -> (Option<u64>, usize, u64) {
+        let all = self.all();
+        (all.last().map(|k| k.deletion.id), all.len(), self.pending())
+    }
+
     fn change(&self, change: impl FnOnce(&mut Vec<Known>)) {
         change(Arc::make_mut(&mut self.list.write()));
     }
@@ -261,7 +267,7 @@ impl Inner {
     fn make_final(&self, id: u64) -> Result<(), Error> {
         let all = self.deletions.all();
         let Some(known) = all.iter().find(|k| k.deletion.id == id) else { return Ok(()) };
-        self.catalog.save_deletion(&Deletion { is_final: true, ..known.deletion.clone() })?;
+        self.catalog.save_deletions([&Deletion { is_final: true, ..known.deletion.clone() }])?;
         let mut unsaved = self.deletions.unsaved.lock();
         unsaved.iter_mut().filter(|d| d.id == id).for_each(|d| d.is_final = true);
         self.deletions.change(|list| {
@@ -363,7 +369,7 @@ impl Inner {
     pub(crate) fn save_deletions(&self) -> Result<(), Error> {
         loop {
             let Some(deletion) = self.deletions.unsaved.lock().first().cloned() else { return Ok(()) };
-            self.catalog.save_deletion(&deletion)?;
+            self.catalog.save_deletions([&deletion])?;
             self.deletions.unsaved.lock().retain(|d| d.id != deletion.id);
         }
     }
@@ -403,9 +409,8 @@ impl Inner {
             self.forget_seen();
         }
         let ids: Vec<u64> = due.iter().map(|k| k.deletion.id).collect();
-        for known in due {
-            self.catalog.save_deletion(&Deletion { done: true, ..known.deletion.clone() })?;
-        }
+        let done: Vec<Deletion> = due.iter().map(|k| Deletion { done: true, ..k.deletion.clone() }).collect();
+        self.catalog.save_deletions(&done)?;
         self.deletions.change(|list| {
             list.iter_mut().filter(|k| ids.contains(&k.deletion.id)).for_each(|k| k.deletion.done = true);
         });

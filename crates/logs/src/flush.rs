@@ -503,31 +503,42 @@ impl Inner {
 
     fn save_streams_of(&self, ids: &[u32], blocks: &[Arc<FreshBlock>]) -> Result<(), Error> {
         self.save_deletions()?;
-        let mut days: BTreeMap<i32, RoaringBitmap> = BTreeMap::new();
-        for block in blocks {
-            days.entry(block.day).or_default().extend(block.spans.iter().map(|s| s.stream));
-        }
-        {
-            let known = self.day_streams.read();
-            for (day, streams) in &mut days {
-                if let Some(known) = known.get(day) {
-                    *streams |= known;
-                }
-            }
-            days.retain(|day, streams| known.get(day) != Some(streams));
-        }
+        let days = self.list_streams(blocks)?;
         let (streams, next_stream) = {
             let registry = self.registry.read();
-            let of = |id: &u32| registry.get(*id).map(|s| (*id, s.group, s.labels.clone()));
-            (ids.iter().filter_map(of).collect::<Vec<_>>(), registry.next_id())
+            (registry.rows(ids.iter().copied()), registry.next_id())
         };
         if streams.is_empty() && days.is_empty() {
             return Ok(());
         }
-        let days: Vec<_> = days.into_iter().collect();
         self.catalog.save(&Save { streams: &streams, days: &days, next_stream })?;
         self.day_streams.write().extend(days);
         Ok(())
+    }
+
+    /// Lists the streams of blocks in the directories of their days. Returns all streams of those
+    /// days that had not all of them before.
+    fn list_streams(&self, blocks: &[Arc<FreshBlock>]) -> Result<Vec<(i32, RoaringBitmap)>, Error> {
+        let mut days: BTreeMap<i32, RoaringBitmap> = BTreeMap::new();
+        for block in blocks {
+            days.entry(block.day).or_default().extend(block.spans.iter().map(|s| s.stream));
+        }
+        let mut grown = Vec::new();
+        for (number, mut streams) in days {
+            let known = self.day_streams.read().get(&number).cloned().unwrap_or_default();
+            let new = &streams - &known;
+            streams |= known;
+            let day = self.days.get_or_create(number)?;
+            if new.is_empty() && day.streams.is_there() {
+                continue;
+            }
+            let new_rows = self.registry.read().rows(&new);
+            day.streams.add(&new_rows, || self.registry.read().rows(&streams))?;
+            if !new.is_empty() {
+                grown.push((number, streams));
+            }
+        }
+        Ok(grown)
     }
 
     /// Drops the part of the log that nothing needs: below it all entries are in committed blocks
@@ -582,6 +593,15 @@ impl Inner {
             self.crash_point("retention: day removed");
         }
         self.forget_streams(&old)
+    }
+
+    /// Removes a day for the sake of room on the disk. What the log still has of it comes back with
+    /// the next start, as a day of its own.
+    pub(crate) fn drop_day(&self, number: i32) -> Result<(), Error> {
+        let _working = self.flusher.work.lock();
+        self.days.remove(number)?;
+        self.counters.days_removed.fetch_add(1, Relaxed);
+        self.forget_streams(&[number])
     }
 
     /// Forgets streams of days that are gone, unless another day or the memory has them.

@@ -58,7 +58,7 @@ pub(crate) struct Layers {
     pub(crate) fresh: Vec<Arc<FreshBlock>>,
     /// The number of the newest cut.
     pub(crate) last_cut: u64,
-    next_block: u64,
+    pub(crate) next_block: u64,
     /// By group: no entry that is cut is newer.
     settled_ns: Vec<i64>,
     /// The same for groups that were not cut since the store was opened.

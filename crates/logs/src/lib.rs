@@ -13,21 +13,22 @@
 //! the rules that hold them together, are told in `docs/formats/logs.md`.
 //!
 //! Reading order: `store` (what there is, and who works in the background), `append` with
-//! `validate`, `active`, `registry` and `seen` (the way in), `tail` and `layers` (what is in
+//! `validate`, `registry` and `seen` (the way in), `tail` and `layers` (what is in
 //! memory), `record` (what the log says), `recover` (opening), `flush` with `day` and `catalog`
 //! (the way to the disk), `read` and `labels` (the way out), `delete`, `stats`; [`block`] stands by
 //! itself.
 
-mod active;
 mod append;
 pub mod block;
 mod catalog;
+mod check;
 mod day;
 mod delete;
 mod error;
 mod flush;
 mod labels;
 mod layers;
+mod memory;
 mod options;
 mod read;
 mod record;
@@ -39,8 +40,10 @@ mod store;
 mod tail;
 mod validate;
 
+pub use check::{check, repair};
 pub use delete::DeletionRequest;
 pub use error::Error;
+pub use memory::MemoryFigures;
 pub use options::{FilterCompiler, LinePredicate, StoreOptions, Sync};
 pub use record::Deletion;
 pub use stats::StoreStats;

@@ -11,14 +11,15 @@ use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::{self, DirectoryLock};
 use pilothouse_disk::wal::{OnDamage, Options, Replayed, SyncMode};
 use pilothouse_disk::{Position, Wal, WalError};
+use pilothouse_index::RoaringBitmap;
+use pilothouse_model::active::minute_of;
 use pilothouse_model::{ActiveLimit, Labels};
 use rustc_hash::FxBuildHasher;
 
-use crate::active::minute_of;
 use crate::append::{Appender, Known};
-use crate::catalog::{Catalog, Loaded};
+use crate::catalog::{Catalog, Loaded, Save, read_copy};
 use crate::day::day_of;
-use crate::day::one::Payload;
+use crate::day::one::{Day, Payload, guarded};
 use crate::day::set::Days;
 use crate::delete::Deletions;
 use crate::error::Error;
@@ -40,10 +41,13 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let began = Instant::now();
     let limits = options.limits.clone();
     files::remove_unfinished(directory)?;
-    let (catalog, mut registry, loaded, lost) = find_catalog(&directory.join("streams.redb"))?;
+    let (catalog, mut registry, mut loaded, is_whole) = find_catalog(&directory.join("streams.redb"))?;
     let days = Days::open(&directory.join("day"), limits.max_open_log_days)?;
+    let regain =
+        Regain { days: &days, catalog: &catalog, registry: &mut registry, loaded: &mut loaded, is_whole };
+    let regained = regain.run()?;
     let counters = Counters::default();
-    counters.corruptions.fetch_add(u64::from(lost), Relaxed);
+    counters.corruptions.fetch_add(u64::from(!is_whole || regained), Relaxed);
     for (_, streams) in &loaded.days {
         // An id that any day uses is never given to another stream.
         registry.set_next_id(streams.max().map_or(0, |id| id.saturating_add(1)));
@@ -62,9 +66,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     counters.corruptions.fetch_add(replayed.damages, Relaxed);
     replay.tell(&replayed);
     counters.replayed_records.store(replayed.records, Relaxed);
-    for deletion in &replay.new_deletions {
-        catalog.save_deletion(deletion)?;
-    }
+    catalog.save_deletions(&replay.new_deletions)?;
     if !replay.canceled.is_empty() {
         catalog.remove_deletions(&replay.canceled)?;
     }
@@ -101,21 +103,132 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     })
 }
 
-/// The catalog with what it holds, and whether one was lost. Damaged, it is set aside and begun
-/// anew with what the log still knows.
+/// The catalog with what it holds, and whether that is all. Damaged, it is set aside and begun anew.
 fn find_catalog(path: &Path) -> Result<(Catalog, Registry, Loaded, bool), Error> {
     let mut registry = Registry::default();
-    let opened = Catalog::open(path).and_then(|c| Ok((c.load(&mut registry)?, c)));
+    // redb trusts its file, and panics over some damage.
+    let opened = guarded(path, || {
+        let (catalog, is_whole) = Catalog::open(path)?;
+        Ok((catalog.load(&mut registry)?, catalog, is_whole))
+    });
     match opened {
-        Ok((loaded, catalog)) => Ok((catalog, registry, loaded, false)),
+        Ok((loaded, catalog, is_whole)) => Ok((catalog, registry, loaded, is_whole)),
         Err(error) if error.is_damage() => {
             let aside = files::set_aside(path, "damaged")?;
             let aside = aside.display();
             tracing::error!(%error, %aside, "the catalog of streams is damaged; it is set aside and begun anew");
-            Ok((Catalog::open(path)?, Registry::default(), Loaded::default(), true))
+            Ok((Catalog::open(path)?.0, Registry::default(), Loaded::default(), false))
         }
         Err(error) => Err(error),
     }
+}
+
+/// What a catalog does not know is taken from the days' own lists of streams, and from the copy of
+/// the deletions. A catalog that is whole may yet be a new one, in the place of one that is gone.
+struct Regain<'a> {
+    days: &'a Days,
+    catalog: &'a Catalog,
+    registry: &'a mut Registry,
+    loaded: &'a mut Loaded,
+    is_whole: bool,
+}
+
+impl Regain<'_> {
+    /// Whether streams had been missing.
+    fn run(mut self) -> Result<bool, Error> {
+        let mut saved = Vec::new();
+        let mut grown = Vec::new();
+        for day in self.days.all() {
+            if self.is_known(&day)? {
+                continue;
+            }
+            let listed = day.streams.read()?;
+            let mut ids: RoaringBitmap = listed.streams.iter().map(|s| s.0).collect();
+            if !listed.is_whole {
+                ids |= streams_of_blocks(&day)?;
+            }
+            for (id, group, labels) in listed.streams {
+                if self.registry.insert_as(id, group, &labels) {
+                    saved.push((id, group, labels));
+                }
+            }
+            grown.push((day.number, self.add_day(day.number, ids)));
+        }
+        if !grown.is_empty() {
+            self.tell(saved.len(), &grown);
+            let next_stream = self.registry.next_id();
+            self.catalog.save(&Save { streams: &saved, days: &grown, next_stream })?;
+        }
+        self.deletions()?;
+        Ok(!grown.is_empty())
+    }
+
+    /// Whether the catalog has all streams of a day. The day gets its list if it has none yet.
+    fn is_known(&self, day: &Day) -> Result<bool, Error> {
+        if !self.is_whole {
+            return Ok(false);
+        }
+        match self.loaded.days.iter().find(|(number, _)| *number == day.number) {
+            Some((_, ids)) if !day.streams.is_there() => {
+                day.streams.add(&[], || self.registry.rows(ids))?;
+                Ok(true)
+            }
+            Some(_) => Ok(true),
+            // Without a block nothing refers to its streams: a crash came before the first commit.
+            None => Ok(day.payload()?.next_block == 0),
+        }
+    }
+
+    fn add_day(&mut self, number: i32, ids: RoaringBitmap) -> RoaringBitmap {
+        match self.loaded.days.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, known)) => {
+                *known |= ids;
+                known.clone()
+            }
+            None => {
+                self.loaded.days.push((number, ids.clone()));
+                ids
+            }
+        }
+    }
+
+    fn tell(&self, regained: usize, days: &[(i32, RoaringBitmap)]) {
+        let all = days.iter().fold(RoaringBitmap::new(), |all, (_, ids)| all | ids);
+        let lost = all.iter().filter(|id| self.registry.get(*id).is_none()).count();
+        tracing::error!(
+            regained,
+            lost,
+            "streams were missing in the catalog; those that their days list are shown"
+        );
+    }
+
+    /// Takes deletions from the copy, where the catalog lost some or never heard of any.
+    fn deletions(&mut self) -> Result<(), Error> {
+        if self.is_whole && self.loaded.next_deletion > 0 {
+            return Ok(());
+        }
+        match read_copy(self.catalog.path()) {
+            Ok(None) => Ok(()),
+            Ok(Some(deletions)) => {
+                self.catalog.save_deletions(&deletions)?;
+                self.loaded.deletions = deletions;
+                Ok(())
+            }
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "the copy of the deletions is damaged");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The streams that the blocks of a day refer to, whosever they are.
+fn streams_of_blocks(day: &Day) -> Result<RoaringBitmap, Error> {
+    let view = day.view()?;
+    day.unload();
+    let spans = view.segments.iter().flat_map(|s| s.table.blocks()).flat_map(|(_, spans)| spans);
+    Ok(spans.map(|s| s.stream).collect())
 }
 
 fn wal_options(sync: Sync) -> Options {
@@ -130,7 +243,7 @@ fn wal_options(sync: Sync) -> Options {
 struct Replay {
     registry: Registry,
     layers: Layers,
-    day_streams: BTreeMap<i32, pilothouse_index::RoaringBitmap>,
+    day_streams: BTreeMap<i32, RoaringBitmap>,
     payloads: BTreeMap<i32, Payload>,
     deletions: Vec<Deletion>,
     new_deletions: Vec<Deletion>,
@@ -211,8 +324,7 @@ impl Replay {
     }
 
     fn appender(&mut self, now_ms: i64) -> Appender {
-        let mut appender = Appender::default();
-        appender.active.advance(minute_of(now_ms));
+        let mut appender = Appender::new(minute_of(now_ms));
         for id in self.registry.index.ids() {
             let Some(stream) = self.registry.get(id) else { continue };
             let newest = self.newest_ns.get(&id).copied();

@@ -44,6 +44,12 @@ impl Registry {
         self.streams.get(&id)
     }
 
+    /// Id, group and labels of those that are known.
+    pub(crate) fn rows(&self, ids: impl IntoIterator<Item = u32>) -> Vec<(u32, u32, Labels)> {
+        let row = |id: u32| self.get(id).map(|s| (id, s.group, s.labels.clone()));
+        ids.into_iter().filter_map(row).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.streams.len()
     }

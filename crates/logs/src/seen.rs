@@ -3,19 +3,23 @@
 //! Only entries that are not newer than everything cut of their group are asked for here. The
 //! answer is exact, so that no entry is ever stored twice, whatever is sent again and when, and
 //! readers need not compare blocks with each other.
+//!
+//! Blocks are decoded before the append lock is taken, so that a sender of old lines keeps nobody
+//! waiting. Under the lock only what may have changed meanwhile is looked at: what is not in a
+//! block, and blocks that were made since.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pilothouse_model::Labels;
-use pilothouse_model::logs::{LineNeed, MetadataNeed};
+use pilothouse_model::logs::{LineNeed, LogBatch, MetadataNeed, PushEntry, PushStream};
 
 use crate::block::{Head, Reader, Want};
 use crate::day::day_of;
 use crate::day::table::{Row, Span};
 use crate::error::Error;
 use crate::flush::block_error;
-use crate::layers::FreshBlock;
+use crate::layers::{Cut, FreshBlock};
 use crate::store::Inner;
 
 /// Bytes of decoded streams that are kept: a repeated push asks for the same ones again.
@@ -122,20 +126,97 @@ pub(crate) struct Sought<'a> {
     pub(crate) line: &'a str,
 }
 
+/// What blocks were found to have of a batch before the append lock was taken.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// Places in the batch of entries that are stored, ascending.
+    stored: Vec<u32>,
+    /// Blocks with lower ids were looked at.
+    next_block: u64,
+    deletions: (Option<u64>, usize, u64),
+}
+
+/// The late entries of one stream of a batch.
+struct Late<'a> {
+    id: u32,
+    group: u32,
+    stream: &'a PushStream,
+    /// What is newer can be in no block.
+    settled_ns: i64,
+}
+
 impl Inner {
-    /// Whether an entry is stored, and no deletion hides it. The caller holds the append lock, so
-    /// nothing is cut meanwhile.
-    pub(crate) fn is_stored(&self, sought: &Sought<'_>) -> Result<bool, Error> {
-        let Sought { stream, t_ns, .. } = *sought;
-        let (cuts, fresh) = {
+    /// What was found stands as long as no deletion came, went or was done since: then what was
+    /// stored may be hidden, or be shown again. The caller holds the append lock.
+    pub(crate) fn is_valid(&self, checked: &Checked) -> bool {
+        checked.deletions == self.deletions.mark()
+    }
+
+    /// Looks for the late entries of a batch in all blocks. The caller does not hold the append
+    /// lock.
+    pub(crate) fn check(&self, batch: &LogBatch) -> Result<Checked, Error> {
+        let deletions = self.deletions.mark();
+        let (late, fresh, next_block) = self.late(batch);
+        let mut stored = Vec::new();
+        for Late { id, group, stream, settled_ns } in late {
+            let mut places: Vec<(u32, &PushEntry)> = stream
+                .entries
+                .clone()
+                .zip(batch.entries_of(stream))
+                .filter(|(_, e)| e.t_ns <= settled_ns)
+                .collect();
+            // In the order of time each block is decoded once.
+            places.sort_by_key(|(_, entry)| entry.t_ns);
+            for (place, entry) in places {
+                let (t_ns, line) = (entry.t_ns, batch.line_of(entry));
+                let sought = Sought { group, stream: id, labels: &stream.labels, t_ns, line };
+                if self.is_in_blocks(&sought, &fresh, 0)? {
+                    stored.push(place);
+                }
+            }
+        }
+        stored.sort_unstable();
+        Ok(Checked { stored, next_block, deletions })
+    }
+
+    /// The streams of a batch that have late entries, and the blocks that are not on the disk yet.
+    fn late<'a>(&self, batch: &'a LogBatch) -> (Vec<Late<'a>>, Vec<Arc<FreshBlock>>, u64) {
+        let mut late = Vec::new();
+        {
+            let registry = self.registry.read();
+            for stream in &batch.streams {
+                let known = registry.id_of(stream.labels.fingerprint());
+                if let Some((id, known)) = known.and_then(|id| Some((id, registry.get(id)?))) {
+                    late.push(Late { id, group: known.group, stream, settled_ns: i64::MIN });
+                }
+            }
+        }
+        let layers = self.layers.read();
+        late.retain_mut(|late| {
+            late.settled_ns = layers.settled_ns(late.group);
+            batch.entries_of(late.stream).iter().any(|e| e.t_ns <= late.settled_ns)
+        });
+        let fresh = if late.is_empty() { Vec::new() } else { layers.fresh.clone() };
+        (late, fresh, layers.next_block)
+    }
+
+    /// Whether an entry is stored, and no deletion hides it; `at` is its place in the batch that was
+    /// checked. The caller holds the append lock, so nothing is cut meanwhile.
+    pub(crate) fn is_stored(&self, sought: &Sought<'_>, at: u32, checked: &Checked) -> Result<bool, Error> {
+        let (cuts, fresh, next_block) = {
             let layers = self.layers.read();
             let of_group = layers.cuts.iter().filter(|c| c.group == sought.group);
-            let at = |b: &&Arc<FreshBlock>| has(&b.row, &b.spans, stream, t_ns);
-            (
-                of_group.cloned().collect::<Vec<_>>(),
-                layers.fresh.iter().filter(at).cloned().collect::<Vec<_>>(),
-            )
+            let new = layers.fresh.iter().filter(|b| b.row.id >= checked.next_block);
+            (of_group.cloned().collect::<Vec<_>>(), new.cloned().collect::<Vec<_>>(), layers.next_block)
         };
+        if checked.stored.binary_search(&at).is_ok() || self.is_in_cuts(sought, &cuts)? {
+            return Ok(true);
+        }
+        Ok(next_block > checked.next_block && self.is_in_blocks(sought, &fresh, checked.next_block)?)
+    }
+
+    fn is_in_cuts(&self, sought: &Sought<'_>, cuts: &[Arc<Cut>]) -> Result<bool, Error> {
+        let Sought { stream, t_ns, .. } = *sought;
         for cut in cuts {
             let mut tail = cut.tail.tail.write();
             if let Some(metadata) = tail.find(stream, t_ns, sought.line)
@@ -144,8 +225,19 @@ impl Inner {
                 return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// Whether a block has the entry: one of these fresh ones, or one on the disk from this id on.
+    fn is_in_blocks(
+        &self,
+        sought: &Sought<'_>,
+        fresh: &[Arc<FreshBlock>],
+        from_id: u64,
+    ) -> Result<bool, Error> {
+        let Sought { stream, t_ns, .. } = *sought;
         let day = day_of(t_ns);
-        for block in fresh {
+        for block in fresh.iter().filter(|b| has(&b.row, &b.spans, stream, t_ns)) {
             let found = self.is_in_block(sought, (day, &block.row), || {
                 Ok((block.head.clone(), block.body.clone(), block.metadata.clone()))
             });
@@ -153,10 +245,10 @@ impl Inner {
                 return Ok(true);
             }
         }
-        self.is_on_disk(day, sought)
+        self.is_on_disk(day, sought, from_id)
     }
 
-    fn is_on_disk(&self, day: i32, sought: &Sought<'_>) -> Result<bool, Error> {
+    fn is_on_disk(&self, day: i32, sought: &Sought<'_>, from_id: u64) -> Result<bool, Error> {
         let Sought { stream, t_ns, .. } = *sought;
         let known = self.day_streams.read().get(&day).is_some_and(|streams| streams.contains(stream));
         let Some(day) = self.days.get(day).filter(|_| known) else { return Ok(false) };
@@ -165,7 +257,8 @@ impl Inner {
             if !segment.table.overlaps(t_ns, t_ns.saturating_add(1)) {
                 continue;
             }
-            for (row, _) in segment.table.blocks().filter(|(row, spans)| has(row, spans, stream, t_ns)) {
+            let wanted = |(row, spans): &(&Row, &[Span])| row.id >= from_id && has(row, spans, stream, t_ns);
+            for (row, _) in segment.table.blocks().filter(wanted) {
                 let found = self.is_in_block(sought, (day.number, row), || {
                     let (body, metadata) = segment.body(row)?;
                     Ok((segment.head(row)?.to_vec(), body.to_vec(), metadata.to_vec()))
@@ -188,16 +281,15 @@ impl Inner {
         (day, row): (i32, &Row),
         frames: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), Error>,
     ) -> Result<bool, Error> {
-        let decoded = {
-            let mut seen = self.seen.lock();
-            match seen.find(day, row.id, sought.stream) {
-                Some(decoded) => decoded,
-                None => {
-                    let (head, body, sets) = frames()?;
-                    let decoded = seen.decode((day, row.id, sought.stream), (&head, &body, &sets))?;
-                    seen.keep(decoded.clone());
-                    decoded
-                }
+        let kept = self.seen.lock().find(day, row.id, sought.stream);
+        let decoded = match kept {
+            Some(decoded) => decoded,
+            None => {
+                let (head, body, sets) = frames()?;
+                let mut seen = self.seen.lock();
+                let decoded = seen.decode((day, row.id, sought.stream), (&head, &body, &sets))?;
+                seen.keep(decoded.clone());
+                decoded
             }
         };
         match decoded.find(sought.t_ns, sought.line) {

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pilothouse_disk::wal;
+use pilothouse_model::active::minute_of;
 use pilothouse_model::log_ports::LogAppended;
 
-use crate::active::minute_of;
 use crate::day::one::Change;
 use crate::store::Store;
 

@@ -170,6 +170,23 @@ impl Store {
         self.inner.work(true)
     }
 
+    /// Runs `work` while the files of the store are as a crash would leave them, but for the log,
+    /// which grows: they can be copied, the log last. Lines stay in memory meanwhile.
+    pub fn standing_still<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let _working = self.inner.flusher.work.lock();
+        self.inner.catalog.standing_still(work)
+    }
+
+    /// The first day that has data on the disk, in days since 1970.
+    pub fn oldest_day(&self) -> Option<i32> {
+        self.inner.days.all().first().map(|day| day.number)
+    }
+
+    /// Removes a day with all that is in it, whatever the retention, to make room on the disk.
+    pub fn drop_day(&self, day: i32) -> Result<(), Error> {
+        self.inner.drop_day(day)
+    }
+
     /// As [`EntrySink::append`], for the process' own lines: such streams do not count towards
     /// the limit of active ones.
     pub fn append_internal(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {

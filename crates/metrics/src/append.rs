@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 use pilothouse_disk::{Position, Wal, WalError};
+use pilothouse_model::active::{ActiveCount, minute_of};
 use pilothouse_model::labels::SeriesText;
 use pilothouse_model::time::DAY_MS;
 use pilothouse_model::write::{Appended, BatchSeries, Durable, RawPair, Reason, Rejection, WriteBatch};
 use pilothouse_model::{Labels, SourceError};
 
-use crate::active::{ActiveCount, minute_of};
 use crate::exemplars::Kept;
 use crate::head::{Group, Head, Taken, group_of, slot_of};
 use crate::keys::KeyMap;
@@ -30,6 +30,9 @@ const LAST_MS: i64 = i32::MAX as i64 * DAY_MS;
 
 /// A series that is not known, or was refused.
 const NO_ID: u32 = u32::MAX;
+
+/// How long a series counts as active after a sample.
+pub(crate) const ACTIVE_MINUTES: u32 = 20;
 
 /// What the append lock protects.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ impl Appender {
     pub(crate) fn new(minute: u32) -> Self {
         Self {
             keys: KeyMap::default(),
-            active: ActiveCount::new(minute),
+            active: ActiveCount::new(minute, ACTIVE_MINUTES),
             record: RecordWriter::default(),
             is_open: false,
             ids: Vec::new(),
@@ -145,6 +148,7 @@ struct Batch<'a> {
     floats: u64,
     histograms: u64,
     exemplars: u64,
+    created: u64,
     rejected: u64,
     rejections: Vec<Rejection>,
     due: Vec<u32>,
@@ -190,6 +194,7 @@ impl Inner {
             floats: 0,
             histograms: 0,
             exemplars: 0,
+            created: 0,
             rejected: 0,
             rejections: Vec::new(),
             due: Vec::new(),
@@ -362,6 +367,7 @@ impl Batch<'_> {
         appender.record.series(id, labels);
         appender.unsaved_series.push(id);
         self.inner.counters.series_created.fetch_add(1, Relaxed);
+        self.created += 1;
         appender.unsaved_since.get_or_insert(self.position);
         Ok(id)
     }
@@ -534,6 +540,7 @@ impl Batch<'_> {
             floats: self.floats,
             histograms: self.histograms,
             exemplars: self.exemplars,
+            created: self.created,
             rejections: self.rejections,
             rejected: self.rejected,
             durable: Box::pin(std::future::ready(Ok(()))),

@@ -3,15 +3,14 @@
 //! Series by id, positions of groups in the log, exemplars, metadata, deletions. It is read as a
 //! whole at start and only written after that.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::path::Path;
 
-use pilothouse_disk::{Database, Position, files};
+use pilothouse_disk::{Ledger, Position};
 use pilothouse_index::page::{Page, PageWriter};
 use pilothouse_model::Labels;
 use pilothouse_model::ports::Exemplar;
 use pilothouse_model::write::MetadataEntry;
-use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError};
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _};
 use roaring::RoaringBitmap;
 
 use crate::error::Error;
@@ -22,8 +21,8 @@ use crate::record::{
 use crate::registry::Registry;
 use pilothouse_model::bytes::{Malformed, Reader, push_slice, push_varint};
 
-const KIND: &str = "metrics-series";
-const VERSION: u32 = 1;
+pub(crate) const KIND: &str = "metrics-series";
+pub(crate) const VERSION: u32 = 1;
 const CACHE_BYTES: usize = 2 << 20;
 /// More than one change brings at the most in a usual store.
 const CHANGE_BYTES: u64 = 16 << 20;
@@ -80,15 +79,12 @@ pub(crate) struct Loaded {
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    database: Database,
-    path: PathBuf,
-    failed: AtomicBool,
+    ledger: Ledger,
 }
 
 impl Catalog {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
-        Ok(Self { database, path: path.to_owned(), failed: AtomicBool::new(false) })
+        Ok(Self { ledger: Ledger::open(path, (KIND, VERSION), CACHE_BYTES, CHANGE_BYTES)? })
     }
 
     // ---- writing ----
@@ -181,30 +177,14 @@ impl Catalog {
         &self,
         change: impl FnOnce(&redb::WriteTransaction, &Path) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if self.failed.load(Relaxed) {
-            self.reopen()?;
-        }
-        files::require_space(&self.path, CHANGE_BYTES)?;
-        let changed = self.database.write(|transaction| change(transaction, &self.path));
-        if changed.is_err() {
-            self.failed.store(true, Relaxed);
-            let _ = self.reopen();
-        }
-        changed
-    }
-
-    /// After a failed write redb takes nothing more. All changes may be made twice.
-    fn reopen(&self) -> Result<(), Error> {
-        self.database.reopen()?;
-        self.failed.store(false, Relaxed);
-        Ok(())
+        self.ledger.change(|transaction| change(transaction, self.ledger.path()))
     }
 
     // ---- reading ----
 
     /// Reads everything; series go into the registry.
     pub(crate) fn load(&self, registry: &mut Registry) -> Result<Loaded, Error> {
-        let read = self.database.read()?;
+        let read = self.ledger.read()?;
         let mut loaded = Loaded::default();
         self.load_series(&read, registry)?;
         self.each(&read, GROUPS, |number, row| {
@@ -227,7 +207,7 @@ impl Catalog {
             loaded.deletions.push(read_deletion(&mut Reader(row))?);
             Ok(())
         })?;
-        self.each_number(&read, |name, value| {
+        self.ledger.each(&read, NEXT, |name, value| -> Result<(), Error> {
             let number = u32::try_from(value).unwrap_or(u32::MAX);
             match name {
                 "series" => registry.set_next_id(number),
@@ -236,6 +216,7 @@ impl Catalog {
                 "log" => loaded.log_start = Position(value),
                 _ => {}
             }
+            Ok(())
         })?;
         Ok(loaded)
     }
@@ -261,41 +242,20 @@ impl Catalog {
         })
     }
 
-    /// Visits the rows of a table, which need not be there yet.
+    /// Visits the rows of a table.
     fn each<K: redb::Key + 'static>(
         &self,
         read: &ReadTransaction,
         table: TableDefinition<'_, K, &'static [u8]>,
         mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Malformed>,
     ) -> Result<(), Error> {
-        use redb::TableHandle as _;
         let name = table.name().to_owned();
-        let table = match read.open_table(table) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            opened => opened.map_err(Error::redb(&self.path))?,
-        };
-        for row in table.iter().map_err(Error::redb(&self.path))? {
-            let (key, value) = row.map_err(Error::redb(&self.path))?;
-            visit(key.value(), value.value())
-                .map_err(|e| Error::corrupt(&self.path, format!("table {name}: {e}")))?;
-        }
-        Ok(())
-    }
-
-    fn each_number(&self, read: &ReadTransaction, mut visit: impl FnMut(&str, u64)) -> Result<(), Error> {
-        let table = match read.open_table(NEXT) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            opened => opened.map_err(Error::redb(&self.path))?,
-        };
-        for row in table.iter().map_err(Error::redb(&self.path))? {
-            let (name, value) = row.map_err(Error::redb(&self.path))?;
-            visit(name.value(), value.value());
-        }
-        Ok(())
+        let malformed = |e| Error::corrupt(self.ledger.path(), format!("table {name}: {e}"));
+        self.ledger.each(read, table, |key, row| visit(key, row).map_err(malformed))
     }
 
     pub(crate) fn allocated_bytes(&self) -> u64 {
-        self.database.allocated_bytes().unwrap_or(0)
+        self.ledger.allocated_bytes()
     }
 }
 

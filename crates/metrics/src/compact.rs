@@ -127,6 +127,14 @@ impl Inner {
         failure.map_or(Ok(()), Err)
     }
 
+    /// Removes days for the sake of room on the disk.
+    pub(crate) fn drop_days_through(&self, day: i32) -> Result<(), Error> {
+        let _compaction = self.compacting.lock();
+        let removed = self.days.remove_before(day.saturating_add(1))?;
+        self.counters.days_removed.fetch_add(removed as u64, Relaxed);
+        self.forget_series()
+    }
+
     /// The first day that is not over. A clock that has leapt ahead must not take everything with
     /// it: until it has been steady for an hour it is believed only as far as the newest samples
     /// bear it out, and not when it makes more days over than pass between two looks.
@@ -194,7 +202,7 @@ impl Inner {
         }
     }
 
-    fn compact_day(&self, day: i32) -> Result<(), Error> {
+    pub(crate) fn compact_day(&self, day: i32) -> Result<(), Error> {
         self.require_space(day)?;
         let (files, number, deletions, below) = {
             // A flush would hold a file that must not be written to any more, a deletion would

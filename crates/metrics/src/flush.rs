@@ -357,7 +357,7 @@ impl Inner {
 
 /// Slots of a group whose series are active.
 fn active_slots(group: &crate::head::Group, minute: u32) -> RoaringBitmap {
-    let count = crate::active::ActiveCount::new(minute);
+    let count = pilothouse_model::active::ActiveCount::new(minute, crate::append::ACTIVE_MINUTES);
     let slots = group.series.iter().filter(|(_, s)| !s.internal && count.is_active(s.minute));
     slots.map(|(slot, _)| slot as u32).collect()
 }

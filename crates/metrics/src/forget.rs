@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::MutexGuard;
 use pilothouse_model::Labels;
+use pilothouse_model::active::{ActiveCount, minute_of};
 use roaring::RoaringBitmap;
 
-use crate::active::{ActiveCount, minute_of};
 use crate::error::Error;
 use crate::head::{GROUP_BITS, GROUP_SERIES, group_of, slot_of};
 use crate::store::Inner;

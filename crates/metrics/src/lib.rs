@@ -14,14 +14,14 @@
 //! `docs/formats/metrics.md`.
 //!
 //! Reading order: `store` (what there is, and who works in the background), `append` with
-//! `keys`, `validate` and `active` (the way in), `head` (open samples), `record` (what the log
+//! `keys` and `validate` (the way in), `head` (open samples), `record` (what the log
 //! says), `recover` (opening), `flush`, `compact` and `forget` with `day`, `pages` and `catalog` (the way to
 //! the disk), `select`, `read`, `labels` and `loaded` (the way out), `delete`, `exemplars`,
-//! `metadata`, `stats`; [`codec`] stands by itself.
+//! `metadata`, `memory`, `stats`, `check`; [`codec`] stands by itself.
 
-mod active;
 mod append;
 mod catalog;
+mod check;
 pub mod codec;
 mod compact;
 mod day;
@@ -34,6 +34,7 @@ mod head;
 mod keys;
 mod labels;
 mod loaded;
+mod memory;
 mod merge;
 mod metadata;
 mod options;
@@ -48,8 +49,10 @@ mod stats;
 mod store;
 mod validate;
 
+pub use check::{check, repair};
 pub use error::Error;
 pub use loaded::CacheStats;
+pub use memory::MemoryFigures;
 pub use options::{StoreOptions, Sync};
 #[doc(hidden)]
 pub use record::is_record;

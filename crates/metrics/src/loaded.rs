@@ -94,6 +94,10 @@ impl LoadedPage {
         Ok(false)
     }
 
+    pub(crate) fn entries(&self) -> &[Entry] {
+        self.page.entries()
+    }
+
     /// The blocks of one series in order.
     pub(crate) fn find(&self, series: u32) -> &[Entry] {
         self.page.find(series)
@@ -275,6 +279,15 @@ impl<V: Weighed> Cache<V> {
             } else if let Some(gone) = shard.kept.remove(&oldest) {
                 shard.bytes -= gone.value.bytes();
             }
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.kept = HashMap::default();
+            shard.order = VecDeque::new();
+            shard.bytes = 0;
         }
     }
 

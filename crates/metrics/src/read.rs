@@ -122,7 +122,7 @@ impl Handle {
             std::mem::swap(from_head, out);
             let mut merge = Merge::new(out);
             for piece in &pieces {
-                self.read_piece(piece, range, &mut merge)?;
+                unless_damaged(self.read_piece(piece, range, &mut merge))?;
             }
             merge.run(|c| {
                 c.times_ms.append(&mut from_head.times_ms);
@@ -150,7 +150,7 @@ impl Handle {
             return Ok(newest);
         }
         for piece in self.pieces((from, range.1))? {
-            self.search_piece(&piece, (from, range.1), &mut newest)?;
+            unless_damaged(self.search_piece(&piece, (from, range.1), &mut newest))?;
         }
         Ok(newest)
     }
@@ -329,6 +329,14 @@ impl Handle {
     }
 }
 
+/// What is damaged was counted and told of; a query goes on with what there is besides.
+fn unless_damaged(read: Result<(), Error>) -> Result<(), Error> {
+    match read {
+        Err(Error::Corrupt { .. } | Error::Codec(_)) => Ok(()),
+        read => read,
+    }
+}
+
 /// Reads a block and takes out what deletions hide of it.
 fn read_shown(
     out: &mut SampleColumns,
@@ -349,6 +357,9 @@ fn read_shown(
     out.histograms.append(&mut own.histograms);
     Ok(())
 }
+
+/// How often damage is told of before the counter alone does it.
+const TOLD: u64 = 100;
 
 /// A page that a series may have samples in.
 enum Piece {
@@ -384,8 +395,10 @@ impl Inner {
     /// Counts damage that was met.
     pub(crate) fn corrupt(&self, error: Error) -> Error {
         if matches!(error, Error::Corrupt { .. } | Error::Codec(_)) {
-            self.counters.corruptions.fetch_add(1, Relaxed);
-            tracing::error!(%error, "damaged data");
+            // Each query that comes by meets it again.
+            if self.counters.corruptions.fetch_add(1, Relaxed) < TOLD {
+                tracing::error!(%error, "damaged samples are left out");
+            }
         }
         error
     }

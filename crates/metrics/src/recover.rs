@@ -10,13 +10,13 @@ use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::{self, DirectoryLock};
 use pilothouse_disk::wal::{OnDamage, Options, Replayed, SyncMode};
 use pilothouse_disk::{Position, Wal, WalError};
+use pilothouse_model::active::{ActiveCount, minute_of};
 use pilothouse_model::ports::Exemplar;
 use pilothouse_model::time::DAY_MS;
 use pilothouse_model::write::MetadataEntry;
 use pilothouse_model::{ActiveLimit, Budget, Histogram, Labels};
 
-use crate::active::{ActiveCount, minute_of};
-use crate::append::Appender;
+use crate::append::{ACTIVE_MINUTES, Appender};
 use crate::catalog::{Catalog, GroupRow, Loaded};
 use crate::day::set::{Days, set_aside_young};
 use crate::delete::{Deletions, matching};
@@ -52,7 +52,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let log_is_gone = recovery.is_empty() && from > Position(0);
     let mut replay = Replay::new(registry, loaded, &options, now_ms);
     let counters = Counters::default();
-    counters.corruptions.fetch_add(days.damaged() + u64::from(lost), Relaxed);
+    counters.corruptions.fetch_add(u64::from(lost), Relaxed);
     let replayed = recovery.replay(from, OnDamage::Skip, |position, payload| {
         replay.position = position;
         if read_record(payload, &mut replay).is_err() {
@@ -284,7 +284,7 @@ impl Replay {
     /// Counts active series: by the time of the newest sample that was replayed, and by what the
     /// groups said when they were last sealed.
     fn count_active(&mut self, now_ms: i64) -> ActiveCount {
-        let mut active = ActiveCount::new(minute_of(now_ms));
+        let mut active = ActiveCount::new(minute_of(now_ms), ACTIVE_MINUTES);
         for (number, row) in self.rows.iter().enumerate() {
             let Some(row) = row else { continue };
             self.groups.resize_with(self.groups.len().max(number + 1), Group::default);

@@ -100,7 +100,7 @@ impl Store {
         let mut stats = StoreStats { wal: inner.wal.stats(), ..StoreStats::default() };
         {
             let mut appender = inner.appender.lock();
-            appender.active.advance(crate::active::minute_of(inner.now_ms()));
+            appender.active.advance(pilothouse_model::active::minute_of(inner.now_ms()));
             stats.active_series = appender.active.total();
             inner.active_limit.report(stats.active_series);
             stats.key_aliases = appender.keys.len() as u64;
@@ -119,6 +119,7 @@ impl Store {
         stats.page_cache = inner.pages.stats();
         stats.times_cache = inner.times.stats();
         counted(&inner.counters, &mut stats);
+        stats.corruptions += inner.days.damaged();
         stats
     }
 
@@ -168,7 +169,7 @@ fn counted(counters: &Counters, stats: &mut StoreStats) {
     stats.compacted_samples = read(&counters.compacted_samples);
     stats.compacted_bytes = read(&counters.compacted_bytes);
     stats.days_removed = read(&counters.days_removed);
-    stats.corruptions = read(&counters.corruptions);
+    stats.corruptions += read(&counters.corruptions);
     stats.worker_panics = read(&counters.worker_panics);
     stats.replayed_records = read(&counters.replayed_records);
     stats.replay_ms = read(&counters.replay_ms);

@@ -184,6 +184,25 @@ impl Store {
         self.inner.compact_days(false)
     }
 
+    /// Runs `work` while the files of the store are as a crash would leave them, but for the log,
+    /// which grows: they can be copied, the log last. Samples stay in memory meanwhile.
+    pub fn standing_still<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _compaction = self.inner.compacting.lock();
+        let _unfinished = self.inner.flusher.unfinished.lock();
+        work()
+    }
+
+    /// The first day that has data on the disk, in days since 1970.
+    pub fn oldest_day(&self) -> Option<i32> {
+        self.inner.days.snapshot().0.first_key_value().map(|(day, _)| *day)
+    }
+
+    /// Removes the data of all days up to and including this one, whatever the retention, to make
+    /// room on the disk.
+    pub fn drop_days_through(&self, day: i32) -> Result<(), Error> {
+        self.inner.drop_days_through(day)
+    }
+
     /// As [`SampleSink::append`], for the process' own figures: such series do not count towards
     /// the limit of active ones.
     pub fn append_internal(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::memory::{Load, Memory, NoMemory};
+
 /// Why a query may not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {
@@ -20,6 +22,9 @@ pub enum BudgetError {
     Series { limit: u64 },
     #[error("the query exceeded the memory it may take (limit: {limit} bytes)")]
     Memory { limit: u64 },
+    /// The server as a whole has no more.
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
 
 /// Ceilings of one query; `u64::MAX` where there is none.
@@ -49,6 +54,16 @@ struct Inner {
     series: AtomicU64,
     memory_bytes: AtomicU64,
     memory_peak_bytes: AtomicU64,
+    /// The server's account, and this query's place in it.
+    account: Option<(Arc<Memory>, Arc<Load>)>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some((memory, load)) = &self.account {
+            memory.release(load);
+        }
+    }
 }
 
 /// Shared by everything that works for one query; cloning is a reference count.
@@ -57,6 +72,21 @@ pub struct Budget(Arc<Inner>);
 
 impl Budget {
     pub fn new(ceilings: Ceilings) -> Self {
+        Self::with(ceilings, None)
+    }
+
+    /// One whose memory is also the server's: others may be refused because of it, and it may be
+    /// ended for the sake of others.
+    pub fn drawing_on(memory: &Arc<Memory>, ceilings: Ceilings) -> Self {
+        Self::with(ceilings, Some((Arc::clone(memory), memory.register(false))))
+    }
+
+    /// The same for what goes before the queries of clients: rules.
+    pub fn drawing_first(memory: &Arc<Memory>, ceilings: Ceilings) -> Self {
+        Self::with(ceilings, Some((Arc::clone(memory), memory.register(true))))
+    }
+
+    fn with(ceilings: Ceilings, account: Option<(Arc<Memory>, Arc<Load>)>) -> Self {
         Self(Arc::new(Inner {
             ceilings,
             deadline: Instant::now() + ceilings.timeout,
@@ -65,6 +95,7 @@ impl Budget {
             series: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             memory_peak_bytes: AtomicU64::new(0),
+            account,
         }))
     }
 
@@ -86,6 +117,9 @@ impl Budget {
         if Instant::now() >= self.0.deadline {
             return Err(BudgetError::Timeout(stage));
         }
+        if let Some((memory, load)) = &self.0.account {
+            memory.check(load)?;
+        }
         Ok(())
     }
 
@@ -105,10 +139,19 @@ impl Budget {
         let limit = self.0.ceilings.memory_bytes;
         let total = self.0.memory_bytes.fetch_add(n, Relaxed) + n;
         self.0.memory_peak_bytes.fetch_max(total, Relaxed);
-        if total > limit { Err(BudgetError::Memory { limit }) } else { Ok(()) }
+        if total > limit {
+            return Err(BudgetError::Memory { limit });
+        }
+        if let Some((memory, load)) = &self.0.account {
+            memory.grow(load, n)?;
+        }
+        Ok(())
     }
 
     pub fn release_bytes(&self, n: u64) {
+        if let Some((memory, load)) = &self.0.account {
+            memory.shrink(load, n);
+        }
         self.0.memory_bytes.fetch_sub(n, Relaxed);
     }
 

@@ -370,8 +370,19 @@ impl LabelsBuilder {
         Some(self.pairs[i].1.as_str())
     }
 
+    /// Removes the labels for which `keep` does not hold.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) -> &mut Self {
+        self.pairs.retain(|(name, _)| keep(name));
+        self
+    }
+
+    /// By name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
     pub fn build(&self) -> Labels {
-        Labels::from_sorted(self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+        Labels::from_sorted(self.iter())
     }
 }
 

@@ -7,8 +7,9 @@
 //!
 //! Reading order: [`labels`], [`matcher`], [`time`], [`sample`], [`histogram`],
 //! [`result`], [`mod@write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`],
-//! [`alerts`], [`state`], [`share`].
+//! [`alerts`], [`state`], [`share`], [`memory`].
 
+pub mod active;
 pub mod alerts;
 pub mod budget;
 pub mod bytes;
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod log_ports;
 pub mod logs;
 pub mod matcher;
+pub mod memory;
 pub mod ports;
 pub mod result;
 pub mod sample;
@@ -33,6 +35,7 @@ pub use labels::{Labels, LabelsBuilder};
 pub use log_ports::{EntrySink, EntrySource, EntryVisitor, Flow, ReadReport, StreamQuery};
 pub use logs::{EntryBatch, EntryRun, LogBatch, LogSelection};
 pub use matcher::{MatchOp, Matcher};
+pub use memory::{Memory, NoMemory};
 pub use ports::{
     Clock, LabelNeeds, SampleSink, SelectedSeries, Selection, SeriesSamples, SeriesSource, SourceError,
 };

@@ -8,6 +8,24 @@ pub const LOG_QUERY_DEPTH: u32 = 200;
 pub const LOG_QUERY_BYTES: usize = 131_072;
 /// Nesting of the JSON objects of one log line.
 pub const LOG_LINE_DEPTH: u32 = 200;
+/// Redirects that an HTTP check follows, as the real probe program does; with the next one it
+/// ends.
+pub const CHECK_REDIRECTS: u32 = 10;
+/// Values that one run of a check takes down; more are left out. A run of ten requests has some
+/// three hundred.
+pub const CHECK_GAUGES: usize = 2_000;
+/// Lines that one run of a check says; more are left out.
+pub const CHECK_LINES: usize = 1_000;
+/// Bytes of one line that a TCP check waits for; a longer one is no dialogue.
+pub const CHECK_LINE_BYTES: u64 = 64 << 10;
+/// Settings that the web app keeps for a tenant of Synthetic Monitoring, as text.
+pub const TENANT_SETTINGS_BYTES: usize = 64 << 10;
+/// TLS clients kept for checks; beyond it all are made anew.
+pub const CHECK_TLS_CLIENTS: usize = 256;
+/// Checks that run once which a connected private probe may be behind; older ones are lost to it.
+pub const PROBE_OFFERS: usize = 64;
+/// Messages that may wait for a slow private probe; then its stream waits.
+pub const PROBE_MESSAGES: usize = 4;
 
 /// One limit as the reference page and the command line show it.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +88,9 @@ limits! {
     max_samples_per_second = 0, "samples/s", "Rate of samples taken in; more is answered 429. 0: no limit.";
     max_samples_burst = 200_000, "samples", "Samples that may come at once above the rate.";
     max_requests_in_flight = 1_024, "requests", "Requests served at once; more are answered 503.";
+    header_timeout_ms = 30_000, "ms", "Time in which a client must send the head of a request, and shake hands for TLS.";
+    body_timeout_ms = 60_000, "ms", "Time in which a client must send the body of a request.";
+    send_timeout_ms = 60_000, "ms", "How long a client may read nothing of an answer; then its connection is cut.";
     max_body_bytes = 100 << 20, "bytes", "Size of a request body after decompression.";
     max_request_series = 1_000_000, "series", "Series or log streams of one write request.";
     max_request_samples = 10_000_000, "samples", "Samples, histogram buckets and exemplars, or log entries and their metadata, of one write request.";
@@ -120,9 +141,32 @@ limits! {
     max_check_label_bytes = 32, "bytes", "Length of the name or the value of a label of a check or probe.";
     max_synthetic_tenants = 1_000, "tenants", "Tenants of Synthetic Monitoring.";
     max_private_probes = 1_000, "probes", "Private probes of one tenant.";
-    max_probe_runs = 512, "runs", "Runs of synthetic checks at once; more wait for a place.";
+    max_probe_runs = 1_024, "runs", "Runs of synthetic checks at once; more wait for a place.";
     max_probe_body_bytes = 16 << 20, "bytes", "Length of an answer that a synthetic check reads.";
+    max_probe_decoded_bytes = 64 << 20, "bytes", "Length of such an answer after decompression.";
+    max_probe_results = 4_096, "results", "Results of synthetic checks that wait to be stored; more are dropped and counted.";
+    max_status_pages = 100, "pages", "Status pages of the configuration.";
+    max_status_page_checks = 200, "checks", "Checks that one status page shows; those of the lowest ids are shown.";
+    max_scrape_targets = 5_000, "targets", "Targets scraped, of all jobs together; more are not scraped.";
+    max_scrape_body_bytes = 64 << 20, "bytes", "Length of what one target exposes, after decompression; a job's own limit may be lower.";
+    max_concurrent_scrapes = 64, "scrapes", "Targets scraped at the same moment; more wait for a place.";
+    max_discovery_bytes = 16 << 20, "bytes", "Length of an answer or a file that names targets.";
     max_open_days = 8, "files", "Closed days held open for queries.";
+}
+
+impl Limits {
+    /// The defaults where memory has a ceiling: what may be held is at most a share of it.
+    pub fn within(memory_bytes: u64) -> Self {
+        let mut limits = Self::default();
+        let at_most = |limit: &mut u64, part: u64| *limit = (*limit).min(memory_bytes / part);
+        at_most(&mut limits.head_memory_bytes, 8);
+        at_most(&mut limits.log_tail_bytes, 10);
+        at_most(&mut limits.block_cache_bytes, 12);
+        at_most(&mut limits.max_query_memory_bytes, 3);
+        at_most(&mut limits.max_body_bytes, 12);
+        at_most(&mut limits.max_pattern_read_bytes, 4);
+        limits
+    }
 }
 
 #[cfg(test)]

@@ -181,6 +181,8 @@ pub struct LogAppended {
     pub bytes: u64,
     /// Exact duplicates of stored entries: accepted, and not stored again.
     pub duplicates: u64,
+    /// Streams that were not known before.
+    pub created: u64,
     /// The first refusals, at most [`crate::write::Appended::MAX_REJECTIONS`]; `rejected` counts
     /// all entries that were refused.
     pub rejections: Vec<EntryRejection>,
@@ -194,6 +196,7 @@ impl fmt::Debug for LogAppended {
             .field("entries", &self.entries)
             .field("bytes", &self.bytes)
             .field("duplicates", &self.duplicates)
+            .field("created", &self.created)
             .field("rejected", &self.rejected)
             .field("rejections", &self.rejections)
             .finish_non_exhaustive()

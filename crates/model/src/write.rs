@@ -155,6 +155,16 @@ impl WriteBatch {
         self.push_encoded(labels, none..none, at..at + 1);
     }
 
+    /// Adds exemplars to the series that was pushed last.
+    pub fn push_exemplars(&mut self, exemplars: impl IntoIterator<Item = BatchExemplar>) {
+        let start = self.exemplars.len() as u32;
+        self.exemplars.extend(exemplars);
+        let end = self.exemplars.len() as u32;
+        if let Some(last) = self.series.last_mut() {
+            last.exemplars = start..end;
+        }
+    }
+
     fn push_encoded(&mut self, labels: &Labels, floats: Range<u32>, histograms: Range<u32>) {
         /// Tells keys of this form from those of other forms.
         const SEED: u64 = 0x6c61_6265_6c73;
@@ -293,6 +303,8 @@ pub struct Appended {
     pub floats: u64,
     pub histograms: u64,
     pub exemplars: u64,
+    /// Series that were not known before.
+    pub created: u64,
     /// The first refusals, at most [`Appended::MAX_REJECTIONS`]; `rejected` counts all.
     pub rejections: Vec<Rejection>,
     /// Samples, histograms and whole series refused. Refused exemplars are not counted here.
@@ -310,6 +322,7 @@ impl fmt::Debug for Appended {
             .field("floats", &self.floats)
             .field("histograms", &self.histograms)
             .field("exemplars", &self.exemplars)
+            .field("created", &self.created)
             .field("rejected", &self.rejected)
             .field("rejections", &self.rejections)
             .finish_non_exhaustive()

@@ -1,5 +1,8 @@
 //! Numbers, durations and strings as they are written in a query.
 
+use std::borrow::Cow;
+
+use pilothouse_model::labels;
 use pilothouse_model::time::parse_duration_ms;
 
 /// A number as Go reads it: integers with `0x`, `0o`, `0b` or a leading zero for octal, and
@@ -48,53 +51,12 @@ pub(crate) fn duration_seconds(text: &str) -> Result<f64, String> {
 /// become the replacement character, since labels here are UTF-8.
 pub(crate) fn unquote(quoted: &str) -> String {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or("");
-    if quoted.starts_with('`') || !inner.contains('\\') {
-        return inner.to_owned();
-    }
-    let mut out = Vec::with_capacity(inner.len());
-    let mut rest = inner.chars();
-    while let Some(c) = rest.next() {
-        if c == '\\' {
-            push_escape(&mut rest, &mut out);
-        } else {
-            push_char(c, &mut out);
+    match quoted.chars().next() {
+        Some(quote @ ('"' | '\'')) => {
+            labels::unquote(inner, quote).unwrap_or(Cow::Borrowed(inner)).into_owned()
         }
+        _ => inner.to_owned(),
     }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn push_char(c: char, out: &mut Vec<u8>) {
-    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-}
-
-fn push_escape(rest: &mut std::str::Chars<'_>, out: &mut Vec<u8>) {
-    let Some(c) = rest.next() else { return };
-    let simple = match c {
-        'a' => 7,
-        'b' => 8,
-        'f' => 12,
-        'n' => b'\n',
-        'r' => b'\r',
-        't' => b'\t',
-        'v' => 11,
-        'x' => return out.push(digits(rest, 2, 16, 0) as u8),
-        '0'..='7' => return out.push(digits(rest, 2, 8, c.to_digit(8).unwrap_or(0)) as u8),
-        'u' | 'U' => {
-            let code = digits(rest, if c == 'u' { 4 } else { 8 }, 16, 0);
-            return push_char(char::from_u32(code).unwrap_or('\u{fffd}'), out);
-        }
-        other => return push_char(other, out),
-    };
-    out.push(simple);
-}
-
-fn digits(rest: &mut std::str::Chars<'_>, count: usize, base: u32, start: u32) -> u32 {
-    let mut value = start;
-    for _ in 0..count {
-        let digit = rest.next().and_then(|c| c.to_digit(base)).unwrap_or(0);
-        value = value.wrapping_mul(base).wrapping_add(digit);
-    }
-    value
 }
 
 #[cfg(test)]
@@ -127,7 +89,9 @@ mod tests {
             (r#""a\"b""#, "a\"b"),
             ("'it\\'s'", "it's"),
             (r"`raw\n`", r"raw\n"),
-            (r#""\u00e9\x41\101\t""#, "éAA\t"),
+            (r#""\u00e9\x41\101\t\v""#, "éAA\t\u{b}"),
+            (r#""\xff""#, "\u{fffd}"),
+            ("''", ""),
         ] {
             assert_eq!(unquote(quoted), text);
         }

@@ -42,6 +42,8 @@ pub struct DiskFiles;
 
 impl SegmentFiles for DiskFiles {
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
+        #[cfg(any(test, feature = "faults"))]
+        crate::faults::opening(path)?;
         let _ = fs::remove_file(path);
         let file = OpenOptions::new().append(true).create_new(true).open(path)?;
         if let Some(directory) = path.parent() {

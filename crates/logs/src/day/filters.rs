@@ -3,17 +3,18 @@
 //!
 //! Without it every block is looked at: slower, and never wrong.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use pilothouse_disk::files;
 
 use crate::block::{BlockMask, Probe, ReadAt, Slab};
 use crate::error::Error;
-use std::sync::Arc;
 
 use super::schema::FilterPlace;
 
@@ -22,7 +23,8 @@ pub(crate) const FILE: &str = "filters.bin";
 #[derive(Debug)]
 pub(crate) struct Filters {
     path: PathBuf,
-    file: Option<File>,
+    /// Empty until it could be opened.
+    file: OnceLock<File>,
     /// Opened headers by place; `None` for one that cannot be read.
     slabs: Mutex<HashMap<u64, Option<Arc<Slab>>>>,
 }
@@ -44,15 +46,18 @@ impl ReadAt for Region<'_> {
 }
 
 impl Filters {
-    /// Opens the file for reading; one that is not there prunes nothing.
-    pub(crate) fn open(directory: &Path) -> Self {
-        let path = directory.join(FILE);
-        let file = File::open(&path).ok();
-        Self { path, file, slabs: Mutex::default() }
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self { path: directory.join(FILE), file: OnceLock::new(), slabs: Mutex::default() }
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.file.is_some()
+    /// The file, opened when it is first asked for; one that is not there prunes nothing.
+    fn file(&self) -> Option<&File> {
+        if self.file.get().is_none()
+            && let Ok(file) = File::open(&self.path)
+        {
+            let _ = self.file.set(file);
+        }
+        self.file.get()
     }
 
     /// Which blocks of a slab may have lines that meet the demands; `None` if it cannot be told.
@@ -60,7 +65,7 @@ impl Filters {
         if place.slab_bytes == 0 {
             return None;
         }
-        let region = Region { file: self.file.as_ref()?, start: place.slab, bytes: place.slab_bytes };
+        let region = Region { file: self.file()?, start: place.slab, bytes: place.slab_bytes };
         let slab = {
             let mut slabs = self.slabs.lock();
             slabs.entry(place.slab).or_insert_with(|| self.open_slab(&region)).clone()?
@@ -86,12 +91,5 @@ impl Filters {
 
 /// Writes a slab behind the committed part of the file and syncs it.
 pub(crate) fn append(directory: &Path, end: u64, slab: &[u8]) -> Result<(), Error> {
-    let path = directory.join(FILE);
-    let written = (|| {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-        file.write_all_at(slab, end)?;
-        file.set_len(end + slab.len() as u64)?;
-        file.sync_all()
-    })();
-    written.map_err(Error::io("write", &path))
+    Ok(files::write_from(&directory.join(FILE), end, slab)?)
 }

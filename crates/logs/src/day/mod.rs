@@ -2,14 +2,15 @@
 //! blocks. What lies where is told in `docs/formats/logs.md`.
 //!
 //! Reading order: `schema` (what a document holds), `directory` (how tantivy's files are read),
-//! `table` (the blocks of a segment in memory), `filters` (the file of slabs), `day` (one
-//! directory: opened, read, committed to), `set` (all of them).
+//! `table` (the blocks of a segment in memory), `filters` (the file of slabs), `streams` (whose
+//! numbers the blocks have), `one` (one directory: opened, read, committed to), `set` (all of them).
 
 pub(crate) mod directory;
 pub(crate) mod filters;
 pub(crate) mod one;
 pub(crate) mod schema;
 pub(crate) mod set;
+pub(crate) mod streams;
 pub(crate) mod table;
 
 pub(crate) const DAY_NS: i64 = 86_400_000_000_000;

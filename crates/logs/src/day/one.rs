@@ -17,6 +17,7 @@ use tantivy::{IndexWriter, Term};
 use super::directory::IndexDirectory;
 use super::filters::{self, Filters};
 use super::schema::{Fields, FilterPlace, schema, settings};
+use super::streams::StreamFile;
 use super::table::{Row, Span, Table};
 use crate::block::{BlockFilter, SlabBuilder};
 use crate::error::Error;
@@ -120,7 +121,7 @@ pub(crate) struct Segment {
     pub(crate) table: Table,
     store: StoreReader,
     fields: Fields,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl fmt::Debug for Segment {
@@ -171,6 +172,8 @@ pub(crate) struct Day {
     /// Unknown after a commit that failed, since that may have come far enough.
     payload: Mutex<Option<Payload>>,
     view: Mutex<Option<Arc<DayView>>>,
+    /// The labels of its streams.
+    pub(crate) streams: StreamFile,
     /// When the view was asked for last, in counts of the set.
     pub(crate) used: AtomicU64,
     /// Segments that could not be read when the view was made.
@@ -204,6 +207,7 @@ impl Day {
             path: path.to_owned(),
             payload: Mutex::new(Some(payload)),
             view: Mutex::default(),
+            streams: StreamFile::of(path),
             used: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
         }
@@ -267,8 +271,8 @@ impl Day {
         }
         self.damaged.store(damaged, Relaxed);
         let filters = match before {
-            Some(before) if before.filters.is_open() => before.filters.clone(),
-            _ => Arc::new(Filters::open(&self.path)),
+            Some(before) => before.filters.clone(),
+            None => Arc::new(Filters::of(&self.path)),
         };
         Ok(DayView { segments, filters })
     }
@@ -378,6 +382,14 @@ impl Day {
         Ok(())
     }
 
+    /// The files of tantivy's whose checksums are wrong. Reads them all.
+    pub(crate) fn damaged_files(&self) -> Result<Vec<PathBuf>, Error> {
+        let damaged = open_index(&self.path)?.validate_checksum().map_err(Error::tantivy(&self.path))?;
+        let mut damaged: Vec<PathBuf> = damaged.into_iter().collect();
+        damaged.sort_unstable();
+        Ok(damaged)
+    }
+
     /// Bytes of all files.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let names = files::file_names(&self.path).unwrap_or_default();
@@ -385,10 +397,10 @@ impl Day {
     }
 }
 
-/// tantivy trusts its files, and panics over some damaged ones.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+/// tantivy and redb trust their files, and panic over some damaged ones.
+pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Error::corrupt(path, "tantivy has met something it did not expect")))
+        .unwrap_or_else(|_| Err(Error::corrupt(path, "its reader has met something it did not expect")))
 }
 
 fn open_index(path: &Path) -> Result<Index, Error> {

@@ -125,7 +125,7 @@ impl Days {
 /// Ending of days that are being removed.
 const GONE: &str = ".gone";
 
-fn directory_names(directory: &Path) -> Result<Vec<String>, Error> {
+pub(crate) fn directory_names(directory: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
         let entry = entry.map_err(Error::io("list", directory))?;

@@ -105,16 +105,120 @@ fn filters_that_are_damaged_or_gone_prune_nothing() {
     }
 }
 
-#[test]
-fn a_damaged_catalog_is_set_aside_and_the_start_goes_on() {
+/// Breaks the catalog, and expects that streams and entries are as they were.
+fn check_catalog(break_it: impl Fn(&Path), counted: bool, what: &str) {
     let dir = tempfile::tempdir().unwrap();
     let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
-    filled(dir.path(), &clock);
-    fs::write(dir.path().join("streams.redb"), "no database at all").unwrap();
+    let mut entries = filled(dir.path(), &clock);
+    break_it(&dir.path().join("streams.redb"));
     let store = open(dir.path(), &clock);
+    assert_eq!(store.stats().corruptions > 0, counted, "{what}");
+    check_same(&all(&store), &entries, what);
+    assert_eq!(push(&store, &entries[..100]).duplicates, 100, "{what}");
+    let new = [
+        line("a", NOON_NS + 9 * MINUTE_NS, "new"),
+        line("b", NOON_NS + 9 * MINUTE_NS, "new"),
+        line("c", NOON_NS - DAY_NS, "new"),
+    ];
+    assert_eq!(push(&store, &new).entries, 3, "{what}");
+    entries.extend(new);
+    entries.sort();
+    drop(store);
+    // Killed at once, it has to be there after the next start too, and then after a clean end.
+    let store = open(dir.path(), &clock);
+    check_same(&all(&store), &entries, what);
+    assert_eq!(store.stats().corruptions, 0, "{what}");
+    store.close().unwrap();
+    drop(store);
+    let store = open(dir.path(), &clock);
+    check_same(&all(&store), &entries, what);
+    assert_eq!(store.stats().streams, 3, "{what}");
+}
+
+#[test]
+fn a_lost_catalog_is_made_anew_from_the_days() {
+    check_catalog(|_| {}, false, "whole");
+    check_catalog(|path| fs::remove_file(path).unwrap(), true, "gone");
+    check_catalog(|path| fs::write(path, "").unwrap(), true, "empty");
+    check_catalog(|path| fs::write(path, "no database at all").unwrap(), true, "nonsense");
+    let cut = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    check_catalog(cut, true, "half");
+}
+
+#[test]
+fn no_byte_of_the_catalog_that_changes_takes_an_entry_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let entries = filled(dir.path(), &clock);
+    let path = dir.path().join("streams.redb");
+    let whole = fs::read(&path).unwrap();
+    let said: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    for at in said.iter().copied().step_by(said.len() / 60) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0xff;
+        fs::write(&path, bytes).unwrap();
+        match Store::open(dir.path(), options(&clock)) {
+            Ok(store) => check_same(&all(&store), &entries, &format!("byte {at}")),
+            // A version that is not known must not be touched.
+            Err(error) => assert!(error.to_string().contains("version"), "byte {at}: {error}"),
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_day_whose_list_of_streams_is_lost_too_loses_its_own_entries_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let store = open(dir.path(), &clock);
+    push(&store, &[line("old", NOON_NS - DAY_NS, "x"), line("both", NOON_NS - DAY_NS, "x")]);
+    store.flush().unwrap();
+    push(&store, &[line("new", NOON_NS, "x"), line("both", NOON_NS, "x")]);
+    store.close().unwrap();
+    drop(store);
+    fs::remove_file(dir.path().join("streams.redb")).unwrap();
+    flip(&dir.path().join("day/2026-11-21/streams.bin"), |n| n / 2);
+    let store = open(dir.path(), &clock);
+    let found: Vec<String> = all(&store).iter().map(|e| e.0.value("app").to_owned()).collect();
+    assert_eq!(found, ["both", "both", "new"]);
     assert!(store.stats().corruptions > 0);
-    push(&store, &[line("a", NOON_NS + 9 * MINUTE_NS, "new")]);
-    assert_eq!(all(&store).len(), 1);
+    // The numbers of streams that nobody knows are not given again.
+    push(&store, &[line("other", NOON_NS, "x")]);
+    let other = LogSelection::all(vec![Matcher::equal("app", "other")], i64::MIN, i64::MAX);
+    assert_eq!(select(&store, &other).len(), 1);
+}
+
+#[test]
+fn deletions_outlive_the_catalog() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let entries = filled(dir.path(), &clock);
+    let delete = |from_ns: i64| crate::DeletionRequest {
+        matchers: vec![Matcher::equal("app", "a")],
+        start_ns: from_ns,
+        end_ns: from_ns + 100,
+        ..crate::DeletionRequest::default()
+    };
+    let store = open(dir.path(), &clock);
+    store.delete(&delete(NOON_NS)).unwrap();
+    let canceled = store.delete(&delete(NOON_NS + 100)).unwrap();
+    assert!(store.cancel_deletion(canceled).unwrap());
+    assert_eq!(all(&store).len(), entries.len() - 100);
+    store.close().unwrap();
+    drop(store);
+    for content in [None, Some("no database at all")] {
+        match content {
+            None => fs::remove_file(dir.path().join("streams.redb")).unwrap(),
+            Some(content) => fs::write(dir.path().join("streams.redb"), content).unwrap(),
+        }
+        let store = open(dir.path(), &clock);
+        assert_eq!((all(&store).len(), store.deletions().len()), (entries.len() - 100, 1));
+        assert!(store.delete(&delete(NOON_NS + 50)).unwrap() > 0);
+        assert!(store.cancel_deletion(store.deletions()[1].id).unwrap());
+    }
 }
 
 #[test]
@@ -125,4 +229,28 @@ fn a_day_of_a_newer_release_stops_the_start() {
     fs::write(dir.path().join("day/2026-11-22/FORMAT"), "pilothouse-logs-day 2\n").unwrap();
     let error = Store::open(dir.path(), options(&clock)).unwrap_err().to_string();
     assert!(error.contains("version 2") && error.contains("newer"), "{error}");
+}
+
+#[test]
+fn a_look_names_what_is_damaged_and_a_repair_cuts_it_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let entries = filled(dir.path(), &clock);
+    let whole = crate::check(dir.path()).unwrap();
+    assert!(whole.findings.is_empty() && whole.parts >= 4, "{whole:?}");
+    let day = dir.path().join("day/2026-11-21");
+    flip(&files_of(&day, ".store")[0], |n| n / 3);
+    let checked = crate::check(dir.path()).unwrap();
+    assert!(checked.findings.iter().any(|f| f.place.starts_with("block")), "{:?}", checked.findings);
+    assert!(checked.findings.iter().all(|f| f.path.starts_with(&day)), "{:?}", checked.findings);
+    let repaired = crate::repair(dir.path(), options(&clock)).unwrap();
+    assert_eq!(repaired.findings, checked.findings);
+    let store = open(dir.path(), &clock);
+    let found = all(&store);
+    assert!(found.len() >= 600 && found.iter().all(|e| entries.contains(e)));
+    assert_eq!(store.stats().corruptions, 0);
+    store.close().unwrap();
+    drop(store);
+    let again = crate::check(dir.path()).unwrap();
+    assert!(again.findings.iter().all(|f| !f.place.starts_with("block")), "{:?}", again.findings);
 }

@@ -19,6 +19,7 @@ mod basics;
 mod crash;
 mod damage;
 mod deletions;
+mod faults;
 mod model;
 mod pruning;
 mod races;

@@ -303,6 +303,13 @@ impl L0 {
         }
     }
 
+    /// Flush and number of every page.
+    pub(crate) fn page_keys(&self) -> Vec<(u32, u32)> {
+        let state = self.state.read();
+        let flushes = state.groups.values().flatten();
+        flushes.flat_map(|flush| flush.pages.iter().map(|page| (flush.flush, page.number))).collect()
+    }
+
     /// Reads a page from the file. After a read that the disk failed the file is opened anew.
     pub(crate) fn load(&self, key: (u32, u32)) -> Result<LoadedPage, Error> {
         let table = self.pages()?;

@@ -194,6 +194,10 @@ impl OpenL1 {
         &self.path
     }
 
+    pub(crate) fn page_numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.directory.iter().map(|page| page.number)
+    }
+
     /// Calls `each` with the number of the pages that may hold samples of a series in a range of
     /// time, in order.
     pub(crate) fn pages_of(&self, position: u32, (start_ms, end_ms): (i64, i64), mut each: impl FnMut(u32)) {

@@ -137,13 +137,40 @@ impl Days {
     /// Opens a closed day's file, and closes the one that was not asked for the longest when
     /// too many are open.
     pub(crate) fn open_l1(&self, l1: &L1) -> Result<Arc<OpenL1>, Error> {
-        let open = l1.get(self.uses.fetch_add(1, Relaxed))?;
+        let open = match l1.get(self.uses.fetch_add(1, Relaxed)) {
+            Err(error) if error.is_damage() => {
+                self.quarantine(l1, &error)?;
+                return Err(error);
+            }
+            open => open?,
+        };
         let (set, _) = self.snapshot();
         let mut others: Vec<&Arc<L1>> =
             set.values().filter_map(|d| d.l1.as_ref()).filter(|o| o.is_open()).collect();
         others.sort_by_key(|o| std::cmp::Reverse(o.used()));
         others.iter().skip(self.max_open.max(1) as usize).for_each(|o| o.close());
         Ok(open)
+    }
+
+    /// Takes a file that cannot be opened out of the days, so that it fails one query and no more.
+    fn quarantine(&self, damaged: &L1, error: &Error) -> Result<(), Error> {
+        let _changing = self.changing.lock();
+        if !damaged.path().exists() {
+            return Ok(());
+        }
+        self.set_aside(damaged.path(), error)?;
+        self.change(|set| {
+            for day in set.values_mut() {
+                day.l1.take_if(|l1| l1.uid == damaged.uid);
+            }
+            set.retain(|_, day| !day.l0.is_empty() || day.l1.is_some());
+        });
+        Ok(())
+    }
+
+    /// Closes the files of closed days; who reads them goes on.
+    pub(crate) fn close_closed(&self) {
+        self.snapshot().0.values().filter_map(|day| day.l1.as_ref()).for_each(|l1| l1.close());
     }
 
     /// The largest id of a series in any file that still takes flushes.

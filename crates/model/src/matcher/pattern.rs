@@ -149,6 +149,10 @@ impl CapturingPattern {
         &self.names
     }
 
+    pub fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+
     /// What each group captured of the first match, the whole match as number 0 included;
     /// `None` if the expression does not match.
     pub fn captures<'t>(&self, text: &'t str) -> Option<Vec<Option<&'t str>>> {

@@ -1,31 +1,33 @@
-//! Series that got a sample lately, counted without looking at them all.
+//! Series and streams that got something lately, counted without looking at them all.
 
-/// How long a series counts as active after a sample.
-pub(crate) const ACTIVE_MINUTES: u32 = 20;
-const RING: usize = 32;
+const RING: usize = 64;
 
-/// Counts series by the minute of their newest arrival. A series carries its minute itself and
-/// moves from one counter to another; counters fall out of the ring when they are too old.
+/// Counts series or streams by the minute of their newest arrival. Each carries its minute itself
+/// and moves from one counter to another; counters fall out of the ring when they are too old.
 #[derive(Debug)]
-pub(crate) struct ActiveCount {
+pub struct ActiveCount {
     ring: [u32; RING],
+    /// How many minutes after an arrival one counts as active.
+    window: u32,
     now: u32,
     total: u64,
 }
 
 impl ActiveCount {
-    pub(crate) fn new(now: u32) -> Self {
-        Self { ring: [0; RING], now, total: 0 }
+    /// None yet, at a minute; `window` is how many minutes after an arrival one is active, at most
+    /// an hour.
+    pub fn new(now: u32, window: u32) -> Self {
+        Self { ring: [0; RING], window: window.min(RING as u32 - 4), now, total: 0 }
     }
 
     /// Turns the clock to a minute; going back is ignored.
-    pub(crate) fn advance(&mut self, minute: u32) {
+    pub fn advance(&mut self, minute: u32) {
         if minute <= self.now {
             return;
         }
         let steps = (minute - self.now).min(RING as u32);
         for step in 1..=steps {
-            let leaving = (minute - steps + step).wrapping_sub(ACTIVE_MINUTES + 1);
+            let leaving = (minute - steps + step).wrapping_sub(self.window + 1);
             self.drop_minute(leaving);
         }
         self.now = minute;
@@ -37,19 +39,19 @@ impl ActiveCount {
         *slot = 0;
     }
 
-    pub(crate) fn now(&self) -> u32 {
+    pub fn now(&self) -> u32 {
         self.now
     }
 
-    /// Whether a series whose newest sample came in that minute is active.
+    /// Whether one whose newest arrival was in that minute is active.
     #[inline]
-    pub(crate) fn is_active(&self, minute: u32) -> bool {
-        minute != 0 && minute + ACTIVE_MINUTES >= self.now
+    pub fn is_active(&self, minute: u32) -> bool {
+        minute != 0 && minute + self.window >= self.now
     }
 
-    /// Moves a series from its minute to the present one and returns that.
+    /// Moves one from its minute, 0 if it never had any, to the present one and returns that.
     #[inline]
-    pub(crate) fn touch(&mut self, before: u32) -> u32 {
+    pub fn touch(&mut self, before: u32) -> u32 {
         if before != self.now {
             self.leave(before);
             self.enter(self.now);
@@ -57,29 +59,29 @@ impl ActiveCount {
         self.now
     }
 
-    /// Counts a series whose newest sample came in an earlier minute; for recovery.
-    pub(crate) fn enter(&mut self, minute: u32) {
+    /// Counts one whose newest arrival was in an earlier minute; for recovery.
+    pub fn enter(&mut self, minute: u32) {
         if self.is_active(minute) {
             self.ring[minute as usize % RING] += 1;
             self.total += 1;
         }
     }
 
-    /// A series is gone.
-    pub(crate) fn leave(&mut self, minute: u32) {
+    /// One is gone.
+    pub fn leave(&mut self, minute: u32) {
         if self.is_active(minute) {
             self.ring[minute as usize % RING] -= 1;
             self.total -= 1;
         }
     }
 
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.total
     }
 }
 
-/// The minute of a time since 1970, never 0: 0 is a series that never got a sample.
-pub(crate) fn minute_of(t_ms: i64) -> u32 {
+/// The minute of a time since 1970, never 0: 0 is one that never got anything.
+pub fn minute_of(t_ms: i64) -> u32 {
     u32::try_from(t_ms / 60_000).unwrap_or(1).max(1)
 }
 
@@ -87,9 +89,11 @@ pub(crate) fn minute_of(t_ms: i64) -> u32 {
 mod tests {
     use super::*;
 
+    const WINDOW: u32 = 30;
+
     #[test]
     fn a_series_is_active_for_twenty_minutes() {
-        let mut active = ActiveCount::new(1000);
+        let mut active = ActiveCount::new(1000, 20);
         let mut a = active.touch(0);
         let mut b = active.touch(0);
         assert_eq!(active.total(), 2);
@@ -113,7 +117,7 @@ mod tests {
     fn the_count_equals_a_scan() {
         let mut rng = 1u64;
         let mut minutes = [0u32; 50];
-        let mut active = ActiveCount::new(100);
+        let mut active = ActiveCount::new(100, WINDOW);
         let mut now = 100;
         for _ in 0..20_000 {
             rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -123,8 +127,12 @@ mod tests {
                 active.advance(now);
             }
             let slot = &mut minutes[i / 7 % 50];
-            *slot = active.touch(*slot);
-            let scan = minutes.iter().filter(|m| **m != 0 && **m + ACTIVE_MINUTES >= now).count();
+            if i.is_multiple_of(13) {
+                active.leave(std::mem::take(slot));
+            } else {
+                *slot = active.touch(*slot);
+            }
+            let scan = minutes.iter().filter(|m| **m != 0 && **m + WINDOW >= now).count();
             assert_eq!(active.total(), scan as u64);
         }
     }

@@ -1,0 +1,260 @@
+//! Room on the disk: looked at by one thread, asked by everybody who takes something in.
+//!
+//! What comes from outside is refused while there is still room for what was acknowledged before
+//! to reach its place, for the state of alerts and for results of probes: a [`Guard`] closes at a
+//! floor above what [`crate::files::Space::reserved_bytes`] keeps for the log. It opens again by
+//! itself, a little above the floor, so that it does not flutter.
+//!
+//! What is done about a full disk beyond refusing (dropping old days) is for the caller of
+//! [`Guard::look`]: this module knows no days.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::Error;
+use crate::files::{self, Space};
+
+/// Unsaid, this share of the file system stays free, but not more than the second,
+const FLOOR_SHARE: u64 = 20;
+const MAX_FLOOR_BYTES: u64 = 1 << 30;
+/// and not less than so many times what the log keeps for itself.
+const FLOOR_RESERVES: u64 = 2;
+/// It opens again when this part of the floor, or of the limit, is free beyond it.
+const SLACK_PART: u64 = 16;
+/// Adding up a directory costs a call a file. With little room left it is done at every look.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+
+/// How much the data may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Bytes that all files together may take; 0 for no limit.
+    pub limit_bytes: u64,
+    /// Bytes of the file system that stay free; unsaid, a twentieth of it, at most 1 GiB.
+    pub min_free_bytes: Option<u64>,
+}
+
+/// What was found at the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    pub free_bytes: u64,
+    /// Bytes that must stay free.
+    pub floor_bytes: u64,
+    /// What the data takes, some seconds old.
+    pub used_bytes: u64,
+    /// What it may take; 0 for no limit.
+    pub limit_bytes: u64,
+}
+
+/// Why nothing is taken in; fit for whoever sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full(Found);
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Found { free_bytes, floor_bytes, used_bytes, limit_bytes } = self.0;
+        let mib = |bytes: u64| bytes >> 20;
+        if free_bytes < floor_bytes + floor_bytes / SLACK_PART {
+            write!(
+                f,
+                "the disk is nearly full: {} MiB are free and {} MiB stay free",
+                mib(free_bytes),
+                mib(floor_bytes)
+            )?;
+        } else {
+            write!(
+                f,
+                "the data takes {} MiB of the {} MiB that it may take",
+                mib(used_bytes),
+                mib(limit_bytes)
+            )?;
+        }
+        f.write_str("; writes are refused until there is room, what is stored can be read")
+    }
+}
+
+/// Watches the room of one data directory.
+#[derive(Debug)]
+pub struct Guard {
+    /// `None` watches nothing.
+    directory: Option<PathBuf>,
+    bounds: Bounds,
+    is_full: AtomicBool,
+    times_full: AtomicU64,
+    found: Mutex<Found>,
+    counted: Mutex<Option<Instant>>,
+}
+
+impl Guard {
+    pub fn new(directory: &Path, bounds: Bounds) -> Self {
+        Self { directory: Some(directory.to_owned()), bounds, ..Self::unbounded() }
+    }
+
+    /// One that never refuses, for data that is not on a disk.
+    pub fn unbounded() -> Self {
+        Self {
+            directory: None,
+            bounds: Bounds::default(),
+            is_full: AtomicBool::new(false),
+            times_full: AtomicU64::new(0),
+            found: Mutex::default(),
+            counted: Mutex::default(),
+        }
+    }
+
+    /// Why nothing is to be taken in, if so. Costs an atomic read.
+    pub fn refusal(&self) -> Option<Full> {
+        self.is_full.load(Relaxed).then(|| Full(*self.found.lock()))
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Relaxed)
+    }
+
+    /// How often it has closed.
+    pub fn times_full(&self) -> u64 {
+        self.times_full.load(Relaxed)
+    }
+
+    pub fn found(&self) -> Found {
+        *self.found.lock()
+    }
+
+    /// Looks at the disk and opens or closes; tells the log of the process when that changes.
+    /// Returns whether it is closed.
+    pub fn look(&self) -> Result<bool, Error> {
+        let Some(directory) = &self.directory else { return Ok(false) };
+        let space = files::space(directory)?;
+        let floor_bytes = self.bounds.min_free_bytes.unwrap_or_else(|| default_floor(space));
+        let used_bytes = self.used_bytes(directory)?;
+        let found = Found {
+            free_bytes: space.free_bytes,
+            floor_bytes,
+            used_bytes,
+            limit_bytes: self.bounds.limit_bytes,
+        };
+        *self.found.lock() = found;
+        let was_full = self.is_full.load(Relaxed);
+        let full = is_full(&found, was_full);
+        self.is_full.store(full, Relaxed);
+        match (was_full, full) {
+            (false, true) => {
+                self.times_full.fetch_add(1, Relaxed);
+                tracing::error!("{}", Full(found));
+            }
+            (true, false) => {
+                tracing::warn!(free_bytes = found.free_bytes, "the disk has room again; writes are taken")
+            }
+            _ => {}
+        }
+        Ok(full)
+    }
+
+    /// What the data takes, added up anew when that was long ago or little is left.
+    fn used_bytes(&self, directory: &Path) -> Result<u64, Error> {
+        let known = self.found.lock().used_bytes;
+        let limit = self.bounds.limit_bytes;
+        let is_near = limit > 0 && known >= limit - limit / 8;
+        let mut counted = self.counted.lock();
+        if !is_near && counted.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
+            return Ok(known);
+        }
+        let used = files_bytes(directory)?;
+        *counted = Some(Instant::now());
+        Ok(used)
+    }
+}
+
+fn default_floor(space: Space) -> u64 {
+    (space.total_bytes / FLOOR_SHARE).min(MAX_FLOOR_BYTES).max(FLOOR_RESERVES * space.reserved_bytes())
+}
+
+/// Once closed, it opens only when there is some room beyond the bounds.
+fn is_full(found: &Found, was_full: bool) -> bool {
+    let slack = |bytes: u64| if was_full { bytes / SLACK_PART } else { 0 };
+    let Found { free_bytes, floor_bytes, used_bytes, limit_bytes } = *found;
+    let low = free_bytes < floor_bytes.saturating_add(slack(floor_bytes));
+    let over = limit_bytes > 0 && used_bytes > limit_bytes.saturating_sub(slack(limit_bytes));
+    low || over
+}
+
+/// Disk blocks of all files below a directory. Files may come and go meanwhile.
+fn files_bytes(directory: &Path) -> Result<u64, Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut bytes = 0;
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(Error::io("list", &directory)(e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::io("list", &directory))?;
+            // Links are not followed: what they point at is somebody else's.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                directories.push(entry.path());
+            } else {
+                bytes += metadata.blocks() * 512;
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Disk;
+
+    #[test]
+    fn it_closes_at_the_floor_and_opens_a_little_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::below(dir.path());
+        let guard = Guard::new(dir.path(), Bounds { limit_bytes: 0, min_free_bytes: Some(160 << 20) });
+        for (free_mib, full) in
+            [(500, false), (159, true), (165, true), (171, false), (161, false), (10, true)]
+        {
+            disk.tell_room(free_mib << 20);
+            assert_eq!(guard.look().unwrap(), full, "{free_mib}");
+            assert_eq!(guard.refusal().is_some(), full, "{free_mib}");
+        }
+        assert_eq!(guard.times_full(), 2);
+        let text = guard.refusal().unwrap().to_string();
+        assert!(
+            text.starts_with("the disk is nearly full: 10 MiB are free and 160 MiB stay free;"),
+            "{text}"
+        );
+        assert!(!Guard::unbounded().look().unwrap());
+    }
+
+    #[test]
+    fn the_data_has_a_limit_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = Guard::new(dir.path(), Bounds { limit_bytes: 1 << 20, min_free_bytes: Some(0) });
+        assert!(!guard.look().unwrap());
+        let deep = dir.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("file"), vec![1; 2 << 20]).unwrap();
+        // It was added up a moment ago.
+        *guard.counted.lock() = None;
+        assert!(guard.look().unwrap());
+        let text = guard.refusal().unwrap().to_string();
+        assert!(text.starts_with("the data takes 2 MiB of the 1 MiB that it may take;"), "{text}");
+        fs::remove_file(deep.join("file")).unwrap();
+        assert!(!guard.look().unwrap());
+    }
+
+    #[test]
+    fn the_floor_follows_the_size_of_the_disk() {
+        let floor = |total_bytes: u64| default_floor(Space { free_bytes: 0, total_bytes });
+        assert_eq!(floor(64 << 20), 8 << 20);
+        assert_eq!(floor(10 << 30), 512 << 20);
+        assert_eq!(floor(1 << 40), 1 << 30);
+    }
+}

@@ -1,0 +1,131 @@
+//! Looking a store over that nobody has open: every segment, block and record by its checksum.
+
+use std::path::Path;
+
+use pilothouse_disk::Position;
+use pilothouse_disk::check::{self, Checked};
+use pilothouse_disk::files::{self, DirectoryLock};
+use pilothouse_model::Labels;
+use pilothouse_model::logs::{LineNeed, MetadataNeed};
+use pilothouse_model::time;
+
+use crate::block::{Head, Reader, Want};
+use crate::catalog;
+use crate::day::one::{Change, Day, Segment};
+use crate::day::set::directory_names;
+use crate::day::table::Row;
+use crate::error::Error;
+use crate::options::StoreOptions;
+use crate::record::{Deletion, RecordSink, read_record};
+use crate::store::Store;
+
+/// Looks the store of a directory over, and changes nothing. Fails if somebody has it open.
+pub fn check(directory: &Path) -> Result<Checked, Error> {
+    let _lock = DirectoryLock::acquire(directory)?;
+    let mut checked = Checked::default();
+    let streams = directory.join("streams.redb");
+    if !files::is_absent_or_empty(&streams)? {
+        check::database(&streams, catalog::KIND, catalog::VERSION, &mut checked)?;
+    }
+    for (number, path) in days_of(&directory.join("day"))? {
+        check_day(&path, number, &mut checked)?;
+    }
+    let record = |payload: &[u8]| read_record(payload, &mut Nothing).map_err(|e| e.to_string());
+    check::log(&directory.join("wal"), Position(0), &mut checked, record)?;
+    Ok(checked)
+}
+
+/// Looks the store over and cuts out what is damaged: days that cannot be read are set aside,
+/// blocks that cannot be decoded are removed. A segment of which nothing can be read stays, and is
+/// left out by every reader. What was found is returned.
+pub fn repair(directory: &Path, options: StoreOptions) -> Result<Checked, Error> {
+    let checked = check(directory)?;
+    if checked.findings.is_empty() {
+        return Ok(checked);
+    }
+    let store = Store::open(directory, StoreOptions { background: false, ..options })?;
+    store.flush()?;
+    for day in store.inner.days.all() {
+        let mut damaged = Vec::new();
+        let view = day.view()?;
+        for segment in &view.segments {
+            let rows = segment.table.rows.iter();
+            damaged.extend(rows.filter(|row| read_block(segment, row).is_err()).map(|row| row.id));
+        }
+        if !damaged.is_empty() {
+            day.commit(&Change { removed: damaged, ..Change::default() }, &|_| {})?;
+        }
+    }
+    store.close()?;
+    Ok(checked)
+}
+
+fn days_of(directory: &Path) -> Result<Vec<(i32, std::path::PathBuf)>, Error> {
+    if !directory.is_dir() {
+        return Ok(Vec::new());
+    }
+    let names = directory_names(directory)?;
+    let day = |name: &String| Some((time::parse_day(name)?, directory.join(name)));
+    Ok(names.iter().filter_map(day).collect())
+}
+
+fn check_day(path: &Path, number: i32, checked: &mut Checked) -> Result<(), Error> {
+    checked.files += files::file_names(path)?.len() as u64;
+    let opened = Day::open(path, number).and_then(|day| {
+        let damaged = day.damaged_files()?;
+        Ok((damaged, day.view()?, day))
+    });
+    let (damaged, view, day) = match opened {
+        Ok(opened) => opened,
+        Err(error) if error.is_damage() => {
+            checked.found(path, "", error);
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    for file in damaged {
+        checked.found(&path.join(file), "", "its checksum is wrong");
+    }
+    let left_out = day.damaged.load(std::sync::atomic::Ordering::Relaxed);
+    if left_out > 0 {
+        checked.found(path, "", format!("segments that cannot be read: {left_out}"));
+    }
+    for segment in &view.segments {
+        for row in &segment.table.rows {
+            checked.parts += 1;
+            if let Err(error) = read_block(segment, row) {
+                checked.found(path, format!("block {}", row.id), error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Decodes all of a block.
+fn read_block(segment: &Segment, row: &Row) -> Result<(), Error> {
+    let undecodable = |e: crate::block::BlockError| Error::corrupt(&segment.path, e.to_string());
+    let head = segment.head(row)?;
+    let head = Head::decode(&head).map_err(undecodable)?;
+    let (body, metadata) = segment.body(row)?;
+    let everything = Want {
+        streams: &|_| true,
+        start_ns: i64::MIN,
+        end_ns: i64::MAX,
+        lines: LineNeed::Text,
+        metadata: &MetadataNeed::All,
+    };
+    Reader::new()
+        .and_then(|mut reader| reader.read(&head, &body, &metadata, &everything))
+        .map_err(undecodable)
+}
+
+/// Takes records and does nothing with them.
+struct Nothing;
+
+impl RecordSink for Nothing {
+    fn stream(&mut self, _: u32, _: u32, _: Labels) {}
+    fn part(&mut self, _: u32) {}
+    fn entry(&mut self, _: i64, _: &str, _: &Labels) {}
+    fn deletion(&mut self, _: Deletion) {}
+    fn cancel(&mut self, _: u64) {}
+}

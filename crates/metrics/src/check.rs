@@ -1,0 +1,154 @@
+//! Looking a store over that nobody has open: every page, row and record by its checksum.
+//!
+//! A look opens the young files and the catalog as a start would, which mends what a crash has
+//! left; it changes nothing else.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use pilothouse_disk::Position;
+use pilothouse_disk::check::{self, Checked};
+use pilothouse_disk::files::{self, DirectoryLock, Generation};
+use pilothouse_model::SampleColumns;
+use pilothouse_model::time::parse_day;
+
+use crate::catalog::{self, Catalog};
+use crate::codec::MAX_BLOCK_SAMPLES;
+use crate::day::l0::{self, L0};
+use crate::day::l1::{self, L1, OpenL1};
+use crate::error::Error;
+use crate::loaded::LoadedPage;
+use crate::options::StoreOptions;
+use crate::record::is_record;
+use crate::registry::Registry;
+use crate::store::Store;
+
+/// What was found, and the days that have something damaged.
+fn look(directory: &Path) -> Result<(Checked, BTreeSet<i32>), Error> {
+    let mut checked = Checked::default();
+    let mut days = BTreeSet::new();
+    let log_start = check_catalog(&directory.join("series.redb"), &mut checked)?;
+    let day_directory = directory.join("day");
+    let names = if day_directory.is_dir() { files::file_names(&day_directory)? } else { Vec::new() };
+    for name in names {
+        let Some(generation) = Generation::parse(&name) else { continue };
+        let Some(day) = parse_day(&generation.stem) else { continue };
+        let before = checked.findings.len();
+        check_day_file(&day_directory.join(&name), &generation, &mut checked)?;
+        if checked.findings.len() > before {
+            days.insert(day);
+        }
+    }
+    let record =
+        |payload: &[u8]| if is_record(payload) { Ok(()) } else { Err("a record cannot be read".to_owned()) };
+    check::log(&directory.join("wal"), log_start, &mut checked, record)?;
+    Ok((checked, days))
+}
+
+/// Looks the store of a directory over. Fails if somebody has it open.
+pub fn check(directory: &Path) -> Result<Checked, Error> {
+    let _lock = DirectoryLock::acquire(directory)?;
+    Ok(look(directory)?.0)
+}
+
+/// Looks the store over and cuts out what is damaged: files that cannot be read at all are set
+/// aside, days with damaged pages are written anew without them and the old files set aside, and
+/// what can be read of the log goes to day files. What was found is returned.
+pub fn repair(directory: &Path, options: StoreOptions) -> Result<Checked, Error> {
+    let (checked, days) = {
+        let _lock = DirectoryLock::acquire(directory)?;
+        look(directory)?
+    };
+    if checked.findings.is_empty() {
+        return Ok(checked);
+    }
+    let store = Store::open(directory, StoreOptions { background: false, ..options })?;
+    store.seal_all()?;
+    for day in days {
+        match store.inner.compact_day(day) {
+            // Met by the attempt and set aside by it; what is left of the day is read now.
+            Err(error) if error.is_damage() => store.inner.compact_day(day)?,
+            compacted => compacted?,
+        }
+    }
+    store.close()?;
+    Ok(checked)
+}
+
+/// Returns where the log is needed from.
+fn check_catalog(path: &Path, checked: &mut Checked) -> Result<Position, Error> {
+    if files::is_absent_or_empty(path)? {
+        return Ok(Position(0));
+    }
+    if !check::database(path, catalog::KIND, catalog::VERSION, checked)? {
+        return Ok(Position(0));
+    }
+    match Catalog::open(path).and_then(|catalog| catalog.load(&mut Registry::default())) {
+        Ok(loaded) => Ok(loaded.log_start),
+        Err(error) if error.is_damage() => {
+            checked.found(path, "", error);
+            Ok(Position(0))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn check_day_file(path: &Path, generation: &Generation, checked: &mut Checked) -> Result<(), Error> {
+    let (kind, version) = match generation.kind.as_str() {
+        "l0.redb" => (l0::KIND, l0::VERSION),
+        "l1.redb" => (l1::KIND, l1::VERSION),
+        _ => return Ok(()),
+    };
+    // What redb finds is in no page that it names; the pages are read all the same.
+    check::database(path, kind, version, checked)?;
+    let read = match kind {
+        l1::KIND => L1::new(path.to_owned(), 0, 0).get(0).map(|open| check_closed(&open, checked)),
+        _ => L0::open(path, 0, 0).map(|young| check_young(&young, checked)),
+    };
+    match read {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_damage() => {
+            checked.found(path, "", error);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn check_young(file: &L0, checked: &mut Checked) {
+    for (flush, number) in file.page_keys() {
+        checked.parts += 1;
+        let read = file.load((flush, number)).and_then(|page| read_all(&page, &crate::loaded::no_lists));
+        if let Err(error) = read {
+            checked.found(file.path(), format!("page {number} of flush {flush}"), error);
+        }
+    }
+}
+
+fn check_closed(open: &OpenL1, checked: &mut Checked) {
+    let lists = |number| open.load_times(number).map(std::sync::Arc::new);
+    for number in open.page_numbers() {
+        checked.parts += 1;
+        if let Err(error) = open.load(number).and_then(|page| read_all(&page, &lists)) {
+            checked.found(open.path(), format!("page {number}"), error);
+        }
+    }
+    for position in (0..open.about.series).step_by(256) {
+        if let Err(error) = open.index.page_of(position) {
+            checked.found(open.path(), format!("labels from series {position} on"), error);
+        }
+    }
+}
+
+/// Decodes every block of a page.
+fn read_all(page: &LoadedPage, lists: crate::loaded::SharedLists<'_>) -> Result<(), Error> {
+    let mut columns = SampleColumns::default();
+    for entry in page.entries() {
+        columns.clear();
+        page.read_block(entry, (i64::MIN, i64::MAX), lists, &mut columns)?;
+        if columns.len() > MAX_BLOCK_SAMPLES {
+            return Err(crate::codec::CodecError::Corrupt("a block has too many samples").into());
+        }
+    }
+    Ok(())
+}
