@@ -42,9 +42,14 @@ pub fn request(
     }
     head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
     stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
+    // A server may answer before it has read everything.
+    let sent = stream.write_all(body);
     let mut raw = Vec::new();
-    stream.read_to_end(&mut raw)?;
+    let received = stream.read_to_end(&mut raw);
+    if read(&raw).is_none() {
+        sent?;
+        received?;
+    }
     read(&raw).ok_or_else(|| std::io::Error::other("not an HTTP answer"))
 }
 

@@ -6,12 +6,14 @@
 
 mod binary;
 mod http;
+mod receiver;
 mod server;
 mod websocket;
 mod write;
 
 pub use binary::binary;
 pub use http::{Answer, request};
+pub use receiver::Receiver;
 pub use server::Server;
 pub use websocket::{Frame, WebSocket};
 pub use write::{Series, push_body, series};

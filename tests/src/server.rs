@@ -31,6 +31,10 @@ impl Server {
         server
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
@@ -45,8 +49,19 @@ impl Server {
         panic!("the server was not ready in time");
     }
 
-    fn try_get(&self, path: &str) -> std::io::Result<Answer> {
-        request(self.address, "GET", path, &[], b"")
+    /// `Err` when nobody answers.
+    pub fn try_get(&self, path: &str) -> std::io::Result<Answer> {
+        self.try_send("GET", path, &[], b"")
+    }
+
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
+        request(self.address, method, path, headers, body)
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -88,7 +103,13 @@ impl Server {
 
     /// Follows what passes a log query.
     pub fn follow_logs(&self, query: &str) -> WebSocket {
-        WebSocket::connect(self.address, &format!("/loki/api/v1/tail?query={}", escape(query)))
+        self.follow_logs_below("", query, &[])
+    }
+
+    /// The same below a root, with headers of one's own.
+    pub fn follow_logs_below(&self, root: &str, query: &str, headers: &[(&str, &str)]) -> WebSocket {
+        let path = format!("{root}/loki/api/v1/tail?query={}", escape(query));
+        WebSocket::connect(self.address, &path, headers)
     }
 
     /// The `result` of an instant query.

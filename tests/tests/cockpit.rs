@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pilothouse_tests::{Answer, Server, push_body, series};
+use pilothouse_tests::{Answer, Frame, Server, WebSocket, push_body, series};
 use serde_json::{Value, json};
 
 const ROOT: &str = "2f9d1c5e-7b34-4c8e-a1d6-5e0b93f47c18";
@@ -249,4 +249,112 @@ fn the_audit_trail_is_in_the_servers_own_logs() {
     let hidden = server.manage("GET", "/data-sources", &Value::Null).json();
     assert_eq!(hidden["total_count"], 2);
     assert_eq!(server.lines(ROOT, "", "%7Bkind%3D%22audit%22%7D"), [""; 0]);
+    // Who follows it is told of what is changed from now on.
+    let mut socket = server.0.follow_logs_below(&root, "{kind=\"audit\"}", &[("X-Token", ROOT)]);
+    let (id, _) = server.token(&[]);
+    while !socket.next_text().contains(&id) {}
+}
+
+/// The code and the reason that the server closes a connection with.
+fn closing(mut socket: WebSocket) -> (u16, String) {
+    loop {
+        if let Frame::Close(code, reason) = socket.read_frame() {
+            return (code, reason);
+        }
+    }
+}
+
+#[test]
+fn open_tails_end_with_their_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Cockpit::start(directory.path(), &[]);
+    let source = server.source("logs");
+    let root = format!("/ds/{}", source["id"].as_str().unwrap());
+    let (id, token) = server.token(&["read_only_logs"]);
+    let (_, other) = server.token(&["read_only_logs", "write_only_logs"]);
+    let basic = format!("Basic {}", base64(&format!("anybody:{token}")));
+    let bearer = format!("Bearer {token}");
+    let forms = [
+        ("X-Token", token.as_str()),
+        ("Authorization", bearer.as_str()),
+        ("Authorization", basic.as_str()),
+        ("X-Scope-OrgID", token.as_str()),
+    ];
+    let follow = |root: &str, form| server.0.follow_logs_below(root, "{app=\"x\"}", &[form]);
+    let open: Vec<WebSocket> =
+        forms.iter().flat_map(|form| [follow("", *form), follow(&root, *form)]).collect();
+    let mut stays = follow("", ("X-Token", other.as_str()));
+    assert_eq!(server.manage("DELETE", &format!("/tokens/{id}"), &Value::Null).status, 204);
+    let began = Instant::now();
+    for socket in open {
+        assert_eq!(closing(socket).0, 1008);
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(server.push_line(&other, "", &json!({"app": "x"}), "told").status, 204);
+    assert!(stays.next_text().contains("told"));
+}
+
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let group = chunk.iter().enumerate().fold(0u32, |g, (i, b)| g | u32::from(*b) << (16 - 8 * i));
+        let digit = |i: usize| char::from(DIGITS[(group >> (18 - 6 * i)) as usize & 63]);
+        (0..4).for_each(|i| out.push(if i <= chunk.len() { digit(i) } else { '=' }));
+    }
+    out
+}
+
+#[test]
+fn it_can_be_told_who_made_series_and_streams() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Cockpit::start(directory.path(), &[]);
+    let (many, writer) = server.token(&["write_only_logs", "write_only_metrics"]);
+    let (few, other) = server.token(&["write_only_logs"]);
+    for i in 0..5 {
+        let (labels, pod) = (json!({"app": "x", "pod": format!("p{i}")}), format!("p{i}"));
+        assert_eq!(server.push_line(&writer, "", &labels, "x").status, 204);
+        assert_eq!(server.push_line(&other, "", &labels, "y").status, 204);
+        assert_eq!(server.push(&writer, "", "m", &[("pod", &pod)], 1.0).status, 200);
+        assert_eq!(server.push(&writer, "", "m", &[("pod", &pod)], 2.0).status, 200);
+    }
+    assert_eq!(server.push_line(&other, "", &json!({"app": "y"}), "y").status, 204);
+    let uses = server.manage("GET", "/pilothouse/v1/tokens/usage", &Value::Null).json();
+    let of = |id: &str| {
+        let token = uses["tokens"].as_array().unwrap().iter().find(|t| t["id"] == id).unwrap().clone();
+        (token["series_created"].as_u64().unwrap(), token["streams_created"].as_u64().unwrap())
+    };
+    assert_eq!((of(&many), of(&few)), ((5, 5), (0, 1)));
+
+    let (_, reader) = server.token(&["read_only_logs"]);
+    let root = "/loki/api/v1/cardinality";
+    let names = server.get(&reader, &format!("{root}/label_names?limit=2")).json();
+    assert_eq!(
+        names,
+        json!({
+            "label_values_count_total": 9, "label_names_count": 3,
+            "cardinality": [
+                {"label_name": "pod", "label_values_count": 5},
+                {"label_name": "app", "label_values_count": 2},
+            ],
+        })
+    );
+    let path = format!("{root}/label_values?label_names[]=app&selector=%7Bapp%3D~%22.%2B%22%7D");
+    assert_eq!(
+        server.get(&reader, &path).json(),
+        json!({
+            "series_count_total": 6,
+            "labels": [{
+                "label_name": "app", "label_values_count": 2, "series_count": 6,
+                "cardinality": [
+                    {"label_value": "x", "series_count": 5},
+                    {"label_value": "y", "series_count": 1},
+                ],
+            }],
+        })
+    );
+    let path = format!("{root}/active_series?selector=%7Bapp%3D%22y%22%7D");
+    assert_eq!(server.get(&reader, &path).json(), json!({"data": [{"app": "y", "service_name": "y"}]}));
+    assert_eq!(server.get(&reader, &format!("{root}/active_series")).status, 400);
+    assert_eq!(server.get(&writer, &path).status, 403);
 }

@@ -14,6 +14,7 @@ mod alertmanager;
 mod answer;
 mod auth;
 mod backend;
+mod census;
 mod cockpit;
 mod error;
 mod json;
@@ -28,10 +29,12 @@ pub mod routes;
 mod rules;
 mod server;
 mod service;
+mod stall;
 mod synthetic;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -41,7 +44,9 @@ use pilothouse_alertmanager::Alertmanager;
 use pilothouse_control::{Control, DataSource};
 use pilothouse_model::budget::Ceilings;
 use pilothouse_model::limits::Limits;
-use pilothouse_model::{AlertSink, Budget, Clock, EntrySink};
+use pilothouse_disk::space::Guard;
+use pilothouse_scrape::Scraper;
+use pilothouse_model::{AlertSink, Budget, Clock, EntrySink, Memory};
 
 pub use auth::Auth;
 pub use backend::{
@@ -51,10 +56,13 @@ pub use cockpit::{AlertRule, MANAGED_RULES, ManagedRule, RuleBook, audit_line};
 pub use pilothouse_wire::exposition::TextFormat;
 pub use pilothouse_wire::logs::Enrichment;
 pub use roots::{SourceBackend, SourceFigures, Sources};
+pub use own::backup::Backups;
+pub use own::reload::{Configuration, Reload, Shown, needs_restart};
 pub use rules::RuleConnector;
-pub use server::{bind, serve};
-pub use synthetic::{Remotes, Synthetic};
+pub use server::{Listening, bind, serve};
+pub use synthetic::{Remotes, StatusPages, Synthetic};
 pub use telemetry::{Family, FamilyValue};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What the server is told once, at its start.
 #[derive(Debug, Clone)]
@@ -63,14 +71,16 @@ pub struct Settings {
     pub auth: Auth,
     /// Who may what, and which data sources there are.
     pub control: Arc<Control>,
+    /// Whether there is room on the disk for more.
+    pub disk: Arc<Guard>,
+    /// What the process holds, and may hold.
+    pub memory: Arc<Memory>,
     /// Where clients reach this server, without a trailing slash; unsaid, where the request came to.
     pub external_url: Option<String>,
     /// What is added to log entries on their way in.
     pub enrichment: Enrichment,
-    /// 0 keeps for ever.
-    pub retention_ms: i64,
-    /// The configuration in force, secrets left out; shown by `status/config`.
-    pub config_yaml: String,
+    /// What of the configuration is shown, and changes at a reload.
+    pub configuration: Arc<Configuration>,
     pub build: Build,
 }
 
@@ -104,6 +114,9 @@ pub struct App {
     /// The same below every root.
     rulers: rules::Rulers,
     synthetic: OnceLock<Synthetic>,
+    reload: OnceLock<Arc<dyn Reload>>,
+    backups: OnceLock<Arc<dyn Backups>>,
+    scraper: OnceLock<Scraper>,
     serving: OnceLock<()>,
 }
 
@@ -133,6 +146,9 @@ impl App {
             rules: OnceLock::new(),
             rulers: rules::Rulers::default(),
             synthetic: OnceLock::new(),
+            reload: OnceLock::new(),
+            backups: OnceLock::new(),
+            scraper: OnceLock::new(),
             serving: OnceLock::new(),
             settings: Arc::new(settings),
             clock,
@@ -159,6 +175,9 @@ impl App {
             rules: OnceLock::new(),
             rulers: self.rulers.clone(),
             synthetic: OnceLock::new(),
+            reload: OnceLock::new(),
+            backups: OnceLock::new(),
+            scraper: OnceLock::new(),
             serving: OnceLock::new(),
         };
         match backend {
@@ -204,6 +223,25 @@ impl App {
         let _ = self.synthetic.set(synthetic);
     }
 
+    /// Hands over what reads the configuration again. A second call changes nothing.
+    pub fn start_reload(&self, reload: Arc<dyn Reload>) {
+        let _ = self.reload.set(reload);
+    }
+
+    /// Hands over what scrapes. A second call changes nothing.
+    pub fn start_scraping(&self, scraper: Scraper) {
+        let _ = self.scraper.set(scraper);
+    }
+
+    fn scraper(&self) -> Option<&Scraper> {
+        self.scraper.get()
+    }
+
+    /// Hands over what makes backups. A second call changes nothing.
+    pub fn start_backups(&self, backups: Arc<dyn Backups>) {
+        let _ = self.backups.set(backups);
+    }
+
     fn synthetic(&self) -> Option<&Synthetic> {
         self.synthetic.get()
     }
@@ -240,6 +278,11 @@ impl App {
         telemetry::render(&own::exposition::families(self), format, also)
     }
 
+    /// What the process holds, and may hold.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.settings.memory
+    }
+
     fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }
@@ -252,11 +295,12 @@ impl App {
     fn budget(&self, timeout: Option<Duration>) -> Budget {
         let limits = &self.settings.limits;
         let longest = Duration::from_millis(limits.query_timeout_ms);
-        Budget::new(Ceilings {
+        let ceilings = Ceilings {
             timeout: timeout.map_or(longest, |t| t.min(longest)),
             samples: limits.max_query_samples,
             series: limits.max_query_series,
             memory_bytes: limits.max_query_memory_bytes,
-        })
+        };
+        Budget::drawing_on(&self.settings.memory, ceilings)
     }
 }

@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use parking_lot::RwLock;
 use pilothouse_control::{DataSource, Origin, SourceId, SourceKind};
-use pilothouse_model::SourceError;
+use pilothouse_model::{EntrySink, SourceError};
 
 use crate::auth::Caller;
 use crate::error::{ApiError, Kind};
+use crate::logs::Tee;
 use crate::routes::Endpoint;
 use crate::{App, Backend, LogsBackend, own};
 
@@ -73,10 +74,26 @@ impl App {
         let _ = self.sources.set(sources);
     }
 
-    /// Sources whose roots nobody used since a time.
+    /// Sources whose roots nobody used since a time, nor follows.
     pub fn idle_roots(&self, since_ms: i64) -> Vec<SourceId> {
         let open = self.roots.open.read();
-        open.iter().filter(|(_, root)| root.used_ms.load(Relaxed) < since_ms).map(|(id, _)| *id).collect()
+        let is_idle = |root: &Root| root.used_ms.load(Relaxed) < since_ms && !root.app.is_held();
+        open.iter().filter(|(_, root)| is_idle(root)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a root stays though nobody asks it: the server itself writes to the internal one, and
+    /// who follows logs asks once only.
+    fn is_held(&self) -> bool {
+        self.source.as_ref().is_some_and(|s| s.internal) || self.logs.tails.count() > 0
+    }
+
+    /// A sink for entries of the server's own in a data source: who follows the source is told of
+    /// them. To be asked for with each write, since roots come and go.
+    pub fn telling(&self, source: SourceId, sink: Arc<dyn EntrySink>) -> Arc<dyn EntrySink> {
+        match self.roots.open.read().get(&source) {
+            Some(root) => Arc::new(Tee { tails: Arc::clone(&root.app.logs.tails), sink }),
+            None => sink,
+        }
     }
 
     /// Makes nothing answer for a source until it is asked for again.

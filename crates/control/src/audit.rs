@@ -28,6 +28,11 @@ impl Actor {
         Self { name: "anyone", address }
     }
 
+    /// The bearer of an access token of Synthetic Monitoring.
+    pub fn tenant(address: Option<IpAddr>) -> Self {
+        Self { name: "synthetic-monitoring tenant", address }
+    }
+
     /// The server itself.
     pub fn server() -> Self {
         Self { name: "server", address: None }

@@ -114,6 +114,11 @@ impl Control {
         &self.database
     }
 
+    /// Runs `work` while nobody writes to the file, which can be copied meanwhile.
+    pub fn standing_still<T>(&self, work: impl FnOnce() -> T) -> Result<T, pilothouse_disk::Error> {
+        self.database.standing_still(work)
+    }
+
     pub(crate) fn usage(&self) -> MutexGuard<'_, UsageBook> {
         self.usage.lock()
     }
@@ -148,6 +153,14 @@ impl Control {
         let kept = usize::try_from(self.options.limits.max_audit_entries).unwrap_or(usize::MAX);
         Ok(page.of(self.audit(None, kept)?))
     }
+}
+
+/// Compares the checksums of a control plane's file that nobody has open; `false` if it is damaged.
+pub fn check(
+    path: &Path,
+    checked: &mut pilothouse_disk::check::Checked,
+) -> Result<bool, pilothouse_disk::Error> {
+    pilothouse_disk::check::database(path, KIND, VERSION, checked)
 }
 
 fn make_tables(database: &Database) -> Result<(), Error> {

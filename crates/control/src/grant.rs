@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 use crate::ids::{ProjectId, TokenId};
 use crate::scope::{Scope, Scopes};
 use crate::token::{HASH_BYTES, StoredToken};
+use crate::usage::Amounts;
 
 /// The rights of one token. An open connection keeps it and asks [`Grant::is_revoked`] now and
 /// then.
@@ -22,6 +23,8 @@ pub struct Grant {
     samples: AtomicU64,
     entries: AtomicU64,
     bytes: AtomicU64,
+    series: AtomicU64,
+    streams: AtomicU64,
     last_used_ms: AtomicI64,
     unsaved: AtomicBool,
 }
@@ -30,10 +33,7 @@ pub struct Grant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TokenUse {
     pub requests: u64,
-    /// Samples and log entries stored, and the bytes of their requests after decompression.
-    pub samples: u64,
-    pub entries: u64,
-    pub bytes: u64,
+    pub stored: Amounts,
     /// 0: never.
     pub last_used_ms: i64,
 }
@@ -50,6 +50,8 @@ impl Grant {
             samples: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            series: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
             last_used_ms: AtomicI64::new(0),
             unsaved: AtomicBool::new(false),
         }
@@ -97,25 +99,32 @@ impl Grant {
         self.unsaved.swap(false, Ordering::Relaxed)
     }
 
-    pub(crate) fn stored(&self, samples: u64, entries: u64, bytes: u64) {
+    pub(crate) fn stored(&self, amounts: Amounts) {
+        let Amounts { samples, entries, bytes, series, streams } = amounts;
         self.samples.fetch_add(samples, Ordering::Relaxed);
         self.entries.fetch_add(entries, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.series.fetch_add(series, Ordering::Relaxed);
+        self.streams.fetch_add(streams, Ordering::Relaxed);
     }
 
     /// Adds what earlier runs of the process wrote down.
     pub(crate) fn add(&self, before: TokenUse) {
         self.requests.fetch_add(before.requests, Ordering::Relaxed);
-        self.stored(before.samples, before.entries, before.bytes);
+        self.stored(before.stored);
         self.last_used_ms.fetch_max(before.last_used_ms, Ordering::Relaxed);
     }
 
     pub fn total_use(&self) -> TokenUse {
         TokenUse {
             requests: self.requests.load(Ordering::Relaxed),
-            samples: self.samples.load(Ordering::Relaxed),
-            entries: self.entries.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
+            stored: Amounts {
+                samples: self.samples.load(Ordering::Relaxed),
+                entries: self.entries.load(Ordering::Relaxed),
+                bytes: self.bytes.load(Ordering::Relaxed),
+                series: self.series.load(Ordering::Relaxed),
+                streams: self.streams.load(Ordering::Relaxed),
+            },
             last_used_ms: self.last_used_ms.load(Ordering::Relaxed),
         }
     }

@@ -40,7 +40,7 @@ mod usage;
 
 pub use alerting::{AlertSettings, ContactPoint};
 pub use audit::{Actor, AuditEntry, Event};
-pub use control::{Control, Options};
+pub use control::{Control, Options, check};
 pub use error::{Error, Fault, Resource};
 pub use grafana::{GrafanaRole, GrafanaUser};
 pub use grant::{Grant, TokenUse};

@@ -16,6 +16,7 @@ use crate::list::{Listed, Order, Page, SortKey};
 use crate::region::Region;
 use crate::row::{Row, Stamp, StampMessage};
 use crate::scope::Scopes;
+use crate::usage::Amounts;
 
 pub(crate) const HASH_BYTES: usize = 32;
 
@@ -286,6 +287,10 @@ pub(crate) struct TokenUseMessage {
     bytes: u64,
     #[prost(int64, tag = "6")]
     last_used_ms: i64,
+    #[prost(uint64, tag = "7")]
+    series: u64,
+    #[prost(uint64, tag = "8")]
+    streams: u64,
 }
 
 impl Row for TokenUseRow {
@@ -302,13 +307,16 @@ impl Row for TokenUseRow {
     }
 
     fn to_message(&self) -> TokenUseMessage {
-        let TokenUse { requests, samples, entries, bytes, last_used_ms } = self.total;
-        TokenUseMessage { token: self.token.to_bytes(), requests, samples, entries, bytes, last_used_ms }
+        let TokenUse { requests, stored, last_used_ms } = self.total;
+        let Amounts { samples, entries, bytes, series, streams } = stored;
+        let token = self.token.to_bytes();
+        TokenUseMessage { token, requests, samples, entries, bytes, last_used_ms, series, streams }
     }
 
     fn from_message(message: TokenUseMessage) -> Option<Self> {
-        let TokenUseMessage { token, requests, samples, entries, bytes, last_used_ms } = message;
-        let total = TokenUse { requests, samples, entries, bytes, last_used_ms };
-        Some(Self { token: TokenId::from_bytes(&token)?, total })
+        let TokenUseMessage { samples, entries, bytes, series, streams, .. } = message;
+        let stored = Amounts { samples, entries, bytes, series, streams };
+        let total = TokenUse { requests: message.requests, stored, last_used_ms: message.last_used_ms };
+        Some(Self { token: TokenId::from_bytes(&message.token)?, total })
     }
 }

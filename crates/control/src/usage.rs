@@ -29,6 +29,9 @@ pub struct Amounts {
     pub entries: u64,
     /// Of request bodies after decompression for samples, of lines and metadata for entries.
     pub bytes: u64,
+    /// Series and streams that were not known before.
+    pub series: u64,
+    pub streams: u64,
 }
 
 impl Amounts {
@@ -36,6 +39,8 @@ impl Amounts {
         self.samples = self.samples.saturating_add(other.samples);
         self.entries = self.entries.saturating_add(other.entries);
         self.bytes = self.bytes.saturating_add(other.bytes);
+        self.series = self.series.saturating_add(other.series);
+        self.streams = self.streams.saturating_add(other.streams);
     }
 }
 
@@ -109,7 +114,7 @@ impl Control {
     /// it counts for the source's own project.
     pub fn count_use(&self, source: &DataSource, grant: Option<&Grant>, amounts: Amounts) {
         if let Some(grant) = grant {
-            grant.stored(amounts.samples, amounts.entries, amounts.bytes);
+            grant.stored(amounts);
         }
         let project = grant.map_or(source.project, Grant::project);
         let key = UsageKey { source: source.id, project, hour: hour_of(self.now_ms()) };
@@ -188,6 +193,10 @@ pub(crate) struct UsageMessage {
     entries: u64,
     #[prost(uint64, tag = "7")]
     bytes: u64,
+    #[prost(uint64, tag = "8")]
+    series: u64,
+    #[prost(uint64, tag = "9")]
+    streams: u64,
 }
 
 impl Row for UsageRow {
@@ -205,7 +214,7 @@ impl Row for UsageRow {
 
     fn to_message(&self) -> UsageMessage {
         let UsageKey { source, project, hour } = self.key;
-        let Amounts { samples, entries, bytes } = self.amounts;
+        let Amounts { samples, entries, bytes, series, streams } = self.amounts;
         let kind = self.kind.as_str().to_owned();
         UsageMessage {
             source: source.to_bytes(),
@@ -215,12 +224,15 @@ impl Row for UsageRow {
             samples,
             entries,
             bytes,
+            series,
+            streams,
         }
     }
 
     fn from_message(m: UsageMessage) -> Option<Self> {
         let (source, project) = (SourceId::from_bytes(&m.source)?, ProjectId::from_bytes(&m.project)?);
-        let amounts = Amounts { samples: m.samples, entries: m.entries, bytes: m.bytes };
+        let UsageMessage { samples, entries, bytes, series, streams, .. } = m;
+        let amounts = Amounts { samples, entries, bytes, series, streams };
         Some(Self { key: UsageKey { source, project, hour: m.hour }, kind: m.kind.parse().ok()?, amounts })
     }
 }

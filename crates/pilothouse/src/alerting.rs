@@ -7,11 +7,11 @@ use std::time::Duration;
 use pilothouse_alertmanager::history::Event;
 use pilothouse_alertmanager::{Alertmanager, Options, Secret};
 use pilothouse_control::Control;
-use pilothouse_logs::Store;
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{Labels, LogBatch, SourceError};
+use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
 
 use crate::config::Config;
+use crate::reload::{Apply, Part};
 use crate::serve::ServeError;
 
 /// How often new events become lines.
@@ -46,13 +46,25 @@ pub(crate) async fn start(
     Ok(started.await.map_err(|e| ServeError::Start(std::io::Error::other(e)))??)
 }
 
+/// The configuration file at a reload.
+#[derive(Debug)]
+pub(crate) struct ConfigFile(pub(crate) Alertmanager);
+
+impl Part for ConfigFile {
+    fn prepare(&self, next: &Config) -> Result<Apply, String> {
+        let alertmanager = self.0.clone();
+        let read = alertmanager.read_file(next.alerting.config_file.clone()).map_err(|e| e.to_string())?;
+        Ok(Box::new(move || alertmanager.obey_file(read)))
+    }
+}
+
 /// Ends it: what is under way is waited for a little, and written down.
 pub(crate) async fn drain(alertmanager: Alertmanager) {
     let _ = tokio::task::spawn_blocking(move || alertmanager.drain()).await;
 }
 
 /// Writes events of its history as lines of the server's own logs, until the task is aborted.
-pub(crate) async fn follow(alertmanager: Alertmanager, store: Store) {
+pub(crate) async fn follow(alertmanager: Alertmanager, lines: Arc<dyn EntrySink>) {
     let mut ticks = tokio::time::interval(FOLLOW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next = 0;
@@ -61,15 +73,15 @@ pub(crate) async fn follow(alertmanager: Alertmanager, store: Store) {
         let events: Vec<Event> = alertmanager.engine().history().since(next).cloned().collect();
         let Some(last) = events.last() else { continue };
         next = last.number + 1;
-        let store = store.clone();
-        let written = tokio::task::spawn_blocking(move || append(&store, &events)).await;
+        let lines = Arc::clone(&lines);
+        let written = tokio::task::spawn_blocking(move || append(&*lines, &events)).await;
         if let Ok(Err(e)) = written {
             tracing::error!("events of alerts without log lines: {e}");
         }
     }
 }
 
-fn append(store: &Store, events: &[Event]) -> Result<(), SourceError> {
+fn append(lines: &dyn EntrySink, events: &[Event]) -> Result<(), SourceError> {
     let mut batch = LogBatch::default();
     batch.begin_stream(Labels::from_pairs([("kind", "alerts"), ("service_name", "pilothouse")]));
     for event in events {
@@ -77,5 +89,5 @@ fn append(store: &Store, events: &[Event]) -> Result<(), SourceError> {
         let t_ns = event.t_ms.saturating_mul(MS_NS) + (event.number % MS_NS.unsigned_abs()) as i64;
         batch.push(t_ns, &event.to_json(), Labels::default());
     }
-    store.append_internal(&batch).map(|_| ())
+    lines.append(&batch).map(|_| ())
 }

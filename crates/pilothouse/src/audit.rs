@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use pilothouse_api::audit_line;
 use pilothouse_control::{AuditEntry, Control};
-use pilothouse_logs::Store;
-use pilothouse_model::{Labels, LogBatch, SourceError};
+use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
 use tokio::sync::mpsc;
 
 /// Changes that may wait for the store; it is behind for moments only.
@@ -19,7 +18,7 @@ const LOOK_BACK: usize = 1000;
 const MS_NS: i64 = 1_000_000;
 
 /// Writes what was changed and what will be, until the task is aborted.
-pub(crate) async fn follow(control: Arc<Control>, store: Store) {
+pub(crate) async fn follow(control: Arc<Control>, lines: Arc<dyn EntrySink>) {
     let (sender, mut receiver) = mpsc::channel::<AuditEntry>(QUEUE);
     control.watch(move |entry| {
         if sender.try_send(entry.clone()).is_err() {
@@ -29,26 +28,26 @@ pub(crate) async fn follow(control: Arc<Control>, store: Store) {
     match control.audit(None, LOOK_BACK) {
         Ok(mut past) => {
             past.reverse();
-            write(&store, past).await;
+            write(&lines, past).await;
         }
         Err(e) => tracing::error!("the audit trail cannot be read: {e}"),
     }
     let mut entries = Vec::new();
     while receiver.recv_many(&mut entries, QUEUE).await > 0 {
-        write(&store, std::mem::take(&mut entries)).await;
+        write(&lines, std::mem::take(&mut entries)).await;
     }
 }
 
-async fn write(store: &Store, entries: Vec<AuditEntry>) {
-    let store = store.clone();
-    let appended = tokio::task::spawn_blocking(move || append(&store, &entries)).await;
+async fn write(lines: &Arc<dyn EntrySink>, entries: Vec<AuditEntry>) {
+    let lines = Arc::clone(lines);
+    let appended = tokio::task::spawn_blocking(move || append(&*lines, &entries)).await;
     if let Ok(Err(e)) = appended {
         tracing::error!("audit entries without log lines: {e}");
     }
 }
 
 /// Lines that are older than retention are refused, as everything that old is.
-fn append(store: &Store, entries: &[AuditEntry]) -> Result<(), SourceError> {
+fn append(lines: &dyn EntrySink, entries: &[AuditEntry]) -> Result<(), SourceError> {
     let mut batch = LogBatch::default();
     batch.begin_stream(Labels::from_pairs([("kind", "audit"), ("service_name", "pilothouse")]));
     for entry in entries {
@@ -56,5 +55,5 @@ fn append(store: &Store, entries: &[AuditEntry]) -> Result<(), SourceError> {
         let t_ns = entry.at_ms.saturating_mul(MS_NS) + (entry.number % MS_NS.unsigned_abs()) as i64;
         batch.push(t_ns, &audit_line(entry), Labels::default());
     }
-    store.append_internal(&batch).map(|_| ())
+    lines.append(&batch).map(|_| ())
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pilothouse_api::{
-    DeletionError, Family, FamilyValue, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
+    App, DeletionError, Family, FamilyValue, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
 };
+use pilothouse_control::SourceId;
 use pilothouse_disk::durations::BOUNDS_S;
 use pilothouse_logql::{LogPipeline, LogqlError, parse_log};
 use pilothouse_logs::{
     DeletionRequest, Error, FilterCompiler, LinePredicate, Store, StoreOptions, StoreStats,
 };
-use pilothouse_model::{Labels, SourceError};
+use pilothouse_model::log_ports::LogAppended;
+use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
 
 use crate::config::Config;
 
@@ -41,6 +43,19 @@ pub(crate) fn backend(store: &Store) -> LogsBackend {
         source: Arc::new(store.clone()),
         sink: Arc::new(store.clone()),
         admin: Arc::new(Admin(store.clone())),
+    }
+}
+
+/// Where the server writes its own lines: who follows their data source is told of them.
+pub(crate) struct OwnLines {
+    pub(crate) app: Arc<App>,
+    pub(crate) source: SourceId,
+    pub(crate) store: Store,
+}
+
+impl EntrySink for OwnLines {
+    fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
+        self.app.telling(self.source, Arc::new(self.store.internal_sink())).append(batch)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,10 +12,11 @@ use pilothouse_api::{App, Backend, SourceBackend, SourceFigures, Sources};
 use pilothouse_control::{Control, DataSource, SourceId, SourceKind};
 use pilothouse_metrics::Store;
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{ActiveLimit, Clock as _, ServerCount, SourceError};
+use pilothouse_model::{ActiveLimit, Clock as _, EntrySink, ServerCount, SourceError};
 
 use crate::config::Config;
-use crate::logs;
+use crate::logs::{self, OwnLines};
+use crate::reload::{Apply, Part};
 use crate::store::{self, Admin};
 
 const DAY_MS: i64 = 86_400_000;
@@ -30,6 +32,8 @@ const TICKS_OF_RETENTION: u32 = 30;
 pub(crate) struct Stores {
     control: Arc<Control>,
     config: Config,
+    /// Of sources that have none of their own; 0 keeps for ever.
+    retention_ms: AtomicI64,
     open: Mutex<HashMap<SourceId, Opened>>,
     /// Active series and streams of all sources together.
     series: Arc<ServerCount>,
@@ -39,7 +43,7 @@ pub(crate) struct Stores {
 }
 
 #[derive(Debug, Clone)]
-enum Opened {
+pub(crate) enum Opened {
     Metrics(Store, Arc<ActiveLimit>),
     Logs(pilothouse_logs::Store, Arc<ActiveLimit>),
 }
@@ -96,6 +100,7 @@ impl Stores {
     pub(crate) fn new(control: Arc<Control>, config: Config) -> Self {
         Self {
             control,
+            retention_ms: AtomicI64::new(config.retention_ms),
             config,
             open: Mutex::default(),
             series: Arc::default(),
@@ -107,11 +112,7 @@ impl Stores {
     /// The default source of series, which is always open.
     pub(crate) fn default_metrics(&self) -> Result<Store, SourceError> {
         let source = self.control.default_source(SourceKind::Metrics);
-        let source = source.ok_or_else(|| SourceError::storage("there is no default source of metrics"))?;
-        match self.opened(&source)? {
-            Opened::Metrics(store, _) => Ok(store),
-            Opened::Logs(..) => Err(SourceError::storage("the default source of metrics holds logs")),
-        }
+        self.metrics_of(&source.ok_or_else(|| SourceError::storage("there is no default source of metrics"))?)
     }
 
     /// The default source of logs, which is always open too.
@@ -120,24 +121,42 @@ impl Stores {
         self.logs_of(&source.ok_or_else(|| SourceError::storage("there is no default source of logs"))?)
     }
 
-    /// The server's own logs.
-    pub(crate) fn internal_logs(&self) -> Result<pilothouse_logs::Store, SourceError> {
+    /// Where the server's own lines go.
+    pub(crate) fn own_lines(&self, app: Arc<App>) -> Result<Arc<dyn EntrySink>, SourceError> {
         let source = self.control.internal_source();
-        self.logs_of(&source.ok_or_else(|| SourceError::storage("there is no internal source of logs"))?)
+        let source = source.ok_or_else(|| SourceError::storage("there is no internal source of logs"))?;
+        Ok(Arc::new(OwnLines { app, source: source.id, store: self.logs_of(&source)? }))
     }
 
-    fn logs_of(&self, source: &DataSource) -> Result<pilothouse_logs::Store, SourceError> {
+    /// A source of series that is not the default one.
+    pub(crate) fn metrics_of(&self, source: &DataSource) -> Result<Store, SourceError> {
+        match self.opened(source)? {
+            Opened::Metrics(store, _) => Ok(store),
+            Opened::Logs(..) => Err(SourceError::storage("a source of metrics holds logs")),
+        }
+    }
+
+    pub(crate) fn logs_of(&self, source: &DataSource) -> Result<pilothouse_logs::Store, SourceError> {
         match self.opened(source)? {
             Opened::Logs(store, _) => Ok(store),
             Opened::Metrics(..) => Err(SourceError::storage("a source of logs holds metrics")),
         }
     }
 
-    fn directory(&self, kind: SourceKind, name: &str) -> PathBuf {
+    /// Every store that is open now.
+    pub(crate) fn all_open(&self) -> Vec<Opened> {
+        self.open.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.config.data_dir
+    }
+
+    pub(crate) fn directory(&self, kind: SourceKind, name: &str) -> PathBuf {
         self.config.data_dir.join(kind.as_str()).join(name)
     }
 
-    fn opened(&self, source: &DataSource) -> Result<Opened, SourceError> {
+    pub(crate) fn opened(&self, source: &DataSource) -> Result<Opened, SourceError> {
         if let Some(opened) = self.open.lock().get(&source.id) {
             return Ok(opened.clone());
         }
@@ -182,7 +201,7 @@ impl Stores {
     }
 
     fn retention_ms(&self, source: &DataSource) -> i64 {
-        source.own_retention_days.map_or(self.config.retention_ms, |days| i64::from(days) * DAY_MS)
+        source.own_retention_days.map_or(self.retention_ms.load(Relaxed), |days| i64::from(days) * DAY_MS)
     }
 
     /// Closes a store; what is written to it while it closes is refused and comes again.
@@ -231,7 +250,7 @@ impl Stores {
         }
     }
 
-    fn with_data(&self) -> Vec<DataSource> {
+    pub(crate) fn with_data(&self) -> Vec<DataSource> {
         let has_data = |s: &DataSource| {
             matches!(s.kind, SourceKind::Metrics | SourceKind::Logs)
                 && self.directory(s.kind, &s.directory()).exists()
@@ -265,6 +284,20 @@ impl Stores {
             }
             self.close(source.id);
         }
+    }
+}
+
+/// The retention of sources that have none of their own.
+#[derive(Debug)]
+pub(crate) struct Retention(pub(crate) Arc<Stores>);
+
+impl Part for Retention {
+    fn prepare(&self, next: &Config) -> Result<Apply, String> {
+        let (stores, retention_ms) = (Arc::clone(&self.0), next.retention_ms);
+        Ok(Box::new(move || {
+            stores.retention_ms.store(retention_ms, Relaxed);
+            stores.control.all_sources().iter().for_each(|source| stores.update(source));
+        }))
     }
 }
 

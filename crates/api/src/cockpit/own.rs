@@ -43,7 +43,8 @@ pub fn audit_line(change: &AuditEntry) -> String {
 pub(super) fn token_use(context: &Context<'_>, input: &Input) -> Result<Answer, Refusal> {
     let mut uses = context.control().token_uses();
     uses.sort_by_key(|(_, used)| {
-        std::cmp::Reverse((used.samples.saturating_add(used.entries), used.requests))
+        let stored = used.stored;
+        std::cmp::Reverse((stored.samples.saturating_add(stored.entries), used.requests))
     });
     let listing = input.page()?.of(uses);
     Ok(listed("tokens", listing, |(token, used)| {
@@ -53,9 +54,11 @@ pub(super) fn token_use(context: &Context<'_>, input: &Input) -> Result<Answer, 
             "project_id": token.project.to_string(),
             "region": token.region.as_str(),
             "requests": used.requests,
-            "samples": used.samples,
-            "entries": used.entries,
-            "bytes": used.bytes,
+            "samples": used.stored.samples,
+            "entries": used.stored.entries,
+            "bytes": used.stored.bytes,
+            "series_created": used.stored.series,
+            "streams_created": used.stored.streams,
             "last_used_at": if used.last_used_ms == 0 { Value::Null } else { time(used.last_used_ms) },
         })
     }))

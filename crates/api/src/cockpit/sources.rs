@@ -36,7 +36,7 @@ pub(super) fn config(context: &Context<'_>, _: &Input) -> Result<Answer, Refusal
 
 /// Begun days count as whole ones; 0 is for ever.
 fn default_days(context: &Context<'_>) -> i64 {
-    let retention_ms = context.app.settings.retention_ms;
+    let retention_ms = context.app.settings.configuration.retention_ms();
     if retention_ms <= 0 { 0 } else { (retention_ms - 1) / DAY_MS + 1 }
 }
 

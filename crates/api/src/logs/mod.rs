@@ -5,6 +5,7 @@
 //! the first generation of the same interface, which old agents still use.
 
 mod answer;
+mod census;
 mod deletes;
 mod discover;
 mod errors;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use pilothouse_wire::otlp::OtlpFormat;
 
 use crate::App;
+use crate::census::Question;
 use crate::error::{ApiError, Kind};
 use crate::reply::Reply;
 use crate::routes::Scope::{ReadLogs, WriteLogs};
@@ -60,6 +62,9 @@ pub enum Endpoint {
     DetectedFields,
     DetectedFieldValues,
     Patterns,
+    CardinalityNames,
+    CardinalityValues,
+    CardinalityActive,
     AddDeletion,
     Deletions,
     CancelDeletion,
@@ -90,6 +95,9 @@ impl Endpoint {
             Self::DetectedFields => "logs_detected_fields",
             Self::DetectedFieldValues => "logs_detected_field_values",
             Self::Patterns => "logs_patterns",
+            Self::CardinalityNames => "logs_cardinality_label_names",
+            Self::CardinalityValues => "logs_cardinality_label_values",
+            Self::CardinalityActive => "logs_cardinality_active_series",
             Self::AddDeletion => "logs_delete",
             Self::Deletions => "logs_deletions",
             Self::CancelDeletion => "logs_cancel_deletion",
@@ -133,6 +141,9 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/loki/api/v1/detected_fields", GET_POST, ReadLogs, Endpoint::DetectedFields),
     route("/loki/api/v1/detected_field/{name}/values", GET_POST, ReadLogs, Endpoint::DetectedFieldValues),
     route("/loki/api/v1/patterns", GET_POST, ReadLogs, Endpoint::Patterns),
+    route("/loki/api/v1/cardinality/label_names", GET_POST, ReadLogs, Endpoint::CardinalityNames),
+    route("/loki/api/v1/cardinality/label_values", GET_POST, ReadLogs, Endpoint::CardinalityValues),
+    route("/loki/api/v1/cardinality/active_series", GET_POST, ReadLogs, Endpoint::CardinalityActive),
     route("/loki/api/v1/delete", Methods::POST_PUT, Scope::Root, Endpoint::AddDeletion),
     route("/loki/api/v1/delete", GET, Scope::Root, Endpoint::Deletions),
     route("/loki/api/v1/delete", Methods::DELETE, Scope::Root, Endpoint::CancelDeletion),
@@ -164,6 +175,9 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::DetectedFields => fields::fields(app, call).await,
         Endpoint::DetectedFieldValues => fields::values(app, call).await,
         Endpoint::Patterns => patterns::patterns(app, call).await,
+        Endpoint::CardinalityNames => census::cardinality(app, Question::names(&call.params)?, call).await,
+        Endpoint::CardinalityValues => census::cardinality(app, Question::values(&call.params)?, call).await,
+        Endpoint::CardinalityActive => census::cardinality(app, Question::sets(&call.params)?, call).await,
         Endpoint::AddDeletion => deletes::add(app, call).await,
         Endpoint::Deletions => deletes::list(app, call).await,
         Endpoint::CancelDeletion => deletes::cancel(app, call).await,

@@ -25,6 +25,9 @@ use crate::offload;
 use crate::reply::Reply;
 use crate::service::Call;
 
+/// What the entries of a request take in memory beside its bytes, in times of them.
+const DECODED: u64 = 2;
+
 /// How long a sender should wait before it comes again with what was refused for now.
 const RETRY_AFTER_S: u64 = 1;
 
@@ -39,6 +42,7 @@ pub(crate) async fn push(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
     let stored = store(app, body.len(), move |app, limits| {
         let plain =
             logs::open(format, &encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
+        let _held = app.settings.memory.reserve(plain.len() as u64 * DECODED)?;
         logs::decode(format, &plain, &app.logs.enricher, limits).map_err(|e| decode_error(&e))
     });
     let stored = stored.await?;
@@ -85,6 +89,7 @@ pub(crate) async fn otlp(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
     let stored = store(app, body.len(), move |app, limits| {
         let encoding = Encoding::from_header(&encoding).map_err(|e| body_error(&e))?;
         let plain = decompress(encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
+        let _held = app.settings.memory.reserve(plain.len() as u64 * DECODED)?;
         otlp::decode_logs(format, &plain, &app.logs.enricher, limits).map_err(|e| decode_error(&e))
     });
     Ok(match stored.await {
@@ -144,7 +149,8 @@ fn append(app: &App, decoded: LogDecoded) -> Result<(Stored, Durable), ApiError>
     let too_fast = app.logs.rates.thin(&mut batch);
     let sink = app.log_sink().ok_or_else(crate::own::starting)?;
     let appended = sink.append(&batch)?;
-    let LogAppended { entries, bytes, duplicates, rejections: more, rejected: refused, durable } = appended;
+    let LogAppended { entries, bytes, duplicates, created, rejections: more, rejected: refused, durable } =
+        appended;
     rejections.extend(more);
     rejections.truncate(Appended::MAX_REJECTIONS);
     let slowed: u64 = too_fast.iter().map(|t| t.entries).sum();
@@ -158,7 +164,8 @@ fn append(app: &App, decoded: LogDecoded) -> Result<(Stored, Durable), ApiError>
         too_fast,
         stream_rate: app.settings.limits.max_stream_bytes_per_second,
     };
-    Ok((Stored { refusals, amounts: Amounts { samples: 0, entries, bytes: 0 } }, durable))
+    let amounts = Amounts { entries, streams: created, ..Amounts::default() };
+    Ok((Stored { refusals, amounts }, durable))
 }
 
 fn body_error(e: &BodyError) -> ApiError {

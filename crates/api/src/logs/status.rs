@@ -53,7 +53,7 @@ pub(crate) fn drilldown_limits(app: &App) -> Reply {
         ("metric_aggregation_enabled", "false".to_owned()),
         ("pattern_persistence_enabled", "false".to_owned()),
         ("query_timeout", duration(limits.query_timeout_ms)),
-        ("retention_period", duration(app.settings.retention_ms.unsigned_abs())),
+        ("retention_period", duration(app.settings.configuration.retention_ms().unsigned_abs())),
         ("retention_stream", "null".to_owned()),
         ("volume_enabled", "true".to_owned()),
         ("volume_max_series", limits.max_volume_series.to_string()),

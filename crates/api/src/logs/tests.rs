@@ -331,7 +331,7 @@ mod following {
         let address = listener.local_addr().unwrap().to_string();
         let (stopped, stop) = tokio::sync::oneshot::channel::<()>();
         let app = fixture.app();
-        tokio::spawn(crate::serve(app, listener, 100, async {
+        tokio::spawn(crate::serve(app, listener, crate::Listening { max_connections: 100, tls: None }, async {
             let _ = stop.await;
         }));
         (fixture, address, stopped)

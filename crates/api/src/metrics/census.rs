@@ -1,8 +1,5 @@
-//! Which names, values and pairs the recent series have: `status/tsdb` and Mimir's
-//! `cardinality/…`, all counted from one walk over label sets.
+//! Which names, values and pairs the recent series have: `status/tsdb` and Mimir's `cardinality/…`.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use pilothouse_model::budget::CancelOnDrop;
@@ -12,8 +9,9 @@ use pilothouse_model::{Annotations, Labels, MatchOp, Matcher};
 
 use crate::App;
 use crate::answer::success;
+use crate::census::{Census, Question, push_count, push_pair, top};
 use crate::error::ApiError;
-use crate::json::{push_integer, push_labels, push_list, push_string};
+use crate::json::{push_integer, push_list};
 use crate::metrics::language;
 use crate::offload;
 use crate::params::Params;
@@ -23,58 +21,8 @@ use crate::service::Call;
 /// How far back a series counts as one of the head, in milliseconds. Samples from ahead of the
 /// clock count too.
 const RECENT_MS: i64 = 3 * pilothouse_model::time::HOUR_MS;
-/// Entries per list of `status/tsdb`, and of the cardinality paths, at most.
+/// Entries per list of `status/tsdb`, at most.
 const MAX_TSDB_LIMIT: usize = 10_000;
-const MAX_CARDINALITY_LIMIT: i64 = 500;
-
-/// For each label name its values, for each value the number of series.
-#[derive(Default)]
-struct Census<'a> {
-    series: usize,
-    names: HashMap<&'a str, HashMap<&'a str, usize>>,
-}
-
-impl<'a> Census<'a> {
-    fn of(series: &'a [Labels]) -> Self {
-        let mut census = Self { series: series.len(), ..Self::default() };
-        for (name, value) in series.iter().flat_map(Labels::iter) {
-            *census.names.entry(name).or_default().entry(value).or_default() += 1;
-        }
-        census
-    }
-
-    fn values(&self, name: &str) -> Vec<(&'a str, usize)> {
-        self.names.get(name).map_or(Vec::new(), |values| values.iter().map(|(v, n)| (*v, *n)).collect())
-    }
-
-    fn value_counts(&self) -> Vec<(&'a str, usize)> {
-        self.names.iter().map(|(name, values)| (*name, values.len())).collect()
-    }
-
-    fn pair_count(&self) -> usize {
-        self.names.values().map(HashMap::len).sum()
-    }
-
-    fn pairs(&self) -> Vec<(String, usize)> {
-        let pair = |name: &str, values: &HashMap<&str, usize>| {
-            values.iter().map(|(value, n)| (format!("{name}={value}"), *n)).collect::<Vec<_>>()
-        };
-        self.names.iter().flat_map(|(name, values)| pair(name, values)).collect()
-    }
-
-    /// Bytes of all values of each name, each counted once a series, as Prometheus counts them.
-    fn value_bytes(&self) -> Vec<(&'a str, usize)> {
-        let bytes = |values: &HashMap<&str, usize>| values.iter().map(|(v, n)| v.len() * n).sum();
-        self.names.iter().map(|(name, values)| (*name, bytes(values))).collect()
-    }
-}
-
-/// The largest first, equal ones by name.
-fn top<S: Ord>(mut counts: Vec<(S, usize)>, limit: usize) -> Vec<(S, usize)> {
-    counts.sort_unstable_by(|a, b| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0)));
-    counts.truncate(limit);
-    counts
-}
 
 pub(crate) async fn tsdb_status(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let limit = match call.params.text("limit") {
@@ -121,86 +69,9 @@ fn push_stats<S: AsRef<str>>(out: &mut String, list: &str, counts: &[(S, usize)]
     push_list(out, counts, |out, (name, count)| push_pair(out, ("name", name.as_ref()), ("value", *count)));
 }
 
-/// `{"NAME":"text","COUNT":number}`.
-fn push_pair(out: &mut String, (name, text): (&str, &str), (count_name, count): (&str, usize)) {
-    out.push_str(&format!("{{\"{name}\":"));
-    push_string(out, text);
-    out.push_str(&format!(",\"{count_name}\":"));
-    push_count(out, count);
-    out.push('}');
-}
-
-fn push_count(out: &mut String, count: usize) {
-    push_integer(out, i64::try_from(count).unwrap_or(i64::MAX));
-}
-
-pub(crate) async fn label_names(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let limit = cardinality_limit(&call.params)?;
-    count_method(&call.params)?;
-    recent(app, selector(app, &call.params)?, move |series| {
-        let census = Census::of(&series);
-        let mut out = String::from("{\"label_values_count_total\":");
-        push_count(&mut out, census.pair_count());
-        out.push_str(",\"label_names_count\":");
-        push_count(&mut out, census.names.len());
-        out.push_str(",\"cardinality\":");
-        push_list(&mut out, top(census.value_counts(), limit), |out, (name, count)| {
-            push_pair(out, ("label_name", name), ("label_values_count", count));
-        });
-        out.push('}');
-        Reply::json(out)
-    })
-    .await
-}
-
-pub(crate) async fn label_values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let names: Vec<String> = call.params.all("label_names[]").map(str::to_owned).collect();
-    if names.is_empty() {
-        return Err(ApiError::bad_data("'label_names[]' param is required"));
-    }
-    if names.iter().any(String::is_empty) {
-        return Err(ApiError::bad_data("invalid 'label_names[]' param ''"));
-    }
-    let limit = cardinality_limit(&call.params)?;
-    count_method(&call.params)?;
-    recent(app, selector(app, &call.params)?, move |series| {
-        let census = Census::of(&series);
-        let mut out = String::from("{\"series_count_total\":");
-        push_count(&mut out, census.series);
-        out.push_str(",\"labels\":");
-        push_list(&mut out, &names, |out, name| push_label_values(out, &census, name, limit));
-        out.push('}');
-        Reply::json(out)
-    })
-    .await
-}
-
-fn push_label_values(out: &mut String, census: &Census<'_>, name: &str, limit: usize) {
-    let values = census.values(name);
-    out.push_str("{\"label_name\":");
-    push_string(out, name);
-    out.push_str(",\"label_values_count\":");
-    push_count(out, values.len());
-    out.push_str(",\"series_count\":");
-    push_count(out, values.iter().map(|(_, n)| n).sum());
-    out.push_str(",\"cardinality\":");
-    push_list(out, top(values, limit), |out, (value, count)| {
-        push_pair(out, ("label_value", value), ("series_count", count));
-    });
-    out.push('}');
-}
-
-pub(crate) async fn active_series(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    if call.params.text("selector").is_empty() {
-        return Err(ApiError::bad_data("missing 'selector' parameter"));
-    }
-    recent(app, selector(app, &call.params)?, |series| {
-        let mut out = String::from("{\"data\":");
-        push_list(&mut out, &series, push_labels);
-        out.push('}');
-        Reply::json(out)
-    })
-    .await
+pub(crate) async fn cardinality(app: &Arc<App>, question: Question, call: Call) -> Result<Reply, ApiError> {
+    let matchers = selector(app, &call.params)?;
+    recent(app, matchers, move |series| question.answer(&series)).await
 }
 
 fn any_series() -> Vec<Matcher> {
@@ -212,31 +83,6 @@ fn selector(app: &App, params: &Params) -> Result<Vec<Matcher>, ApiError> {
         "" => Ok(any_series()),
         text => language::selector(text, &app.settings.limits)
             .map_err(|e| ApiError::bad_data(format!("failed to parse selector: {e}"))),
-    }
-}
-
-fn cardinality_limit(params: &Params) -> Result<usize, ApiError> {
-    let limit =
-        params.number("limit").map_err(|e| ApiError::bad_data(format!("invalid 'limit' param: {e}")))?;
-    let limit = limit.unwrap_or(20);
-    if limit < 0 {
-        return Err(ApiError::bad_data("'limit' param cannot be less than '0'"));
-    }
-    if limit > MAX_CARDINALITY_LIMIT {
-        return Err(ApiError::bad_data(format!(
-            "'limit' param cannot be greater than '{MAX_CARDINALITY_LIMIT}'"
-        )));
-    }
-    Ok(usize::try_from(limit).unwrap_or(0))
-}
-
-/// Both methods that Mimir knows count the same series here.
-fn count_method(params: &Params) -> Result<(), ApiError> {
-    match params.text("count_method") {
-        "" | "inmemory" | "active" => Ok(()),
-        other => Err(ApiError::bad_data(format!(
-            "invalid 'count_method' param '{other}'. valid options are: [active,inmemory]"
-        ))),
     }
 }
 
@@ -264,23 +110,4 @@ async fn recent(
     let reply = offload::query(work).await??;
     guard.disarm();
     Ok(reply)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_census_counts_names_values_and_pairs() {
-        let series: Vec<Labels> = [("a", "1"), ("a", "2"), ("b", "1")]
-            .map(|(name, x)| Labels::from_pairs([(METRIC_NAME, name), ("x", x)]))
-            .into();
-        let census = Census::of(&series);
-        assert_eq!(census.series, 3);
-        assert_eq!(census.pair_count(), 4);
-        assert_eq!(top(census.values(METRIC_NAME), 10), [("a", 2), ("b", 1)]);
-        assert_eq!(top(census.value_counts(), 1), [(METRIC_NAME, 2)]);
-        assert_eq!(top(census.pairs(), 2), [("__name__=a".to_owned(), 2), ("x=1".to_owned(), 2)]);
-        assert_eq!(top(census.value_bytes(), 1), [(METRIC_NAME, 3)]);
-    }
 }

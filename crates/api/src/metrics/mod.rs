@@ -12,6 +12,7 @@ mod query;
 mod read;
 mod stats;
 pub(crate) mod status;
+pub(crate) mod targets;
 mod texts;
 mod tree;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use pilothouse_control::SourceKind;
 
 use crate::App;
+use crate::census::Question;
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::routes::Base::{Both, Plain, Root};
@@ -45,6 +47,8 @@ pub enum Endpoint {
     FormatQuery,
     ParseQuery,
     Targets,
+    TargetsMetadata,
+    ScrapePools,
     Alertmanagers,
     BuildInfo,
     RuntimeInfo,
@@ -75,6 +79,8 @@ impl Endpoint {
             Self::FormatQuery => "format_query",
             Self::ParseQuery => "parse_query",
             Self::Targets => "targets",
+            Self::TargetsMetadata => "targets_metadata",
+            Self::ScrapePools => "scrape_pools",
             Self::Alertmanagers => "alertmanagers",
             Self::BuildInfo => "buildinfo",
             Self::RuntimeInfo => "runtimeinfo",
@@ -139,6 +145,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Root, "/prometheus/federate", GET, ReadMetrics, Endpoint::Federate),
     // What the server says of itself in Prometheus' words.
     route(Both, "/targets", GET, ReadMetrics, Endpoint::Targets),
+    route(Both, "/targets/metadata", GET, ReadMetrics, Endpoint::TargetsMetadata),
+    route(Both, "/scrape_pools", GET, ReadMetrics, Endpoint::ScrapePools),
     route(Both, "/alertmanagers", GET, ReadMetrics, Endpoint::Alertmanagers),
     route(Both, "/status/buildinfo", GET, ReadMetrics, Endpoint::BuildInfo),
     route(Root, "/alertmanager/api/v1/status/buildinfo", GET, ReadMetrics, Endpoint::BuildInfo),
@@ -164,16 +172,18 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Metadata => discover::metadata(app, call).await,
         Endpoint::RemoteRead => read::remote_read(app, call).await,
         Endpoint::TsdbStatus => census::tsdb_status(app, call).await,
-        Endpoint::CardinalityNames => census::label_names(app, call).await,
-        Endpoint::CardinalityValues => census::label_values(app, call).await,
-        Endpoint::CardinalityActive => census::active_series(app, call).await,
+        Endpoint::CardinalityNames => census::cardinality(app, Question::names(&call.params)?, call).await,
+        Endpoint::CardinalityValues => census::cardinality(app, Question::values(&call.params)?, call).await,
+        Endpoint::CardinalityActive => census::cardinality(app, Question::sets(&call.params)?, call).await,
         Endpoint::DeleteSeries => admin::delete_series(app, call).await,
         Endpoint::ImportText => push::import_text(app, call).await,
         Endpoint::OtlpMetrics => otlp::metrics(app, call).await,
         Endpoint::Federate => federate::federate(app, call).await,
         Endpoint::FormatQuery => print::format_query(app, call).await,
         Endpoint::ParseQuery => print::parse_query(app, call).await,
-        Endpoint::Targets => Ok(status::targets()),
+        Endpoint::Targets => Ok(targets::targets(app, &call)),
+        Endpoint::TargetsMetadata => targets::metadata(app, &call),
+        Endpoint::ScrapePools => Ok(targets::scrape_pools(app)),
         Endpoint::Alertmanagers => Ok(status::alertmanagers()),
         Endpoint::BuildInfo => Ok(status::build_info(app)),
         Endpoint::RuntimeInfo => Ok(status::runtime_info(app)),

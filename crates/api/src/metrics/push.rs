@@ -24,11 +24,15 @@ use crate::offload;
 use crate::reply::Reply;
 use crate::service::{Call, too_large};
 
+/// What the samples of a request take in memory while they are stored, in times of its bytes.
+const DECODED: u64 = 3;
+
 /// What became of a request, once it is durable.
 pub(crate) struct Stored {
     pub(crate) floats: u64,
     pub(crate) histograms: u64,
     exemplars: u64,
+    created: u64,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) rejected: u64,
     /// Of the request, as it came.
@@ -74,11 +78,11 @@ impl Stored {
     pub(crate) fn amounts(&self) -> Amounts {
         let samples = self.floats + self.histograms;
         let bytes = if samples > 0 { self.bytes } else { 0 };
-        Amounts { samples, entries: 0, bytes }
+        Amounts { samples, bytes, series: self.created, ..Amounts::default() }
     }
 
     const NOTHING: Self =
-        Self { floats: 0, histograms: 0, exemplars: 0, rejections: Vec::new(), rejected: 0, bytes: 0 };
+        Self { floats: 0, histograms: 0, exemplars: 0, created: 0, rejections: Vec::new(), rejected: 0, bytes: 0 };
 }
 
 fn answer(stored: &Stored, good: StatusCode) -> Reply {
@@ -112,6 +116,7 @@ pub(crate) async fn store(
             let limits = &app.settings.limits;
             let plain = decompress(encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
             drop(body);
+            let _held = app.settings.memory.reserve(plain.len() as u64 * DECODED)?;
             let decoded = decode(plain, limits).map_err(|e| decode_error(&e))?;
             append(&app, decoded)
         }
@@ -130,13 +135,13 @@ fn append(app: &App, decoded: Decoded) -> Result<(Stored, Durable), ApiError> {
     let received = (batch.floats.len() + batch.histograms.len() + batch.exemplars.len()) as u64;
     app.telemetry.received_samples.add(received);
     app.admission.samples(received)?;
-    let Appended { floats, histograms, exemplars, rejections, rejected, durable } =
+    let Appended { floats, histograms, exemplars, created, rejections, rejected, durable } =
         app.backend()?.sink.append(batch)?;
     let mut all = decoded.rejections;
     all.extend(rejections);
     all.truncate(Appended::MAX_REJECTIONS);
     let rejected = decoded.rejected + rejected;
-    Ok((Stored { floats, histograms, exemplars, rejections: all, rejected, bytes: 0 }, durable))
+    Ok((Stored { floats, histograms, exemplars, created, rejections: all, rejected, bytes: 0 }, durable))
 }
 
 fn count(app: &App, stored: &Stored) {

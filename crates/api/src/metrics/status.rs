@@ -46,7 +46,7 @@ pub(crate) fn runtime_info(app: &App) -> Reply {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let directory = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let retention = match app.settings.retention_ms {
+    let retention = match app.settings.configuration.retention_ms() {
         0 => "0s".to_owned(),
         ms => pilothouse_model::time::format_duration_ms(ms),
     };
@@ -58,7 +58,7 @@ pub(crate) fn runtime_info(app: &App) -> Reply {
                 ("CWD", &directory),
                 ("hostname", hostname.trim()),
                 ("serverTime", &time(app.now_ms())),
-                ("lastConfigTime", &time(app.started_ms)),
+                ("lastConfigTime", &time(app.settings.configuration.since_ms())),
                 ("GOMEMLIMIT", ""),
                 ("GOGC", ""),
                 ("GODEBUG", ""),
@@ -69,21 +69,17 @@ pub(crate) fn runtime_info(app: &App) -> Reply {
         for (name, value) in [("corruptionCount", 0), ("goroutineCount", threads), ("GOMAXPROCS", threads)] {
             out.push_str(&format!(",\"{name}\":{value}"));
         }
-        out.push_str(",\"reloadConfigSuccess\":true}");
+        let is_good = app.settings.configuration.is_good();
+        out.push_str(&format!(",\"reloadConfigSuccess\":{is_good}}}"));
     })
 }
 
 pub(crate) fn config(app: &App) -> Reply {
-    ok(|out| push_object(out, &[("yaml", &app.settings.config_yaml)]))
+    ok(|out| push_object(out, &[("yaml", &app.settings.configuration.yaml())]))
 }
 
 pub(crate) fn flags() -> Reply {
     ok(|out| out.push_str("{}"))
-}
-
-/// Nothing is scraped for others yet.
-pub(crate) fn targets() -> Reply {
-    ok(|out| out.push_str("{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}"))
 }
 
 pub(crate) fn alertmanagers() -> Reply {

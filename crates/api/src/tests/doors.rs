@@ -64,6 +64,8 @@ const BOTH: &[(Door, &[&str])] = &[
             "format_query",
             "parse_query",
             "targets",
+            "targets/metadata",
+            "scrape_pools",
             "alertmanagers",
             "status/buildinfo",
             "status/runtimeinfo",
@@ -93,6 +95,8 @@ const PATHS: &[(Door, &[&str])] = &[
             "/prometheus/-/ready",
             "/prometheus/-/healthy",
             "/metrics",
+            // Pages that are public by the configuration apart; here there are none.
+            "/status/{name}",
         ],
     ),
     (
@@ -119,6 +123,9 @@ const PATHS: &[(Door, &[&str])] = &[
             "/loki/api/v1/detected_labels",
             "/loki/api/v1/detected_fields",
             "/loki/api/v1/detected_field/{name}/values",
+            "/loki/api/v1/cardinality/label_names",
+            "/loki/api/v1/cardinality/label_values",
+            "/loki/api/v1/cardinality/active_series",
             "/loki/api/v1/drilldown-limits",
             "/loki/api/v1/status/buildinfo",
             "/api/prom/query",
@@ -130,7 +137,7 @@ const PATHS: &[(Door, &[&str])] = &[
     ),
     (Publisher, &["/api/v1/register/install"]),
     (ALERTS, &["/api/v1/alerts", "/alertmanager"]),
-    (RootToken, &["/-/reload"]),
+    (RootToken, &["/-/reload", "/-/backup"]),
     (
         RootToken,
         &[

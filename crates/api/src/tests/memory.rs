@@ -170,6 +170,7 @@ impl SampleSink for Memory {
             floats,
             histograms: 0,
             exemplars,
+            created: 0,
             rejections,
             rejected,
             durable: Box::pin(async { Ok(()) }),

@@ -1,5 +1,6 @@
 //! The whole way of a request, over a store in memory.
 
+mod documented;
 mod doors;
 mod memory;
 mod requests;
@@ -13,13 +14,14 @@ use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use pilothouse_control::Control;
+use pilothouse_disk::space::Guard;
 use pilothouse_logql::MemoryEntries;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::{Clock, SourceError};
 
 use crate::{
-    App, Auth, Build, DeletionError, Enrichment, Family, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
-    Settings,
+    App, Auth, Build, Configuration, DeletionError, Enrichment, Family, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
+    Settings, Shown,
 };
 use memory::Memory;
 
@@ -106,10 +108,14 @@ impl Fixture {
             limits,
             auth,
             control,
+            disk: Arc::new(Guard::unbounded()),
+            memory: Arc::default(),
             external_url: None,
             enrichment: Enrichment::default(),
-            retention_ms: 0,
-            config_yaml: "listen: x\n".to_owned(),
+            configuration: Arc::new(Configuration::new(
+                Shown { yaml: "listen: x\n".to_owned(), retention_ms: 0 },
+                0,
+            )),
             build: Build { version: "1.2.3", revision: "abc", date: "today" },
         };
         App::new(settings, Arc::new(Stopped))

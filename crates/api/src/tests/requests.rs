@@ -1,6 +1,7 @@
 use axum::body::Body;
 use http::{Method, Request};
 use pilothouse_model::limits::Limits;
+use pilothouse_wire::exposition::protobuf;
 use serde_json::{Value, json};
 
 use super::{Fixture, NOW_S, send};
@@ -241,5 +242,35 @@ async fn own_metrics_follow_the_accept_header() {
         let (parts, body) = fixture.send(get(accept)).await;
         assert_eq!(parts.headers["content-type"], content_type);
         assert!(String::from_utf8(body).unwrap().lines().any(|l| l == line), "{accept}");
+    }
+    let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let (parts, body) = fixture.send(get(protobuf)).await;
+    assert_eq!(parts.headers["content-type"], protobuf::CONTENT_TYPE);
+    let read = protobuf::parse(&body, 0, protobuf::HistogramForms::default(), &Limits::default()).unwrap();
+    let named = |name: &str| read.batch.metadata.iter().any(|m| m.family == name);
+    assert!(named("pilothouse_memory_series") && named("pilothouse_query_duration_seconds"));
+}
+
+#[derive(Debug)]
+struct Reloads(Result<Vec<String>, String>);
+
+impl crate::Reload for Reloads {
+    fn reload(&self) -> Result<Vec<String>, String> {
+        self.0.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_reload_tells_what_waits_and_what_failed() {
+    for (outcome, status, text) in [
+        (Ok(vec![]), 200, ""),
+        (Ok(vec!["listen".to_owned()]), 200, "reloaded; a restart is needed for: listen\n"),
+        (Err("c.yaml:2: a: is not a key".to_owned()), 500, "failed to reload config: c.yaml:2: a: is not a key\n"),
+    ] {
+        let fixture = Fixture::new();
+        fixture.app.start_reload(std::sync::Arc::new(Reloads(outcome)));
+        let request = Request::builder().method(Method::POST).uri("/-/reload").body(Body::empty()).unwrap();
+        let (parts, body) = fixture.send(request).await;
+        assert_eq!((parts.status.as_u16(), String::from_utf8(body).unwrap().as_str()), (status, text));
     }
 }

@@ -25,7 +25,7 @@ impl ResultSink for Nowhere {
         Ok(())
     }
 
-    fn entries(&self, _: i64, _: &LogBatch) -> Result<(), SourceError> {
+    fn entries(&self, _: i64, _: &[LogBatch]) -> Result<(), SourceError> {
         Ok(())
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn idle() -> Synthetic {
     };
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(Stopped)).unwrap();
     let registry = Arc::new(registry);
-    let (publisher, _) = Publisher::start(Arc::new(Nowhere)).unwrap();
+    let publisher = Publisher::start(Arc::new(Nowhere), 100).unwrap();
     let schedule = Schedule::new(
         Arc::clone(&registry),
         Arc::new(Nowhere),
@@ -71,7 +71,8 @@ pub(super) fn idle() -> Synthetic {
         1,
         tokio::runtime::Handle::current(),
     );
-    Synthetic { registry, schedule: Arc::new(schedule), remotes: Arc::new(Nowhere) }
+    let remotes = Arc::new(Nowhere);
+    Synthetic { registry, schedule: Arc::new(schedule), remotes, pages: Arc::default() }
 }
 
 struct Client {

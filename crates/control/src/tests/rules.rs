@@ -162,7 +162,7 @@ fn usage_counts_for_the_project_of_the_caller_and_of_the_source() {
     let new = NewToken { project: other, region: Region::FrPar, name: "t".to_owned(), scopes: Scopes::NONE };
     let (token, secret) = fixture.control.create_token(&root(), new).unwrap();
     let grant = fixture.control.grant(secret.reveal()).unwrap();
-    let amounts = |samples| Amounts { samples, entries: 0, bytes: 10 * samples };
+    let amounts = |samples| Amounts { samples, bytes: 10 * samples, ..Amounts::default() };
     fixture.control.count_use(&made, None, amounts(1));
     fixture.control.count_use(&shared, Some(&grant), amounts(2));
     fixture.control.count_use(&shared, None, amounts(4));
@@ -181,7 +181,7 @@ fn usage_counts_for_the_project_of_the_caller_and_of_the_source() {
     check(&fixture, [1, 2, 6, 7]);
     let uses = fixture.control.token_uses();
     assert_eq!(
-        uses.iter().map(|(t, u)| (t.id, u.samples, u.requests)).collect::<Vec<_>>(),
+        uses.iter().map(|(t, u)| (t.id, u.stored.samples, u.requests)).collect::<Vec<_>>(),
         [(token.id, 2, 1)]
     );
 }
@@ -192,7 +192,7 @@ fn old_hours_become_days_and_go_in_the_end() {
     let shared = fixture.control.default_source(SourceKind::Metrics).unwrap();
     let start = 1_700_000_000_000;
     for _ in 0..200 {
-        fixture.control.count_use(&shared, None, Amounts { samples: 1, entries: 0, bytes: 1 });
+        fixture.control.count_use(&shared, None, Amounts { samples: 1, bytes: 1, ..Amounts::default() });
         fixture.clock.0.fetch_add(HOUR_MS, Relaxed);
     }
     fixture.control.save_usage().unwrap();

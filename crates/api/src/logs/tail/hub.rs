@@ -100,7 +100,6 @@ impl Tails {
         Ok(Place { tails: Arc::clone(self), follower })
     }
 
-    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.open.read().len()
     }
