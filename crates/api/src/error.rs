@@ -3,13 +3,19 @@
 use std::fmt;
 
 use http::{HeaderValue, StatusCode, header};
-use pilothouse_model::{BudgetError, SourceError};
+use pilothouse_disk::space::Full;
+use pilothouse_model::{BudgetError, NoMemory, SourceError};
 
 use crate::auth::Refusal;
 use crate::backend::DeletionError;
 use crate::json::push_string;
 use crate::offload::Panicked;
 use crate::reply::Reply;
+
+/// When to come again with what was refused because something is full: memory is had again soon, room
+/// on the disk takes a hand, or the end of a day.
+const SOON_S: u64 = 2;
+const LATER_S: u64 = 30;
 
 /// Kinds as Prometheus' HTTP API names them, and those that Mimir adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +143,7 @@ impl From<BudgetError> for ApiError {
             BudgetError::Timeout(_) => Kind::Timeout,
             BudgetError::Canceled(_) => Kind::Canceled,
             BudgetError::Series { .. } => return Self::max_series(&e),
+            BudgetError::NoMemory(e) => return e.into(),
             BudgetError::Samples(_) | BudgetError::Memory { .. } => Kind::Execution,
         };
         Self::new(kind, e.to_string())
@@ -146,6 +153,18 @@ impl From<BudgetError> for ApiError {
 impl ApiError {
     fn max_series(e: &BudgetError) -> Self {
         Self::new(Kind::Execution, format!("{e} (err-mimir-max-series-per-query)"))
+    }
+}
+
+impl From<NoMemory> for ApiError {
+    fn from(e: NoMemory) -> Self {
+        Self::new(Kind::Unavailable, e.to_string()).retry_after(SOON_S)
+    }
+}
+
+impl From<Full> for ApiError {
+    fn from(e: Full) -> Self {
+        Self::new(Kind::Unavailable, e.to_string()).retry_after(LATER_S)
     }
 }
 
@@ -166,7 +185,7 @@ impl From<SourceError> for ApiError {
                 tracing::error!("{e}");
                 Self::new(Kind::Internal, e.to_string())
             }
-            SourceError::NotWritable(_) => Self::new(Kind::Unavailable, e.to_string()),
+            SourceError::NotWritable(_) => Self::new(Kind::Unavailable, e.to_string()).retry_after(SOON_S),
         }
     }
 }

@@ -40,6 +40,11 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Whether what it is for takes room: samples and entries that come in.
+    pub(crate) fn stores(self) -> bool {
+        matches!(self, Self::WriteMetrics | Self::WriteLogs)
+    }
+
     /// The scopes of tokens of which any one will do; none where only the root token does.
     pub(crate) fn granted_by(self) -> Scopes {
         use pilothouse_control::Scope as Of;

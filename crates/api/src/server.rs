@@ -1,7 +1,8 @@
 //! The listener: connections in, connections out, and a drain at the end.
 //!
-//! HTTP/1 and HTTP/2 with prior knowledge share one port. There is no TLS here: a proxy in
-//! front ends it.
+//! HTTP/1 and HTTP/2 share one port: by ALPN with TLS, by prior knowledge without. Every wait for
+//! the other end is bounded: for its handshake, for the head of a request, for its body (in
+//! `service`), and for its reading the answer.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,30 +18,49 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::App;
 use crate::auth::Peer;
 use crate::service::router;
+use crate::stall::Stalling;
+use crate::tls::Tls;
 
-/// A client that takes longer than this to send the head of a request is cut off.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of an HTTP/2 connection that is silent it is asked whether it is still there, and how long that
+/// may take to be answered.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Headers of one request, together and by number.
+const MAX_HEAD_BYTES: usize = 256 << 10;
+const MAX_HEADERS: usize = 128;
 /// How long requests may go on after the signal to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves until `stop` ends, then lets running requests finish, up to a bound. At most
-/// `max_connections` are open at once; more wait in the listener's own queue.
+/// How the listener treats its clients.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// Open at once; more wait in the listener's own queue.
+    pub max_connections: usize,
+    /// Without it, what is said can be read on the way.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// Serves until `stop` ends, then lets running requests finish, up to a bound.
 pub async fn serve(
     app: Arc<App>,
     listener: TcpListener,
-    max_connections: usize,
+    listening: Listening,
     stop: impl Future<Output = ()>,
 ) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    let limits = &app.settings.limits;
+    let head_timeout = Duration::from_millis(limits.header_timeout_ms);
+    let send_timeout = Duration::from_millis(limits.send_timeout_ms);
+    let builder = protocols(head_timeout);
     let service = TowerToHyperService::new(router(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(max_connections));
+    let connections = Arc::new(Semaphore::new(listening.max_connections));
+    let following = listening.tls.clone().map(|tls| tokio::spawn(tls.follow()));
     let mut stop = std::pin::pin!(stop);
     loop {
         let place = tokio::select! {
@@ -56,19 +76,65 @@ pub async fn serve(
             request.extensions_mut().insert(peer);
             service.call(request)
         });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), with_peer).into_owned();
-        let connection = graceful.watch(connection);
+        let (builder, watcher, tls) = (builder.clone(), graceful.watcher(), listening.tls.clone());
         tokio::spawn(async move {
-            if let Err(e) = connection.await {
+            let _place = place;
+            let stream = Stalling::new(stream, send_timeout);
+            let served = match tls {
+                None => {
+                    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), with_peer);
+                    watcher.watch(connection.into_owned()).await
+                }
+                Some(tls) => {
+                    let Some(stream) = shake_hands(&tls, stream, head_timeout).await else { return };
+                    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), with_peer);
+                    watcher.watch(connection.into_owned()).await
+                }
+            };
+            if let Err(e) = served {
                 tracing::debug!("connection: {e}");
             }
-            drop(place);
         });
     }
     drop(listener);
+    following.inspect(tokio::task::JoinHandle::abort);
     app.stop_tails();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still running {DRAIN_TIMEOUT:?} after the signal to stop");
+    }
+}
+
+fn protocols(head_timeout: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+async fn shake_hands(
+    tls: &Tls,
+    stream: Stalling<TcpStream>,
+    timeout: Duration,
+) -> Option<TlsStream<Stalling<TcpStream>>> {
+    let accepting = TlsAcceptor::from(tls.current()).accept(stream);
+    match tokio::time::timeout(timeout, accepting).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(e)) => {
+            tracing::debug!("TLS: {e}");
+            None
+        }
+        Err(_) => None,
     }
 }
 

@@ -13,8 +13,12 @@ use axum::routing::any;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pilothouse_control::Amounts;
+use pilothouse_model::NoMemory;
+use pilothouse_model::limits::Limits;
+use pilothouse_model::memory::Reservation;
 
 use crate::App;
 use crate::auth::{Caller, Peer, Refusal};
@@ -24,8 +28,6 @@ use crate::params::{Params, is_form};
 use crate::reply::Reply;
 use crate::routes::{self, Route, Scope};
 
-/// A body that takes longer than this to arrive is given up.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Forms up to this are taken apart on the spot.
 const INLINE_FORM_BYTES: usize = 64 << 10;
 
@@ -129,9 +131,13 @@ async fn handle(
         None => app,
     };
     let _place = app.admission.request()?;
+    if route.scope.stores() {
+        may_store(app)?;
+    }
+    let mut held = Reservation::nothing(&app.settings.memory);
     let body = match parts.method {
         Method::GET | Method::HEAD => Bytes::new(),
-        _ => read_body(body, app.settings.limits.max_body_bytes).await?,
+        _ => read_body(body, &app.settings.limits, &mut held).await?,
     };
     let (parts, params) = read_params(parts, body.clone()).await?;
     let call = Call { parts, params, body, caller: caller.clone(), segments };
@@ -155,16 +161,45 @@ async fn admit(app: &App, scope: Scope, headers: &HeaderMap, peer: Option<Peer>)
     Err(refusal.into())
 }
 
-/// The whole body, up to the limit on what it may be after decompression.
-async fn read_body(body: Body, limit: u64) -> Result<Bytes, ApiError> {
-    let bytes = usize::try_from(limit).unwrap_or(usize::MAX);
-    let whole = Limited::new(body, bytes).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large(limit)),
-        Ok(Err(e)) => Err(ApiError::bad_data(format!("cannot read the request body: {e}"))),
-        Err(_) => Err(ApiError::bad_data(format!("the request body did not come within {BODY_TIMEOUT:?}"))),
+/// Whether there is room for more, on the disk and in memory. Asked before the body is read.
+fn may_store(app: &App) -> Result<(), ApiError> {
+    if let Some(full) = app.settings.disk.refusal() {
+        return Err(full.into());
     }
+    Ok(app.settings.memory.check_write()?)
+}
+
+/// The whole body, up to the limit on what it may be after decompression. Its memory is taken
+/// from the account as it comes.
+async fn read_body(body: Body, limits: &Limits, held: &mut Reservation) -> Result<Bytes, ApiError> {
+    let (limit, timeout) = (limits.max_body_bytes, Duration::from_millis(limits.body_timeout_ms));
+    let bytes = usize::try_from(limit).unwrap_or(usize::MAX);
+    if body.size_hint().lower() > limit {
+        return Err(too_large(limit));
+    }
+    let whole = collect(Limited::new(body, bytes), held);
+    match tokio::time::timeout(timeout, whole).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(Unread::Memory(e))) => Err(e.into()),
+        Ok(Err(Unread::Body(e))) if e.is::<LengthLimitError>() => Err(too_large(limit)),
+        Ok(Err(Unread::Body(e))) => Err(ApiError::bad_data(format!("cannot read the request body: {e}"))),
+        Err(_) => Err(ApiError::bad_data(format!("the request body did not come within {timeout:?}"))),
+    }
+}
+
+enum Unread {
+    Memory(NoMemory),
+    Body(Box<dyn std::error::Error + Send + Sync>),
+}
+
+async fn collect(mut body: Limited<Body>, held: &mut Reservation) -> Result<Bytes, Unread> {
+    let mut parts: Vec<Bytes> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Unread::Body)?.into_data() else { continue };
+        held.grow(data.len() as u64).map_err(Unread::Memory)?;
+        parts.push(data);
+    }
+    Ok(if parts.len() == 1 { parts.pop().unwrap_or_default() } else { parts.concat().into() })
 }
 
 /// Forms may be megabytes; a large one is taken apart on the pool.

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pilothouse_model::budget::Ceilings;
 use pilothouse_model::write::Durable;
 use pilothouse_model::{Budget, Labels};
 use xxhash_rust::xxh64::xxh64;
@@ -21,7 +20,7 @@ use crate::expression::{Element, Expression, ExpressionError};
 use crate::format::RuleGroup;
 use crate::restore;
 use crate::rule::{Kind, LiveRule, LoadError, RuleError, RuleState};
-use crate::settings::Surrounding;
+use crate::settings::{Settings, Surrounding};
 use crate::source::{Data, RuleSource};
 use crate::template::{Surroundings, TemplateQuery};
 use crate::written::{Given, end_series, write};
@@ -271,8 +270,8 @@ impl Group {
         }
     }
 
-    fn budget(&self, ceilings: Ceilings) -> Budget {
-        let budget = Budget::new(ceilings);
+    fn budget(&self, settings: &Settings) -> Budget {
+        let budget = Budget::drawing_first(&settings.memory, settings.ceilings());
         *self.budget.lock() = Some(budget.clone());
         if self.is_stopped() {
             budget.cancel();
@@ -345,7 +344,7 @@ impl RuleRun<'_> {
         let around = self.evaluation.around;
         let slot_ms = self.evaluation.slot_ms;
         let query_ms = slot_ms.saturating_sub(self.group.offset_ms);
-        let budget = self.group.budget(around.settings.ceilings());
+        let budget = self.group.budget(&around.settings);
         let data = &self.group.source.data;
         let result = self.rule.expression.evaluate(data, query_ms, &around.settings.evaluation, &budget)?;
         let limit = self.group.config.limit;

@@ -95,6 +95,10 @@ impl Ruler {
         for number in 0..self.around.settings.workers.max(1) {
             let ruler = Arc::clone(self);
             let work = move || {
+                // What an evaluation spreads over threads stays on this one: the pool of the
+                // clients' queries may be busy for minutes, and alerts do not wait for it.
+                let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+                let _alone = alone.inspect_err(|e| tracing::warn!("rules share the pool of queries: {e}"));
                 let mut seen_ms = ruler.around.clock.now_ms();
                 while let Some(wake) = ruler.schedule.wait_due(ruler.around.clock.as_ref()) {
                     let now_ms = ruler.around.clock.now_ms();

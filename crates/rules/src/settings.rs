@@ -8,7 +8,7 @@ use std::time::Duration;
 use pilothouse_model::budget::Ceilings;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::time::{HOUR_MS, MINUTE_MS};
-use pilothouse_model::{Alert, AlertSink, Clock, Labels};
+use pilothouse_model::{Alert, AlertSink, Clock, Labels, Memory};
 
 use crate::alerting::Transition;
 use crate::expression::EvaluationOptions;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub for_grace_period_ms: i64,
     pub evaluation: EvaluationOptions,
     pub limits: Limits,
+    /// What the process holds, and may hold.
+    pub memory: Arc<Memory>,
     /// Groups evaluated at once.
     pub workers: usize,
 }
@@ -47,6 +49,7 @@ impl Default for Settings {
             for_grace_period_ms: 10 * MINUTE_MS,
             evaluation: EvaluationOptions::default(),
             limits: Limits::default(),
+            memory: Arc::default(),
             workers: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
         }
     }

@@ -1,10 +1,11 @@
-//! `/metrics`: what the server counts about itself, in the text format that is asked for.
+//! `/metrics`: what the server counts about itself, in the format that is asked for.
 
 use std::sync::Arc;
 
 use http::{StatusCode, header};
 use pilothouse_control::SourceKind;
-use pilothouse_wire::exposition::TextFormat;
+use pilothouse_model::memory::Part;
+use pilothouse_wire::exposition::Exposition;
 
 use crate::App;
 use crate::error::ApiError;
@@ -12,17 +13,17 @@ use crate::offload;
 use crate::reply::Reply;
 use crate::roots::SourceFigures;
 use crate::service::Call;
-use crate::telemetry::Family;
+use crate::telemetry::{self, Family};
 
 use super::process;
 
 /// The store walks its groups for its figures, so this is work for the pool: the writes' one,
 /// that a server busy with queries can still be watched.
 pub(crate) async fn own_metrics(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
-    let format = TextFormat::negotiate(call.header(header::ACCEPT));
+    let format = Exposition::negotiate(call.header(header::ACCEPT));
     let app = Arc::clone(app);
-    let text = offload::write(move || app.own_metrics(format, &[])).await?;
-    Ok(Reply::new(StatusCode::OK, format.content_type(), text))
+    let body = offload::write(move || telemetry::expose(&families(&app), format)).await?;
+    Ok(Reply::new(StatusCode::OK, format.content_type(), body))
 }
 
 /// All families, in the order in which they are shown.
@@ -39,10 +40,13 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
         Family::gauge("pilothouse_queries_queued", "Queries that wait their turn.")
             .value(app.admission.queued_queries() as f64),
     ];
+    families.extend(super::reload::families(&app.settings.configuration));
     families.extend(control_families(app));
+    families.extend(room_families(app));
     families.extend(app.telemetry.families());
     families.extend(app.logs.families());
     families.extend(crate::rules::families(app));
+    families.extend(crate::metrics::targets::families(app));
     if let Some(alertmanager) = app.alertmanager.get() {
         families.extend(crate::alertmanager::families(alertmanager));
     }
@@ -52,8 +56,39 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     if let Some(logs) = app.logs_backend.get() {
         families.extend(logs.admin.families());
     }
+    families.extend(crate::synthetic::families(app));
     families.extend(process::families(app.started_ms));
     families
+}
+
+/// Room on the disk and in memory, and how often it was short.
+fn room_families(app: &App) -> [Family; 9] {
+    let (disk, memory) = (&app.settings.disk, &app.settings.memory);
+    let found = disk.found();
+    let (queries, writes) = memory.refusals();
+    let mut parts = Family::gauge("pilothouse_memory_held_bytes", "Memory in use that is accounted for.");
+    for part in Part::ALL {
+        parts = parts.labelled(&[("part", part.name())], memory.held_bytes(part) as f64);
+    }
+    [
+        Family::gauge("pilothouse_disk_free_bytes", "Free on the file system of the data.")
+            .value(found.free_bytes as f64),
+        Family::gauge("pilothouse_disk_used_bytes", "What all files of the data take.")
+            .value(found.used_bytes as f64),
+        Family::gauge("pilothouse_disk_full", "Whether writes are refused for want of room on the disk.")
+            .value(f64::from(u8::from(disk.is_full()))),
+        Family::counter("pilothouse_disk_full_total", "How often the disk has become too full for writes.")
+            .value(disk.times_full() as f64),
+        Family::gauge("pilothouse_memory_limit_bytes", "Memory that the server may take; 0 for no limit.")
+            .value(memory.limit_bytes().unwrap_or(0) as f64),
+        Family::gauge("pilothouse_memory_used_bytes", "Memory in use, as the limit counts it.")
+            .value(memory.used_bytes() as f64),
+        parts,
+        Family::counter("pilothouse_memory_refused_queries_total", "Queries refused or ended for want of memory.")
+            .value(queries as f64),
+        Family::counter("pilothouse_memory_refused_writes_total", "Writes refused for want of memory.")
+            .value(writes as f64),
+    ]
 }
 
 /// What the control plane holds, and the limits that the server's data is measured by.

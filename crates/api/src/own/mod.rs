@@ -1,7 +1,9 @@
 //! The server about itself: whether it is ready, and its own metrics.
 
+pub(crate) mod backup;
 pub(crate) mod exposition;
 mod process;
+pub(crate) mod reload;
 
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub enum Endpoint {
     Ready,
     Healthy,
     Metrics,
+    Reload,
+    Backup,
 }
 
 impl Endpoint {
@@ -27,6 +31,8 @@ impl Endpoint {
             Self::Ready => "ready",
             Self::Healthy => "healthy",
             Self::Metrics => "metrics",
+            Self::Reload => "reload",
+            Self::Backup => "backup",
         }
     }
 }
@@ -42,6 +48,11 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/prometheus/-/ready", Scope::ReadMetrics, Endpoint::Ready),
     route("/prometheus/-/healthy", Scope::ReadMetrics, Endpoint::Healthy),
     route("/metrics", Scope::ReadMetrics, Endpoint::Metrics),
+    Route {
+        methods: Methods::POST_PUT,
+        ..route("/-/reload", Scope::Root, Endpoint::Reload)
+    },
+    Route { methods: Methods::POST_PUT, ..route("/-/backup", Scope::Root, Endpoint::Backup) },
 ];
 
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
@@ -49,6 +60,8 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Ready => ready(app),
         Endpoint::Healthy => Ok(Reply::text(StatusCode::OK, "Pilothouse is healthy.\n")),
         Endpoint::Metrics => exposition::own_metrics(app, &call).await,
+        Endpoint::Reload => reload::reload(app).await,
+        Endpoint::Backup => backup::back_up(app, &call).await,
     }
 }
 

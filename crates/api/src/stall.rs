@@ -1,0 +1,102 @@
+//! A connection whose other end must go on reading.
+//!
+//! A client that asks for much and reads nothing would hold its answer in memory for ever, and a
+//! place among the requests. Waiting to *read* is bounded elsewhere: by the time that the head
+//! and the body of a request may take. Who follows logs may be silent for long, and is not cut.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// Fails writes that the other end has not taken for a while.
+#[derive(Debug)]
+pub(crate) struct Stalling<S> {
+    inner: S,
+    patience: Duration,
+    /// Runs while a write waits.
+    deadline: Pin<Box<Sleep>>,
+    is_waiting: bool,
+}
+
+impl<S> Stalling<S> {
+    pub(crate) fn new(inner: S, patience: Duration) -> Self {
+        Self { inner, patience, deadline: Box::pin(tokio::time::sleep(patience)), is_waiting: false }
+    }
+
+    /// Passes on what a write has come to; one that waits starts the clock, or ends by it.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.is_waiting = false;
+            return polled;
+        }
+        if !self.is_waiting {
+            self.is_waiting = true;
+            self.deadline.as_mut().reset(Instant::now() + self.patience);
+        }
+        ready!(self.deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.watch(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.watch(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_stops_ends_the_connection_and_a_slow_one_does_not() {
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let mut ours = Stalling::new(ours, Duration::from_secs(10));
+        let reading = tokio::spawn(async move {
+            let mut taken = [0; 8];
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                theirs.read_exact(&mut taken).await.unwrap();
+            }
+            theirs
+        });
+        ours.write_all(&[1; 40]).await.unwrap();
+        let _theirs = reading.await.unwrap();
+        let error = ours.write_all(&[1; 40]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}
