@@ -10,8 +10,13 @@ use uuid::Uuid;
 use super::{Refused, Request, Synthetic, accepted, ok};
 use crate::reply::Reply;
 
+/// In the audit trail.
+const CHECK: &str = "synthetic_check";
+
 pub(super) fn add(request: &Request<'_>) -> Result<Reply, Refused> {
-    ok(&request.registry.add_check(request.caller.tenant, request.body()?)?)
+    let stored = request.registry.add_check(request.caller.tenant, request.body()?)?;
+    request.note("create", CHECK, stored.id, &stored.job);
+    ok(&stored)
 }
 
 /// `id` of the path, where it is there, stands over that of the body.
@@ -20,17 +25,24 @@ pub(super) fn update(request: &Request<'_>, id: Option<i64>) -> Result<Reply, Re
     if let Some(id) = id {
         check.id = id;
     }
-    ok(&request.registry.update_check(request.caller.tenant, check)?)
+    let stored = request.registry.update_check(request.caller.tenant, check)?;
+    request.note("update", CHECK, stored.id, &stored.job);
+    ok(&stored)
 }
 
 pub(super) fn update_all(request: &Request<'_>) -> Result<Reply, Refused> {
-    let updated = request.registry.update_checks(request.caller.tenant, request.body()?)?;
+    let wanted: Vec<Check> = request.body()?;
+    let names: Vec<(i64, String)> = wanted.iter().map(|check| (check.id, check.job.clone())).collect();
+    let updated = request.registry.update_checks(request.caller.tenant, wanted)?;
+    names.iter().for_each(|(id, job)| request.note("update", CHECK, *id, job));
     ok(&json!({"msg": format!("{updated} checks updated")}))
 }
 
 pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Refused> {
     let id = request.id()?;
+    let job = request.registry.check(request.caller.tenant, id)?.job;
     request.registry.delete_check(request.caller.tenant, id)?;
+    request.note("delete", CHECK, id, &job);
     ok(&json!({"msg": "check deleted", "checkId": id}))
 }
 

@@ -14,6 +14,7 @@ use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
+use pilothouse_model::limits::PROBE_MESSAGES;
 use pilothouse_probes::messages::{
     AdHocRequest, Changes, EntityRef, PingRequest, Pong, ProbeInfo, ProbeState, RegisterAnswer, Status,
     StatusAnswer, StatusCode, TenantInfo,
@@ -272,9 +273,6 @@ struct Messages {
     ended: bool,
 }
 
-/// Messages that may wait for a slow probe.
-const QUEUE: usize = 4;
-
 fn one<M: Message>(message: &M) -> Messages {
     let (sender, messages) = Messages::stream();
     // There is room for two.
@@ -285,7 +283,7 @@ fn one<M: Message>(message: &M) -> Messages {
 
 impl Messages {
     fn stream() -> (mpsc::Sender<Piece>, Self) {
-        let (sender, pieces) = mpsc::channel(QUEUE);
+        let (sender, pieces) = mpsc::channel(PROBE_MESSAGES);
         (sender, Self { pieces, ended: false })
     }
 

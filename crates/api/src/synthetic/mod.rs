@@ -4,14 +4,17 @@
 //! for none. All errors have the shape of this API: `{"code", "msg", "err"}`.
 
 mod checks;
+mod figures;
 mod grpc;
 mod probes;
+mod status;
 mod tenants;
 mod tokens;
 
 use std::sync::Arc;
 
 use http::{StatusCode, header};
+use pilothouse_control::{Actor, Event};
 use pilothouse_probes::registry::{Caller, Refusal, RefusalKind, Registry};
 use pilothouse_probes::run::Schedule;
 use pilothouse_probes::words::{Remote, read_json};
@@ -26,12 +29,16 @@ use crate::routes::{self, Base, Methods, Route, Scope};
 use crate::service::Call;
 use crate::{App, offload, own};
 
+pub(crate) use figures::families;
+pub use status::StatusPages;
+
 /// What stands behind these routes. Cloning gives another way to the same.
 #[derive(Debug, Clone)]
 pub struct Synthetic {
     pub registry: Arc<Registry>,
     pub schedule: Arc<Schedule>,
     pub remotes: Arc<dyn Remotes>,
+    pub pages: Arc<StatusPages>,
 }
 
 /// Says where results of a new tenant go.
@@ -73,6 +80,7 @@ pub enum Endpoint {
     TenantCals,
     TenantSettings,
     UpdateTenantSettings,
+    StatusPage,
     Grpc(grpc::Method),
 }
 
@@ -95,6 +103,7 @@ impl Endpoint {
                 "synthetic_tenant"
             }
             Self::UpdateTenant | Self::DeleteTenant | Self::UpdateTenantSettings => "synthetic_change_tenant",
+            Self::StatusPage => "status_page",
             Self::Grpc(_) => "synthetic_private_probe",
         }
     }
@@ -143,6 +152,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Plain, "/tenant/cals", GET, Endpoint::TenantCals),
     route(Plain, "/tenant/settings", GET, Endpoint::TenantSettings),
     route(Plain, "/tenant/settings/update", POST, Endpoint::UpdateTenantSettings),
+    route(Root, "/status/{name}", GET, Endpoint::StatusPage),
     grpc("/synthetic_monitoring.Checks/RegisterProbe", grpc::Method::RegisterProbe),
     grpc("/synthetic_monitoring.Checks/GetChanges", grpc::Method::GetChanges),
     grpc("/synthetic_monitoring.Checks/Ping", grpc::Method::Ping),
@@ -162,6 +172,9 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
     if let Endpoint::Grpc(method) = endpoint {
         return Ok(grpc::answer(synthetic, method, call).await);
     }
+    if endpoint == Endpoint::StatusPage {
+        return status::answer(app, &synthetic, &call).await;
+    }
     let app = Arc::clone(app);
     // Changes wait for the disk, reads are short: all of it belongs off the async workers.
     offload::write(move || answer(&app, &synthetic, endpoint, &call).unwrap_or_else(|e| refused(&e)))
@@ -175,7 +188,7 @@ fn answer(app: &App, synthetic: &Synthetic, endpoint: Endpoint, call: &Call) -> 
     }
     let token = bearer(call).ok_or_else(Refused::unauthorized)?;
     let caller = synthetic.registry.authenticate(token).ok_or_else(Refused::unauthorized)?;
-    let request = Request { registry: &synthetic.registry, caller, call };
+    let request = Request { app, registry: &synthetic.registry, caller, call };
     match endpoint {
         Endpoint::CreateToken => tokens::create(&request),
         Endpoint::DeleteToken => tokens::delete(&request),
@@ -202,15 +215,16 @@ fn answer(app: &App, synthetic: &Synthetic, endpoint: Endpoint, call: &Call) -> 
         Endpoint::UpdateTenant => tenants::update(&request),
         Endpoint::DeleteTenant => tenants::delete(&request),
         Endpoint::TenantLimits => tenants::limits(&request),
-        Endpoint::TenantCals => ok(&json!({"names": []})),
-        Endpoint::TenantSettings => ok(&json!({"remote_validation_disabled": false, "thresholds": {}})),
+        Endpoint::TenantCals => tenants::cals(&request),
+        Endpoint::TenantSettings => tenants::settings(&request),
         Endpoint::UpdateTenantSettings => tenants::update_settings(&request),
-        Endpoint::Install | Endpoint::Grpc(_) => Err(Refused::not_found()),
+        Endpoint::Install | Endpoint::StatusPage | Endpoint::Grpc(_) => Err(Refused::not_found()),
     }
 }
 
 /// A request whose token is known.
 struct Request<'a> {
+    app: &'a App,
     registry: &'a Registry,
     caller: Caller,
     call: &'a Call,
@@ -221,6 +235,15 @@ impl Request<'_> {
     fn id(&self) -> Result<i64, Refused> {
         let text = self.call.segment("id");
         text.parse().map_err(|_| Refused::bad("invalid id", format!("{text:?} is not a number")))
+    }
+
+    /// Writes a change down in the audit trail: what it was of, and nothing of its settings.
+    fn note(&self, action: &'static str, resource: &str, id: i64, name: &str) {
+        let actor = Actor::tenant(self.call.peer().map(|peer| peer.0.ip()));
+        let event = Event::named(action, resource, id).with("tenant", self.caller.tenant).with("name", name);
+        if let Err(e) = self.app.settings.control.note(&actor, event) {
+            tracing::error!(resource, id, "a change is not in the audit trail: {e}");
+        }
     }
 
     fn body<T: DeserializeOwned>(&self) -> Result<T, Refused> {

@@ -19,6 +19,15 @@ pub(super) enum ConnectError {
     Forbidden { address: IpAddr },
     #[error("source address {0:?} is not an address")]
     Source(String),
+    #[error(
+        "this machine permits no ICMP sockets ({0}): a group in net.ipv4.ping_group_range or the capability \
+         CAP_NET_RAW is needed"
+    )]
+    NoIcmp(std::io::Error),
+    #[error(
+        "this machine permits no raw ICMP sockets ({0}), which tracing a route needs: the capability CAP_NET_RAW is"
+    )]
+    NoRawIcmp(std::io::Error),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }

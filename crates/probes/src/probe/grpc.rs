@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::clock::Watch;
 use super::connect::{ConnectError, dial, resolve, split_target};
+use super::driven::Driven;
 use super::{LocalProber, tls};
 use crate::run::{Recorder, Target};
 use crate::words::{GrpcSettings, IpVersion};
@@ -112,7 +113,7 @@ async fn call(
     let stream = dial(SocketAddr::new(address, port), "").await?;
     let stream: Box<dyn Stream> = if settings.tls {
         let own = settings.tls_config.as_ref();
-        let stream = tls::handshake(tls::client(own, &[b"h2"])?, own, host, stream).await?;
+        let stream = tls::handshake(prober.tls.client(own, &[b"h2"])?, own, host, stream).await?;
         tls::take_down(stream.get_ref().1, !own.is_some_and(|t| t.insecure_skip_verify), recorder);
         Box::new(stream)
     } else {
@@ -131,7 +132,7 @@ async fn call(
 async fn ask(stream: Box<dyn Stream>, authority: &str, settings: &GrpcSettings) -> Result<Health, GrpcError> {
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    let _driven = Driven::spawn(connection);
     let scheme = if settings.tls { "https" } else { "http" };
     let request = Request::builder()
         .method(Method::POST)

@@ -6,6 +6,7 @@
 mod clock;
 mod connect;
 mod dns;
+mod driven;
 mod grpc;
 mod http;
 mod icmp;
@@ -19,6 +20,8 @@ mod traceroute;
 use std::future::Future;
 use std::pin::Pin;
 
+use pilothouse_model::limits::Limits;
+
 use crate::run::{Prober, Recorder, Target};
 
 pub use rules::{TargetRules, UnknownRange};
@@ -27,13 +30,20 @@ pub use rules::{TargetRules, UnknownRange};
 #[derive(Debug)]
 pub struct LocalProber {
     rules: TargetRules,
-    /// Of a body that is read.
+    /// Of a body that is read, and of what it is after decompression.
     max_body_bytes: u64,
+    max_decoded_bytes: u64,
+    tls: tls::Clients,
 }
 
 impl LocalProber {
-    pub fn new(rules: TargetRules, max_body_bytes: u64) -> Self {
-        Self { rules, max_body_bytes }
+    pub fn new(rules: TargetRules, limits: &Limits) -> Self {
+        Self {
+            rules,
+            max_body_bytes: limits.max_probe_body_bytes,
+            max_decoded_bytes: limits.max_probe_decoded_bytes,
+            tls: tls::Clients::default(),
+        }
     }
 }
 

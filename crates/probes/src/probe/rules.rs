@@ -20,7 +20,8 @@ pub struct UnknownRange(pub String);
 /// Ranges by name.
 fn named(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
-        "loopback" => &["127.0.0.0/8", "::1/128"],
+        // The unspecified address leads to this machine as well.
+        "loopback" => &["127.0.0.0/8", "::1/128", "0.0.0.0/32", "::/128"],
         "private" => &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"],
         "link-local" => &["169.254.0.0/16", "fe80::/10"],
         // Where clouds hand out credentials to whoever asks from inside.
@@ -75,7 +76,7 @@ fn read_range(text: &str) -> Result<IpNet, UnknownRange> {
     single.or_else(|_| text.parse()).map_err(|_| UnknownRange(text.to_owned()))
 }
 
-/// The IPv4 address that a translated one (NAT64, 6to4) leads to.
+/// The IPv4 address that a translated one (NAT64, 6to4, Teredo) leads to.
 fn embedded(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = address else { return None };
     let s = v6.segments();
@@ -84,11 +85,15 @@ fn embedded(address: IpAddr) -> Option<IpAddr> {
         let [c, d] = low.to_be_bytes();
         IpAddr::from([a, b, c, d])
     };
-    if s[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
+    // The well-known prefix, and the one for use within a network (RFC 8215).
+    if s[..6] == [0x64, 0xff9b, 0, 0, 0, 0] || s[..3] == [0x64, 0xff9b, 1] {
         return Some(v4(s[6], s[7]));
     }
     if s[0] == 0x2002 {
         return Some(v4(s[1], s[2]));
+    }
+    if s[..2] == [0x2001, 0] {
+        return Some(v4(!s[6], !s[7]));
     }
     // The old form `::a.b.c.d`, which some systems still translate.
     (s[..6] == [0; 6] && v6 != Ipv6Addr::LOCALHOST && !v6.is_unspecified()).then(|| v4(s[6], s[7]))
@@ -109,6 +114,10 @@ mod tests {
             ("169.254.169.254", false),
             ("::ffff:169.254.169.254", false),
             ("64:ff9b::a9fe:a9fe", false),
+            ("64:ff9b:1::a9fe:a9fe", false),
+            ("2001:0:4136:e378:8000:63bf:5601:5601", false),
+            ("::169.254.169.254", false),
+            ("0.0.0.0", true),
             ("2002:a9fe:a9fe::1", false),
             ("fe80::1", false),
             ("fd00:ec2::254", false),
@@ -122,6 +131,7 @@ mod tests {
     fn ranges_are_read_by_name_and_number() {
         let rules = TargetRules::forbidding(["loopback", "203.0.113.0/24", "2001:db8::1"]).unwrap();
         assert!(!rules.allow("127.9.9.9".parse().unwrap()));
+        assert!(!rules.allow("0.0.0.0".parse().unwrap()) && !rules.allow("::".parse().unwrap()));
         assert!(!rules.allow("203.0.113.7".parse().unwrap()));
         assert!(!rules.allow("2001:db8::1".parse().unwrap()));
         assert!(rules.allow("169.254.0.1".parse().unwrap()));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use pilothouse_model::limits::CHECK_LINE_BYTES;
 use pilothouse_model::matcher::pattern::{Anchoring, CapturingPattern};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
@@ -12,9 +13,6 @@ use super::connect::{ConnectError, dial, resolve, split_target};
 use super::{LocalProber, tls};
 use crate::run::{Recorder, Target};
 use crate::words::{IpVersion, TcpQueryResponse, TcpSettings};
-
-/// Of one line that is waited for; a longer one is no dialogue.
-const MAX_LINE_BYTES: u64 = 64 << 10;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -68,23 +66,24 @@ async fn talk(
     recorder.info(if settings.tls { "Dialing TCP with TLS" } else { "Dialing TCP without TLS" }, &[]);
     let stream = dial(SocketAddr::new(address, port), &settings.source_ip_address).await?;
     let stream: Box<dyn Stream> = Box::new(stream);
-    let stream = if settings.tls { encrypt(stream, settings, host, recorder).await? } else { stream };
+    let stream = if settings.tls { encrypt(prober, stream, settings, host, recorder).await? } else { stream };
     recorder.info("Successfully dialed", &[]);
     let mut dialogue = BufReader::new(stream);
     for step in &settings.query_response {
-        dialogue = self::step(dialogue, step, settings, host, recorder).await?;
+        dialogue = self::step(prober, dialogue, step, settings, host, recorder).await?;
     }
     Ok(())
 }
 
 async fn encrypt(
+    prober: &LocalProber,
     stream: Box<dyn Stream>,
     settings: &TcpSettings,
     host: &str,
     recorder: &mut Recorder,
 ) -> Result<Box<dyn Stream>, TcpError> {
     let own = settings.tls_config.as_ref();
-    let config = tls::client(own, &[])?;
+    let config = prober.tls.client(own, &[])?;
     let stream = tls::handshake(config, own, host, stream).await?;
     tls::take_down(stream.get_ref().1, !own.is_some_and(|t| t.insecure_skip_verify), recorder);
     Ok(Box::new(stream))
@@ -92,6 +91,7 @@ async fn encrypt(
 
 /// Waits for a line, answers it, and turns to TLS, each as far as it is asked for.
 async fn step(
+    prober: &LocalProber,
     mut dialogue: Dialogue,
     step: &TcpQueryResponse,
     settings: &TcpSettings,
@@ -111,7 +111,7 @@ async fn step(
     }
     if step.start_tls {
         // What was read ahead is dropped with the reader: nothing may precede the handshake.
-        let stream = encrypt(dialogue.into_inner(), settings, host, recorder).await?;
+        let stream = encrypt(prober, dialogue.into_inner(), settings, host, recorder).await?;
         return Ok(BufReader::new(stream));
     }
     Ok(dialogue)
@@ -128,7 +128,7 @@ async fn wait_for(
         CapturingPattern::new(&text, Anchoring::Part).map_err(|_| TcpError::Regexp(text.clone()))?;
     loop {
         let mut bytes = Vec::new();
-        let read = (&mut *dialogue).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).await?;
+        let read = (&mut *dialogue).take(CHECK_LINE_BYTES).read_until(b'\n', &mut bytes).await?;
         if read == 0 {
             return Err(TcpError::NoMatch(text));
         }

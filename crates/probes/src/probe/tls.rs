@@ -1,9 +1,15 @@
 //! Encryption: the settings of a check as a client, and what a handshake showed.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use pilothouse_model::limits::CHECK_TLS_CLIENTS;
 use pilothouse_net::options::TlsOptions;
 use pilothouse_net::{BuildError, Secret};
+use prost::Message as _;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 use sha2::{Digest as _, Sha256};
@@ -16,8 +22,44 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::run::Recorder;
 use crate::words::TlsConfig;
 
-/// A client for the settings; `protocols` are offered by ALPN.
-pub(super) fn client(settings: Option<&TlsConfig>, protocols: &[&[u8]]) -> Result<ClientConfig, BuildError> {
+/// Settings as bytes, and what is offered by ALPN.
+type Key = (Vec<u8>, Vec<Vec<u8>>);
+
+/// Clients by their settings, since roots, certificates and keys are costly to read for each run.
+#[derive(Default)]
+pub(super) struct Clients(Mutex<HashMap<Key, Arc<ClientConfig>>>);
+
+/// The keys hold secrets.
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clients(…)")
+    }
+}
+
+impl Clients {
+    /// A client for the settings; `protocols` are offered by ALPN.
+    pub(super) fn client(
+        &self,
+        settings: Option<&TlsConfig>,
+        protocols: &[&[u8]],
+    ) -> Result<Arc<ClientConfig>, BuildError> {
+        let offered = protocols.iter().map(|p| p.to_vec()).collect();
+        let key = (settings.map(TlsConfig::encode_to_vec).unwrap_or_default(), offered);
+        if let Some(known) = self.0.lock().get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let made = Arc::new(client(settings, &key.1)?);
+        let mut clients = self.0.lock();
+        if clients.len() >= CHECK_TLS_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// No session is resumed: every run measures a whole handshake and sees the certificates.
+fn client(settings: Option<&TlsConfig>, protocols: &[Vec<u8>]) -> Result<ClientConfig, BuildError> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let options = settings.map_or_else(TlsOptions::default, |s| TlsOptions {
         ca: text(&s.ca_cert),
@@ -28,20 +70,21 @@ pub(super) fn client(settings: Option<&TlsConfig>, protocols: &[&[u8]]) -> Resul
         ..TlsOptions::default()
     });
     let mut config = pilothouse_net::tls::client_config(&options)?;
-    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = protocols.to_vec();
     Ok(config)
 }
 
 /// The handshake, for the name that the certificate must carry.
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
-    config: ClientConfig,
+    config: Arc<ClientConfig>,
     settings: Option<&TlsConfig>,
     host: &str,
     stream: S,
 ) -> std::io::Result<TlsStream<S>> {
     let named = settings.map(|s| s.server_name.as_str()).filter(|name| !name.is_empty());
     let name = ServerName::try_from(named.unwrap_or(host).to_owned()).map_err(std::io::Error::other)?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    TlsConnector::from(config).connect(name, stream).await
 }
 
 /// Of a chain that nobody verified.

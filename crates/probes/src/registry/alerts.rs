@@ -39,7 +39,7 @@ fn rule(name: &str) -> Option<(&'static [CheckKind], bool)> {
 
 impl Registry {
     pub fn alerts(&self, tenant: i64, check: i64) -> Result<Vec<CheckAlert>, Refusal> {
-        checks::owned(&self.read(), tenant, check).map(|row| row.alerts.clone())
+        checks::seen(&self.read(), tenant, check).map(|row| row.alerts.clone())
     }
 
     /// Replaces all alerts of a check; those that were there keep the time they were made.
@@ -51,17 +51,7 @@ impl Registry {
     ) -> Result<Vec<CheckAlert>, Refusal> {
         self.change(|image| {
             let row = checks::owned(image, tenant, check)?;
-            let now_s = self.now_s();
-            let mut stored: Vec<CheckAlert> = Vec::with_capacity(alerts.len());
-            for alert in alerts {
-                holds(&row.check, &alert)?;
-                let same = |a: &&CheckAlert| a.name == alert.name && a.period == alert.period;
-                if stored.iter().any(|a| same(&a)) {
-                    return Err(invalid("duplicate alert"));
-                }
-                let created = row.alerts.iter().find(same).map_or(now_s, |before| before.created);
-                stored.push(CheckAlert { created, modified: now_s, ..alert });
-            }
+            let stored = stored(&row.check, &row.alerts, alerts, self.now_s())?;
             Ok((vec![Row::Alerts(check, stored.clone())], stored))
         })
     }
@@ -77,6 +67,33 @@ impl Registry {
     pub fn has_sensitive_checks(&self) -> bool {
         self.read().checks.values().any(|row| row.check.alert_sensitivity != "none")
     }
+}
+
+/// What is stored of the alerts of a check, if they hold: those that were there keep the time
+/// they were made.
+pub(super) fn stored(
+    check: &Check,
+    before: &[CheckAlert],
+    wanted: Vec<CheckAlert>,
+    now_s: f64,
+) -> Result<Vec<CheckAlert>, Refusal> {
+    let mut stored: Vec<CheckAlert> = Vec::with_capacity(wanted.len());
+    for alert in wanted {
+        holds(check, &alert)?;
+        let same = |a: &&CheckAlert| a.name == alert.name && a.period == alert.period;
+        if stored.iter().any(|a| same(&a)) {
+            return Err(invalid("duplicate alert"));
+        }
+        let created = before.iter().find(same).map_or(now_s, |before| before.created);
+        stored.push(CheckAlert { created, modified: now_s, ..alert });
+    }
+    Ok(stored)
+}
+
+/// Whether two lists of alerts say the same, whenever it was said.
+pub(super) fn same(a: &[CheckAlert], b: &[CheckAlert]) -> bool {
+    let timeless = |alert: &CheckAlert| CheckAlert { created: 0.0, modified: 0.0, ..alert.clone() };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| timeless(a) == timeless(b))
 }
 
 fn holds(check: &Check, alert: &CheckAlert) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 
 use super::error::{Refusal, RefusalKind};
 use super::image::{CheckRow, Counters, Image, Row};
-use super::{BUILTIN_PROBE, CheckAlert, Registry, later_than};
+use super::{BUILTIN_PROBE, CheckAlert, OWN_TENANT, Registry, later_than};
 use crate::validate::{self, Invalid};
 use crate::words::{AdHocCheck, Check};
 
@@ -24,7 +24,7 @@ impl Registry {
         })
     }
 
-    /// Replaces a check that the tenant has.
+    /// Replaces a check that the tenant has. Masks in the settings stand for what is there.
     pub fn update_check(&self, tenant: i64, check: Check) -> Result<Check, Refusal> {
         self.change(|image| {
             let check = self.replacement(image, tenant, check)?;
@@ -48,6 +48,7 @@ impl Registry {
             return Err(Refusal::invalid_check(Invalid("invalid tenant ID".to_owned())));
         }
         let modified = later_than(before.check.modified, self.now_s());
+        let check = check.with_secrets_of(&before.check);
         self.settled(image, Check { created: before.check.created, modified, ..check })
     }
 
@@ -61,7 +62,7 @@ impl Registry {
         let same = |row: &CheckRow| {
             row.check.id != check.id && row.check.job == check.job && row.check.target == check.target
         };
-        if image.checks_of(check.tenant_id).any(same) {
+        if image.checks_of(check.tenant_id).chain(image.checks_of(OWN_TENANT)).any(same) {
             return Err(Refusal::new(
                 RefusalKind::Conflict,
                 "Failed to add check to database",
@@ -78,20 +79,30 @@ impl Registry {
         })
     }
 
+    /// With its secrets, unless it is declared by the configuration.
     pub fn check(&self, tenant: i64, id: i64) -> Result<Check, Refusal> {
-        owned(&self.read(), tenant, id).map(|row| row.check.clone())
+        seen(&self.read(), tenant, id).map(|row| shown(tenant, row))
     }
 
     /// By job and target, of which a tenant has each pair once.
     pub fn find_check(&self, tenant: i64, job: &str, target: &str) -> Result<Check, Refusal> {
         let image = self.read();
-        let found = image.checks_of(tenant).find(|row| row.check.job == job && row.check.target == target);
-        found.map(|row| row.check.clone()).ok_or_else(Refusal::no_check)
+        let mut seen = image.checks_of(tenant).chain(image.checks_of(OWN_TENANT));
+        let found = seen.find(|row| row.check.job == job && row.check.target == target);
+        found.map(|row| shown(tenant, row)).ok_or_else(Refusal::no_check)
     }
 
-    /// By id, each with its alerts.
+    /// By id, each with its alerts; secrets are masked. Those that the configuration declares are
+    /// among them.
     pub fn checks(&self, tenant: i64) -> Vec<(Check, Vec<CheckAlert>)> {
-        self.read().checks_of(tenant).map(|row| (row.check.clone(), row.alerts.clone())).collect()
+        let image = self.read();
+        let seen = image.checks.values().filter(|row| [tenant, OWN_TENANT].contains(&row.check.tenant_id));
+        seen.map(|row| (row.check.clone().masked(), row.alerts.clone())).collect()
+    }
+
+    /// Of all tenants, by id. Secrets are masked: this is for who shows checks.
+    pub fn all_checks(&self) -> Vec<Check> {
+        self.read().checks.values().map(|row| row.check.clone().masked()).collect()
     }
 
     /// A check that runs once, if it holds; it gets its id here and is not kept.
@@ -103,9 +114,26 @@ impl Registry {
     }
 }
 
-/// The check of that id, if it is this tenant's.
+/// The check of that id, if this tenant may see it.
+pub(super) fn seen(image: &Image, tenant: i64, id: i64) -> Result<&CheckRow, Refusal> {
+    let seen = |row: &&CheckRow| [tenant, OWN_TENANT].contains(&row.check.tenant_id);
+    image.checks.get(&id).filter(seen).ok_or_else(Refusal::no_check)
+}
+
+/// The check of that id, if this tenant may change it.
 pub(super) fn owned(image: &Image, tenant: i64, id: i64) -> Result<&CheckRow, Refusal> {
-    image.checks.get(&id).filter(|row| row.check.tenant_id == tenant).ok_or_else(Refusal::no_check)
+    let row = seen(image, tenant, id)?;
+    if row.check.tenant_id == tenant {
+        return Ok(row);
+    }
+    let message = format!("check {id} cannot be changed");
+    Err(Refusal::new(RefusalKind::Forbidden, message, "the configuration file declares it"))
+}
+
+/// The secrets of a check are for its own tenant.
+fn shown(tenant: i64, row: &CheckRow) -> Check {
+    let check = row.check.clone();
+    if check.tenant_id == tenant { check } else { check.masked() }
 }
 
 fn probes_exist(image: &Image, tenant: i64, probes: &[i64]) -> Result<(), Refusal> {

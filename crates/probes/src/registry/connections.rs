@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pilothouse_model::limits::PROBE_OFFERS;
 use tokio::sync::{broadcast, watch};
 
 use super::Registry;
 use crate::words::AdHocCheck;
-
-/// Offers that a connection may be behind; older ones are lost to it, as to one that was not there.
-const OFFERS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -22,7 +20,7 @@ pub(super) struct Connections {
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { newest: Mutex::default(), offers: broadcast::Sender::new(OFFERS) }
+        Self { newest: Mutex::default(), offers: broadcast::Sender::new(PROBE_OFFERS) }
     }
 }
 

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::alerts::CheckAlert;
 use super::error::{Refusal, RefusalKind};
+use super::tenants::TenantSettings;
 use super::{BUILTIN_PROBE, OWN_TENANT, RegistrySettings, rows};
 use crate::words::{Check, Probe, Tenant, TenantStatus};
 
 const TENANTS: &str = "synthetic_tenants";
 const INSTANCES: &str = "synthetic_instances";
+const SETTINGS: &str = "synthetic_settings";
 const TOKENS: &str = "synthetic_tokens";
 const CHECKS: &str = "synthetic_checks";
 const ALERTS: &str = "synthetic_alerts";
@@ -32,6 +34,7 @@ pub(super) struct Instances {
 pub(super) struct TenantRow {
     pub(super) tenant: Tenant,
     pub(super) instances: Instances,
+    pub(super) settings: TenantSettings,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -74,7 +77,9 @@ pub(super) struct Image {
 #[derive(Debug)]
 pub(super) enum Row {
     Tenant(i64, Option<Tenant>),
-    Instances(i64, Instances),
+    /// Removed with their tenant, as are its settings.
+    Instances(i64, Option<Instances>),
+    Settings(i64, Option<TenantSettings>),
     Token(Hash, Option<i64>),
     Check(i64, Option<Box<Check>>),
     Alerts(i64, Vec<CheckAlert>),
@@ -87,7 +92,10 @@ impl Row {
     pub(super) fn to_change(&self) -> StateChange {
         let (table, key, value) = match self {
             Self::Tenant(id, tenant) => (TENANTS, id.to_string(), tenant.as_ref().map(rows::message)),
-            Self::Instances(id, instances) => (INSTANCES, id.to_string(), Some(rows::document(instances))),
+            Self::Instances(id, instances) => {
+                (INSTANCES, id.to_string(), instances.as_ref().map(rows::document))
+            }
+            Self::Settings(id, settings) => (SETTINGS, id.to_string(), settings.as_ref().map(rows::document)),
             Self::Token(hash, tenant) => (TOKENS, hex(hash), tenant.as_ref().map(rows::document)),
             Self::Check(id, check) => (CHECKS, id.to_string(), check.as_deref().map(rows::message)),
             Self::Alerts(id, alerts) => {
@@ -109,7 +117,7 @@ impl Image {
         now_s: f64,
     ) -> Result<Self, Refusal> {
         let mut image = Self::default();
-        for table in [TENANTS, INSTANCES, TOKENS, CHECKS, ALERTS, PROBES, PROBE_TOKENS, COUNTERS] {
+        for table in [TENANTS, INSTANCES, SETTINGS, TOKENS, CHECKS, ALERTS, PROBES, PROBE_TOKENS, COUNTERS] {
             for (key, value) in state.load(table)? {
                 let row = read_row(table, &key, &value).map_err(|why| unreadable(table, &key, &why))?;
                 image.apply(row);
@@ -136,7 +144,16 @@ impl Image {
         match row {
             Row::Tenant(id, Some(tenant)) => self.tenants.entry(id).or_default().tenant = tenant,
             Row::Tenant(id, None) => drop(self.tenants.remove(&id)),
-            Row::Instances(id, instances) => self.tenants.entry(id).or_default().instances = instances,
+            Row::Instances(id, instances) => {
+                if let Some(row) = self.tenants.get_mut(&id) {
+                    row.instances = instances.unwrap_or_default();
+                }
+            }
+            Row::Settings(id, settings) => {
+                if let Some(row) = self.tenants.get_mut(&id) {
+                    row.settings = settings.unwrap_or_default();
+                }
+            }
             Row::Token(hash, Some(tenant)) => drop(self.tokens.insert(hash, tenant)),
             Row::Token(hash, None) => drop(self.tokens.remove(&hash)),
             Row::Check(id, Some(check)) => self.checks.entry(id).or_default().check = *check,
@@ -158,7 +175,8 @@ impl Image {
     }
 
     pub(super) fn is_active(&self, tenant: i64) -> bool {
-        self.tenants.get(&tenant).is_some_and(|row| row.tenant.status == TenantStatus::Active as i32)
+        let active = |row: &TenantRow| row.tenant.status == TenantStatus::Active as i32;
+        tenant == OWN_TENANT || self.tenants.get(&tenant).is_some_and(active)
     }
 
     pub(super) fn checks_of(&self, tenant: i64) -> impl Iterator<Item = &CheckRow> {
@@ -170,7 +188,8 @@ fn read_row(table: &str, key: &str, value: &[u8]) -> Result<Row, String> {
     let id = || key.parse::<i64>().map_err(|e| e.to_string());
     Ok(match table {
         TENANTS => Row::Tenant(id()?, Some(rows::read_message(value)?)),
-        INSTANCES => Row::Instances(id()?, rows::read_document(value)?),
+        INSTANCES => Row::Instances(id()?, Some(rows::read_document(value)?)),
+        SETTINGS => Row::Settings(id()?, Some(rows::read_document(value)?)),
         TOKENS => Row::Token(unhex(key).ok_or("not a hash")?, Some(rows::read_document(value)?)),
         CHECKS => Row::Check(id()?, Some(Box::new(rows::read_message(value)?))),
         ALERTS => Row::Alerts(id()?, rows::read_document(value)?),

@@ -8,6 +8,7 @@
 mod alerts;
 mod checks;
 mod connections;
+mod declared;
 mod error;
 mod image;
 mod probes;
@@ -28,14 +29,16 @@ use crate::words::{Check, Probe, Tenant};
 
 pub use alerts::CheckAlert;
 pub use connections::Connection;
+pub use declared::{Declared, DeclaredCheck};
 pub use error::{Refusal, RefusalKind};
-pub use tenants::{StatusUpdate, TenantUpdate};
+pub use tenants::{StatusUpdate, TenantSettings, TenantUpdate};
 pub use tokens::{Caller, Installed};
 
 use connections::Connections;
 use image::Image;
 
-/// The tenant that the server's own probe belongs to. No caller is this tenant.
+/// The tenant that the server's own probe belongs to, and the checks that its configuration
+/// declares. No caller is this tenant.
 pub const OWN_TENANT: i64 = 1;
 /// The id of the built-in probe.
 pub const BUILTIN_PROBE: i64 = 1;

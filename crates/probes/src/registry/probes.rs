@@ -114,6 +114,13 @@ impl Registry {
             .collect()
     }
 
+    /// How many private probes of all tenants are connected, and how many there are.
+    pub fn private_probes(&self) -> (usize, usize) {
+        let image = self.read();
+        let private = || image.probes.values().filter(|row| !row.probe.public);
+        (private().filter(|row| row.probe.online).count(), private().count())
+    }
+
     pub fn builtin_probe(&self) -> Probe {
         self.read().probes.get(&BUILTIN_PROBE).map(|row| row.probe.clone()).unwrap_or_default()
     }

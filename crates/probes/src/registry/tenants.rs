@@ -1,9 +1,13 @@
 //! Tenants: what they may change of themselves, and their end.
 
+use pilothouse_model::limits::TENANT_SETTINGS_BYTES;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
 use super::error::{Refusal, RefusalKind};
 use super::image::Row;
 use super::{Registry, later_than};
-use crate::words::{Remote, Tenant};
+use crate::words::{LabelMode, Remote, Tenant};
 
 /// Members that are not said stay as they are.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +15,9 @@ pub struct TenantUpdate {
     pub metrics_remote: Option<Remote>,
     pub events_remote: Option<Remote>,
     pub status: Option<StatusUpdate>,
+    /// A [`LabelMode`].
+    pub label_mode: Option<i32>,
+    pub cost_attribution_labels: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -19,7 +26,38 @@ pub struct StatusUpdate {
     pub reason: String,
 }
 
+/// What the web app keeps for a tenant. Nothing here acts on it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TenantSettings {
+    pub remote_validation_disabled: bool,
+    /// Where its dashboards turn from good to bad.
+    pub thresholds: Map<String, Value>,
+}
+
 impl Registry {
+    pub fn tenant_settings(&self, id: i64) -> TenantSettings {
+        self.read().tenants.get(&id).map(|row| row.settings.clone()).unwrap_or_default()
+    }
+
+    pub fn set_tenant_settings(&self, id: i64, settings: TenantSettings) -> Result<(), Refusal> {
+        let bytes = super::rows::document(&settings).len();
+        if bytes > TENANT_SETTINGS_BYTES {
+            let cause = format!("{bytes} bytes, limit {TENANT_SETTINGS_BYTES}");
+            return Err(Refusal::new(RefusalKind::Invalid, "invalid tenant settings", cause));
+        }
+        self.change(|image| {
+            image.tenants.get(&id).ok_or_else(no_tenant)?;
+            Ok((vec![Row::Settings(id, Some(settings))], ()))
+        })
+    }
+
+    /// How labels of users stand on the series of a tenant.
+    pub fn label_mode(&self, tenant: i64) -> LabelMode {
+        let mode = self.read().tenants.get(&tenant).map_or(0, |row| row.tenant.label_mode);
+        LabelMode::try_from(mode).unwrap_or(LabelMode::Prefixed)
+    }
+
     pub fn update_tenant(&self, id: i64, update: TenantUpdate) -> Result<Tenant, Refusal> {
         self.change(|image| {
             let before = &image.tenants.get(&id).ok_or_else(no_tenant)?.tenant;
@@ -32,14 +70,20 @@ impl Registry {
             }
             if let Some(status) = update.status {
                 if !(0..=1).contains(&status.code) {
-                    return Err(Refusal::new(
-                        RefusalKind::Invalid,
-                        "invalid tenant",
-                        "invalid tenant status",
-                    ));
+                    return Err(invalid("invalid tenant status"));
                 }
                 tenant.status = status.code;
                 tenant.reason = status.reason;
+            }
+            if let Some(mode) = update.label_mode {
+                LabelMode::try_from(mode).map_err(|_| invalid("invalid tenant label mode"))?;
+                tenant.label_mode = mode;
+            }
+            if let Some(labels) = update.cost_attribution_labels {
+                if labels.len() > self.settings.labels.max_labels {
+                    return Err(invalid("too many cost attribution labels"));
+                }
+                tenant.cost_attribution_labels = labels;
             }
             tenant.modified = later_than(before.modified, self.now_s());
             Ok((vec![Row::Tenant(id, Some(tenant.clone()))], tenant))
@@ -57,7 +101,7 @@ impl Registry {
             }
             let tokens = image.tokens.iter().filter(|(_, tenant)| **tenant == id);
             let mut rows: Vec<Row> = tokens.map(|(hash, _)| Row::Token(*hash, None)).collect();
-            rows.push(Row::Tenant(id, None));
+            rows.extend([Row::Settings(id, None), Row::Instances(id, None), Row::Tenant(id, None)]);
             Ok((rows, ()))
         })
     }
@@ -69,6 +113,10 @@ fn kept_password(mut remote: Remote, before: Option<&Remote>) -> Remote {
         remote.password = before.map(|b| b.password.clone()).unwrap_or_default();
     }
     remote
+}
+
+fn invalid(cause: &str) -> Refusal {
+    Refusal::new(RefusalKind::Invalid, "invalid tenant", cause)
 }
 
 fn no_tenant() -> Refusal {

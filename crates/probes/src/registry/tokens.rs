@@ -60,7 +60,7 @@ impl Registry {
                 Some(row) => row.tenant.id,
                 None => self.new_tenant(image, stack, remotes(), &mut rows)?,
             };
-            rows.push(Row::Instances(id, Instances { metrics, logs }));
+            rows.push(Row::Instances(id, Some(Instances { metrics, logs })));
             rows.push(Row::Token(hash(&access_token), Some(id)));
             Ok((rows, id))
         })?;

@@ -4,9 +4,8 @@ use pilothouse_model::{Labels, LogBatch};
 use serde_json::json;
 
 use super::outcome::{Gauge, Level, Line, Outcome};
-use super::series::user_labels;
-use super::{logfmt, outcome};
-use crate::words::{AdHocCheck, Check, Probe};
+use super::{logfmt, outcome, user_labels};
+use crate::words::{AdHocCheck, Check, LabelMode, Probe};
 
 /// Of one stream; what is more goes to the metadata of the entries.
 const MAX_STREAM_LABELS: usize = 15;
@@ -15,45 +14,38 @@ const MAX_STREAM_LABELS: usize = 15;
 pub(super) fn of_run(
     check: &Check,
     probe: &Probe,
-    lines: &[Line],
-    success: bool,
+    mode: LabelMode,
+    outcome: &Outcome,
     execution: &str,
 ) -> LogBatch {
-    let pairs = stream_pairs(check, probe);
+    let pairs = stream_pairs(check, probe, mode);
     let room = MAX_STREAM_LABELS - 1;
     let kept = pairs.iter().take(room).map(|(n, v)| (n.as_str(), v.as_str()));
-    let success = if success { "1" } else { "0" };
+    let success = if outcome.success { "1" } else { "0" };
     let surplus = pairs.iter().skip(room).map(|(n, v)| (n.as_str(), v.as_str()));
     let metadata = Labels::from_pairs(surplus.chain([("execution_id", execution)]));
     let mut batch = LogBatch::default();
     batch.begin_stream(Labels::from_pairs(kept.chain([("probe_success", success)])));
-    for line in lines {
+    for line in &outcome.lines {
         batch.push(line.t_ns, &text(check, &pairs, line), metadata.clone());
     }
     batch
 }
 
 /// In the order in which the lines carry them; empty values are left out.
-fn stream_pairs(check: &Check, probe: &Probe) -> Vec<(String, String)> {
+fn stream_pairs(check: &Check, probe: &Probe, mode: LabelMode) -> Vec<(String, String)> {
     let kind = check.kind().map_or("", |kind| kind.name());
     let fixed = [
         ("probe", probe.name.as_str()),
-        ("region", &probe.region),
+        user_labels::region(probe, mode),
         ("instance", &check.target),
         ("job", &check.job),
         ("check_name", kind),
         ("source", "synthetic-monitoring-agent"),
     ];
     let fixed = fixed.into_iter().filter(|(_, v)| !v.is_empty());
-    let mut pairs: Vec<(String, String)> = fixed.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    for label in user_labels(check, probe) {
-        let name = format!("label_{}", label.name);
-        match pairs.iter_mut().find(|(n, _)| *n == name) {
-            Some(pair) => pair.1.clone_from(&label.value),
-            None => pairs.push((name, label.value.clone())),
-        }
-    }
-    pairs
+    let fixed = fixed.map(|(n, v)| (n.to_owned(), v.to_owned()));
+    fixed.chain(user_labels::of_check(check, probe, mode)).collect()
 }
 
 fn text(check: &Check, pairs: &[(String, String)], line: &Line) -> String {

@@ -9,8 +9,11 @@ mod publisher;
 mod runner;
 mod schedule;
 mod series;
+mod stats;
+mod user_labels;
 
 pub use outcome::{Gauge, Level, Line, Outcome, Recorder};
-pub use publisher::{Publication, Publisher, PublisherStats, ResultSink};
+pub use publisher::{Publication, Publisher, ResultSink};
 pub use runner::{Prober, Target};
-pub use schedule::{Schedule, ScheduleStats};
+pub use schedule::Schedule;
+pub use stats::{Distribution, Lateness, PublisherStats, ScheduleStats};

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pilothouse_model::limits::{CHECK_GAUGES, CHECK_LINES};
+
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gauge {
@@ -44,14 +46,9 @@ pub struct Recorder {
     gauges: Vec<Gauge>,
     lines: Vec<Line>,
     duration: Option<Duration>,
-    /// Values that would be taken down beyond the bound.
+    /// Values and lines beyond the bounds.
     dropped: usize,
 }
-
-/// Gauges of one run; more are left out. A run of ten requests has some three hundred.
-const MAX_GAUGES: usize = 2_000;
-/// Lines of one run; more are left out.
-const MAX_LINES: usize = 1_000;
 
 impl Recorder {
     /// Sets a gauge; one of the same name and labels is replaced.
@@ -69,7 +66,7 @@ impl Recorder {
         };
         if let Some(gauge) = self.gauges.iter_mut().find(same) {
             gauge.value = value;
-        } else if self.gauges.len() < MAX_GAUGES {
+        } else if self.gauges.len() < CHECK_GAUGES {
             let labels = labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
             self.gauges.push(Gauge { name, help, labels, value });
         } else {
@@ -78,7 +75,7 @@ impl Recorder {
     }
 
     pub fn say(&mut self, level: Level, message: impl Into<String>, fields: &[(&'static str, &dyn Display)]) {
-        if self.lines.len() < MAX_LINES {
+        if self.lines.len() < CHECK_LINES {
             let fields = fields.iter().map(|(n, v)| (*n, v.to_string())).collect();
             self.lines.push(Line { t_ns: now_ns(), level, message: message.into(), fields });
         } else {
@@ -100,7 +97,12 @@ impl Recorder {
     }
 
     /// The run is over; `walltime` is the time on the clock.
-    pub fn finish(self, success: bool, walltime: Duration) -> Outcome {
+    pub fn finish(mut self, success: bool, walltime: Duration) -> Outcome {
+        if self.dropped > 0 {
+            let message = "values and lines beyond the limits were left out".to_owned();
+            let fields = vec![("count", self.dropped.to_string())];
+            self.lines.push(Line { t_ns: now_ns(), level: Level::Warn, message, fields });
+        }
         Outcome {
             success,
             duration: self.duration.unwrap_or(walltime),

@@ -3,17 +3,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use pilothouse_model::{Labels, LogBatch, SourceError};
+
+use super::stats::PublisherStats;
 
 /// Where results of a tenant go: the default data sources, or those its remotes name.
 pub trait ResultSink: Send + Sync + fmt::Debug {
     /// Blocks until it is taken; need not wait for the disk.
     fn series(&self, tenant: i64, samples: &[(Labels, i64, f64)]) -> Result<(), SourceError>;
-    fn entries(&self, tenant: i64, entries: &LogBatch) -> Result<(), SourceError>;
+    /// The entries of several runs.
+    fn entries(&self, tenant: i64, entries: &[LogBatch]) -> Result<(), SourceError>;
 }
 
 /// What one run, or the end of a runner, gives.
@@ -25,43 +29,44 @@ pub struct Publication {
     pub entries: Option<LogBatch>,
 }
 
-/// How results went.
-#[derive(Debug, Default)]
-pub struct PublisherStats {
-    pub published: AtomicU64,
-    /// Refused by a sink.
-    pub failed: AtomicU64,
-    /// Came while the queue was full.
-    pub dropped: AtomicU64,
-}
-
-/// Publications that may wait.
-const QUEUE: usize = 4_096;
 /// Publications whose samples share one append.
 const MAX_TOGETHER: usize = 256;
 
-/// Cloning gives another way to the same queue; the thread ends with the last one.
-#[derive(Debug, Clone)]
+enum Piece {
+    Publication(Publication),
+    /// Nothing comes after this.
+    End,
+}
+
+/// Cloning gives another way to the same queue.
+#[derive(Clone)]
 pub struct Publisher {
-    queue: SyncSender<Publication>,
+    queue: SyncSender<Piece>,
     stats: Arc<PublisherStats>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("stats", &self.stats).finish_non_exhaustive()
+    }
 }
 
 impl Publisher {
-    /// Starts the thread; it ends, everything published, when all publishers are gone.
-    pub fn start(sink: Arc<dyn ResultSink>) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (queue, publications) = sync_channel(QUEUE);
+    /// Starts the thread. `max_waiting`: publications that may wait.
+    pub fn start(sink: Arc<dyn ResultSink>, max_waiting: usize) -> std::io::Result<Self> {
+        let (queue, pieces) = sync_channel(max_waiting.max(1));
         let stats = Arc::new(PublisherStats::default());
         let own = Arc::clone(&stats);
         let thread = std::thread::Builder::new()
             .name("synthetic-results".to_owned())
-            .spawn(move || publish(&publications, sink.as_ref(), &own))?;
-        Ok((Self { queue, stats }, thread))
+            .spawn(move || publish(&pieces, sink.as_ref(), &own))?;
+        Ok(Self { queue, stats, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Never waits; what does not fit is counted.
     pub fn publish(&self, publication: Publication) {
-        match self.queue.try_send(publication) {
+        match self.queue.try_send(Piece::Publication(publication)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.stats.dropped.fetch_add(1, Relaxed);
@@ -72,25 +77,48 @@ impl Publisher {
     pub fn stats(&self) -> &PublisherStats {
         &self.stats
     }
+
+    /// Blocks until all that was published before is with the sinks; what comes later is dropped.
+    pub fn drain(&self) {
+        // A thread that is gone has nothing left.
+        let _ = self.queue.send(Piece::End);
+        if let Some(Err(_)) = self.thread.lock().take().map(JoinHandle::join) {
+            tracing::error!("the thread of synthetic results ended in a panic");
+        }
+    }
 }
 
-fn publish(publications: &Receiver<Publication>, sink: &dyn ResultSink, stats: &PublisherStats) {
-    while let Ok(first) = publications.recv() {
+fn publish(pieces: &Receiver<Piece>, sink: &dyn ResultSink, stats: &PublisherStats) {
+    while let Ok(Piece::Publication(first)) = pieces.recv() {
         let mut together = vec![first];
+        let mut ended = false;
         while together.len() < MAX_TOGETHER
-            && let Ok(next) = publications.try_recv()
+            && !ended
+            && let Ok(next) = pieces.try_recv()
         {
-            together.push(next);
-        }
-        together.sort_by_key(|publication| publication.tenant);
-        for of_tenant in together.chunk_by_mut(|a, b| a.tenant == b.tenant) {
-            if let Err(e) = publish_together(of_tenant, sink) {
-                stats.failed.fetch_add(of_tenant.len() as u64, Relaxed);
-                tracing::warn!("results of synthetic checks were not taken: {e}");
-            } else {
-                stats.published.fetch_add(of_tenant.len() as u64, Relaxed);
+            match next {
+                Piece::Publication(publication) => together.push(publication),
+                Piece::End => ended = true,
             }
         }
+        publish_all(together, sink, stats);
+        if ended {
+            return;
+        }
+    }
+}
+
+fn publish_all(mut publications: Vec<Publication>, sink: &dyn ResultSink, stats: &PublisherStats) {
+    publications.sort_by_key(|publication| publication.tenant);
+    for of_tenant in publications.chunk_by_mut(|a, b| a.tenant == b.tenant) {
+        let count = of_tenant.len() as u64;
+        match publish_together(of_tenant, sink) {
+            Ok(()) => stats.published.fetch_add(count, Relaxed),
+            Err(e) => {
+                tracing::warn!("results of synthetic checks were not taken: {e}");
+                stats.failed.fetch_add(count, Relaxed)
+            }
+        };
     }
 }
 
@@ -98,10 +126,8 @@ fn publish(publications: &Receiver<Publication>, sink: &dyn ResultSink, stats: &
 fn publish_together(publications: &mut [Publication], sink: &dyn ResultSink) -> Result<(), SourceError> {
     let Some(tenant) = publications.first().map(|p| p.tenant) else { return Ok(()) };
     let samples: Vec<_> = publications.iter_mut().flat_map(|p| std::mem::take(&mut p.samples)).collect();
+    let entries: Vec<LogBatch> = publications.iter_mut().filter_map(|p| p.entries.take()).collect();
     let series = if samples.is_empty() { Ok(()) } else { sink.series(tenant, &samples) };
-    let entries: Result<(), SourceError> = publications
-        .iter()
-        .filter_map(|p| p.entries.as_ref())
-        .try_for_each(|entries| sink.entries(tenant, entries));
+    let entries = if entries.is_empty() { Ok(()) } else { sink.entries(tenant, &entries) };
     series.and(entries)
 }

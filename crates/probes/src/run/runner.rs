@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::aggregates::Aggregates;
 use super::outcome::{Level, Line, Outcome, Recorder, now_ns};
 use super::publisher::{Publication, Publisher};
-use super::{entries, series};
-use crate::words::{AdHocCheck, Check, CheckSettings, Probe};
+use super::entries;
+use super::series::Identity;
+use crate::words::{AdHocCheck, Check, CheckSettings, LabelMode, Probe};
 
 /// What a prober is given.
 #[derive(Debug)]
@@ -37,7 +38,9 @@ pub trait Prober: Send + Sync + fmt::Debug {
 }
 
 pub(super) struct Runner {
-    pub(super) check: Check,
+    check: Check,
+    labels: LabelMode,
+    identity: Identity,
     probe: Arc<Probe>,
     prober: Arc<dyn Prober>,
     publisher: Publisher,
@@ -49,30 +52,34 @@ pub(super) struct Runner {
 impl Runner {
     pub(super) fn new(
         check: Check,
+        labels: LabelMode,
         probe: Arc<Probe>,
         prober: Arc<dyn Prober>,
         publisher: Publisher,
     ) -> Self {
-        Self { check, probe, prober, publisher, aggregates: Aggregates::default(), last: None }
+        let identity = Identity::of(&check, &probe, labels);
+        let aggregates = Aggregates::default();
+        Self { check, labels, identity, probe, prober, publisher, aggregates, last: None }
     }
 
-    /// Runs once and publishes.
-    pub(super) async fn run(&mut self) {
-        let Some(settings) = self.check.settings.clone() else { return };
+    /// Runs once and publishes; tells whether the run was good.
+    pub(super) async fn run(&mut self) -> bool {
+        let Some(settings) = &self.check.settings else { return false };
         let kind = self.check.kind().map_or("", |kind| kind.name());
         let target = Target {
             target: &self.check.target,
-            settings: &settings,
+            settings,
             timeout: Duration::from_millis(u64::try_from(self.check.timeout).unwrap_or(0)),
             run_by: format!("{}-{}", self.check.id, self.probe.id),
         };
         let outcome = run_once(self.prober.as_ref(), &target, kind).await;
         self.aggregates.add(&outcome, self.check.basic_metrics_only);
-        let series = series::of_run(&self.check, &self.probe, &outcome, &self.aggregates);
+        let series = self.identity.series(&self.check, &self.probe, &outcome, &self.aggregates);
         let execution = Uuid::new_v4().to_string();
-        let lines = entries::of_run(&self.check, &self.probe, &outcome.lines, outcome.success, &execution);
+        let lines = entries::of_run(&self.check, &self.probe, self.labels, &outcome, &execution);
         self.publish(&series, Some(lines));
         self.last = Some((series, now_ms()));
+        outcome.success
     }
 
     /// The last values once more, so that rare checks stay visible between their runs.

@@ -1,5 +1,6 @@
 //! Rules and forms as tables.
 
+mod forbidden;
 mod forms;
 mod registry;
 mod rules;

@@ -6,11 +6,11 @@ use pilothouse_model::ports::Clock;
 use pilothouse_model::state::MemoryState;
 
 use crate::registry::{
-    BUILTIN_PROBE, Caller, CheckAlert, Refusal, RefusalKind, Registry, RegistrySettings, StatusUpdate,
-    TenantUpdate,
+    BUILTIN_PROBE, Caller, CheckAlert, Declared, DeclaredCheck, OWN_TENANT, Refusal, RefusalKind, Registry,
+    RegistrySettings, StatusUpdate, TenantSettings, TenantUpdate,
 };
 use crate::validate::LabelRules;
-use crate::words::{Check, CheckSettings, HttpSettings, Probe, Remote};
+use crate::words::{Check, CheckSettings, HttpSettings, LabelMode, Probe, Remote};
 
 #[derive(Debug, Default)]
 struct Stepped(AtomicI64);
@@ -159,4 +159,78 @@ fn the_mask_keeps_a_password() {
     let update = TenantUpdate { metrics_remote: Some(remote), ..TenantUpdate::default() };
     let remote = registry.update_tenant(tenant, update).unwrap().metrics_remote.unwrap();
     assert_eq!((remote.url.as_str(), remote.password.as_str()), ("http://x", "p"));
+}
+
+fn declared(job: &str, frequency: i64) -> DeclaredCheck {
+    DeclaredCheck { check: Check { probes: Vec::new(), frequency, ..http(job) }, alerts: Vec::new() }
+}
+
+#[test]
+fn declared_checks_are_reconciled_and_belong_to_nobody() {
+    let state = Arc::default();
+    let registry = open(&state);
+    let tenant = install(&registry, 1).tenant;
+    let done = registry.declare(vec![declared("a", 1_000), declared("b", 1_000)]).unwrap();
+    assert_eq!(done, Declared { added: 2, ..Declared::default() });
+    let listed = registry.checks(tenant);
+    let a = listed[0].0.clone();
+    assert_eq!((listed.len(), a.tenant_id, a.probes.as_slice()), (2, OWN_TENANT, &[BUILTIN_PROBE][..]));
+    assert_eq!(registry.assignments(BUILTIN_PROBE).len(), 2);
+    assert_eq!(kind(registry.update_check(tenant, a.clone())), RefusalKind::Forbidden);
+    assert_eq!(kind(registry.delete_check(tenant, a.id)), RefusalKind::Forbidden);
+    assert_eq!(kind(registry.set_alerts(tenant, a.id, Vec::new())), RefusalKind::Forbidden);
+    assert_eq!(kind(registry.add_check(tenant, http("a"))), RefusalKind::Conflict);
+    // What is said as before goes on as it is, also after a restart.
+    let registry = open(&state);
+    let done = registry.declare(vec![declared("a", 1_000), declared("c", 1_000)]).unwrap();
+    assert_eq!(done, Declared { added: 1, changed: 0, removed: 1 });
+    assert_eq!(registry.check(tenant, a.id).unwrap(), a);
+    let done = registry.declare(vec![declared("a", 2_000), declared("c", 1_000)]).unwrap();
+    assert_eq!(done, Declared { changed: 1, ..Declared::default() });
+    assert!(registry.check(tenant, a.id).unwrap().modified > a.modified);
+}
+
+#[test]
+fn a_declaration_holds_as_a_whole_or_changes_nothing() {
+    let registry = open(&Arc::default());
+    registry.declare(vec![declared("a", 1_000)]).unwrap();
+    let why = |checks: Vec<DeclaredCheck>| {
+        let refused = registry.may_declare(&checks).unwrap_err();
+        assert_eq!(registry.declare(checks).unwrap_err(), refused);
+        refused.cause
+    };
+    assert_eq!(why(vec![declared("b", 1)]), "job \"b\": invalid check frequency");
+    let twice = why(vec![declared("b", 1_000), declared("b", 1_000)]);
+    assert_eq!(twice, "job \"b\": target/job combination is declared twice");
+    let mut elsewhere = declared("b", 1_000);
+    elsewhere.check.probes = vec![7];
+    assert!(why(vec![elsewhere]).contains("built-in probe"));
+    let mut alerting = declared("b", 1_000);
+    alerting.alerts = vec![CheckAlert { name: "Nothing".into(), ..CheckAlert::default() }];
+    assert_eq!(why(vec![alerting]), "job \"b\": invalid alert name");
+    assert_eq!(why((0..4).map(|i| declared(&format!("{i}"), 1_000)).collect()), "4 checks, limit 3");
+    let jobs: Vec<String> = registry.all_checks().into_iter().map(|check| check.job).collect();
+    assert_eq!(jobs, ["a"]);
+}
+
+#[test]
+fn what_a_tenant_keeps_goes_with_it() {
+    let state = Arc::default();
+    let registry = open(&state);
+    let tenant = install(&registry, 1).tenant;
+    let settings = TenantSettings { remote_validation_disabled: true, ..TenantSettings::default() };
+    registry.set_tenant_settings(tenant, settings.clone()).unwrap();
+    let update = TenantUpdate { label_mode: Some(LabelMode::DualWrite as i32), ..TenantUpdate::default() };
+    registry.update_tenant(tenant, update).unwrap();
+    let wrong = TenantUpdate { label_mode: Some(7), ..TenantUpdate::default() };
+    assert_eq!(kind(registry.update_tenant(tenant, wrong)), RefusalKind::Invalid);
+    let registry = open(&state);
+    assert_eq!(registry.tenant_settings(tenant), settings);
+    assert_eq!(registry.label_mode(tenant), LabelMode::DualWrite);
+    registry.delete_tenant(tenant).unwrap();
+    let registry = open(&state);
+    assert_eq!((registry.tenant(tenant), registry.instances(tenant)), (None, (0, 0)));
+    // Its place is free: two tenants fit.
+    install(&registry, 2);
+    install(&registry, 3);
 }

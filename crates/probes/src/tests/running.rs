@@ -27,12 +27,14 @@ impl ResultSink for Kept {
         Ok(())
     }
 
-    fn entries(&self, _: i64, batch: &LogBatch) -> Result<(), SourceError> {
-        for stream in &batch.streams {
-            let entries = batch.entries_of(stream).iter();
-            let lines =
-                entries.map(|e| (stream.labels.clone(), batch.line_of(e).to_owned(), e.metadata.clone()));
-            self.lines.lock().unwrap().extend(lines);
+    fn entries(&self, _: i64, batches: &[LogBatch]) -> Result<(), SourceError> {
+        for batch in batches {
+            for stream in &batch.streams {
+                let entries = batch.entries_of(stream).iter();
+                let lines =
+                    entries.map(|e| (stream.labels.clone(), batch.line_of(e).to_owned(), e.metadata.clone()));
+                self.lines.lock().unwrap().extend(lines);
+            }
         }
         Ok(())
     }
@@ -103,11 +105,11 @@ fn value(kept: &Kept, name: &str, instance: &str) -> Option<f64> {
 async fn checks_run_publish_and_end_with_stale_markers() {
     let (registry, tenant) = registry();
     let (kept, prober) = (Arc::new(Kept::default()), Arc::new(Pretend::default()));
-    let (publisher, thread) = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>).unwrap();
+    let publisher = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>, 1_000).unwrap();
     let schedule = Schedule::new(
         Arc::clone(&registry),
         Arc::clone(&prober) as Arc<dyn Prober>,
-        publisher,
+        publisher.clone(),
         100,
         tokio::runtime::Handle::current(),
     );
@@ -132,7 +134,7 @@ async fn checks_run_publish_and_end_with_stale_markers() {
     assert_eq!(stats.checks.load(Relaxed), 2);
     stop.send(true).unwrap();
     running.await.unwrap();
-    thread.join().unwrap();
+    publisher.drain();
 
     let count = |instance| value(&kept, "probe_all_success_count", instance).unwrap();
     assert!(value(&kept, "probe_success", "http://a.b/good").is_some_and(is_stale));
@@ -161,11 +163,11 @@ async fn checks_run_publish_and_end_with_stale_markers() {
 async fn a_rare_check_is_published_again() {
     let (registry, tenant) = registry();
     let kept = Arc::new(Kept::default());
-    let (publisher, thread) = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>).unwrap();
+    let publisher = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>, 1_000).unwrap();
     let schedule = Schedule::new(
         Arc::clone(&registry),
         Arc::<Pretend>::default(),
-        publisher,
+        publisher.clone(),
         1,
         tokio::runtime::Handle::current(),
     );
@@ -176,7 +178,7 @@ async fn a_rare_check_is_published_again() {
     tokio::time::sleep(Duration::from_secs(590)).await;
     stop.send(true).unwrap();
     running.await.unwrap();
-    thread.join().unwrap();
+    publisher.drain();
     let samples = kept.samples.lock().unwrap();
     let published =
         samples.iter().filter(|(labels, _, _)| labels.value("__name__") == "probe_success").count();

@@ -11,7 +11,8 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Erro
     serde_json::from_value(without_nulls(serde_json::from_slice(body)?))
 }
 
-fn without_nulls(value: Value) -> Value {
+/// The same without the fields that are `null`.
+pub fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => {
             let kept = members.into_iter().filter(|(_, v)| !v.is_null());

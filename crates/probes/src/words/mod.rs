@@ -10,6 +10,7 @@ mod choices;
 mod json;
 mod multihttp;
 mod probe;
+mod secrets;
 mod settings;
 mod tenant;
 mod tls;
@@ -17,7 +18,7 @@ mod tls;
 pub use adhoc::AdHocCheck;
 pub use check::{Channels, Check, CheckKind, Label};
 pub use choices::{Compression, DnsProtocol, DnsRecordType, HttpMethod, IpVersion};
-pub use json::read_json;
+pub use json::{read_json, without_nulls};
 pub use multihttp::{
     AssertionCondition, AssertionSubject, AssertionType, HttpHeader, HttpRequestBody, MultiHttpAssertion,
     MultiHttpEntry, MultiHttpRequest, MultiHttpSettings, MultiHttpVariable, QueryField, VariableType,

@@ -12,6 +12,7 @@ use super::tls::{BasicAuth, OAuth2Config, TlsConfig};
 /// Exactly one of these is there in a check that holds.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 #[serde(default)]
+#[prost(skip_debug)]
 pub struct CheckSettings {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -281,6 +282,13 @@ pub struct BrowserSettings {
     #[prost(bytes = "vec", tag = "1")]
     #[serde(with = "json::bytes")]
     pub script: Vec<u8>,
+}
+
+/// Settings of any kind may hold secrets.
+impl fmt::Debug for CheckSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CheckSettings({})", self.kind().map_or("invalid", |kind| kind.name()))
+    }
 }
 
 impl fmt::Debug for HttpSettings {

@@ -16,6 +16,7 @@ use super::request::read_line;
 use super::{HttpError, Phases, request_target};
 use crate::probe::clock::Watch;
 use crate::probe::connect::{dial, resolve};
+use crate::probe::driven::Driven;
 use crate::probe::{LocalProber, tls};
 use crate::run::Recorder;
 use crate::words::{HttpSettings, IpVersion};
@@ -63,7 +64,9 @@ impl Hop<'_> {
         let mut watch = Watch::start();
         let response = exchange(ready.stream, http2, request).await;
         phases.processing += watch.lap();
-        let (parts, incoming) = response?.into_parts();
+        // The connection is driven until the body is read.
+        let (response, _driven) = response?;
+        let (parts, incoming) = response.into_parts();
         let body = self.read(incoming).await;
         phases.transfer += watch.lap();
         let status = parts.status.as_u16();
@@ -150,7 +153,7 @@ impl Hop<'_> {
         phases: &mut Phases,
     ) -> Result<tokio_rustls::client::TlsStream<S>, HttpError> {
         let own = self.settings.tls_config.as_ref();
-        let config = tls::client(own, protocols)?;
+        let config = self.prober.tls.client(own, protocols)?;
         let host = url.host_str().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
         let mut watch = Watch::start();
         let stream = tls::handshake(config, own, host, stream).await;
@@ -169,7 +172,7 @@ impl Hop<'_> {
         }
         let request = request.body(Full::new(Bytes::new())).map_err(|e| HttpError::Request(e.to_string()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection.with_upgrades());
+        let _driven = Driven::spawn(connection.with_upgrades());
         let answer = sender.send_request(request).await?;
         if !answer.status().is_success() {
             return Err(HttpError::Proxy(answer.status()));
@@ -208,20 +211,20 @@ fn build(
     Ok(request)
 }
 
-/// Sends, and gives the head of the answer. The connection ends with it: nothing is kept alive.
+/// Sends, and gives the head of the answer and what reads its body: nothing is kept alive.
 async fn exchange(
     stream: Box<dyn Stream>,
     http2: bool,
     request: Request<Full<Bytes>>,
-) -> Result<http::Response<Incoming>, HttpError> {
+) -> Result<(http::Response<Incoming>, Driven), HttpError> {
     let io = TokioIo::new(stream);
     if http2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
-        tokio::spawn(connection);
-        return Ok(sender.send_request(request).await?);
+        let driven = Driven::spawn(connection);
+        return Ok((sender.send_request(request).await?, driven));
     }
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
+    let driven = Driven::spawn(connection);
+    Ok((sender.send_request(request).await?, driven))
 }

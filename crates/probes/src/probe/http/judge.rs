@@ -1,22 +1,56 @@
 //! Whether an answer is what it must be, and what is taken down of it.
 
+use bytes::Bytes;
 use http::header;
 use pilothouse_model::matcher::pattern::{Anchoring, Pattern};
 
-use super::{Answer, body, version_number, version_text};
+use super::{Answer, HttpError, body, version_number, version_text};
+use crate::probe::LocalProber;
 use crate::run::Recorder;
 use crate::words::{Compression, HeaderMatch, HttpSettings};
 
-/// A body is searched up to here; what is longer was refused before.
-const MAX_DECODED_BYTES: u64 = 64 << 20;
+/// Bodies up to this are searched on the spot, coded ones up to a part of it, since they may grow.
+const INLINE_BYTES: usize = 64 << 10;
 
-pub(super) fn judge(answer: &Answer, settings: &HttpSettings, recorder: &mut Recorder) -> bool {
+/// Whether the answer is what it must be. Long bodies are undone and searched off the async
+/// workers.
+pub(super) async fn judge(
+    prober: &LocalProber,
+    answer: Answer,
+    settings: &HttpSettings,
+    recorder: &mut Recorder,
+) -> bool {
+    let most = prober.max_decoded_bytes;
+    let growth = if answer.headers.contains_key(header::CONTENT_ENCODING) { 16 } else { 1 };
+    if answer.body.len().saturating_mul(growth) <= INLINE_BYTES {
+        return judge_here(&answer, settings, most, recorder);
+    }
+    let (settings, mut own) = (settings.clone(), std::mem::take(recorder));
+    let judging = tokio::task::spawn_blocking(move || {
+        let good = judge_here(&answer, &settings, most, &mut own);
+        (own, good)
+    });
+    match judging.await {
+        Ok((own, good)) => {
+            *recorder = own;
+            good
+        }
+        Err(e) => {
+            recorder.error("Error reading HTTP body", &[("err", &e)]);
+            false
+        }
+    }
+}
+
+fn judge_here(answer: &Answer, settings: &HttpSettings, most: u64, recorder: &mut Recorder) -> bool {
     let status = i32::from(answer.status.as_u16());
+    let wanted = settings.compression != Compression::None as i32;
+    let body = body::decoded(&answer.body, &answer.headers, wanted, most);
     let mut good = status_holds(status, settings, recorder);
-    let regexp_failed = if good { !texts_hold(answer, settings, recorder) } else { false };
+    let regexp_failed = good && !texts_hold(answer, &body, settings, recorder);
     good &= !regexp_failed;
     good &= version_holds(answer, settings, recorder) & encryption_holds(answer, settings, recorder);
-    take_down(Some(answer), regexp_failed, uncompressed_bytes(answer, settings), recorder);
+    take_down(Some(answer), regexp_failed, body.map_or(0, |b| b.len()), recorder);
     good
 }
 
@@ -44,7 +78,12 @@ fn status_holds(status: i32, settings: &HttpSettings, recorder: &mut Recorder) -
     good
 }
 
-fn texts_hold(answer: &Answer, settings: &HttpSettings, recorder: &mut Recorder) -> bool {
+fn texts_hold(
+    answer: &Answer,
+    body: &Result<Bytes, HttpError>,
+    settings: &HttpSettings,
+    recorder: &mut Recorder,
+) -> bool {
     let matched = settings.fail_if_header_matches_regexp.iter().find(|m| header_fails(answer, m, true));
     let missed = settings.fail_if_header_not_matches_regexp.iter().find(|m| header_fails(answer, m, false));
     if let Some(m) = matched.or(missed) {
@@ -56,14 +95,14 @@ fn texts_hold(answer: &Answer, settings: &HttpSettings, recorder: &mut Recorder)
     {
         return true;
     }
-    let body = match body::decoded(&answer.body, &answer.headers, decodes(settings), MAX_DECODED_BYTES) {
+    let body = match body {
         Ok(body) => body,
         Err(e) => {
-            recorder.error("Error reading HTTP body", &[("err", &e)]);
+            recorder.error("Error reading HTTP body", &[("err", e)]);
             return false;
         }
     };
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(body);
     if let Some(regexp) = settings.fail_if_body_matches_regexp.iter().find(|r| matches(r, &text)) {
         recorder.error("Body matched regular expression", &[("regexp", regexp)]);
         return false;
@@ -112,14 +151,6 @@ fn encryption_holds(answer: &Answer, settings: &HttpSettings, recorder: &mut Rec
         return false;
     }
     true
-}
-
-fn decodes(settings: &HttpSettings) -> bool {
-    settings.compression != Compression::None as i32
-}
-
-fn uncompressed_bytes(answer: &Answer, settings: &HttpSettings) -> usize {
-    body::decoded(&answer.body, &answer.headers, decodes(settings), MAX_DECODED_BYTES).map_or(0, |b| b.len())
 }
 
 fn take_down(answer: Option<&Answer>, regexp_failed: bool, uncompressed: usize, recorder: &mut Recorder) {

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cookie_store::CookieStore;
 use http::{StatusCode, Uri, Version, header};
+use pilothouse_model::limits::CHECK_REDIRECTS;
 use rand::Rng as _;
 use url::Url;
 
@@ -22,8 +23,6 @@ use crate::words::HttpSettings;
 pub(super) use hop::{Answer, Hop, Sent};
 pub(super) use phases::Phases;
 pub(super) use request::set_run_by;
-
-const MAX_REDIRECTS: u32 = 10;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +59,7 @@ pub(super) async fn probe(
     let help = "The number of redirects";
     recorder.gauge("probe_http_redirects", help, &[], f64::from(run.redirects));
     match answered {
-        Ok(answer) => judge::judge(&answer, settings, recorder),
+        Ok(answer) => judge::judge(prober, answer, settings, recorder).await,
         Err(e) => {
             recorder.error("Error for HTTP request", &[("err", &e)]);
             judge::no_answer(recorder);
@@ -123,7 +122,7 @@ impl Run<'_> {
         }
         recorder.info("Received redirect", &[("location", &location)]);
         let next = url.join(location).ok().filter(|next| matches!(next.scheme(), "http" | "https"));
-        next.filter(|_| self.redirects < MAX_REDIRECTS)
+        next.filter(|_| self.redirects < CHECK_REDIRECTS)
     }
 }
 
