@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const FLOORS: [(&str, u32); 17] = [
+const FLOORS: [(&str, u32); 18] = [
     ("model", 0),
     ("query", 1),
     ("index", 1),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u32); 17] = [
     ("rules", 3),
     ("alertmanager", 3),
     ("probes", 3),
+    ("scrape", 3),
     ("api", 4),
     ("pilothouse", 5),
     // Drives the binary from outside and links none of it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pilothouse_model::write::MetricType;
-use pilothouse_wire::exposition::{TextFormat, TextWriter};
+use pilothouse_wire::exposition::{Exposition, ProtobufWriter, TextFormat, TextWriter};
 
 use crate::routes::Endpoint;
 
@@ -130,6 +130,31 @@ pub(crate) fn render(families: &[Family], format: TextFormat, also: &[(&str, &st
                 labels.iter().map(|(n, v)| (*n, v.as_str())).chain(also.iter().copied()).collect();
             match value {
                 FamilyValue::Number(number) => writer.sample("", &labels, *number),
+                FamilyValue::Histogram { upper_bounds, cumulative_counts, sum } => {
+                    writer.histogram(&labels, upper_bounds, cumulative_counts, *sum);
+                }
+            }
+        }
+    }
+    writer.finish()
+}
+
+/// Families in the form that was asked for.
+pub(crate) fn expose(families: &[Family], form: Exposition) -> Vec<u8> {
+    match form {
+        Exposition::Text(format) => render(families, format, &[]).into_bytes(),
+        Exposition::Protobuf => render_protobuf(families),
+    }
+}
+
+fn render_protobuf(families: &[Family]) -> Vec<u8> {
+    let mut writer = ProtobufWriter::new();
+    for family in families {
+        writer.family(family.name, family.metric_type, family.help, family.unit);
+        for (labels, value) in &family.samples {
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            match value {
+                FamilyValue::Number(number) => writer.sample(&labels, *number),
                 FamilyValue::Histogram { upper_bounds, cumulative_counts, sum } => {
                     writer.histogram(&labels, upper_bounds, cumulative_counts, *sum);
                 }

@@ -1,5 +1,6 @@
 //! The client: one per set of options, its connections kept.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,6 +20,8 @@ pub struct ClientSettings {
     pub timeout: Duration,
     /// How much of an answer's body is read; the rest is not waited for.
     pub max_response_bytes: usize,
+    /// Where all calls go, whatever host their address names.
+    pub unix_socket: Option<PathBuf>,
 }
 
 impl Default for ClientSettings {
@@ -27,6 +30,7 @@ impl Default for ClientSettings {
             user_agent: concat!("Pilothouse/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeout: Duration::from_secs(60),
             max_response_bytes: 256 << 10,
+            unix_socket: None,
         }
     }
 }
@@ -176,6 +180,9 @@ fn builder(options: &HttpOptions, settings: &ClientSettings) -> Result<reqwest::
         .tls_backend_preconfigured(tls::client_config(&options.tls_config)?);
     if !options.enable_http2 {
         builder = builder.http1_only();
+    }
+    if let Some(path) = &settings.unix_socket {
+        builder = builder.unix_socket(path.clone());
     }
     if options.proxy_from_environment {
         return Ok(builder);

@@ -1,86 +1,101 @@
-//! The server's own metrics in its own store, so that the first query finds something.
+//! Scraping wired to what is around it: jobs from the configuration into the default source of
+//! metrics, the server's own metrics and those of the host beside them.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pilothouse_api::{App, TextFormat};
-use pilothouse_model::limits::Limits;
-use pilothouse_model::ports::SystemClock;
-use pilothouse_model::write::Appended;
-use pilothouse_model::{Clock as _, SampleSink, SourceError};
-use pilothouse_wire::exposition;
+use pilothouse_metrics::Store;
+use pilothouse_model::SampleSink;
+use pilothouse_scrape::host::Host;
+use pilothouse_scrape::{ConfigError, Job, LocalTarget, Scraper, Sections, config};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, Settings};
+use crate::reload::{Apply, Part};
 
 const INTERVAL: Duration = Duration::from_secs(15);
-const JOB: &str = "pilothouse";
+const OWN_JOB: &str = "pilothouse";
+const HOST_JOB: &str = "node";
 
-/// Why a round wrote nothing.
-#[derive(Debug, thiserror::Error)]
-enum ScrapeError {
-    #[error("own metrics: {0}")]
-    Text(#[from] pilothouse_wire::DecodeError),
-    #[error("own metrics: {0}")]
-    Store(#[from] SourceError),
-    #[error("own metrics: {0}")]
-    Panicked(#[from] tokio::task::JoinError),
+/// What the configuration says of scraping.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct ScrapeConfig {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) host_metrics: bool,
 }
 
-/// Writes the own metrics of `app` into `sink`.
-pub(crate) struct Scrape {
-    pub(crate) app: Arc<App>,
-    pub(crate) sink: Arc<dyn SampleSink>,
-    pub(crate) limits: Limits,
-    /// The label of the same name.
-    pub(crate) instance: String,
+impl ScrapeConfig {
+    /// Checks all jobs, those in further files included. Relative paths start at `directory`.
+    pub(crate) fn of(settings: &Settings, directory: &Path) -> Result<Self, ConfigError> {
+        let sections = Sections {
+            global: settings.global.section.clone(),
+            scrape_configs: settings.scrape_configs.sections.clone(),
+            scrape_config_files: settings.scrape_config_files.clone(),
+        };
+        Ok(Self { jobs: config::load(&sections, directory)?, host_metrics: settings.host_metrics })
+    }
 }
 
-impl Scrape {
-    /// One round. All but the wait for the disk is done on a blocking thread: the store walks
-    /// its groups for its figures.
-    async fn once(self: &Arc<Self>) -> Result<(), ScrapeError> {
-        let this = Arc::clone(self);
-        let appended = tokio::task::spawn_blocking(move || this.append()).await??;
-        if appended.rejected > 0 {
-            tracing::warn!("own metrics: {} refused: {:?}", appended.rejected, appended.rejections.first());
+/// What runs, and how to end it.
+#[derive(Debug)]
+pub(crate) struct Scraping {
+    scraper: Scraper,
+    /// The server's own metrics, and the host's.
+    local: Vec<JoinHandle<()>>,
+}
+
+impl Scraping {
+    /// Takes a first round of what needs no request, so that the first query finds something, and
+    /// starts all jobs. `instance` is this server's address.
+    pub(crate) async fn start(app: &Arc<App>, store: &Store, config: &Config, instance: &str) -> Self {
+        let sink: Arc<dyn SampleSink> = Arc::new(store.internal_sink());
+        let limits = config.limits.clone();
+        let rendered = Arc::clone(app);
+        let own = Box::new(move || rendered.own_metrics(TextFormat::Prometheus, &[]));
+        let mut targets =
+            vec![LocalTarget::new(OWN_JOB, instance, Arc::clone(&sink), limits.clone(), own)];
+        // Elsewhere there is nothing under these names.
+        if config.scraping.host_metrics && cfg!(target_os = "linux") {
+            let host = Host::default();
+            let name = host.name().unwrap_or_else(|| instance.to_owned());
+            targets.push(LocalTarget::new(HOST_JOB, &name, sink, limits.clone(), Box::new(move || host.render())));
         }
-        Ok(appended.durable.await?)
+        for target in &targets {
+            target.once().await;
+        }
+        let local = targets.into_iter().map(|target| tokio::spawn(target.run(INTERVAL))).collect();
+        let scraper = Scraper::new(Arc::new(store.clone()), limits);
+        scraper.apply(config.scraping.jobs.clone()).await;
+        app.start_scraping(scraper.clone());
+        Self { scraper, local }
     }
 
-    /// Renders, reads back what was rendered as any scraper would, and stores it with the series
-    /// that Prometheus adds to a scrape.
-    fn append(&self) -> Result<Appended, ScrapeError> {
-        let started = Instant::now();
-        let identity = [("instance", self.instance.as_str()), ("job", JOB)];
-        let mut text = self.app.own_metrics(TextFormat::Prometheus, &identity);
-        let samples = text.lines().filter(|line| !line.starts_with('#')).count() as f64;
-        for (name, value) in [
-            ("up", 1.0),
-            ("scrape_duration_seconds", started.elapsed().as_secs_f64()),
-            ("scrape_samples_scraped", samples),
-        ] {
-            let instance = &self.instance;
-            text.push_str(&format!(
-                "# TYPE {name} gauge\n{name}{{instance=\"{instance}\",job=\"{JOB}\"}} {value}\n"
-            ));
-        }
-        let now_ms = SystemClock.now_ms();
-        let decoded = exposition::parse(TextFormat::Prometheus, text.as_bytes(), now_ms, &self.limits)?;
-        Ok(self.sink.append(&decoded.batch)?)
+    /// The part of a reload.
+    pub(crate) fn jobs(&self) -> Jobs {
+        Jobs { scraper: self.scraper.clone(), runtime: Handle::current() }
     }
 
-    /// A round that fails is told, and the next one tried.
-    pub(crate) async fn once_or_warn(self: &Arc<Self>) {
-        if let Err(e) = self.once().await {
-            tracing::warn!("{e}");
-        }
+    /// Ends everything; series go on after the next start.
+    pub(crate) async fn drain(self) {
+        self.local.iter().for_each(JoinHandle::abort);
+        self.scraper.drain().await;
     }
+}
 
-    /// Rounds until the task is aborted, the first after one interval.
-    pub(crate) async fn run(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.once_or_warn().await;
-        }
+/// Takes over changed jobs.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    scraper: Scraper,
+    runtime: Handle,
+}
+
+impl Part for Jobs {
+    fn prepare(&self, next: &Config) -> Result<Apply, String> {
+        let (scraper, runtime) = (self.scraper.clone(), self.runtime.clone());
+        let jobs = next.scraping.jobs.clone();
+        Ok(Box::new(move || runtime.block_on(scraper.apply(jobs))))
     }
 }

@@ -10,7 +10,7 @@ use pilothouse_model::sample::stale_nan;
 use pilothouse_model::write::MetricType;
 use pilothouse_wire::Decoded;
 use pilothouse_wire::exposition::TextFormat::{OpenMetrics, Prometheus};
-use pilothouse_wire::exposition::{TextFormat, TextWriter, federate, import, parse};
+use pilothouse_wire::exposition::{Exposition, TextFormat, TextWriter, federate, import, parse};
 use proptest::prelude::*;
 use words::check;
 
@@ -213,19 +213,36 @@ fn what_is_written_for_openmetrics() {
 
 #[test]
 fn the_header_decides_the_format() {
+    const PROTOBUF: &str =
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let proto_first = format!(
+        "{PROTOBUF};q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.1"
+    );
+    let proto_last = format!("text/plain;version=0.0.4;q=0.9,{PROTOBUF};q=0.3");
     for (accept, format) in [
-        ("", Prometheus),
-        ("*/*", Prometheus),
-        ("text/plain", Prometheus),
-        ("application/openmetrics-text", OpenMetrics),
+        ("", Exposition::Text(Prometheus)),
+        ("*/*", Exposition::Text(Prometheus)),
+        ("text/plain", Exposition::Text(Prometheus)),
+        ("application/openmetrics-text", Exposition::Text(OpenMetrics)),
         (
             "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
-            OpenMetrics,
+            Exposition::Text(OpenMetrics),
         ),
-        ("application/openmetrics-text;version=1.0.0;q=0.2,text/plain;version=0.0.4;q=0.3", Prometheus),
-        ("application/openmetrics-text;q=0", Prometheus),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;version=0.0.4;q=0.3",
+            Exposition::Text(Prometheus),
+        ),
+        ("application/openmetrics-text;q=0", Exposition::Text(Prometheus)),
+        (PROTOBUF, Exposition::Protobuf),
+        (&proto_first, Exposition::Protobuf),
+        (&proto_last, Exposition::Text(Prometheus)),
+        ("application/vnd.google.protobuf;q=1,text/plain;q=0.2", Exposition::Text(Prometheus)),
+        (
+            "application/vnd.google.protobuf; proto=\"io.prometheus.client.MetricFamily\"; encoding=delimited",
+            Exposition::Protobuf,
+        ),
     ] {
-        assert_eq!(TextFormat::negotiate(accept), format, "{accept}");
+        assert_eq!(Exposition::negotiate(accept), format, "{accept}");
     }
     assert_eq!(TextFormat::from_content_type("application/openmetrics-text; version=1.0.0"), OpenMetrics);
     assert_eq!(TextFormat::from_content_type("text/plain"), Prometheus);

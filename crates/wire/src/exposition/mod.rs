@@ -1,16 +1,24 @@
-//! The text formats: Prometheus 0.0.4 and OpenMetrics 1.0, read and written.
+//! The expositions: Prometheus' text 0.0.4, OpenMetrics 1.0 and protobuf, read and written.
 //!
 //! Syntax and meaning as in Prometheus' `textparse`: quoted UTF-8 names, `le` and `quantile`
 //! normalised as OpenMetrics writes them. Differences, all on the generous side: blanks may be
 //! tabs or several in both formats, and `_created` samples are samples like others.
 
 mod federation;
+mod native;
 mod parse;
+pub mod protobuf;
 mod write;
+mod write_protobuf;
 
 pub use federation::federate;
 pub use parse::{import, parse};
 pub use write::TextWriter;
+pub use write_protobuf::ProtobufWriter;
+
+/// A time that is none. Who hands it in as the time of samples without one can tell them from
+/// the others: no sample is of that time.
+pub const UNTIMED: i64 = i64::MIN;
 
 /// The two formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,29 +40,62 @@ impl TextFormat {
         }
     }
 
-    /// From an `Accept` header: OpenMetrics where it is accepted no less than plain text.
-    pub fn negotiate(accept: &str) -> Self {
-        let (mut open_metrics, mut plain) = (0.0f32, 0.0f32);
-        for part in accept.split(',') {
-            let mut parameters = part.split(';').map(str::trim);
-            let kind = parameters.next().unwrap_or("").to_ascii_lowercase();
-            let weight = parameters.find_map(|p| p.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
-            let slot = match kind.as_str() {
-                "application/openmetrics-text" => &mut open_metrics,
-                "text/plain" | "text/*" => &mut plain,
-                _ => continue,
-            };
-            *slot = slot.max(weight.unwrap_or(0.0));
-        }
-        if open_metrics > 0.0 && open_metrics >= plain { Self::OpenMetrics } else { Self::Prometheus }
-    }
-
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
+}
+
+/// A form in which metrics are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposition {
+    Text(TextFormat),
+    Protobuf,
+}
+
+impl Exposition {
+    /// From an `Accept` header: the one with the largest weight, of equal ones the richest; the
+    /// older text where none of them is named.
+    pub fn negotiate(accept: &str) -> Self {
+        let (mut protobuf, mut open_metrics, mut plain) = (0.0f32, 0.0f32, 0.0f32);
+        for part in accept.split(',') {
+            let mut parameters = part.split(';').map(str::trim);
+            let kind = parameters.next().unwrap_or("").to_ascii_lowercase();
+            let slot = match kind.as_str() {
+                "application/openmetrics-text" => &mut open_metrics,
+                "text/plain" | "text/*" => &mut plain,
+                "application/vnd.google.protobuf" if is_delimited_families(parameters.clone()) => {
+                    &mut protobuf
+                }
+                _ => continue,
+            };
+            let weight = parameters.find_map(|p| p.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+            *slot = slot.max(weight.unwrap_or(0.0));
+        }
+        if protobuf > 0.0 && protobuf >= open_metrics.max(plain) {
+            Self::Protobuf
+        } else if open_metrics > 0.0 && open_metrics >= plain {
+            Self::Text(TextFormat::OpenMetrics)
+        } else {
+            Self::Text(TextFormat::Prometheus)
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text(format) => format.content_type(),
+            Self::Protobuf => protobuf::CONTENT_TYPE,
+        }
+    }
+}
+
+/// Whether the parameters of a media type name the one message and framing that there is here.
+fn is_delimited_families<'a>(parameters: impl Iterator<Item = &'a str> + Clone) -> bool {
+    ["proto=io.prometheus.client.metricfamily", "encoding=delimited"]
+        .iter()
+        .all(|wanted| parameters.clone().any(|p| p.to_ascii_lowercase().replace('"', "") == **wanted))
 }
 
 /// The number of a `le` or `quantile` label as OpenMetrics writes it: `1.0`, `0.25`, `1e+06`, `+Inf`.

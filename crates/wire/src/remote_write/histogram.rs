@@ -25,13 +25,22 @@ pub(crate) struct Wire {
 }
 
 /// A list that counts on but keeps no more than a bound.
-struct Bounded {
+pub(crate) struct Bounded {
     max: usize,
     items: usize,
 }
 
 impl Bounded {
-    fn push<T>(&mut self, to: &mut Vec<T>, item: T) {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, items: 0 }
+    }
+
+    /// How many were pushed, kept or not.
+    pub(crate) fn items(&self) -> usize {
+        self.items
+    }
+
+    pub(crate) fn push<T>(&mut self, to: &mut Vec<T>, item: T) {
         self.items += 1;
         if to.len() < self.max {
             to.push(item);
@@ -63,7 +72,7 @@ pub(crate) fn read(mut message: Cursor<'_>, max: usize) -> Result<Wire, ProtoErr
     let mut histogram = Histogram::default();
     let (mut count, mut zero, mut t_ms) = (Count::Absent, Count::Absent, 0);
     let (mut positive, mut negative, mut bounds) = (Side::default(), Side::default(), Vec::new());
-    let mut bounded = Bounded { max, items: 0 };
+    let mut bounded = Bounded::new(max);
     while let Some(key) = message.key()? {
         match key {
             KEY_COUNT_INT => count = Count::Integer(message.varint()?),
@@ -124,7 +133,7 @@ pub(crate) fn deltas(counts: &[f64]) -> impl Iterator<Item = i64> {
     })
 }
 
-fn read_span(
+pub(crate) fn read_span(
     message: &mut Cursor<'_>,
     key: u32,
     bounded: &mut Bounded,
@@ -146,7 +155,7 @@ fn read_span(
     Ok(())
 }
 
-fn read_deltas(
+pub(crate) fn read_deltas(
     message: &mut Cursor<'_>,
     key: u32,
     bounded: &mut Bounded,
@@ -165,7 +174,7 @@ fn read_deltas(
     Ok(())
 }
 
-fn read_doubles(
+pub(crate) fn read_doubles(
     message: &mut Cursor<'_>,
     key: u32,
     bounded: &mut Bounded,

@@ -1,0 +1,208 @@
+//! One request to a target, and what kind of answer it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
+use pilothouse_model::labels::quote;
+use pilothouse_model::sample::format_float_plain;
+use pilothouse_net::{BuildError, Client, ClientSettings, HttpOptions, Request, Secret};
+use pilothouse_wire::body::{self, BodyError, Encoding};
+use pilothouse_wire::exposition::TextFormat;
+
+use crate::config::Job;
+use crate::config::protocol::{Protocol, accept_header};
+
+/// Why a scrape gave nothing, as `lastError` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ScrapeError {
+    #[error("Get {}: {why}", quote(url))]
+    Request { url: String, why: String },
+    #[error("server returned HTTP status {0}")]
+    Status(StatusCode),
+    #[error("body size limit exceeded")]
+    TooLong,
+    #[error("{0}")]
+    ContentType(String),
+    #[error("{0}")]
+    Body(String),
+    #[error("sample limit exceeded")]
+    SampleLimit,
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
+    /// Of the whole job: too many targets, or no client can be made.
+    #[error("{0}")]
+    Forced(String),
+}
+
+/// What is asked of every target of a job.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    options: HttpOptions,
+    /// Made at the first request that finds the files it needs.
+    client: Mutex<Option<Arc<Client>>>,
+    accept: String,
+    compression: bool,
+    fallback: Option<Protocol>,
+    max_bytes: u64,
+}
+
+/// The time limits of requests are the targets'; this is only the one that no target may exceed.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// A body as it came.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    body: Bytes,
+    encoding: Encoding,
+    pub(crate) form: Form,
+    max_bytes: u64,
+}
+
+/// How a body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text(TextFormat),
+    Protobuf,
+}
+
+impl Exchange {
+    pub(crate) fn new(job: &Job, max_bytes: u64) -> Self {
+        Self {
+            options: job.http.clone(),
+            client: Mutex::default(),
+            accept: accept_header(&job.protocols, job.escaping),
+            compression: job.compression,
+            fallback: job.fallback,
+            max_bytes: match job.body_size_limit {
+                0 => max_bytes,
+                own => own.min(max_bytes),
+            },
+        }
+    }
+
+    fn client(&self) -> Result<Arc<Client>, BuildError> {
+        let mut slot = self.client.lock();
+        if let Some(client) = &*slot {
+            return Ok(Arc::clone(client));
+        }
+        let settings = ClientSettings {
+            timeout: LONGEST,
+            max_response_bytes: usize::try_from(self.max_bytes).unwrap_or(usize::MAX),
+            ..ClientSettings::default()
+        };
+        let client = Client::new(&self.options, settings)?;
+        Ok(Arc::clone(slot.insert(Arc::new(client))))
+    }
+
+    fn headers(&self, timeout: Duration) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let seconds = format_float_plain(timeout.as_secs_f64());
+        for (name, value) in [("accept", &self.accept), ("x-prometheus-scrape-timeout-seconds", &seconds)] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+        let encoding = if self.compression { "gzip" } else { "identity" };
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+        headers
+    }
+
+    /// Asks a target, for at most `timeout`.
+    pub(crate) async fn fetch(&self, url: &str, timeout: Duration) -> Result<Fetched, ScrapeError> {
+        let failed = |why: String| ScrapeError::Request { url: url.to_owned(), why };
+        let client = self.client().map_err(|e| ScrapeError::Forced(e.to_string()))?;
+        let (url, headers) = (Secret::new(url), self.headers(timeout));
+        let request = Request { method: Method::GET, url, headers, body: Bytes::new() };
+        let answer = tokio::time::timeout(timeout, client.send(request))
+            .await
+            .map_err(|_| failed("context deadline exceeded".to_owned()))?
+            .map_err(|e| failed(e.to_string()))?;
+        if answer.status != StatusCode::OK {
+            return Err(ScrapeError::Status(answer.status));
+        }
+        if answer.body.len() as u64 >= self.max_bytes {
+            return Err(ScrapeError::TooLong);
+        }
+        let text = |name| answer.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
+        let encoding = match text(header::CONTENT_ENCODING) {
+            "gzip" => Encoding::Gzip,
+            _ => Encoding::Identity,
+        };
+        let form = form(text(header::CONTENT_TYPE), self.fallback)?;
+        Ok(Fetched { body: answer.body, encoding, form, max_bytes: self.max_bytes })
+    }
+}
+
+impl Fetched {
+    /// The body as it was before compression.
+    pub(crate) fn into_body(self) -> Result<Bytes, ScrapeError> {
+        if self.encoding == Encoding::Identity {
+            return Ok(self.body);
+        }
+        // A body as long as the limit is refused, as one without compression is.
+        match body::decompress(self.encoding, &self.body, self.max_bytes.saturating_sub(1)) {
+            Ok(body) => Ok(Bytes::from(body)),
+            Err(BodyError::TooLarge { .. }) => Err(ScrapeError::TooLong),
+            Err(e) => Err(ScrapeError::Body(e.to_string())),
+        }
+    }
+}
+
+/// What a `Content-Type` says, or the job says in its place. Prometheus' texts.
+fn form(content_type: &str, fallback: Option<Protocol>) -> Result<Form, ScrapeError> {
+    let kind = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let of = |kind: &str| match kind {
+        "application/openmetrics-text" => Some(Form::Text(TextFormat::OpenMetrics)),
+        "application/vnd.google.protobuf" => Some(Form::Protobuf),
+        "text/plain" => Some(Form::Text(TextFormat::Prometheus)),
+        _ => None,
+    };
+    let said = of(&kind).or_else(|| fallback.and_then(|protocol| of(protocol.media_type())));
+    said.ok_or_else(|| {
+        let shown = quote(content_type);
+        ScrapeError::ContentType(if content_type.is_empty() {
+            "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol \
+             specified for target"
+                .to_owned()
+        } else if kind.contains('/') {
+            format!("received unsupported Content-Type {shown} and no fallback_scrape_protocol specified for target")
+        } else {
+            format!("cannot parse Content-Type {shown} and no fallback_scrape_protocol for target")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_the_answer_decides_and_the_fallback_helps() {
+        let plain = Form::Text(TextFormat::Prometheus);
+        let open = Form::Text(TextFormat::OpenMetrics);
+        for (content_type, fallback, expected) in [
+            ("text/plain; version=0.0.4; charset=utf-8", None, Ok(plain)),
+            ("Text/Plain", None, Ok(plain)),
+            ("application/openmetrics-text; version=1.0.0", None, Ok(open)),
+            (
+                "application/vnd.google.protobuf; proto=x",
+                Some(Protocol::PrometheusText0_0_4),
+                Ok(Form::Protobuf),
+            ),
+            ("", Some(Protocol::OpenMetricsText1_0_0), Ok(open)),
+            ("text/html", Some(Protocol::PrometheusText1_0_0), Ok(plain)),
+            ("", None, Err("non-compliant scrape target sending blank Content-Type")),
+            ("text/html", None, Err("received unsupported Content-Type \"text/html\"")),
+            ("nonsense", None, Err("cannot parse Content-Type \"nonsense\"")),
+        ] {
+            match (form(content_type, fallback), expected) {
+                (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{content_type}"),
+                (Err(got), Err(wanted)) => assert!(got.to_string().starts_with(wanted), "{got}"),
+                (got, _) => panic!("{content_type}: {got:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! From a body to a batch: parse, relabel, compare with what was there before.
+
+use pilothouse_model::labels::{METRIC_NAME, quote};
+use pilothouse_model::limits::Limits;
+use pilothouse_model::sample::stale_nan;
+use pilothouse_model::write::{BatchExemplar, BatchSeries, MetadataEntry, RawPair, WriteBatch};
+use pilothouse_model::{Histogram, Labels, LabelsBuilder};
+use pilothouse_query::histogram::{compact, reduce_to};
+use pilothouse_wire::Decoded;
+use pilothouse_wire::exposition::protobuf::{self, HistogramForms};
+use pilothouse_wire::exposition::{self, UNTIMED};
+
+use crate::cache::{Known, SeriesCache};
+use crate::config::Job;
+use crate::exchange::{Form, ScrapeError};
+use crate::relabel;
+
+/// What the series about a scrape say of its samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) scraped: u64,
+    /// Left by metric relabelling.
+    pub(crate) kept: u64,
+    /// Series that the scrape before did not have.
+    pub(crate) added: u64,
+    /// Samples of one series and time in one body.
+    pub(crate) duplicates: u64,
+}
+
+/// What becomes of a body.
+#[derive(Debug)]
+pub(crate) struct Ingested {
+    pub(crate) batch: WriteBatch,
+    pub(crate) counts: Counts,
+    pub(crate) metadata: Vec<MetadataEntry>,
+    pub(crate) result: Result<(), ScrapeError>,
+}
+
+/// What holds for one scrape.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ingest<'a> {
+    pub(crate) job: &'a Job,
+    /// The target's labels.
+    pub(crate) public: &'a Labels,
+    pub(crate) limits: &'a Limits,
+    pub(crate) t_ms: i64,
+}
+
+impl Ingest<'_> {
+    /// Takes a body. If anything of it is wrong nothing of it is written, and all series of the
+    /// target end.
+    pub(crate) fn body(self, cache: &mut SeriesCache, body: &[u8], form: Form) -> Ingested {
+        cache.begin();
+        let mut filling =
+            Filling { ingest: self, batch: WriteBatch::of_labels(), counts: Counts::default(), over: None };
+        let filled = self.decode(body, form).and_then(|decoded| {
+            decoded.batch.series.iter().try_for_each(|series| filling.series(cache, &decoded, series))?;
+            filling.over.take().map_or(Ok(decoded.batch.metadata), Err)
+        });
+        let counts = filling.counts;
+        match filled {
+            Ok(metadata) => {
+                let mut batch = filling.batch;
+                self.end(&mut batch, &cache.succeed());
+                Ingested { batch, counts, metadata, result: Ok(()) }
+            }
+            Err(e) => Ingested { counts, ..self.failure(cache, e) },
+        }
+    }
+
+    /// Takes it that there is no body: all series of the target end.
+    pub(crate) fn nothing(self, cache: &mut SeriesCache, why: ScrapeError) -> Ingested {
+        cache.begin();
+        self.failure(cache, why)
+    }
+
+    fn failure(self, cache: &mut SeriesCache, why: ScrapeError) -> Ingested {
+        let mut batch = WriteBatch::of_labels();
+        self.end(&mut batch, &cache.fail());
+        Ingested { batch, counts: Counts::default(), metadata: Vec::new(), result: Err(why) }
+    }
+
+    fn end(self, batch: &mut WriteBatch, series: &[Labels]) {
+        series.iter().for_each(|labels| batch.push_float(labels, self.t_ms, stale_nan()));
+    }
+
+    fn decode(self, body: &[u8], form: Form) -> Result<Decoded, ScrapeError> {
+        let decoded = match form {
+            Form::Text(format) => exposition::parse(format, body, UNTIMED, self.limits),
+            Form::Protobuf => {
+                let job = self.job;
+                let forms = HistogramForms { native: job.native_histograms, classic_too: job.always_classic };
+                protobuf::parse(body, UNTIMED, forms, self.limits)
+            }
+        };
+        decoded.map_err(|e| ScrapeError::Body(e.to_string()))
+    }
+
+    /// The labels that a series is stored with; `None` where it is dropped.
+    fn labels_of(self, raw: &[u8], decoded: &Decoded) -> Result<Option<Labels>, ScrapeError> {
+        let mut pairs = Vec::new();
+        (decoded.batch.read_labels)(raw, &mut pairs).map_err(|e| ScrapeError::Body(e.to_string()))?;
+        let exposed = exposed_labels(&pairs)?;
+        let mut labels = LabelsBuilder::from(&exposed);
+        if self.job.honor_labels {
+            add_missing(&mut labels, self.public);
+        } else {
+            add_over(&mut labels, self.public);
+        }
+        if !relabel::apply(&self.job.metric_relabel, &mut labels) {
+            return Ok(None);
+        }
+        let labels = labels.build();
+        if labels.is_empty() {
+            return Ok(None);
+        }
+        self.check(&labels)?;
+        Ok(Some(labels))
+    }
+
+    fn check(self, labels: &Labels) -> Result<(), ScrapeError> {
+        let refuse = |why: String| Err(ScrapeError::Body(why));
+        let names = self.job.names;
+        let Some(name) = labels.metric_name() else {
+            return refuse("missing metric name (__name__ label)".to_owned());
+        };
+        if !names.is_metric_name(name) || labels.iter().any(|(n, _)| !names.is_label_name(n)) {
+            return refuse(format!("invalid metric name or label names: {labels}"));
+        }
+        self.check_limits(labels, name)
+    }
+
+    fn check_limits(self, labels: &Labels, metric: &str) -> Result<(), ScrapeError> {
+        let job = self.job;
+        let (metric, over) = (cut(metric), |limit: u64, actual: usize| limit > 0 && actual as u64 > limit);
+        let (number, limit) = (labels.len(), job.label_limit);
+        if over(limit, number) {
+            return Err(ScrapeError::Body(format!(
+                "label_limit exceeded (metric: {metric}, number of labels: {number}, limit: {limit})"
+            )));
+        }
+        for (name, value) in labels {
+            let (length, limit) = (name.len(), job.label_name_length_limit);
+            let shown = cut(name);
+            if over(limit, length) {
+                return Err(ScrapeError::Body(format!(
+                    "label_name_length_limit exceeded (metric: {metric}, label name: {shown}, length: {length}, limit: {limit})"
+                )));
+            }
+            let (length, limit) = (value.len(), job.label_value_length_limit);
+            if over(limit, length) {
+                let value = quote(cut(value));
+                return Err(ScrapeError::Body(format!(
+                    "label_value_length_limit exceeded (metric: {metric}, label name: {shown}, value: {value}, length: {length}, limit: {limit})"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The batch of one body while it grows.
+struct Filling<'a> {
+    ingest: Ingest<'a>,
+    batch: WriteBatch,
+    counts: Counts,
+    /// A limit of the job that was met; all is counted nevertheless.
+    over: Option<ScrapeError>,
+}
+
+impl Filling<'_> {
+    fn series(
+        &mut self,
+        cache: &mut SeriesCache,
+        decoded: &Decoded,
+        series: &BatchSeries,
+    ) -> Result<(), ScrapeError> {
+        let (floats, histograms) = (decoded.batch.floats_of(series), decoded.batch.histograms_of(series));
+        self.counts.scraped += (floats.len() + histograms.len()) as u64;
+        let (labels, again, is_new) = match cache.look_up(series.key) {
+            Known::Dropped => return Ok(()),
+            Known::Series { labels, again } => (labels, again, false),
+            Known::New => {
+                let labels = self.ingest.labels_of(decoded.batch.raw_labels(series), decoded)?;
+                cache.insert(series.key, labels.clone());
+                match labels {
+                    Some(labels) => (labels, false, true),
+                    None => return Ok(()),
+                }
+            }
+        };
+        let before = self.batch.series.len();
+        let mut turn = Turn { again, ends: false };
+        for sample in floats {
+            if let Some(t_ms) = self.time(sample.t_ms, &mut turn) {
+                self.batch.push_float(&labels, t_ms, sample.value);
+            }
+        }
+        for sample in histograms {
+            if let Some(t_ms) = self.time(sample.t_ms, &mut turn)
+                && let Some(histogram) = self.resized(sample.histogram.clone())
+            {
+                self.batch.push_histogram(&labels, t_ms, histogram);
+            }
+        }
+        if turn.ends {
+            cache.track(series.key);
+        }
+        if self.batch.series.len() > before {
+            self.counts.added += u64::from(is_new && self.over.is_none());
+            let exemplars = decoded.batch.exemplars_of(series).iter().map(|e| self.dated(e));
+            let exemplars: Vec<BatchExemplar> = exemplars.collect();
+            self.batch.push_exemplars(exemplars);
+        }
+        Ok(())
+    }
+
+    /// The time of a sample that is written; `None` for one that is counted alone.
+    fn time(&mut self, exposed_ms: i64, turn: &mut Turn) -> Option<i64> {
+        let job = self.ingest.job;
+        let own = exposed_ms != UNTIMED && job.honor_timestamps;
+        self.counts.kept += 1;
+        if std::mem::replace(&mut turn.again, true) && !own {
+            self.counts.duplicates += 1;
+            return None;
+        }
+        if job.sample_limit > 0 && self.batch.series.len() as u64 >= job.sample_limit {
+            self.over.get_or_insert(ScrapeError::SampleLimit);
+            return None;
+        }
+        turn.ends |= !own || job.track_timestamps_staleness;
+        Some(if own { exposed_ms } else { self.ingest.t_ms })
+    }
+
+    /// A native histogram within the job's bounds; `None` where it cannot be made to fit.
+    fn resized(&mut self, mut histogram: Histogram) -> Option<Histogram> {
+        let job = self.ingest.job;
+        compact(&mut histogram);
+        if job.min_bucket_factor > 1.0 {
+            reduce_to(&mut histogram, finest_for(job.min_bucket_factor));
+        }
+        let buckets = |h: &Histogram| (h.positive_counts.len() + h.negative_counts.len()) as u64;
+        while job.bucket_limit > 0 && buckets(&histogram) > job.bucket_limit {
+            if histogram.has_custom_buckets() || histogram.schema <= COARSEST_SCHEMA {
+                self.over.get_or_insert(ScrapeError::BucketLimit);
+                return None;
+            }
+            let coarser = histogram.schema - 1;
+            reduce_to(&mut histogram, coarser);
+        }
+        Some(histogram)
+    }
+
+    fn dated(&self, exemplar: &BatchExemplar) -> BatchExemplar {
+        let t_ms = if exemplar.t_ms == UNTIMED { self.ingest.t_ms } else { exemplar.t_ms };
+        BatchExemplar { t_ms, ..exemplar.clone() }
+    }
+}
+
+/// Where the samples of one line, or of several that follow each other, stand.
+struct Turn {
+    /// A sample of the series came before in this body.
+    again: bool,
+    /// The series ends by a marker when it goes.
+    ends: bool,
+}
+
+const COARSEST_SCHEMA: i32 = -4;
+const FINEST_SCHEMA: i32 = 8;
+
+/// The finest schema whose buckets grow by at least `factor`.
+fn finest_for(factor: f64) -> i32 {
+    let schema = (-factor.log2().log2()).floor();
+    schema.clamp(f64::from(COARSEST_SCHEMA), f64::from(FINEST_SCHEMA)) as i32
+}
+
+/// The first fifty characters.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(50).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
+}
+
+/// Pairs as labels. They are sorted by name, so that a name given twice stands beside itself.
+fn exposed_labels(pairs: &[RawPair<'_>]) -> Result<Labels, ScrapeError> {
+    let mut texts = Vec::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            let shown = quote(&String::from_utf8_lossy(name));
+            return Err(ScrapeError::Body(format!("label {shown} is not valid UTF-8")));
+        };
+        if texts.last().is_some_and(|(last, _)| *last == name) {
+            return Err(ScrapeError::Body(format!(
+                "label name {} is not unique: invalid sample",
+                quote(name)
+            )));
+        }
+        texts.push((name, value));
+    }
+    Ok(Labels::from_pairs(texts))
+}
+
+/// `honor_labels`: what is exposed wins.
+fn add_missing(labels: &mut LabelsBuilder, public: &Labels) {
+    for (name, value) in public {
+        if labels.get(name).is_none() {
+            labels.set(name, value);
+        }
+    }
+}
+
+/// What the target says wins; what is exposed under the same name gets `exported_` before it, as
+/// often as it takes to be alone. Short names first, so that none takes the place of another.
+fn add_over(labels: &mut LabelsBuilder, public: &Labels) {
+    let mut displaced: Vec<(&str, String)> = Vec::new();
+    for (name, value) in public {
+        if let Some(exposed) = labels.get(name) {
+            displaced.push((name, exposed.to_owned()));
+        }
+        labels.set(name, value);
+    }
+    displaced.sort_by_key(|(name, _)| name.len());
+    for (name, value) in displaced {
+        let mut name = format!("exported_{name}");
+        while labels.get(&name).is_some() {
+            name.insert_str(0, "exported_");
+        }
+        labels.set(&name, &value);
+    }
+}
+
+/// The series about a scrape itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report {
+    pub(crate) up: bool,
+    pub(crate) duration_s: f64,
+    pub(crate) counts: Counts,
+    /// -1 for one that was too long.
+    pub(crate) body_bytes: f64,
+}
+
+impl Report {
+    /// Adds them to a batch.
+    pub(crate) fn add(&self, ingest: Ingest<'_>, timeout_ms: i64, batch: &mut WriteBatch) {
+        let extra = [timeout_ms as f64 / 1000.0, ingest.job.sample_limit as f64, self.body_bytes];
+        let values = [
+            f64::from(u8::from(self.up)),
+            self.duration_s,
+            self.counts.scraped as f64,
+            self.counts.kept as f64,
+            self.counts.added as f64,
+        ];
+        for (name, value) in names(ingest.job).zip(values.into_iter().chain(extra)) {
+            batch.push_float(&ingest.public.with(METRIC_NAME, name), ingest.t_ms, value);
+        }
+    }
+
+    /// Ends them.
+    pub(crate) fn end(ingest: Ingest<'_>, batch: &mut WriteBatch) {
+        for name in names(ingest.job) {
+            batch.push_float(&ingest.public.with(METRIC_NAME, name), ingest.t_ms, stale_nan());
+        }
+    }
+}
+
+fn names(job: &Job) -> impl Iterator<Item = &'static str> {
+    const ALL: [&str; 8] = [
+        "up",
+        "scrape_duration_seconds",
+        "scrape_samples_scraped",
+        "scrape_samples_post_metric_relabeling",
+        "scrape_series_added",
+        "scrape_timeout_seconds",
+        "scrape_sample_limit",
+        "scrape_body_size_bytes",
+    ];
+    ALL.into_iter().take(if job.extra_metrics { 8 } else { 5 })
+}
+
+#[cfg(test)]
+mod tests;
