@@ -49,6 +49,11 @@ impl Server {
         panic!("the server was not ready in time");
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `Err` when nobody answers.
     pub fn try_get(&self, path: &str) -> std::io::Result<Answer> {
         self.try_send("GET", path, &[], b"")

@@ -13,6 +13,7 @@ use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
 use crate::config::Config;
 use crate::reload::{Apply, Part};
 use crate::serve::ServeError;
+use crate::transitions::Transitions;
 
 /// How often new events become lines.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -63,14 +64,23 @@ pub(crate) async fn drain(alertmanager: Alertmanager) {
     let _ = tokio::task::spawn_blocking(move || alertmanager.drain()).await;
 }
 
-/// Writes events of its history as lines of the server's own logs, until the task is aborted.
-pub(crate) async fn follow(alertmanager: Alertmanager, lines: Arc<dyn EntrySink>) {
+/// Adds what rulers saw to the history, and writes its events as lines of the server's own logs,
+/// until the task is aborted.
+pub(crate) async fn follow(
+    alertmanager: Alertmanager,
+    transitions: Arc<Transitions>,
+    lines: Arc<dyn EntrySink>,
+) {
     let mut ticks = tokio::time::interval(FOLLOW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next = 0;
     loop {
         ticks.tick().await;
-        let events: Vec<Event> = alertmanager.engine().history().since(next).cloned().collect();
+        let events: Vec<Event> = {
+            let mut engine = alertmanager.engine();
+            engine.note(transitions.take());
+            engine.history().since(next).cloned().collect()
+        };
         let Some(last) = events.last() else { continue };
         next = last.number + 1;
         let lines = Arc::clone(&lines);

@@ -30,13 +30,13 @@ pub(crate) fn text(config: &Config, local: &str, token: Option<&str>) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Serve;
+    use crate::config::Flags;
 
     #[test]
     fn the_line_to_try_is_complete() {
         let with = |auth: &str| {
-            let flags = Serve { auth: Some(auth.into()), ..Serve::default() };
-            crate::config::load(flags).unwrap()
+            let values = vec![("auth".to_owned(), auth.to_owned())];
+            crate::config::load(&Flags { values, ..Flags::default() }).unwrap()
         };
         let open = text(&with("off"), "127.0.0.1:9009", None);
         assert!(open.contains("  logs to    http://127.0.0.1:9009/loki/api/v1/push "), "{open}");

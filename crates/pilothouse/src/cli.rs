@@ -3,9 +3,23 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::command::{checks, logs, query, ready, token};
+use crate::command::backup::{BackUp, Restore};
+use crate::command::check_data::CheckData;
+use crate::config::Flags;
+
+const ABOUT: &str = "Metrics, logs, rules, alerts and synthetic checks in one binary";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused or failed: what was asked for does not hold, the server said no, or it was not reached
+  2  the command line cannot be read";
 
 #[derive(Debug, Parser)]
-#[command(name = "pilothouse", about = "Metrics in one binary: remote write in, PromQL out", version)]
+#[command(name = "pilothouse", about = ABOUT, version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -13,18 +27,108 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Take samples in and answer queries.
-    Serve(Box<Serve>),
-    /// Check rule files, and run their tests.
+    /// Take metrics and logs in, answer queries, evaluate rules, send alerts, run checks
+    #[command(after_help = SERVE_HELP)]
+    Serve(Box<Flags>),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Ask for metrics, in PromQL
+    Query(query::Query),
+    /// Ask for logs in LogQL, or follow them
+    Logs(logs::Logs),
+    /// Make, show and delete tokens
+    Token(token::Token),
+    /// Show, add and delete synthetic checks
+    Checks(checks::Checks),
+    /// Tell whether a server is ready
+    Ready(ready::Ready),
+    /// Check rule files, and run their tests
     #[command(subcommand)]
     Rules(Rules),
-    /// Print the version.
+    /// Copy all data of a server, running or not, into a directory
+    Backup(BackUp),
+    /// Look the data of a stopped server over, and cut out what is damaged
+    CheckData(CheckData),
+    /// Put a backup into an empty data directory, comparing checksums
+    Restore(Restore),
+    /// Print what makes a shell complete this command line
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the version
     Version,
+}
+
+const SERVE_HELP: &str = "\
+Every flag is also a key of the configuration file and a variable of the environment: --rule-files is
+rule_files and PILOTHOUSE_RULE_FILES. A flag wins over the environment, the environment over the file.
+`pilothouse config reference` explains all keys and limits.
+
+Examples:
+  pilothouse serve
+  pilothouse serve --config /etc/pilothouse/pilothouse.yaml
+  pilothouse serve --listen 0.0.0.0:9009 --auth required --retention 90d
+  PILOTHOUSE_LIMITS_MAX_BODY_BYTES=32MiB pilothouse serve --limit max_query_samples=10000000";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  pilothouse completions bash > /etc/bash_completion.d/pilothouse
+  pilothouse completions zsh > ~/.zfunc/_pilothouse";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Read a configuration file, and the files that it names, and tell what is wrong
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print a configuration as YAML
+    #[command(after_help = PRINT_HELP)]
+    Print(Box<Print>),
+    /// Print the reference of all keys and limits, in Markdown
+    Reference,
+}
+
+const CHECK_HELP: &str = "\
+All that is wrong is told, a line each, with the place, the key, and what would do. Nothing is started.
+
+Examples:
+  pilothouse config check /etc/pilothouse/pilothouse.yaml";
+
+const PRINT_HELP: &str = "\
+Examples:
+  pilothouse config print --sample > pilothouse.yaml
+  pilothouse config print --effective --config pilothouse.yaml --retention 7d";
+
+#[derive(Debug, Args)]
+pub(crate) struct Print {
+    #[command(flatten)]
+    pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct What {
+    /// What is in force where nothing is said
+    #[arg(long)]
+    pub(crate) defaults: bool,
+    /// What would be in force with these flags, this environment and this file, and where each value comes from
+    #[arg(long)]
+    pub(crate) effective: bool,
+    /// A file with every key, commented out and explained
+    #[arg(long)]
+    pub(crate) sample: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rules {
-    /// Check rule files as `promtool check rules` does.
+    /// Check rule files as `promtool check rules` does
     Check {
         /// The rules are over logs, in LogQL
         #[arg(long)]
@@ -32,45 +136,9 @@ pub(crate) enum Rules {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
-    /// Run files of tests as `promtool test rules` does.
+    /// Run files of tests as `promtool test rules` does
     Test {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
-}
-
-/// Every flag is also a key of the configuration file and a variable of the environment; a
-/// flag wins over a variable, a variable over the file, the file over the default.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Serve {
-    /// Configuration in YAML; its keys are the flags with underscores
-    #[arg(long, value_name = "FILE", env = "PILOTHOUSE_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where data is kept [default: ./pilothouse-data]
-    #[arg(long, value_name = "DIR", env = "PILOTHOUSE_DATA_DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Address to serve on [default: 127.0.0.1:9009]
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_LISTEN")]
-    pub(crate) listen: Option<String>,
-    /// How long samples are kept; 0 keeps them for ever [default: 31d]
-    #[arg(long, value_name = "DURATION", env = "PILOTHOUSE_RETENTION")]
-    pub(crate) retention: Option<String>,
-    /// Active series beyond which new ones are refused; 0 for no limit [default: 250000]
-    #[arg(long, value_name = "N", env = "PILOTHOUSE_MAX_ACTIVE_SERIES")]
-    pub(crate) max_active_series: Option<u64>,
-    /// Active log streams beyond which new ones are refused; 0 for no limit [default: 5000]
-    #[arg(long, value_name = "N", env = "PILOTHOUSE_MAX_LOG_STREAMS")]
-    pub(crate) max_log_streams: Option<u64>,
-    /// off or required; unsaid, off on a loopback address, and no start on any other
-    #[arg(long, value_name = "off|required", env = "PILOTHOUSE_AUTH")]
-    pub(crate) auth: Option<String>,
-    /// The token that may do everything; made and kept in the data directory when it is needed
-    #[arg(long, value_name = "TOKEN", env = "PILOTHOUSE_ROOT_TOKEN", hide_env_values = true)]
-    pub(crate) root_token: Option<String>,
-    /// Where clients reach this server, without a trailing slash
-    #[arg(long, value_name = "URL", env = "PILOTHOUSE_EXTERNAL_URL")]
-    pub(crate) external_url: Option<String>,
-    /// Any limit by name, as often as needed; in the environment separated by commas
-    #[arg(long = "limit", value_name = "NAME=VALUE", env = "PILOTHOUSE_LIMIT", value_delimiter = ',')]
-    pub(crate) limits: Vec<String>,
 }

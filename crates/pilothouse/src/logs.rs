@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pilothouse_api::{
-    App, DeletionError, Family, FamilyValue, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
+    App, DeletionError, Family, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
 };
 use pilothouse_control::SourceId;
-use pilothouse_disk::durations::BOUNDS_S;
 use pilothouse_logql::{LogPipeline, LogqlError, parse_log};
 use pilothouse_logs::{
     DeletionRequest, Error, FilterCompiler, LinePredicate, Store, StoreOptions, StoreStats,
@@ -121,22 +120,12 @@ fn families(stats: &StoreStats) -> Vec<Family> {
         ("pilothouse_logs_corruptions_total", "Damaged places met.", stats.corruptions),
         ("pilothouse_logs_panics_total", "Panics of work in the background.", stats.worker_panics),
     ];
-    let mut total = 0;
-    let cumulative = |count: &u64| {
-        total += count;
-        total
-    };
-    let syncs = FamilyValue::Histogram {
-        upper_bounds: BOUNDS_S.to_vec(),
-        cumulative_counts: stats.wal.syncs.buckets.iter().map(cumulative).collect(),
-        sum: stats.wal.syncs.sum_s,
-    };
     let gauges = gauges.map(|(name, help, value)| Family::gauge(name, help).value(value as f64));
     let counters = counters.map(|(name, help, value)| Family::counter(name, help).value(value as f64));
     let log = [
         Family::gauge("pilothouse_logs_wal_size_bytes", "Length of the log.").value(stats.wal.bytes as f64),
         Family::histogram("pilothouse_logs_wal_sync_duration_seconds", "Time of one fsync.")
-            .distribution(&[], syncs),
+            .distribution(&[], stats.wal.syncs.into()),
     ];
     gauges.into_iter().chain(counters).chain(log).collect()
 }

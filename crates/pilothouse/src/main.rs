@@ -5,11 +5,17 @@
 
 mod alerting;
 mod audit;
+mod backup;
 mod banner;
 mod cli;
+mod command;
 mod config;
 mod descriptors;
 mod logs;
+mod machine;
+mod relief;
+mod reload;
+mod room;
 mod rule_book;
 mod rules;
 mod rules_command;
@@ -19,6 +25,8 @@ mod sources;
 mod store;
 mod synthetic;
 mod token;
+mod transitions;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -31,22 +39,33 @@ use cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.command {
+    match Cli::parse().command {
+        Command::Serve(flags) => serve(*flags),
+        Command::Config(what) => command::config::run(&what),
+        Command::Query(what) => command::query::run(&what),
+        Command::Logs(what) => command::logs::run(&what),
+        Command::Token(what) => command::token::run(&what),
+        Command::Checks(what) => command::checks::run(&what),
+        Command::Ready(what) => command::ready::run(&what),
+        Command::Rules(what) => rules_command::run(&what),
+        Command::Backup(said) => command::backup::back_up(&said),
+        Command::CheckData(said) => command::check_data::run(&said),
+        Command::Restore(said) => command::backup::restore(&said),
+        Command::Completions { shell } => command::completions(shell),
         Command::Version => {
-            println!("pilothouse {}", env!("CARGO_PKG_VERSION"));
+            command::print(&format!("pilothouse {}\n", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
-        Command::Rules(command) => rules_command::run(&command),
-        Command::Serve(flags) => {
-            log_to_stderr();
-            match config::load(*flags).map_err(Into::into).and_then(serve::run) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(e) => {
-                    eprintln!("pilothouse: {e}");
-                    ExitCode::FAILURE
-                }
-            }
+    }
+}
+
+fn serve(flags: config::Flags) -> ExitCode {
+    log_to_stderr();
+    match config::load(&flags).map_err(Into::into).and_then(serve::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("pilothouse: {e}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -10,16 +10,15 @@ use pilothouse_control::{Control, DataSource, SourceKind};
 use pilothouse_model::log_ports::{LogStats, StreamVolume};
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
-use pilothouse_model::{
-    AlertSink, Budget, Clock, EntrySource, EntryVisitor, Labels, LogSelection, ReadReport, SampleSink,
-    SelectedSeries, Selection, SeriesSource, SourceError, StreamQuery,
-};
-use pilothouse_rules::{Data, Language, Parts, RuleSource, Ruler, Settings, load_files};
+use pilothouse_model::{AlertSink, Budget, Clock, EntrySource, EntryVisitor, Labels, LogSelection, Memory, ReadReport, SampleSink, SelectedSeries, Selection, SeriesSource, SourceError, StreamQuery};
+use pilothouse_rules::{Data, Language, Parts, RuleFile, RuleSource, Ruler, Settings, load_files};
 
 use crate::config::Config;
+use crate::reload::{Apply, Part};
 use crate::rule_book::{MANAGED, managed_file};
 use crate::serve::ServeError;
 use crate::sources::Stores;
+use crate::transitions::Transitions;
 
 /// How often sources that came or went, and shipped rules that were switched, are looked for.
 const TICK: Duration = Duration::from_secs(10);
@@ -31,8 +30,7 @@ pub(crate) struct RuleConfig {
     pub(crate) files: Vec<PathBuf>,
     /// The same over the default source of logs.
     pub(crate) log_files: Vec<PathBuf>,
-    /// Unsaid: a minute.
-    pub(crate) interval_ms: Option<i64>,
+    pub(crate) interval_ms: i64,
     pub(crate) external_labels: Labels,
 }
 
@@ -42,7 +40,7 @@ pub(crate) struct Rules {
     ruler: Arc<Ruler>,
     stores: Arc<Stores>,
     control: Arc<Control>,
-    config: RuleConfig,
+    transitions: Arc<Transitions>,
 }
 
 impl Rules {
@@ -54,27 +52,38 @@ impl Rules {
         control: Arc<Control>,
         stores: Arc<Stores>,
         alerts: Arc<dyn AlertSink>,
+        memory: Arc<Memory>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, ServeError> {
         let defaults = Settings::default();
         let settings = Settings {
             external_url: Arc::from(external_url),
             external_labels: config.rules.external_labels.clone(),
-            default_interval_ms: config.rules.interval_ms.unwrap_or(defaults.default_interval_ms),
+            default_interval_ms: config.rules.interval_ms,
             limits: config.limits.clone(),
+            memory,
             ..defaults
         };
         let store = Arc::clone(&control) as _;
-        let ruler = Arc::new(Ruler::new(Parts { settings, clock, store, alerts, observer: None }));
-        let rules = Arc::new(Self { ruler, stores, control, config: config.rules.clone() });
+        let most = usize::try_from(config.limits.max_alert_events).unwrap_or(usize::MAX);
+        let transitions = Arc::new(Transitions::new(most));
+        let observer = Some(Arc::clone(&transitions) as _);
+        let ruler = Arc::new(Ruler::new(Parts { settings, clock, store, alerts, observer }));
+        let rules = Arc::new(Self { ruler, stores, control, transitions });
         rules.follow_sources();
-        rules.load(true).map_err(ServeError::Rules)?;
+        let read = RuleFiles::read(&config.rules).map_err(ServeError::Rules)?;
+        rules.put(read, true).map_err(ServeError::Rules)?;
         rules.ruler.spawn().map_err(ServeError::Start)?;
         Ok(rules)
     }
 
     pub(crate) fn ruler(&self) -> &Arc<Ruler> {
         &self.ruler
+    }
+
+    /// What happened to alerts and was not taken yet.
+    pub(crate) fn transitions(&self) -> Arc<Transitions> {
+        Arc::clone(&self.transitions)
     }
 
     /// Ends all evaluations. Blocks.
@@ -132,23 +141,52 @@ impl Rules {
         }
     }
 
-    fn load(&self, is_start: bool) -> Result<(), String> {
-        let all = [
-            (SourceKind::Metrics, Language::Promql, &self.config.files),
-            (SourceKind::Logs, Language::Logql, &self.config.log_files),
-        ];
-        // All are read before any is put to work, so that a fault anywhere changes nothing.
-        let mut loaded = Vec::new();
-        for (kind, language, patterns) in all {
-            let files = load_files(patterns, language)
-                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-            loaded.push((kind, files));
-        }
-        for (kind, files) in loaded {
+    fn put(&self, read: RuleFiles, is_start: bool) -> Result<(), String> {
+        for (kind, files) in [(SourceKind::Metrics, read.metrics), (SourceKind::Logs, read.logs)] {
             let Some(source) = self.control.default_source(kind) else { continue };
             self.ruler.set_files(&source.id.to_string(), &files, is_start).map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+}
+
+/// The rules of all files, read and checked before any is put to work, so that a fault anywhere
+/// changes nothing.
+pub(crate) struct RuleFiles {
+    metrics: Vec<RuleFile>,
+    logs: Vec<RuleFile>,
+}
+
+impl RuleFiles {
+    /// The error tells all that is wrong. Blocks.
+    pub(crate) fn read(config: &RuleConfig) -> Result<Self, String> {
+        let (mut read, mut faults) = (Vec::new(), Vec::new());
+        for (patterns, language) in [(&config.files, Language::Promql), (&config.log_files, Language::Logql)]
+        {
+            match load_files(patterns, language) {
+                Ok(files) => read.push(files),
+                Err(errors) => faults.extend(errors.iter().map(ToString::to_string)),
+            }
+        }
+        match <[_; 2]>::try_from(read) {
+            Ok([metrics, logs]) => Ok(Self { metrics, logs }),
+            Err(_) => Err(faults.join("\n")),
+        }
+    }
+}
+
+/// Rule files at a reload.
+#[derive(Debug)]
+pub(crate) struct Files(pub(crate) Arc<Rules>);
+
+impl Part for Files {
+    fn prepare(&self, next: &Config) -> Result<Apply, String> {
+        let (rules, read) = (Arc::clone(&self.0), RuleFiles::read(&next.rules)?);
+        Ok(Box::new(move || {
+            if let Err(e) = rules.put(read, false) {
+                tracing::error!("rule files were read but are not in force: {e}");
+            }
+        }))
     }
 }
 
@@ -169,10 +207,6 @@ impl RuleConnector for Rules {
             }
             _ => None,
         }
-    }
-
-    fn reload(&self) -> Result<(), String> {
-        self.load(false)
     }
 }
 

@@ -5,27 +5,31 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use pilothouse_api::{App, Auth, Backend, Build, Settings};
+use pilothouse_api::{App, Auth, Backend, Build, Configuration, Listening, Settings, Tls, TlsError};
 use pilothouse_control::{Control, Options};
+use pilothouse_disk::space::Guard;
 use pilothouse_metrics::Store;
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{AlertSink, SourceError};
+use pilothouse_model::{AlertSink, Memory, Clock as _, SourceError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::alerting;
 use crate::audit;
+use crate::backup::Archive;
 use crate::banner;
 use crate::config::{AuthMode, Config, ConfigError};
 use crate::descriptors;
 use crate::logs;
+use crate::reload::{self, Part, Reloader};
 use crate::rule_book::Book;
-use crate::rules::Rules;
-use crate::scrape;
-use crate::sources::Stores;
+use crate::rules::{self, Rules};
+use crate::scrape::Scraping;
+use crate::sources::{self, Stores};
 use crate::store;
 use crate::synthetic;
 use crate::token;
+use crate::watch::{Watch, Watched};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -45,6 +49,8 @@ pub(crate) enum ServeError {
     Alertmanager(#[from] pilothouse_alertmanager::service::StartError),
     #[error("control plane: {0}")]
     Control(#[from] pilothouse_control::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     #[error("data: {0}")]
     Source(#[from] pilothouse_model::SourceError),
 }
@@ -114,20 +120,31 @@ async fn serve(
     let (listener, local) = pilothouse_api::bind(&config.listen)
         .await
         .map_err(|cause| ServeError::Listen { address: config.listen.clone(), cause })?;
+    // From now on SIGHUP does not end the process; what comes before it can be obeyed waits.
+    let hangup = signal(SignalKind::hangup()).map_err(ServeError::Start)?;
     let stop = stop_signal().map_err(ServeError::Start)?;
+    let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let disk = Arc::new(Guard::new(&config.data_dir, config.room.disk));
+    let memory = Arc::new(Memory::limited(config.room.memory_limit_bytes));
+    let configuration = Arc::new(Configuration::new(reload::shown(&config), SystemClock.now_ms()));
     let settings = Settings {
         limits: config.limits.clone(),
         auth,
         control: Arc::clone(&control),
+        disk: Arc::clone(&disk),
+        memory: Arc::clone(&memory),
         external_url: config.external_url.clone(),
         enrichment: config.enrichment.clone(),
-        retention_ms: config.retention_ms,
-        config_yaml: config.to_yaml(),
+        configuration: Arc::clone(&configuration),
         build: BUILD,
     };
     let app = App::new(settings, Arc::new(SystemClock));
-    let (stopped, serving) = start_listener(&app, listener, max_connections);
+    let (stopped, serving) = start_listener(&app, listener, Listening { max_connections, tls });
     let stores = Arc::new(Stores::new(Arc::clone(&control), config.clone()));
+    let when_full = config.room.when_full;
+    let watched = Watched { stores: Arc::clone(&stores), disk, memory, when_full };
+    let watch = Watch::start(watched).map_err(ServeError::Start)?;
+    app.start_backups(Arc::new(Archive::new(Arc::clone(&stores), Arc::clone(&control))));
     let store = blocking(&stores, |stores| stores.default_metrics()).await?;
     let logs = blocking(&stores, |stores| stores.default_logs()).await?;
     app.start_logs(logs::backend(&logs));
@@ -141,24 +158,37 @@ async fn serve(
     let ready = Ready { config: &config, local, made: made.as_deref() };
     let scraping = ready.start(&app, &stores, &store).await;
     let looking_after = tokio::spawn(Arc::clone(&stores).run(Arc::clone(&app)));
-    let internal = blocking(&stores, |stores| stores.internal_logs()).await?;
-    let telling = tokio::spawn(audit::follow(Arc::clone(&control), internal.clone()));
-    let recalling = tokio::spawn(alerting::follow(alertmanager.clone(), internal));
+    let told = Arc::clone(&app);
+    let own_lines = blocking(&stores, |stores| stores.own_lines(told)).await?;
+    let telling = tokio::spawn(audit::follow(Arc::clone(&control), Arc::clone(&own_lines)));
+    let recalling = tokio::spawn(alerting::follow(alertmanager.clone(), rules.transitions(), own_lines));
     let following = tokio::spawn(Arc::clone(&rules).run());
     let synthetic = synthetic::start(&config, &app, &control, &stores, rules.ruler()).await?;
+    let parts: Vec<Arc<dyn Part>> = vec![
+        Arc::new(rules::Files(Arc::clone(&rules))),
+        Arc::new(alerting::ConfigFile(alertmanager.clone())),
+        Arc::new(sources::Retention(Arc::clone(&stores))),
+        Arc::new(synthetic.declared()),
+        Arc::new(scraping.jobs()),
+    ];
+    let reloader = Reloader::new(config.clone(), configuration, parts);
+    app.start_reload(Arc::clone(&reloader) as _);
+    let reloading = tokio::spawn(reloader.follow(hangup));
     app.start_serving();
     stop.await;
+    reloading.abort();
+    scraping.drain().await;
     synthetic.drain().await;
     following.abort();
     // No rule is evaluated any more once the first store closes.
     let _ = tokio::task::spawn_blocking(move || rules.drain()).await;
     alerting::drain(alertmanager).await;
-    scraping.abort();
     looking_after.abort();
     telling.abort();
     recalling.abort();
     let _ = stopped.send(());
     let _ = serving.await;
+    drop(watch);
     blocking(&stores, |stores| stores.close_all()).await
 }
 
@@ -173,7 +203,8 @@ async fn start_rules(
 ) -> Result<Arc<Rules>, ServeError> {
     let url = base.to_owned();
     let (config, control, stores) = (config.clone(), Arc::clone(control), Arc::clone(stores));
-    let start = move || Rules::start(&config, &url, control, stores, alerts, Arc::new(SystemClock));
+    let memory = Arc::clone(app.memory());
+    let start = move || Rules::start(&config, &url, control, stores, alerts, memory, Arc::new(SystemClock));
     let started = tokio::task::spawn_blocking(start).await;
     let rules = started.map_err(|e| ServeError::Start(std::io::Error::other(e)))??;
     app.start_rules(Arc::clone(rules.ruler()), Arc::clone(&rules) as _);
@@ -193,10 +224,10 @@ async fn blocking<T: Send + 'static>(
 fn start_listener(
     app: &Arc<App>,
     listener: TcpListener,
-    max_connections: usize,
+    listening: Listening,
 ) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let (stopped, stop) = tokio::sync::oneshot::channel::<()>();
-    let serving = pilothouse_api::serve(Arc::clone(app), listener, max_connections, async {
+    let serving = pilothouse_api::serve(Arc::clone(app), listener, listening, async {
         let _ = stop.await;
     });
     (stopped, tokio::spawn(serving))
@@ -209,31 +240,21 @@ struct Ready<'a> {
 }
 
 impl Ready<'_> {
-    /// Hands the data to the server, stores a first round of own metrics, tells the operator.
-    async fn start(
-        &self,
-        app: &Arc<App>,
-        stores: &Arc<Stores>,
-        store: &Store,
-    ) -> tokio::task::JoinHandle<()> {
+    /// Hands the data to the server, starts to scrape, tells the operator.
+    async fn start(&self, app: &Arc<App>, stores: &Arc<Stores>, store: &Store) -> Scraping {
         app.start_data(Backend {
             source: Arc::new(store.clone()),
             sink: Arc::new(store.clone()),
             store: Arc::new(store::Admin(store.clone())),
         });
         app.start_sources(Arc::clone(stores) as _);
-        let own = Arc::new(scrape::Scrape {
-            app: Arc::clone(app),
-            sink: Arc::new(store.internal_sink()),
-            limits: self.config.limits.clone(),
-            instance: self.local.to_string(),
-        });
+        let instance = self.local.to_string();
         // The line to try shall find something.
-        own.once_or_warn().await;
+        let scraping = Scraping::start(app, store, self.config, &instance).await;
         let text = banner::text(self.config, &self.local.to_string(), self.made);
         // Standard output may be closed; that is no reason to stop.
         let _ = writeln!(std::io::stdout(), "{text}");
-        tokio::spawn(own.run())
+        scraping
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use pilothouse_api::{Family, FamilyValue, HeadFigures, StoreAdmin};
-use pilothouse_disk::durations::BOUNDS_S;
+use pilothouse_api::{Family, HeadFigures, StoreAdmin};
 use pilothouse_metrics::{Store, StoreOptions, StoreStats};
 use pilothouse_model::{Matcher, SourceError};
 
@@ -69,16 +68,6 @@ fn families(stats: &StoreStats) -> Vec<Family> {
 /// The write-ahead log.
 fn log(stats: &StoreStats) -> [Family; 6] {
     let wal = &stats.wal;
-    let mut total = 0;
-    let cumulative = |count: &u64| {
-        total += count;
-        total
-    };
-    let syncs = FamilyValue::Histogram {
-        upper_bounds: BOUNDS_S.to_vec(),
-        cumulative_counts: wal.syncs.buckets.iter().map(cumulative).collect(),
-        sum: wal.syncs.sum_s,
-    };
     [
         Family::gauge("pilothouse_wal_segments", "Files of the log.").value(wal.segments as f64),
         Family::gauge("pilothouse_wal_size_bytes", "Length of the log.").value(wal.bytes as f64),
@@ -89,7 +78,7 @@ fn log(stats: &StoreStats) -> [Family; 6] {
         Family::counter("pilothouse_wal_groups_total", "Groups of records written together.")
             .value(wal.groups as f64),
         Family::histogram("pilothouse_wal_sync_duration_seconds", "Time of one fsync.")
-            .distribution(&[], syncs),
+            .distribution(&[], wal.syncs.into()),
     ]
 }
 

@@ -13,7 +13,6 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use http::StatusCode;
 use pilothouse_control::{DataSource, SourceKind};
 use pilothouse_rules::{RuleSource, Ruler};
 
@@ -31,9 +30,6 @@ pub(crate) use figures::families;
 pub trait RuleConnector: Send + Sync + fmt::Debug {
     /// Where the rules of a data source read and write; `None` for kinds that have no rules.
     fn connect(&self, source: &DataSource) -> Option<RuleSource>;
-    /// Reads the rule files of the configuration again. The error tells all that is wrong, and
-    /// then nothing has changed. Blocks.
-    fn reload(&self) -> Result<(), String>;
 }
 
 /// The ruler, once it is there; the same below every root.
@@ -77,7 +73,6 @@ pub enum Endpoint {
     LogsDeleteGroup,
     Rules,
     Alerts,
-    Reload,
 }
 
 impl Endpoint {
@@ -97,14 +92,13 @@ impl Endpoint {
             Self::LogsDeleteGroup => "logs_delete_rule_group",
             Self::Rules => "rules",
             Self::Alerts => "alerts",
-            Self::Reload => "reload",
         }
     }
 
     /// The kind of source whose rules it is about, where it is about one.
     fn kind(self) -> Option<SourceKind> {
         match self {
-            Self::Rules | Self::Alerts | Self::Reload => None,
+            Self::Rules | Self::Alerts => None,
             Self::MetricsNamespaces
             | Self::MetricsNamespace
             | Self::MetricsGroup
@@ -119,7 +113,6 @@ impl Endpoint {
     pub(crate) fn serves(self, kind: SourceKind) -> bool {
         match self {
             Self::Rules | Self::Alerts => matches!(kind, SourceKind::Metrics | SourceKind::Logs),
-            Self::Reload => false,
             _ => self.kind() == Some(kind),
         }
     }
@@ -169,14 +162,12 @@ pub(crate) const ROUTES: &[Route] = &[
     logs("/api/prom/rules/{namespace}/{group}", DELETE, Endpoint::LogsDeleteGroup),
     route(Both, "/rules", GET, ReadRules, Endpoint::Rules),
     route(Prefixed, "/alerts", GET, ReadRules, Endpoint::Alerts),
-    route(Root, "/-/reload", Methods::POST_PUT, Scope::Root, Endpoint::Reload),
 ];
 
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
     match endpoint {
         Endpoint::Rules => state::rules(app, &call).await,
         Endpoint::Alerts => state::alerts(app, &call).await,
-        Endpoint::Reload => reload(app).await,
         _ => config::dispatch(app, endpoint, &call).await,
     }
 }
@@ -192,14 +183,6 @@ pub(crate) fn refuse(endpoint: Endpoint, error: ApiError) -> Reply {
 /// Runs work that waits for the disk or for an evaluation, which itself needs the queries' pool.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::new(Kind::Internal, e.to_string()))
-}
-
-async fn reload(app: &App) -> Result<Reply, ApiError> {
-    let connector = Arc::clone(&app.rulers.get()?.1);
-    match blocking(move || connector.reload()).await? {
-        Ok(()) => Ok(Reply::empty(StatusCode::OK)),
-        Err(why) => Err(ApiError::new(Kind::Internal, format!("failed to reload config: {why}"))),
-    }
 }
 
 /// The source that a request is about: that of its root, or the default one of a kind.

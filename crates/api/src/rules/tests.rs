@@ -33,10 +33,6 @@ impl RuleConnector for Connector {
         };
         Some(RuleSource { data, sink: Arc::clone(&self.0) as _, written: Arc::clone(&self.0) as _ })
     }
-
-    fn reload(&self) -> Result<(), String> {
-        Err("r.yml: no such file".to_owned())
-    }
 }
 
 fn fixture() -> (Fixture, Arc<Ruler>) {
@@ -94,10 +90,6 @@ async fn groups_are_set_read_and_deleted() {
     assert_eq!(refused, (400, "invalid rules configuration: rule group 'g' has no rules\n".to_owned()));
     let undecodable = ask(&fixture, "POST", &format!("{base}/ns"), "name: [").await;
     assert_eq!(undecodable, (400, "unable to decoded rule group\n".to_owned()));
-    assert_eq!(
-        ask(&fixture, "POST", "/-/reload", "").await,
-        (500, "failed to reload config: r.yml: no such file\n".to_owned())
-    );
 }
 
 #[tokio::test]

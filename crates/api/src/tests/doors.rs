@@ -95,6 +95,7 @@ const PATHS: &[(Door, &[&str])] = &[
             "/prometheus/-/ready",
             "/prometheus/-/healthy",
             "/metrics",
+            "/api/iacp/v3/metrics",
             // Pages that are public by the configuration apart; here there are none.
             "/status/{name}",
         ],

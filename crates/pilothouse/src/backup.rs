@@ -1,0 +1,110 @@
+//! Backups of a server that runs: which files stand still when.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pilothouse_api::Backups;
+use pilothouse_control::{Control, SourceKind};
+use pilothouse_disk::backup::{Backup, BackupError, Summary};
+use pilothouse_disk::files;
+
+use crate::sources::{Opened, Stores};
+
+/// Makes backups, one at a time.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    stores: Arc<Stores>,
+    control: Arc<Control>,
+    running: Mutex<()>,
+}
+
+impl Archive {
+    pub(crate) fn new(stores: Arc<Stores>, control: Arc<Control>) -> Self {
+        Self { stores, control, running: Mutex::new(()) }
+    }
+
+    /// What never changes is copied while everything goes on; then one store after the other
+    /// stands still for its few open files, and at last the control plane. What was acknowledged
+    /// before the call is in it, of what comes meanwhile some.
+    fn copy_all(&self, to: &Path) -> Result<Summary, BackupError> {
+        let data_dir = self.stores.data_dir();
+        let mut backup = Backup::begin(data_dir, to)?;
+        backup.add_closed(data_dir)?;
+        for source in self.stores.with_data() {
+            let directory = self.stores.directory(source.kind, &source.directory());
+            match self.stores.opened(&source) {
+                Ok(opened) => copy_store(&mut backup, &opened, &directory)?,
+                // It was deleted since, or cannot be opened; its files say more than nothing.
+                Err(error) => {
+                    tracing::warn!(%error, source = %source.id, "backed up as it lies on the disk");
+                    backup.add_all(&directory)?;
+                }
+            }
+        }
+        let control = data_dir.join(CONTROL);
+        self.control.standing_still(|| backup.add_all(&control)).map_err(BackupError::Disk)??;
+        for name in files::file_names(data_dir)? {
+            if name != CONTROL {
+                backup.add_all(&data_dir.join(name))?;
+            }
+        }
+        backup.finish()
+    }
+}
+
+/// The control plane's file.
+pub(crate) const CONTROL: &str = "control.redb";
+
+fn copy_store(backup: &mut Backup, opened: &Opened, directory: &Path) -> Result<(), BackupError> {
+    match opened {
+        Opened::Metrics(store, _) => {
+            // A short log is quickly copied. What cannot be flushed is in the log.
+            if let Err(error) = store.seal_all() {
+                tracing::warn!(%error, "samples in memory are backed up in the log only");
+            }
+            store.standing_still(|| backup.add_all(directory))
+        }
+        Opened::Logs(store, _) => {
+            if let Err(error) = store.flush() {
+                tracing::warn!(%error, "lines in memory are backed up in the log only");
+            }
+            let still = store.standing_still(|| backup.add_all(directory));
+            still.unwrap_or_else(|error| {
+                tracing::warn!(%error, "backed up as it lies on the disk");
+                backup.add_all(directory)
+            })
+        }
+    }
+}
+
+impl Backups for Archive {
+    fn back_up(&self, to: &Path) -> Result<Option<Summary>, BackupError> {
+        let Some(_running) = self.running.try_lock() else { return Ok(None) };
+        refuse_inside(self.stores.data_dir(), to)?;
+        self.copy_all(to).map(Some)
+    }
+}
+
+/// A backup within the data would contain itself.
+pub(crate) fn refuse_inside(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
+    let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+    // The directory itself may not be there yet.
+    let known = to.ancestors().find_map(|part| part.canonicalize().ok());
+    if known.is_some_and(|known| known.starts_with(&data_dir)) {
+        return Err(BackupError::NotEmpty { path: to.to_owned() });
+    }
+    Ok(())
+}
+
+/// The directories of stores below a data directory, by kind.
+pub(crate) fn store_directories(data_dir: &Path) -> Vec<(SourceKind, std::path::PathBuf)> {
+    let mut found = Vec::new();
+    for kind in [SourceKind::Metrics, SourceKind::Logs] {
+        let Ok(entries) = std::fs::read_dir(data_dir.join(kind.as_str())) else { continue };
+        let directories = entries.flatten().map(|e| e.path()).filter(|path| path.is_dir());
+        found.extend(directories.map(|path| (kind, path)));
+    }
+    found.sort_by(|a, b| a.1.cmp(&b.1));
+    found
+}

@@ -1,0 +1,115 @@
+//! `pilothouse check-data`: looking a stopped data directory over.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use pilothouse_control::{Control, Options, SourceKind};
+use pilothouse_disk::check::Checked;
+
+use super::print;
+use crate::backup::{CONTROL, store_directories};
+
+const HELP: &str = "\
+Every page, block, record and file is read and compared with its checksum. Nothing is changed unless --repair is
+given; it sets what cannot be read aside under another name and writes anew what is around it.
+
+Examples:
+  pilothouse check-data /var/lib/pilothouse
+  pilothouse check-data /var/lib/pilothouse --repair";
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct CheckData {
+    /// The data directory of a server that does not run
+    #[arg(value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Cut out what is damaged
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("{} is no data directory", .0.display())]
+    NoData(PathBuf),
+    #[error("{}: {}", .0.display(), .1)]
+    Store(PathBuf, String),
+}
+
+pub(crate) fn run(said: &CheckData) -> ExitCode {
+    match look(said) {
+        Ok(checked) => {
+            let left = if said.repair { look_again(said) } else { checked.findings.len() };
+            tell(&checked, said.repair, left)
+        }
+        Err(e) => {
+            eprintln!("pilothouse: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn look_again(said: &CheckData) -> usize {
+    let again = CheckData { data_dir: said.data_dir.clone(), repair: false };
+    look(&again).map_or(1, |checked| checked.findings.len())
+}
+
+fn tell(checked: &Checked, repaired: bool, left: usize) -> ExitCode {
+    for finding in &checked.findings {
+        print(&format!("{finding}\n"));
+    }
+    let Checked { files, parts, findings } = checked;
+    let found = match (findings.len(), repaired) {
+        (0, _) => "all is well".to_owned(),
+        (n, false) => format!("{n} damaged"),
+        (n, true) => format!("{n} damaged, of which {left} are left"),
+    };
+    print(&format!("{files} files, {parts} pages, blocks and records: {found}\n"));
+    if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn look(said: &CheckData) -> Result<Checked, Failed> {
+    let control = said.data_dir.join(CONTROL);
+    let stores = store_directories(&said.data_dir);
+    if !control.is_file() && stores.is_empty() {
+        return Err(Failed::NoData(said.data_dir.clone()));
+    }
+    let mut checked = Checked::default();
+    checked.add(check_control(&control)?);
+    for (kind, directory) in stores {
+        checked.add(check_store(kind, &directory, said.repair)?);
+    }
+    Ok(checked)
+}
+
+fn check_store(kind: SourceKind, directory: &Path, repair: bool) -> Result<Checked, Failed> {
+    let failed = |e: &dyn std::fmt::Display| Failed::Store(directory.to_owned(), e.to_string());
+    match (kind, repair) {
+        (SourceKind::Metrics, false) => pilothouse_metrics::check(directory).map_err(|e| failed(&e)),
+        (SourceKind::Metrics, true) => {
+            let options = pilothouse_metrics::StoreOptions::default();
+            pilothouse_metrics::repair(directory, options).map_err(|e| failed(&e))
+        }
+        (_, false) => pilothouse_logs::check(directory).map_err(|e| failed(&e)),
+        (_, true) => {
+            let options = pilothouse_logs::StoreOptions::default();
+            pilothouse_logs::repair(directory, options).map_err(|e| failed(&e))
+        }
+    }
+}
+
+/// The control plane is small and precious: what is wrong with it is told, and left to a backup.
+fn check_control(path: &Path) -> Result<Checked, Failed> {
+    let failed = |e: &dyn std::fmt::Display| Failed::Store(path.to_owned(), e.to_string());
+    let mut checked = Checked::default();
+    if !path.is_file() {
+        return Ok(checked);
+    }
+    if pilothouse_control::check(path, &mut checked).map_err(|e| failed(&e))?
+        && let Err(error) = Control::open(path, Options::default())
+    {
+        checked.found(path, "", error);
+    }
+    Ok(checked)
+}

@@ -1,0 +1,254 @@
+//! The configuration in force: flags over the environment over the file over the defaults.
+//!
+//! `settings` is the one list of keys, `values` what each may hold, `layers` puts together what
+//! was said, `reference` shows it. Here it becomes what the parts of the server are given, with
+//! the checks that take more than one key.
+
+mod layers;
+mod reference;
+mod references;
+mod scraping;
+mod settings;
+mod synthetic;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use pilothouse_api::{Enrichment, TlsFiles};
+use pilothouse_model::Labels;
+use pilothouse_model::limits::Limits;
+
+use crate::alerting::AlertingConfig;
+use crate::room::RoomConfig;
+use crate::rules::RuleConfig;
+use crate::scrape::ScrapeConfig;
+use crate::synthetic::SyntheticConfig;
+
+pub(crate) use layers::Fault;
+pub(crate) use reference::{markdown, sample, yaml};
+pub(crate) use settings::{KEYS, Settings};
+pub(crate) use values::{AuthMode, Setting, read_limit};
+
+use layers::Layers;
+use references::Lookup;
+
+/// A configuration that cannot be obeyed: all that is wrong, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub(crate) struct ConfigError(pub(crate) Vec<Fault>);
+
+/// What the command line says; kept, so that a reload asks the same again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    pub(crate) config: Option<PathBuf>,
+    /// Keys with their texts.
+    pub(crate) values: Vec<(String, String)>,
+    /// `NAME=VALUE`.
+    pub(crate) limits: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: String,
+    /// 0 keeps for ever.
+    pub(crate) retention_ms: i64,
+    pub(crate) auth: AuthMode,
+    pub(crate) root_token: Option<String>,
+    pub(crate) external_url: Option<String>,
+    pub(crate) limits: Limits,
+    /// How much of the machine may be taken.
+    pub(crate) room: RoomConfig,
+    pub(crate) tls: Option<TlsFiles>,
+    /// What is added to log entries on their way in.
+    pub(crate) enrichment: Enrichment,
+    pub(crate) rules: RuleConfig,
+    pub(crate) alerting: AlertingConfig,
+    pub(crate) synthetic: SyntheticConfig,
+    pub(crate) scraping: ScrapeConfig,
+    /// What the operator should know though it stops nothing.
+    pub(crate) warnings: Vec<String>,
+    /// What was said, and where.
+    pub(crate) settings: Settings,
+    pub(crate) flags: Flags,
+    pub(crate) origins: BTreeMap<String, String>,
+}
+
+/// The defaults of what is added to entries.
+fn enrichment() -> Enrichment {
+    Enrichment::default()
+}
+
+/// Puts together what the flags, the environment and the file say.
+pub(crate) fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    load_with(flags, &|name| std::env::var(name).ok())
+}
+
+fn load_with(flags: &Flags, lookup: &Lookup<'_>) -> Result<Config, ConfigError> {
+    let mut layers = Layers { directory: directory(flags), ..Layers::default() };
+    if let Some(path) = &flags.config {
+        let text = layers::read_file(path).map_err(|fault| ConfigError(vec![fault]))?;
+        layers.add_file(&path.display().to_string(), &text, lookup);
+    }
+    layers.add_environment(lookup);
+    flags.limits.iter().for_each(|text| layers.add_limit(text));
+    for (key, text) in &flags.values {
+        layers.add_text(key, text, &format!("--{}", key.replace(['_', '.'], "-")));
+    }
+    Ok(Config { flags: flags.clone(), ..resolve(layers)? })
+}
+
+/// Where relative paths in jobs of scraping start: at the file's directory.
+fn directory(flags: &Flags) -> PathBuf {
+    flags.config.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
+}
+
+/// What the parts are given. The checks here are those of keys together.
+fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
+    let mut warnings = Vec::new();
+    let said = layers.settings.auth;
+    let auth = match auth_mode(said, &layers.settings.listen.0, &mut warnings) {
+        Ok(auth) => auth,
+        Err(why) => {
+            layers.fault(layers.place_of("listen"), "auth", why);
+            AuthMode::Required
+        }
+    };
+    let synthetic = SyntheticConfig::of(&layers.settings);
+    if let Err(e) = synthetic.rules() {
+        let key = "synthetic.forbidden_targets";
+        layers.fault(layers.place_of(key), key, e.to_string());
+    }
+    if layers.settings.evaluation_interval.0 == 0 {
+        let key = "evaluation_interval";
+        layers.fault(layers.place_of(key), key, "must be above zero".to_owned());
+    }
+    let scraping = match ScrapeConfig::of(&layers.settings, &layers.directory) {
+        Ok(scraping) => scraping,
+        Err(e) => {
+            let key = "scrape_configs";
+            layers.fault(layers.place_of(key), key, e.to_string());
+            ScrapeConfig::default()
+        }
+    };
+    take_global(&mut layers);
+    let tls = match tls_files(&layers.settings) {
+        Ok(tls) => tls,
+        Err((key, why)) => {
+            layers.fault(layers.place_of(key), key, why.to_owned());
+            None
+        }
+    };
+    if !layers.faults.is_empty() {
+        return Err(ConfigError(layers.faults));
+    }
+    let settings = layers.settings;
+    let room = RoomConfig::of(&settings);
+    let is_said = |limit: &str| layers.origins.contains_key(&format!("limits.{limit}"));
+    Ok(Config {
+        auth,
+        warnings,
+        synthetic,
+        scraping,
+        data_dir: settings.data_dir.clone(),
+        listen: settings.listen.0.clone(),
+        retention_ms: settings.retention.0,
+        root_token: settings.root_token.as_ref().map(|token| token.expose().to_owned()),
+        external_url: settings.external_url.as_ref().map(|url| url.0.clone()),
+        limits: room.fit(&settings.limits, is_said),
+        room,
+        tls,
+        enrichment: Enrichment {
+            service_names: settings.discover_service_name.clone(),
+            detect_levels: settings.discover_log_levels,
+            level_fields: settings.log_level_fields.clone(),
+            level_json_depth: settings.log_level_json_depth,
+            otlp_stream_attributes: settings.otlp_stream_attributes.clone(),
+        },
+        rules: RuleConfig {
+            files: settings.rule_files.clone(),
+            log_files: settings.log_rule_files.clone(),
+            interval_ms: settings.evaluation_interval.0,
+            external_labels: Labels::from_pairs(&settings.external_labels),
+        },
+        alerting: AlertingConfig {
+            config_file: settings.alertmanager_config_file.clone(),
+            heartbeat_url: settings.heartbeat_url.clone(),
+        },
+        origins: layers.origins,
+        flags: Flags::default(),
+        settings,
+    })
+}
+
+impl Config {
+    /// This configuration with what may change at a reload taken from `next`, and the keys whose
+    /// change has to wait for a restart.
+    pub(crate) fn reloaded(&self, next: &Self) -> (Self, Vec<String>) {
+        let mut settings = self.settings.clone();
+        let waiting = settings.take_reloaded(&next.settings);
+        // Of keys that were good on their own; what is good together does not depend on them.
+        let directory = directory(&self.flags);
+        let layers = Layers { settings, directory, origins: next.origins.clone(), faults: Vec::new() };
+        let resolved = resolve(layers).unwrap_or_else(|_| self.clone());
+        (Config { flags: self.flags.clone(), ..resolved }, waiting)
+    }
+
+    /// As a file would say it, secrets left out.
+    pub(crate) fn to_yaml(&self) -> String {
+        yaml(&self.settings, &BTreeMap::new())
+    }
+}
+
+/// What the section `global` says of rules, where the keys of the same names do not.
+fn take_global(layers: &mut Layers) {
+    let global = layers.settings.global.section.clone();
+    let is_said = |layers: &Layers, key: &str| layers.origins.contains_key(key);
+    if let Some(interval) = global.evaluation_interval.filter(|_| !is_said(layers, "evaluation_interval")) {
+        layers.settings.evaluation_interval.0 = interval.0;
+    }
+    if !global.external_labels.is_empty() && !is_said(layers, "external_labels") {
+        layers.settings.external_labels = global.external_labels;
+    }
+}
+
+/// What TLS needs, if it is asked for; else the key that is missing.
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, (&'static str, &'static str)> {
+    let Settings { tls_cert, tls_key, tls_client_ca, .. } = settings.clone();
+    match (tls_cert, tls_key, tls_client_ca) {
+        (Some(cert), Some(key), client_ca) => Ok(Some(TlsFiles { cert, key, client_ca })),
+        (Some(_), None, _) => Err(("tls_cert", "tls_key must name the key of the certificate")),
+        (None, Some(_), _) => Err(("tls_key", "tls_cert must name the certificate of the key")),
+        (None, None, Some(_)) => Err(("tls_client_ca", "means nothing without tls_cert and tls_key")),
+        (None, None, None) => Ok(None),
+    }
+}
+
+fn auth_mode(said: Option<AuthMode>, listen: &str, warnings: &mut Vec<String>) -> Result<AuthMode, String> {
+    let loopback = is_loopback(listen);
+    match said {
+        Some(AuthMode::Off) if !loopback => {
+            warnings.push(format!("authentication is off and {listen} can be reached from elsewhere"));
+            Ok(AuthMode::Off)
+        }
+        Some(mode) => Ok(mode),
+        None if loopback => Ok(AuthMode::Off),
+        None => Err(format!(
+            "{listen} is no loopback address: say --auth required, or --auth off if anybody may read and write"
+        )),
+    }
+}
+
+fn is_loopback(listen: &str) -> bool {
+    if let Ok(address) = listen.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Makes one archive for sites without a network: the binary, what runs it, the documentation,
+# the licences of everything that is linked in, a list of parts (CycloneDX), and checksums.
+#
+#   packaging/bundle.sh [BINARY] [DIRECTORY]
+#
+# BINARY is built if it is not given. Needs bash, tar, sha256sum, python3 and cargo with the crates
+# at hand; the machine that takes the archive needs nothing but tar and sha256sum.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+binary=${1:-}
+out=${2:-target/bundle}
+if [[ -z $binary ]]; then
+  cargo build --release --locked --package pilothouse
+  binary=${CARGO_TARGET_DIR:-target}/release/pilothouse
+fi
+version=$("$binary" version | cut -d' ' -f2)
+name=pilothouse-$version-$(uname -m)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/$name
+
+install -Dm755 "$binary" "$root/pilothouse"
+install -m644 README.md LICENSE CHANGELOG.md SECURITY.md "$root/"
+cp -r docs "$root/docs"
+mkdir -p "$root/docker"
+cp -r docker/compose*.yaml docker/grafana docker/alloy "$root/docker/"
+mkdir -p "$root/packaging" "$root/completions"
+install -m644 packaging/pilothouse.service packaging/pilothouse.yaml "$root/packaging/"
+for shell in bash zsh fish; do
+  "$binary" completions "$shell" >"$root/completions/pilothouse.$shell"
+done
+python3 packaging/parts.py --version "$version" --sbom "$root/sbom.cdx.json" --licences "$root/licences.txt"
+
+(cd "$root" && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum >SHA256SUMS)
+mkdir -p "$out"
+# The same files give the same archive.
+tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@${SOURCE_DATE_EPOCH:-0}" \
+  -C "$work" -cf - "$name" | gzip -n >"$out/$name.tar.gz"
+(cd "$out" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+echo "$out/$name.tar.gz"

@@ -1,0 +1,155 @@
+//! What the documentation tells people to type works as it is written.
+//!
+//! A fence of shell commands says after `sh` what it is: `run` is executed here, one block of a
+//! page after the other; `server` is executed in the background, as in a terminal of its own;
+//! `outside` needs something that is not here (a network, root, Docker) and is only looked at.
+
+#![allow(clippy::unwrap_used)] // a failure here is a failed test
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pilothouse_tests::binary;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Run,
+    Server,
+    Outside,
+}
+
+#[derive(Debug)]
+struct Block {
+    line: usize,
+    /// The words after the fence.
+    info: String,
+    text: String,
+}
+
+impl Block {
+    fn is_shell(&self) -> bool {
+        matches!(self.info.split(' ').next(), Some("sh" | "bash" | "shell" | "console" | "zsh"))
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        match self.info.as_str() {
+            "sh run" => Some(Kind::Run),
+            "sh server" => Some(Kind::Server),
+            "sh outside" => Some(Kind::Outside),
+            _ => None,
+        }
+    }
+}
+
+fn pages() -> Vec<PathBuf> {
+    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "md") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(ROOT);
+    let mut found = vec![root.join("README.md"), root.join("SECURITY.md"), root.join("CHANGELOG.md")];
+    walk(&root.join("docs"), &mut found);
+    found.sort();
+    found
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (i, line) in page.lines().enumerate() {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
+            (None, Some(info)) => {
+                open = Some(Block { line: i + 1, info: info.trim().to_owned(), text: String::new() });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some(block), None) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn every_shell_command_says_whether_it_is_tried() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in blocks(&text).iter().filter(|block| block.is_shell()) {
+            assert!(block.kind().is_some(), "{}:{}: sh {{run,server,outside}}", page.display(), block.line);
+        }
+        let indented = text.lines().position(|line| {
+            ["    pilothouse ", "    cargo ", "    curl "].iter().any(|start| line.starts_with(start))
+        });
+        assert_eq!(indented.filter(|_| !text.contains("```")), None, "{}: use a fence", page.display());
+    }
+}
+
+/// One page as one session, with a server on a free port where the page says 9009.
+fn script(blocks: &[Block], port: u16) -> String {
+    let mut script = format!(
+        "set -euo pipefail\nexport PILOTHOUSE_LISTEN=127.0.0.1:{port} PILOTHOUSE_URL=http://127.0.0.1:{port}\n\
+         server=\nstop() {{ if [ -n \"$server\" ]; then kill \"$server\"; wait \"$server\" || true; server=; fi; }}\n\
+         trap stop EXIT\n"
+    );
+    for block in blocks {
+        let text = block.text.replace(":9009", &format!(":{port}"));
+        match block.kind() {
+            Some(Kind::Run) => script.push_str(&format!("echo '# line {}' >&2\n{text}", block.line)),
+            Some(Kind::Server) => script.push_str(&format!(
+                "stop\nexec 3>server.log\n{} >&3 2>&1 &\nserver=$!\n\
+                 for _ in $(seq 600); do if pilothouse ready >/dev/null 2>&1; then break; fi; sleep 0.05; done\n\
+                 pilothouse ready >/dev/null || {{ cat server.log >&2; exit 1; }}\n",
+                text.trim_end()
+            )),
+            Some(Kind::Outside) | None => {}
+        }
+    }
+    script
+}
+
+fn play(page: &Path) {
+    let text = fs::read_to_string(page).unwrap();
+    let blocks = blocks(&text);
+    if !blocks.iter().any(|block| block.kind() == Some(Kind::Run)) {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let programs = home.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    std::os::unix::fs::symlink(binary(), programs.join("pilothouse")).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let output = Command::new("bash")
+        .args(["-c", &script(&blocks, port)])
+        .current_dir(home.path())
+        .env("HOME", home.path())
+        .env("PATH", path)
+        .env("NO_PROXY", "*")
+        .output()
+        .unwrap();
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{out}\n{error}", page.display());
+}
+
+#[test]
+fn what_is_told_works_as_it_is_written() {
+    binary();
+    std::thread::scope(|scope| {
+        let played: Vec<_> = pages().into_iter().map(|page| scope.spawn(move || play(&page))).collect();
+        for one in played {
+            one.join().unwrap();
+        }
+    });
+}
