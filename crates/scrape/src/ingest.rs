@@ -3,7 +3,7 @@
 use pilothouse_model::labels::{METRIC_NAME, quote};
 use pilothouse_model::limits::Limits;
 use pilothouse_model::sample::stale_nan;
-use pilothouse_model::write::{BatchExemplar, BatchSeries, MetadataEntry, RawPair, WriteBatch};
+use pilothouse_model::write::{BatchExemplar, BatchSeries, MetadataEntry, WriteBatch};
 use pilothouse_model::{Histogram, Labels, LabelsBuilder};
 use pilothouse_query::histogram::{compact, reduce_to};
 use pilothouse_wire::Decoded;
@@ -13,6 +13,7 @@ use pilothouse_wire::exposition::{self, UNTIMED};
 use crate::cache::{Known, SeriesCache};
 use crate::config::Job;
 use crate::exchange::{Form, ScrapeError};
+use crate::nhcb::{self, Converted};
 use crate::relabel;
 
 /// What the series about a scrape say of its samples.
@@ -54,7 +55,7 @@ impl Ingest<'_> {
         let mut filling =
             Filling { ingest: self, batch: WriteBatch::of_labels(), counts: Counts::default(), over: None };
         let filled = self.decode(body, form).and_then(|decoded| {
-            decoded.batch.series.iter().try_for_each(|series| filling.series(cache, &decoded, series))?;
+            filling.all(cache, &decoded)?;
             filling.over.take().map_or(Ok(decoded.batch.metadata), Err)
         });
         let counts = filling.counts;
@@ -97,11 +98,8 @@ impl Ingest<'_> {
     }
 
     /// The labels that a series is stored with; `None` where it is dropped.
-    fn labels_of(self, raw: &[u8], decoded: &Decoded) -> Result<Option<Labels>, ScrapeError> {
-        let mut pairs = Vec::new();
-        (decoded.batch.read_labels)(raw, &mut pairs).map_err(|e| ScrapeError::Body(e.to_string()))?;
-        let exposed = exposed_labels(&pairs)?;
-        let mut labels = LabelsBuilder::from(&exposed);
+    fn labels_of(self, exposed: &Labels) -> Result<Option<Labels>, ScrapeError> {
+        let mut labels = LabelsBuilder::from(exposed);
         if self.job.honor_labels {
             add_missing(&mut labels, self.public);
         } else {
@@ -169,6 +167,18 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
+    /// The series of a body in their order; what is converted comes behind.
+    fn all(&mut self, cache: &mut SeriesCache, decoded: &Decoded) -> Result<(), ScrapeError> {
+        let job = self.ingest.job;
+        let (told, made) = if job.convert_classic { nhcb::convert(decoded) } else { Default::default() };
+        for series in &decoded.batch.series {
+            if job.always_classic || !told.contains(&series.key) {
+                self.series(cache, decoded, series)?;
+            }
+        }
+        made.into_iter().try_for_each(|converted| self.converted(cache, converted))
+    }
+
     fn series(
         &mut self,
         cache: &mut SeriesCache,
@@ -177,18 +187,8 @@ impl Filling<'_> {
     ) -> Result<(), ScrapeError> {
         let (floats, histograms) = (decoded.batch.floats_of(series), decoded.batch.histograms_of(series));
         self.counts.scraped += (floats.len() + histograms.len()) as u64;
-        let (labels, again, is_new) = match cache.look_up(series.key) {
-            Known::Dropped => return Ok(()),
-            Known::Series { labels, again } => (labels, again, false),
-            Known::New => {
-                let labels = self.ingest.labels_of(decoded.batch.raw_labels(series), decoded)?;
-                cache.insert(series.key, labels.clone());
-                match labels {
-                    Some(labels) => (labels, false, true),
-                    None => return Ok(()),
-                }
-            }
-        };
+        let exposed = || exposed_labels(decoded.batch.raw_labels(series), decoded);
+        let Some((labels, again, is_new)) = self.find(cache, series.key, exposed)? else { return Ok(()) };
         let before = self.batch.series.len();
         let mut turn = Turn { again, ends: false };
         for sample in floats {
@@ -208,11 +208,60 @@ impl Filling<'_> {
         }
         if self.batch.series.len() > before {
             self.counts.added += u64::from(is_new && self.over.is_none());
-            let exemplars = decoded.batch.exemplars_of(series).iter().map(|e| self.dated(e));
-            let exemplars: Vec<BatchExemplar> = exemplars.collect();
-            self.batch.push_exemplars(exemplars);
+            self.exemplars(decoded.batch.exemplars_of(series));
         }
         Ok(())
+    }
+
+    fn converted(&mut self, cache: &mut SeriesCache, made: Converted) -> Result<(), ScrapeError> {
+        self.counts.scraped += 1;
+        // No key of the wire's is one of these: it is a hash over another form of labels.
+        let key = made.labels.fingerprint();
+        let Some((labels, again, is_new)) = self.find(cache, key, || Ok(made.labels.clone()))? else {
+            return Ok(());
+        };
+        let mut turn = Turn { again, ends: false };
+        if let Some(t_ms) = self.time(made.t_ms, &mut turn)
+            && let Some(histogram) = self.resized(made.histogram)
+        {
+            self.batch.push_histogram(&labels, t_ms, histogram);
+            self.counts.added += u64::from(is_new && self.over.is_none());
+            self.exemplars(&made.exemplars);
+        }
+        if turn.ends {
+            cache.track(key);
+        }
+        Ok(())
+    }
+
+    /// The final labels of a series, whether it was in this body before, and whether it is new;
+    /// `None` for one that is dropped.
+    fn find(
+        &self,
+        cache: &mut SeriesCache,
+        key: u128,
+        exposed: impl FnOnce() -> Result<Labels, ScrapeError>,
+    ) -> Result<Option<(Labels, bool, bool)>, ScrapeError> {
+        match cache.look_up(key) {
+            Known::Dropped => Ok(None),
+            Known::Series { labels, again } => Ok(Some((labels, again, false))),
+            Known::New => {
+                let labels = self.ingest.labels_of(&exposed()?)?;
+                cache.insert(key, labels.clone());
+                Ok(labels.map(|labels| (labels, false, true)))
+            }
+        }
+    }
+
+    /// Of the series that was pushed last. Those without a time have the scrape's.
+    fn exemplars(&mut self, exemplars: &[BatchExemplar]) {
+        let scraped_ms = self.ingest.t_ms;
+        let dated = |exemplar: &BatchExemplar| {
+            let t_ms = if exemplar.t_ms == UNTIMED { scraped_ms } else { exemplar.t_ms };
+            BatchExemplar { t_ms, ..exemplar.clone() }
+        };
+        let dated: Vec<BatchExemplar> = exemplars.iter().map(dated).collect();
+        self.batch.push_exemplars(dated);
     }
 
     /// The time of a sample that is written; `None` for one that is counted alone.
@@ -250,11 +299,6 @@ impl Filling<'_> {
         }
         Some(histogram)
     }
-
-    fn dated(&self, exemplar: &BatchExemplar) -> BatchExemplar {
-        let t_ms = if exemplar.t_ms == UNTIMED { self.ingest.t_ms } else { exemplar.t_ms };
-        BatchExemplar { t_ms, ..exemplar.clone() }
-    }
 }
 
 /// Where the samples of one line, or of several that follow each other, stand.
@@ -279,10 +323,13 @@ fn cut(text: &str) -> &str {
     text.char_indices().nth(50).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
 
-/// Pairs as labels. They are sorted by name, so that a name given twice stands beside itself.
-fn exposed_labels(pairs: &[RawPair<'_>]) -> Result<Labels, ScrapeError> {
+/// Raw labels as such. The reader sorts them by name, so that a name given twice stands beside
+/// itself.
+fn exposed_labels(raw: &[u8], decoded: &Decoded) -> Result<Labels, ScrapeError> {
+    let mut pairs = Vec::new();
+    (decoded.batch.read_labels)(raw, &mut pairs).map_err(|e| ScrapeError::Body(e.to_string()))?;
     let mut texts = Vec::with_capacity(pairs.len());
-    for (name, value) in pairs {
+    for (name, value) in &pairs {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
             let shown = quote(&String::from_utf8_lossy(name));
             return Err(ScrapeError::Body(format!("label {shown} is not valid UTF-8")));

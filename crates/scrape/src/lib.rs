@@ -12,7 +12,7 @@
 //! the lookback.
 //!
 //! Reading order: [`config`] (what may be said), [`relabel`], [`discovery`], `target` (labels and
-//! address), `exchange` (one request), `cache` and `ingest` (from a body to a batch), `cycle` (one
+//! address), `exchange` (one request), `cache` and `ingest` (from a body to a batch), `nhcb`, `cycle` (one
 //! target's life), `pool` (one job), [`scraper`] (all of them), [`host`] (this machine).
 
 pub mod config;
@@ -25,6 +25,7 @@ mod exchange;
 pub mod host;
 mod ingest;
 mod local;
+mod nhcb;
 mod pool;
 pub mod scraper;
 mod shared;

@@ -52,7 +52,9 @@ impl Pool {
             discovery::start(&job.discoveries, &job.name, shared.limits.max_discovery_bytes);
         let (stop, stopped) = watch::channel(Order::Go);
         let roster = Arc::new(Mutex::new(Roster::default()));
-        let keeper = Keeper::new(Arc::clone(&job), shared, Arc::clone(&roster), found);
+        let mut keeper = Keeper::new(Arc::clone(&job), shared, Arc::clone(&roster), found);
+        // What is fixed is there when this returns.
+        keeper.sync();
         let task = tokio::spawn(keeper.run(stopped));
         Self { job, roster, stop, task, discoveries }
     }
@@ -93,7 +95,6 @@ impl Keeper {
     }
 
     async fn run(mut self, mut stopped: watch::Receiver<Order>) -> Vec<Leaving> {
-        self.sync();
         loop {
             tokio::select! {
                 () = self.found.changed.notified() => self.sync(),

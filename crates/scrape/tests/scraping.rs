@@ -115,6 +115,7 @@ impl SampleSink for Kept {
             floats: batch.floats.len() as u64,
             histograms: 0,
             exemplars: 0,
+            created: 0,
             rejections: Vec::new(),
             rejected: 0,
             durable: Box::pin(async { Ok(()) }),
@@ -134,6 +135,11 @@ impl Kept {
     fn ended(&self, series: &str) -> bool {
         self.last(series).is_some_and(is_stale)
     }
+}
+
+fn all_failed(world: &World) -> bool {
+    let active = world.scraper.active();
+    !active.is_empty() && active.iter().all(|target| target.last_error.is_some())
 }
 
 struct World {
@@ -237,11 +243,11 @@ async fn what_fails_says_why() {
     }
     let two = "[{job_name: j, scrape_interval: 100ms, target_limit: 1, static_configs: [{targets: ['127.0.0.1:1', '127.0.0.1:2']}]}]";
     let world = World::with(two).await;
-    world.until("both", |w| w.scraper.active().iter().all(|t| t.last_error.is_some())).await;
+    world.until("both", |w| all_failed(w)).await;
     let error = world.scraper.active().remove(0).last_error.unwrap();
     assert_eq!(error, "target_limit exceeded (number of targets: 2, limit: 1)");
     let world = World::with(&two.replace("target_limit: 1, ", "")).await;
-    world.until("both", |w| w.scraper.active().iter().all(|t| t.last_error.is_some())).await;
+    world.until("both", |w| all_failed(w)).await;
     let error = world.scraper.active().remove(0).last_error.unwrap();
     assert!(
         error.starts_with("Get \"http://127.0.0.1:1/metrics\": ") && error.contains("refused"),
@@ -254,7 +260,7 @@ async fn a_slow_target_is_given_up_at_its_time_limit() {
     let target = FakeTarget::start("a 1\n").await;
     target.script.lock().unwrap().delay = Duration::from_secs(5);
     let world = World::with(&job(&target, "scrape_timeout: 50ms")).await;
-    world.until("given up", |w| w.scraper.active().iter().all(|t| t.last_error.is_some())).await;
+    world.until("given up", |w| all_failed(w)).await;
     let error = world.scraper.active().remove(0).last_error.unwrap();
     assert!(error.ends_with("context deadline exceeded"), "{error}");
     assert_eq!(world.kept.last("up{job=\"j\"}"), Some(0.0));

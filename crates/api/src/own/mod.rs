@@ -48,6 +48,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/prometheus/-/ready", Scope::ReadMetrics, Endpoint::Ready),
     route("/prometheus/-/healthy", Scope::ReadMetrics, Endpoint::Healthy),
     route("/metrics", Scope::ReadMetrics, Endpoint::Metrics),
+    // Where scrapers set up for Scalr look.
+    route("/api/iacp/v3/metrics", Scope::ReadMetrics, Endpoint::Metrics),
     Route {
         methods: Methods::POST_PUT,
         ..route("/-/reload", Scope::Root, Endpoint::Reload)

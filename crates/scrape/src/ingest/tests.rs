@@ -226,6 +226,23 @@ fn exemplars_without_a_time_have_the_samples() {
 }
 
 #[test]
+fn classic_histograms_may_become_native_ones() {
+    let body = "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 4\nh_count 3\na 1\n";
+    for (fields, floats) in [
+        ("convert_classic_histograms_to_nhcb: true", 1),
+        ("convert_classic_histograms_to_nhcb: true, always_scrape_classic_histograms: true", 5),
+    ] {
+        let mut target = Target::new(fields);
+        let limits = Limits::default();
+        let ingest = Ingest { job: &target.job, public: &target.public, limits: &limits, t_ms: 1 };
+        let done = ingest.body(&mut target.cache, body.as_bytes(), Form::Text(TextFormat::Prometheus));
+        assert_eq!((done.batch.floats.len(), done.batch.histograms.len()), (floats, 1), "{fields}");
+        assert_eq!(done.counts.added as usize, floats + 1);
+        assert_eq!(target.scrape("a 1\n").0.len(), 1 + floats, "{fields}: all but one end");
+    }
+}
+
+#[test]
 fn a_scrape_reports_itself() {
     let limits = Limits::default();
     for (fields, expected) in [("", 5), ("extra_scrape_metrics: true, sample_limit: 9", 8)] {
