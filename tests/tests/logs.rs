@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pilothouse_tests::{Frame, Server};
+use pilothouse_tests::{Frame, Server, request};
 use serde_json::{Value, json};
 
 fn now_ns() -> i64 {
@@ -87,6 +87,66 @@ fn a_crash_loses_nothing_and_a_repeat_doubles_nothing() {
     assert_eq!(server.push_logs(&app, &batch(3)).status, 204);
     assert_eq!(server.count_logs("{app=\"x\"}"), 10_500);
     assert_eq!(server.count_logs("{app=\"x\"} |= \"batch 7 line 77\""), 1);
+}
+
+/// A sender pushes without a pause until the server is killed, and sends what was not answered again:
+/// everything that was answered is there, and everything is there once.
+#[test]
+fn the_request_that_a_kill_cut_off_is_stored_once_when_it_comes_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = now_ns() - 600_000_000_000;
+    let body = |n: i64| {
+        // Every third batch is late, and each has two streams.
+        let first = start + (n - n % 3 * 2) * 1_000_000_000;
+        let values = |pod: &str| -> Vec<Value> {
+            (0..100)
+                .map(|i| json!([(first + i * 1_000).to_string(), format!("batch {n} line {i} of {pod}")]))
+                .collect()
+        };
+        let stream = |pod: &str| json!({ "stream": { "app": "x", "pod": pod }, "values": values(pod) });
+        json!({ "streams": [stream("a"), stream("b")] }).to_string()
+    };
+    let mut sent = 0;
+    for round in 0..5 {
+        let server = Server::start(directory.path(), &[]);
+        assert_eq!(server.count_logs("{app=\"x\"}"), 200 * sent, "round {round}");
+        let address = server.address;
+        let push = |n: u64| {
+            let headers = [("Content-Type", "application/json")];
+            request(address, "POST", "/loki/api/v1/push", &headers, body(n as i64).as_bytes())
+        };
+        let sender = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let mut next = sent;
+                while push(next).is_ok_and(|answer| answer.status == 204) {
+                    next += 1;
+                }
+                next
+            });
+            std::thread::sleep(std::time::Duration::from_millis(120 + 70 * round));
+            server.kill();
+            sender.join().unwrap()
+        });
+        assert!(sender > sent, "nothing was answered in round {round}");
+        let server = Server::start(directory.path(), &[]);
+        let before = server.count_logs("{app=\"x\"}");
+        assert!(
+            [200 * sender, 200 * sender + 200].contains(&before),
+            "{before} of {sender} in round {round}"
+        );
+        // What was not answered, and what was answered last.
+        for n in [sender, sender - 1] {
+            let headers = [("Content-Type", "application/json")];
+            let answer = server.send("POST", "/loki/api/v1/push", &headers, body(n as i64).as_bytes());
+            assert_eq!(answer.status, 204, "{}", answer.text());
+        }
+        sent = sender + 1;
+        assert_eq!(server.count_logs("{app=\"x\"}"), 200 * sent, "round {round}");
+        match round % 2 {
+            0 => server.kill(),
+            _ => assert!(server.stop().success()),
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pilothouse_model::durations::{BOUNDS_S, DurationCounts, Durations};
 use pilothouse_model::write::MetricType;
 use pilothouse_wire::exposition::{Exposition, ProtobufWriter, TextFormat, TextWriter};
 
@@ -27,39 +28,6 @@ impl Counter {
     }
 }
 
-/// Upper bounds of all duration histograms, in seconds.
-const BOUNDS_S: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
-
-#[derive(Debug, Default)]
-pub(crate) struct DurationHistogram {
-    buckets: [AtomicU64; BOUNDS_S.len() + 1],
-    sum_us: AtomicU64,
-}
-
-impl DurationHistogram {
-    pub(crate) fn observe(&self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let at = BOUNDS_S.iter().position(|b| seconds <= *b).unwrap_or(BOUNDS_S.len());
-        if let Some(bucket) = self.buckets.get(at) {
-            bucket.fetch_add(1, Relaxed);
-        }
-        self.sum_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    pub(crate) fn snapshot(&self) -> FamilyValue {
-        let mut total = 0;
-        let count = |bucket: &AtomicU64| {
-            total += bucket.load(Relaxed);
-            total
-        };
-        FamilyValue::Histogram {
-            upper_bounds: BOUNDS_S.to_vec(),
-            cumulative_counts: self.buckets.iter().map(count).collect(),
-            sum: self.sum_us.load(Relaxed) as f64 / 1e6,
-        }
-    }
-}
-
 /// What one line, or the lines of one histogram, say.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FamilyValue {
@@ -70,6 +38,16 @@ pub enum FamilyValue {
         cumulative_counts: Vec<u64>,
         sum: f64,
     },
+}
+
+impl From<DurationCounts> for FamilyValue {
+    fn from(counts: DurationCounts) -> Self {
+        Self::Histogram {
+            upper_bounds: BOUNDS_S.to_vec(),
+            cumulative_counts: counts.cumulative().collect(),
+            sum: counts.sum_s,
+        }
+    }
 }
 
 /// A family of the own metrics. The name of a counter ends in `_total`, a unit is also the end
@@ -170,7 +148,7 @@ pub(crate) struct Telemetry {
     /// By handler and status.
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     /// By handler.
-    durations: Mutex<BTreeMap<&'static str, Arc<DurationHistogram>>>,
+    durations: Mutex<BTreeMap<&'static str, Arc<Durations>>>,
     pub(crate) received_samples: Counter,
     pub(crate) stored_floats: Counter,
     pub(crate) stored_histograms: Counter,
@@ -179,8 +157,8 @@ pub(crate) struct Telemetry {
     pub(crate) received_bytes: Counter,
     pub(crate) query_samples: Counter,
     pub(crate) query_failures: Counter,
-    pub(crate) query_seconds: DurationHistogram,
-    pub(crate) durable_seconds: DurationHistogram,
+    pub(crate) query_seconds: Durations,
+    pub(crate) durable_seconds: Durations,
     pub(crate) unauthorized: Counter,
 }
 
@@ -189,7 +167,7 @@ impl Telemetry {
         let name = endpoint.name();
         *self.requests.lock().entry((name, status)).or_default() += 1;
         let histogram = Arc::clone(self.durations.lock().entry(name).or_default());
-        histogram.observe(took);
+        histogram.add(took);
     }
 
     pub(crate) fn families(&self) -> Vec<Family> {
@@ -203,7 +181,7 @@ impl Telemetry {
             Family::counter("pilothouse_query_failures_total", "Queries that ended with an error.")
                 .value(self.query_failures.get() as f64),
             Family::histogram("pilothouse_query_duration_seconds", "Time to evaluate a query.")
-                .distribution(&[], self.query_seconds.snapshot()),
+                .distribution(&[], self.query_seconds.counts().into()),
         ]);
         families
     }
@@ -233,7 +211,7 @@ impl Telemetry {
                 "pilothouse_ingest_durable_duration_seconds",
                 "Time a write waited for the disk.",
             )
-            .distribution(&[], self.durable_seconds.snapshot()),
+            .distribution(&[], self.durable_seconds.counts().into()),
         ]
     }
 
@@ -250,7 +228,7 @@ impl Telemetry {
             "Time until the head of the answer.",
         );
         self.durations.lock().iter().fold(family, |family, (handler, histogram)| {
-            family.distribution(&[("handler", handler)], histogram.snapshot())
+            family.distribution(&[("handler", handler)], histogram.counts().into())
         })
     }
 }

@@ -6,6 +6,10 @@
 //! files to it, and [`crate::files::space`] tells its room. A store that has files of other kinds
 //! asks [`opening`], [`reading`] and [`fitting`] itself in its tests.
 
+mod power;
+#[cfg(test)]
+mod tests;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
@@ -19,6 +23,9 @@ use redb::backends::FileBackend;
 use rustix::io::Errno;
 
 use crate::wal::SegmentFile;
+use power::Power;
+
+pub use power::Dice;
 
 static DISKS: Mutex<Vec<(PathBuf, Arc<State>)>> = Mutex::new(Vec::new());
 
@@ -31,6 +38,7 @@ struct State {
     fails_opens: AtomicBool,
     fails_reads: AtomicBool,
     fails_writes: AtomicBool,
+    power: Power,
 }
 
 /// The faults of one directory; they end with it.
@@ -46,6 +54,7 @@ impl Disk {
             fails_opens: AtomicBool::new(false),
             fails_reads: AtomicBool::new(false),
             fails_writes: AtomicBool::new(false),
+            power: Power::default(),
         });
         DISKS.lock().push((directory.to_owned(), state.clone()));
         Self(state)
@@ -74,6 +83,23 @@ impl Disk {
     /// Every write and sync fails with EIO.
     pub fn fail_writes(&self, fail: bool) {
         self.0.fails_writes.store(fail, SeqCst);
+    }
+}
+
+impl Disk {
+    /// Lets so many writes and syncs succeed; then everything fails, until [`Disk::settle`].
+    pub fn cut_power_after(&self, successes: u64) {
+        self.0.power.cut_after(successes);
+    }
+
+    pub fn is_power_out(&self) -> bool {
+        self.0.power.is_out()
+    }
+
+    /// Makes the files of the logs and databases what a power cut may leave of them: of what was
+    /// not synced since [`Disk::cut_power_after`] any part, by a seed. Nothing may have them open.
+    pub fn settle(&self, seed: u64) -> io::Result<()> {
+        self.0.power.settle(seed)
     }
 }
 
@@ -138,6 +164,7 @@ impl State {
 #[derive(Debug)]
 struct Backend {
     file: FileBackend,
+    path: PathBuf,
     disk: Arc<State>,
 }
 
@@ -147,7 +174,7 @@ pub(crate) fn backend(path: &Path, writable: bool) -> io::Result<Option<impl Sto
     disk.check(&disk.fails_opens, Errno::MFILE)?;
     let file = OpenOptions::new().read(true).write(writable).create(writable).truncate(false).open(path)?;
     let file = FileBackend::new(file).map_err(io::Error::other)?;
-    Ok(Some(Backend { file, disk }))
+    Ok(Some(Backend { file, path: path.to_owned(), disk }))
 }
 
 impl StorageBackend for Backend {
@@ -162,15 +189,18 @@ impl StorageBackend for Backend {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.disk.check(&self.disk.fails_writes, Errno::IO)?;
+        self.disk.power.resizing(&self.path, len)?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.check(&self.disk.fails_writes, Errno::IO)?;
+        self.disk.power.syncing(&self.path)?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.power.writing(&self.path, offset, data)?;
         self.disk.write(data, |data| self.file.write(offset, data))
     }
 
@@ -199,29 +229,40 @@ impl StorageBackend for Backend {
 #[derive(Debug)]
 struct FaultySegment {
     file: Box<dyn SegmentFile>,
+    path: PathBuf,
+    bytes: u64,
     disk: Arc<State>,
 }
 
 /// Puts a segment on the disk of a test, if one has a disk below which it lies.
 pub(crate) fn segment(path: &Path, file: Box<dyn SegmentFile>) -> Box<dyn SegmentFile> {
     match of(path) {
-        Some(disk) => Box::new(FaultySegment { file, disk }),
+        Some(disk) => Box::new(FaultySegment { file, path: path.to_owned(), bytes: 0, disk }),
         None => file,
     }
 }
 
 impl SegmentFile for FaultySegment {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let file = &mut self.file;
-        self.disk.write(bytes, |bytes| file.append(bytes))
+        let (file, at) = (&mut self.file, &mut self.bytes);
+        self.disk.power.writing(&self.path, *at, bytes)?;
+        self.disk.write(bytes, |bytes| {
+            file.append(bytes)?;
+            *at += bytes.len() as u64;
+            Ok(())
+        })
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.disk.check(&self.disk.fails_writes, Errno::IO)?;
+        self.disk.power.syncing(&self.path)?;
         self.file.sync()
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.file.truncate(bytes)
+        self.disk.power.resizing(&self.path, bytes)?;
+        self.file.truncate(bytes)?;
+        self.bytes = bytes;
+        Ok(())
     }
 }

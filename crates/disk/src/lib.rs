@@ -11,7 +11,6 @@
 pub mod backup;
 pub mod check;
 pub mod database;
-pub mod durations;
 mod error;
 #[cfg(any(test, feature = "faults"))]
 pub mod faults;

@@ -13,6 +13,7 @@ pub mod active;
 pub mod alerts;
 pub mod budget;
 pub mod bytes;
+pub mod durations;
 pub mod histogram;
 pub mod labels;
 pub mod limits;

@@ -131,7 +131,7 @@ async fn store(
     let (mut stored, durable) = offload::write(work).await??;
     let waited = Instant::now();
     durable.await?;
-    app.logs.telemetry.durable_seconds.observe(waited.elapsed());
+    app.logs.telemetry.durable_seconds.add(waited.elapsed());
     if stored.amounts.entries > 0 {
         stored.amounts.bytes = received_bytes as u64;
     }

@@ -108,7 +108,7 @@ fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -
     check(app, question, &expr)?;
     let result = run(app, question, &expr, budget)?;
     let telemetry = &app.logs.telemetry;
-    telemetry.query_seconds.observe(Duration::from_nanos(result.stats.exec_ns));
+    telemetry.query_seconds.add(Duration::from_nanos(result.stats.exec_ns));
     telemetry.query_lines.add(result.stats.lines);
     telemetry.query_bytes.add(result.stats.bytes);
     let stats = stats_json(&result.stats, queued);

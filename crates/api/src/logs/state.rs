@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use pilothouse_model::durations::Durations;
 use pilothouse_model::limits::Limits;
 use pilothouse_wire::logs::{Enricher, Enrichment};
 
 use crate::logs::rates::Rates;
 use crate::logs::tail::Tails;
-use crate::telemetry::{Counter, DurationHistogram, Family};
+use crate::telemetry::{Counter, Family};
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -27,11 +28,11 @@ pub(crate) struct Telemetry {
     pub(crate) stored_bytes: Counter,
     pub(crate) duplicates: Counter,
     pub(crate) refused: Counter,
-    pub(crate) durable_seconds: DurationHistogram,
+    pub(crate) durable_seconds: Durations,
     pub(crate) query_lines: Counter,
     pub(crate) query_bytes: Counter,
     pub(crate) query_failures: Counter,
-    pub(crate) query_seconds: DurationHistogram,
+    pub(crate) query_seconds: Durations,
     pub(crate) tailed_entries: Counter,
     /// Entries that followers were too slow for.
     pub(crate) tail_dropped: Counter,
@@ -94,9 +95,9 @@ impl State {
             Family::gauge("pilothouse_logs_tails", "Clients that follow.")
                 .value(t.tails.load(Relaxed) as f64),
             Family::histogram("pilothouse_logs_query_duration_seconds", "Time to evaluate a log query.")
-                .distribution(&[], t.query_seconds.snapshot()),
+                .distribution(&[], t.query_seconds.counts().into()),
             Family::histogram("pilothouse_logs_durable_duration_seconds", "Time a push waited for the disk.")
-                .distribution(&[], t.durable_seconds.snapshot()),
+                .distribution(&[], t.durable_seconds.counts().into()),
         ]);
         families
     }

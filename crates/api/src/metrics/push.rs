@@ -125,7 +125,7 @@ pub(crate) async fn store(
     stored.bytes = bytes;
     let waited = Instant::now();
     durable.await?;
-    app.telemetry.durable_seconds.observe(waited.elapsed());
+    app.telemetry.durable_seconds.add(waited.elapsed());
     count(app, &stored);
     Ok(stored)
 }

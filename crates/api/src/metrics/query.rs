@@ -101,7 +101,7 @@ fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -
     let source = &app.backend()?.source;
     let started = Instant::now();
     let evaluated = language::evaluate(&**source, &expr, question.grid, &question.options, budget);
-    app.telemetry.query_seconds.observe(started.elapsed());
+    app.telemetry.query_seconds.add(started.elapsed());
     let QueryOutcome { mut value, mut annotations, stats } = evaluated?;
     app.telemetry.query_samples.add(stats.total_queryable_samples);
     if question.limit > 0 && truncate(&mut value, question.limit) {

@@ -38,7 +38,7 @@ pub use record::MAX_RECORD_BYTES;
 pub use replay::{Damage, OnDamage, Recovery, Replayed};
 pub use segment::{DiskFiles, SegmentFile, SegmentFiles};
 
-use crate::durations::DurationCounts;
+use pilothouse_model::durations::DurationCounts;
 use writer::Shared;
 
 /// A place in the log: how many bytes of records and marks came before it, ever.

@@ -10,11 +10,11 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use pilothouse_model::durations::Durations;
 
 use super::record::{self, MAX_RECORD_BYTES};
 use super::segment::{self, HEADER_BYTES, Header, Segment, SegmentFile, SegmentFiles};
 use super::{Options, Position, Stats, SyncMode, WalError};
-use crate::durations::Durations;
 use crate::error::{is_no_space, is_shortage};
 use crate::files;
 

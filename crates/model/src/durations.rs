@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Upper bounds of the buckets in seconds; a last one without bound follows.
-pub const BOUNDS_S: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+pub const BOUNDS_S: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Counts durations; adding is a few atomic additions.
 #[derive(Debug, Default)]
@@ -43,6 +44,14 @@ impl DurationCounts {
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+
+    /// What lies below each bound, and all of them at last, as the text formats show it.
+    pub fn cumulative(&self) -> impl Iterator<Item = u64> {
+        self.buckets.iter().scan(0, |total, count| {
+            *total += count;
+            Some(*total)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -52,12 +61,13 @@ mod tests {
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_holds_it() {
         let durations = Durations::default();
-        for ms in [0, 1, 2, 6_000] {
+        for ms in [0, 1, 2, 31_000] {
             durations.add(Duration::from_millis(ms));
         }
         let counts = durations.counts();
-        assert_eq!(counts.buckets, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(counts.buckets, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(counts.count(), 4);
-        assert!((counts.sum_s - 6.003).abs() < 1e-9);
+        assert_eq!(counts.cumulative().skip(10).collect::<Vec<_>>(), [3, 3, 3, 4]);
+        assert!((counts.sum_s - 31.003).abs() < 1e-9);
     }
 }
