@@ -77,7 +77,7 @@ fn room_families(app: &App) -> [Family; 9] {
             .value(found.used_bytes as f64),
         Family::gauge("pilothouse_disk_full", "Whether writes are refused for want of room on the disk.")
             .value(f64::from(u8::from(disk.is_full()))),
-        Family::counter("pilothouse_disk_full_total", "How often the disk has become too full for writes.")
+        Family::counter("pilothouse_disk_fills_total", "How often the disk has become too full for writes.")
             .value(disk.times_full() as f64),
         Family::gauge("pilothouse_memory_limit_bytes", "Memory that the server may take; 0 for no limit.")
             .value(memory.limit_bytes().unwrap_or(0) as f64),
