@@ -202,7 +202,7 @@ struct Visitor {
     is_root: bool,
 }
 
-fn visitors(fixture: &Fixture) -> Vec<Visitor> {
+fn visitors(fixture: &Fixture, project: ProjectId) -> Vec<Visitor> {
     let visitor = |name: &str, secret: Option<&str>, scopes, is_root| Visitor {
         name: name.to_owned(),
         secret: secret.map(str::to_owned),
@@ -217,12 +217,7 @@ fn visitors(fixture: &Fixture) -> Vec<Visitor> {
     let single = Scope::ALL.into_iter().map(|scope| Scopes::from_iter([scope]));
     for scopes in single.chain([Scopes::NONE]) {
         let name = scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(",");
-        let new = NewToken {
-            project: ProjectId::DEFAULT,
-            region: Region::FrPar,
-            name: format!("of {name}"),
-            scopes,
-        };
+        let new = NewToken { project, region: Region::FrPar, name: format!("of {name}"), scopes };
         let (token, secret) = fixture.app().settings.control.create_token(&Actor::server(), new).unwrap();
         visitors.push(visitor(&token.name, Some(secret.reveal()), Some(scopes), false));
     }
@@ -270,22 +265,24 @@ fn refusal(door: Door, visitor: &Visitor, form: &str) -> Option<u16> {
     }
 }
 
+/// A path with something for each of its segments that has a name.
+fn filled(path: &str) -> String {
+    let names =
+        [("{name}", "x"), ("{region}", "fr-par"), ("{id}", UNKNOWN), ("{namespace}", "n"), ("{group}", "g")];
+    names.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value))
+}
+
 #[tokio::test]
 async fn doors_open_for_those_whom_the_contract_names() {
     let fixture = Fixture::locked(ROOT);
-    let visitors = visitors(&fixture);
+    let visitors = visitors(&fixture, ProjectId::DEFAULT);
     let doors = contract();
     let service = TowerToHyperService::new(crate::service::router(fixture.app()));
     let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     let mut wrong = Vec::new();
     for (path, rows) in routes::by_path() {
         let Some(door) = door_of(&doors, &path) else { continue };
-        let uri = path
-            .replace("{name}", "x")
-            .replace("{region}", "fr-par")
-            .replace("{id}", UNKNOWN)
-            .replace("{namespace}", "n")
-            .replace("{group}", "g");
+        let uri = filled(&path);
         for method in methods.iter().filter(|m| rows.iter().any(|row| row.methods.accept(m))) {
             for visitor in &visitors {
                 for form in FORMS {
@@ -317,21 +314,71 @@ async fn doors_open_for_those_whom_the_contract_names() {
     assert_eq!(fixture.memory.len(), 0, "something was stored for who was refused");
 }
 
-#[tokio::test]
-async fn the_root_of_a_source_is_closed_to_other_projects_and_kinds() {
-    let fixture = Fixture::locked(ROOT);
-    let app = fixture.app();
-    let control = Arc::clone(&app.settings.control);
-    let project = ProjectId::random();
-    let new = |kind| NewSource {
+fn new_source(project: ProjectId, kind: SourceKind) -> NewSource {
+    NewSource {
         project,
         region: Region::FrPar,
         name: "s".to_owned(),
         kind,
         retention_days: None,
         limits: SourceLimits::default(),
-    };
-    let source = control.create_source(&Actor::server(), new(SourceKind::Metrics)).unwrap();
+    }
+}
+
+/// Below `/ds/<id>` a path asks for the same scopes, and for a token of the source's project too;
+/// paths of the other type are not there.
+#[tokio::test]
+async fn below_the_root_of_a_source_the_doors_are_the_same() {
+    let fixture = Fixture::locked(ROOT);
+    let control = Arc::clone(&fixture.app().settings.control);
+    let project = ProjectId::random();
+    let source = |kind| control.create_source(&Actor::server(), new_source(project, kind)).unwrap().id;
+    let sources = [SourceKind::Metrics, SourceKind::Logs].map(|kind| (kind, source(kind)));
+    let mut visitors: Vec<_> = visitors(&fixture, project).into_iter().map(|v| (v, false)).collect();
+    let foreign = self::visitors(&fixture, ProjectId::random());
+    visitors.extend(foreign.into_iter().filter(|v| !v.is_root).map(|v| (v, true)));
+    let doors = contract();
+    let service = TowerToHyperService::new(crate::service::router(fixture.app()));
+    let mut wrong = Vec::new();
+    for (path, rows) in routes::by_path() {
+        let Some(door) = door_of(&doors, &path) else { continue };
+        for row in rows.iter().filter(|row| row.endpoint.is_of_sources()) {
+            let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
+            let Some(method) = methods.into_iter().find(|m| row.methods.accept(m)) else { continue };
+            for (kind, id) in &sources {
+                for (visitor, is_foreign) in &visitors {
+                    let expected = match refusal(door, visitor, "X-Token") {
+                        None if !row.endpoint.serves(*kind) => Some(404),
+                        None if *is_foreign => Some(403),
+                        refused => refused,
+                    };
+                    let mut request =
+                        Request::builder().method(method.clone()).uri(format!("/ds/{id}{}", filled(&path)));
+                    if let Some(secret) = &visitor.secret {
+                        request = with_form(request, "X-Token", secret);
+                    }
+                    let body = if expected.is_some() { "stored_by_mistake 1\n" } else { "" };
+                    let reply = service.call(request.body(Body::from(body)).unwrap()).await.unwrap();
+                    let status = reply.status().as_u16();
+                    if !expected.map_or(status != 401 && status != 403, |refused| status == refused) {
+                        let who = &visitor.name;
+                        wrong.push(format!("{method} {path} of {kind:?}, {who}, foreign {is_foreign}: {status}, not {expected:?}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong, the first: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+    assert_eq!(fixture.memory.len(), 0, "something was stored for who was refused");
+}
+
+#[tokio::test]
+async fn the_root_of_a_source_is_closed_to_other_projects_and_kinds() {
+    let fixture = Fixture::locked(ROOT);
+    let app = fixture.app();
+    let control = Arc::clone(&app.settings.control);
+    let project = ProjectId::random();
+    let source = control.create_source(&Actor::server(), new_source(project, SourceKind::Metrics)).unwrap();
     let token = |project| {
         let scopes = Scopes::from_iter([Scope::ReadMetrics, Scope::ReadLogs]);
         let new = NewToken { project, region: Region::FrPar, name: "t".to_owned(), scopes };
