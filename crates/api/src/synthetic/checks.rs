@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use pilothouse_probes::registry::CheckAlert;
+use pilothouse_probes::run::{AccountingClass, accounting_classes};
 use pilothouse_probes::words::{AdHocCheck, Check};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -124,22 +125,14 @@ pub(super) fn run_once(request: &Request<'_>, synthetic: &Synthetic) -> Result<R
     ok(&check)
 }
 
-/// How many series a check of each kind makes, about: what the web app multiplies.
+/// How many series a check of each class makes: what the web app multiplies.
 pub(super) fn info() -> Result<Reply, Refused> {
-    let mut classes = serde_json::Map::new();
-    for (kind, number, class, basic, advanced) in [
-        ("dns", 0, 0, 33, 75),
-        ("http", 1, 0, 39, 113),
-        ("ping", 2, 0, 33, 75),
-        ("tcp", 3, 0, 23, 37),
-        ("traceroute", 4, 0, 20, 20),
-        ("multihttp", 6, 1, 60, 120),
-        ("grpc", 7, 0, 30, 70),
-    ] {
-        for (suffix, series) in [("_basic", basic), ("", advanced)] {
-            let document = json!({"CheckClass": class, "CheckType": number, "Series": series});
-            classes.insert(format!("{kind}{suffix}"), document);
-        }
-    }
+    let document = |class: AccountingClass| {
+        let document = json!({
+            "CheckClass": class.check_class, "CheckType": class.check_type, "Series": class.series,
+        });
+        (class.name, document)
+    };
+    let classes: serde_json::Map<_, _> = accounting_classes().into_iter().map(document).collect();
     ok(&json!({"AccountingClasses": classes}))
 }

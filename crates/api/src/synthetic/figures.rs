@@ -4,14 +4,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::App;
-use crate::telemetry::{Family, FamilyValue};
+use crate::telemetry::Family;
 
 /// No families before checks run.
 pub(crate) fn families(app: &App) -> Vec<Family> {
     let Some(synthetic) = app.synthetic() else { return Vec::new() };
     let (stats, results) = (synthetic.schedule.stats(), synthetic.schedule.published());
     let number = |of: &AtomicU64| of.load(Relaxed) as f64;
-    let late = stats.lateness.distribution();
     let (online, private) = synthetic.registry.private_probes();
     vec![
         Family::gauge("pilothouse_synthetic_checks", "Checks that the built-in probe runs.")
@@ -30,20 +29,16 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
             "pilothouse_synthetic_run_lateness_seconds",
             "How long after its time a run began.",
         )
-        .distribution(
-            &[],
-            FamilyValue::Histogram {
-                upper_bounds: late.upper_bounds_s,
-                cumulative_counts: late.cumulative_counts,
-                sum: late.sum_s,
-            },
-        ),
+        .distribution(&[], stats.lateness.counts().into()),
         Family::counter("pilothouse_synthetic_results_total", "Results of runs, by what became of them.")
             .labelled(&[("result", "dropped")], number(&results.dropped))
             .labelled(&[("result", "refused")], number(&results.failed))
             .labelled(&[("result", "stored")], number(&results.published)),
-        Family::gauge("pilothouse_synthetic_private_probes", "Private probes, by whether they are connected.")
-            .labelled(&[("state", "offline")], (private - online) as f64)
-            .labelled(&[("state", "online")], online as f64),
+        Family::gauge(
+            "pilothouse_synthetic_private_probes",
+            "Private probes, by whether they are connected.",
+        )
+        .labelled(&[("state", "offline")], (private - online) as f64)
+        .labelled(&[("state", "online")], online as f64),
     ]
 }

@@ -20,7 +20,7 @@ use pilothouse_probes::messages::{
     StatusAnswer, StatusCode, TenantInfo,
 };
 use pilothouse_probes::registry::Registry;
-use pilothouse_probes::words::{Probe, Tenant};
+use pilothouse_probes::words::{Check, Probe, Tenant};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 
@@ -202,18 +202,14 @@ impl Known {
     }
 
     /// The way from what the probe has to what it shall have; `None` where that is nothing.
-    fn changes(
-        &mut self,
-        wanted: Vec<pilothouse_probes::words::Check>,
-        tenant: Option<Tenant>,
-    ) -> Option<Changes> {
+    fn changes(&mut self, wanted: Vec<Arc<Check>>, tenant: Option<Tenant>) -> Option<Changes> {
         let mut changes = Changes::default();
         let mut gone: HashMap<i64, f64> = std::mem::take(&mut self.checks);
         for check in wanted {
             let before = gone.remove(&check.id);
             self.checks.insert(check.id, check.modified);
             if before != Some(check.modified) {
-                changes.push(check, before.is_some());
+                changes.push(Check::clone(&check), before.is_some());
             }
         }
         gone.into_keys().for_each(|id| changes.push_gone(id));

@@ -152,7 +152,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Plain, "/tenant/cals", GET, Endpoint::TenantCals),
     route(Plain, "/tenant/settings", GET, Endpoint::TenantSettings),
     route(Plain, "/tenant/settings/update", POST, Endpoint::UpdateTenantSettings),
-    route(Root, "/status/{name}", GET, Endpoint::StatusPage),
+    // Its handler asks for a token unless the page is public.
+    Route { scope: Scope::Open, ..route(Root, "/status/{name}", GET, Endpoint::StatusPage) },
     grpc("/synthetic_monitoring.Checks/RegisterProbe", grpc::Method::RegisterProbe),
     grpc("/synthetic_monitoring.Checks/GetChanges", grpc::Method::GetChanges),
     grpc("/synthetic_monitoring.Checks/Ping", grpc::Method::Ping),

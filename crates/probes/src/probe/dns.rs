@@ -19,7 +19,7 @@ use crate::words::{DnsProtocol, DnsRecordType, DnsSettings, DnsValidator, IpVers
 const MAX_ANSWER_BYTES: usize = 65_535;
 
 #[derive(Debug, thiserror::Error)]
-enum DnsError {
+pub(super) enum DnsError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("{0}")]
@@ -139,7 +139,7 @@ fn record_type(settings: &DnsSettings) -> RecordType {
     RecordType::from_str(text).unwrap_or(RecordType::ANY)
 }
 
-fn question(name: &str, record_type: RecordType) -> Result<Message, DnsError> {
+pub(super) fn question(name: &str, record_type: RecordType) -> Result<Message, DnsError> {
     let mut name = Name::from_utf8(name).map_err(|e| DnsError::Message(e.to_string()))?;
     name.set_fqdn(true);
     let mut query = Query::query(name, record_type);
@@ -161,7 +161,7 @@ async fn over_tcp(stream: &mut tokio::net::TcpStream, question: &[u8]) -> Result
     Ok(answer)
 }
 
-async fn udp_socket(server: SocketAddr, source: &str) -> Result<UdpSocket, DnsError> {
+pub(super) async fn udp_socket(server: SocketAddr, source: &str) -> Result<UdpSocket, DnsError> {
     let any = if server.is_ipv4() { "0.0.0.0" } else { "::" };
     let text = if source.is_empty() { any } else { source };
     let source: IpAddr = text.parse().map_err(|_| ConnectError::Source(text.to_owned()))?;
@@ -171,7 +171,7 @@ async fn udp_socket(server: SocketAddr, source: &str) -> Result<UdpSocket, DnsEr
 }
 
 /// The first datagram that answers this question; others may be late or forged.
-async fn over_udp(socket: &UdpSocket, question: &[u8], id: u16) -> Result<Vec<u8>, DnsError> {
+pub(super) async fn over_udp(socket: &UdpSocket, question: &[u8], id: u16) -> Result<Vec<u8>, DnsError> {
     socket.send(question).await?;
     let mut answer = vec![0; MAX_ANSWER_BYTES];
     loop {

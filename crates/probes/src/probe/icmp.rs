@@ -50,8 +50,11 @@ impl Icmp {
         let raw = datagram.is_none();
         let socket = match datagram {
             Some(socket) => socket,
-            None => Socket::new(domain, Type::RAW, Some(protocol))
-                .map_err(if needs_raw { ConnectError::NoRawIcmp } else { ConnectError::NoIcmp })?,
+            None => Socket::new(domain, Type::RAW, Some(protocol)).map_err(if needs_raw {
+                ConnectError::NoRawIcmp
+            } else {
+                ConnectError::NoIcmp
+            })?,
         };
         if !source.is_empty() {
             let source: IpAddr = source.parse().map_err(|_| ConnectError::Source(source.to_owned()))?;

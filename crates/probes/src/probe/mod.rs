@@ -12,6 +12,7 @@ mod http;
 mod icmp;
 mod multihttp;
 mod ping;
+mod reverse;
 mod rules;
 mod tcp;
 mod tls;

@@ -65,7 +65,9 @@ impl Echoes {
     fn take_down(&self, recorder: &mut Recorder) {
         let mean = self.mean();
         let seconds = || self.times.iter().map(Duration::as_secs_f64);
-        let spread = seconds().map(|s| (s - mean).powi(2)).sum::<f64>() / (self.times.len().max(1) as f64);
+        // A sum of nothing would be the negative zero.
+        let squares = seconds().map(|s| (s - mean).powi(2)).fold(0.0, |sum, square| sum + square);
+        let spread = squares / (self.times.len().max(1) as f64);
         phase(recorder, "rtt", mean);
         for (name, help, value) in [
             (

@@ -1,12 +1,13 @@
 //! The routers on the way to a target, by packets that may go only so far.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::LocalProber;
 use super::connect::{ConnectError, resolve};
 use super::icmp::{Icmp, Kind};
+use super::reverse::names_of;
 use crate::run::{Recorder, Target};
 use crate::words::{IpVersion, TracerouteSettings};
 
@@ -54,7 +55,9 @@ pub(super) async fn probe(
     match trace(prober, target, &bounds, recorder).await {
         Ok(hops) => {
             take_down(&hops, recorder);
-            say(&hops, target, recorder);
+            let hosts = hops.iter().flat_map(|hop| hop.hosts.iter().copied()).collect();
+            let names = if settings.ptr_lookup { names_of(hosts).await } else { HashMap::new() };
+            say(&hops, &names, target, recorder);
             true
         }
         Err(e) => {
@@ -71,7 +74,11 @@ async fn trace(
     bounds: &Bounds,
     recorder: &mut Recorder,
 ) -> Result<Vec<HopSeen>, ConnectError> {
-    let (address, _) = resolve(target.target, IpVersion::Any, &prober.rules, recorder).await?;
+    // Its series are those of the route alone.
+    let mut aside = Recorder::default();
+    let resolved = resolve(target.target, IpVersion::Any, &prober.rules, &mut aside).await;
+    recorder.hear(aside);
+    let (address, _) = resolved?;
     let icmp = Icmp::open(address, "", true)?;
     let mut hops: Vec<HopSeen> = Vec::new();
     let mut sequence = 0;
@@ -175,10 +182,12 @@ fn route_hash(hops: &[HopSeen]) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash: u32, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(byte))
 }
 
-fn say(hops: &[HopSeen], target: &Target<'_>, recorder: &mut Recorder) {
+/// A line for each hop. A host is called by its name where it was asked for and has one.
+fn say(hops: &[HopSeen], names: &HashMap<IpAddr, String>, target: &Target<'_>, recorder: &mut Recorder) {
     let id = uuid::Uuid::new_v4();
     for (distance, hop) in hops.iter().enumerate() {
-        let hosts = hop.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let name = |host: &IpAddr| names.get(host).cloned().unwrap_or_else(|| host.to_string());
+        let hosts = hop.hosts.iter().map(name).collect::<Vec<_>>().join(",");
         let loss = f64::from(hop.lost) / f64::from(hop.sent.max(1));
         let elapsed = format!("{:?}", hop.elapsed);
         recorder.info(

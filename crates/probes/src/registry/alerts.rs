@@ -60,7 +60,7 @@ impl Registry {
     pub fn alerting_checks(&self) -> Vec<(Check, Vec<CheckAlert>)> {
         let image = self.read();
         let with = image.checks.values().filter(|row| !row.alerts.is_empty());
-        with.map(|row| (row.check.clone(), row.alerts.clone())).collect()
+        with.map(|row| (Check::clone(&row.check), row.alerts.clone())).collect()
     }
 
     /// Whether any check asks for the shared alerts.

@@ -1,5 +1,7 @@
 //! Checks of a tenant.
 
+use std::sync::Arc;
+
 use super::error::{Refusal, RefusalKind};
 use super::image::{CheckRow, Counters, Image, Row};
 use super::{BUILTIN_PROBE, CheckAlert, OWN_TENANT, Registry, later_than};
@@ -20,7 +22,7 @@ impl Registry {
                 return Err(Refusal::new(RefusalKind::TooMany, "Failed to add check to database", cause));
             }
             let counters = Row::Counters(Counters { check: id, ..image.counters });
-            Ok((vec![counters, Row::Check(id, Some(Box::new(check.clone())))], check))
+            Ok((vec![counters, Row::Check(id, Some(Arc::new(check.clone())))], check))
         })
     }
 
@@ -28,7 +30,7 @@ impl Registry {
     pub fn update_check(&self, tenant: i64, check: Check) -> Result<Check, Refusal> {
         self.change(|image| {
             let check = self.replacement(image, tenant, check)?;
-            Ok((vec![Row::Check(check.id, Some(Box::new(check.clone())))], check))
+            Ok((vec![Row::Check(check.id, Some(Arc::new(check.clone())))], check))
         })
     }
 
@@ -38,7 +40,7 @@ impl Registry {
             let replaced = checks.into_iter().map(|check| self.replacement(image, tenant, check));
             let replaced = replaced.collect::<Result<Vec<Check>, _>>()?;
             let count = replaced.len();
-            Ok((replaced.into_iter().map(|c| Row::Check(c.id, Some(Box::new(c)))).collect(), count))
+            Ok((replaced.into_iter().map(|c| Row::Check(c.id, Some(Arc::new(c)))).collect(), count))
         })
     }
 
@@ -97,12 +99,12 @@ impl Registry {
     pub fn checks(&self, tenant: i64) -> Vec<(Check, Vec<CheckAlert>)> {
         let image = self.read();
         let seen = image.checks.values().filter(|row| [tenant, OWN_TENANT].contains(&row.check.tenant_id));
-        seen.map(|row| (row.check.clone().masked(), row.alerts.clone())).collect()
+        seen.map(|row| (Check::clone(&row.check).masked(), row.alerts.clone())).collect()
     }
 
     /// Of all tenants, by id. Secrets are masked: this is for who shows checks.
     pub fn all_checks(&self) -> Vec<Check> {
-        self.read().checks.values().map(|row| row.check.clone().masked()).collect()
+        self.read().checks.values().map(|row| Check::clone(&row.check).masked()).collect()
     }
 
     /// A check that runs once, if it holds; it gets its id here and is not kept.
@@ -132,7 +134,7 @@ pub(super) fn owned(image: &Image, tenant: i64, id: i64) -> Result<&CheckRow, Re
 
 /// The secrets of a check are for its own tenant.
 fn shown(tenant: i64, row: &CheckRow) -> Check {
-    let check = row.check.clone();
+    let check = Check::clone(&row.check);
     if check.tenant_id == tenant { check } else { check.masked() }
 }
 

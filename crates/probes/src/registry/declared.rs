@@ -2,6 +2,7 @@
 //! sees them, secrets masked, and none can change them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::alerts::{self, CheckAlert};
 use super::error::{Refusal, RefusalKind};
@@ -104,7 +105,7 @@ impl<'a> Plan<'a> {
         match before.map(|row| &row.check) {
             Some(before) => {
                 (check.id, check.created, check.modified) = (before.id, before.created, before.modified);
-                if check == before {
+                if *check == **before {
                     return;
                 }
                 check.modified = later_than(before.modified, now_s);
@@ -116,7 +117,7 @@ impl<'a> Plan<'a> {
                 self.done.added += 1;
             }
         }
-        self.rows.push(Row::Check(check.id, Some(Box::new(check.clone()))));
+        self.rows.push(Row::Check(check.id, Some(Arc::new(check.clone()))));
     }
 
     /// The rows that change: ids first, what is declared no more last.

@@ -1,6 +1,7 @@
 //! All rows in memory, and the tables that they are stored in.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use pilothouse_model::{StateChange, StateStore};
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,8 @@ pub(super) struct TenantRow {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct CheckRow {
-    pub(super) check: Check,
+    /// Shared with who runs it: a version never changes.
+    pub(super) check: Arc<Check>,
     pub(super) alerts: Vec<CheckAlert>,
 }
 
@@ -81,7 +83,7 @@ pub(super) enum Row {
     Instances(i64, Option<Instances>),
     Settings(i64, Option<TenantSettings>),
     Token(Hash, Option<i64>),
-    Check(i64, Option<Box<Check>>),
+    Check(i64, Option<Arc<Check>>),
     Alerts(i64, Vec<CheckAlert>),
     Probe(i64, Option<Probe>),
     ProbeToken(i64, Option<Hash>),
@@ -156,7 +158,7 @@ impl Image {
             }
             Row::Token(hash, Some(tenant)) => drop(self.tokens.insert(hash, tenant)),
             Row::Token(hash, None) => drop(self.tokens.remove(&hash)),
-            Row::Check(id, Some(check)) => self.checks.entry(id).or_default().check = *check,
+            Row::Check(id, Some(check)) => self.checks.entry(id).or_default().check = check,
             Row::Check(id, None) => drop(self.checks.remove(&id)),
             Row::Alerts(id, alerts) => {
                 if let Some(row) = self.checks.get_mut(&id) {
@@ -191,7 +193,7 @@ fn read_row(table: &str, key: &str, value: &[u8]) -> Result<Row, String> {
         INSTANCES => Row::Instances(id()?, Some(rows::read_document(value)?)),
         SETTINGS => Row::Settings(id()?, Some(rows::read_document(value)?)),
         TOKENS => Row::Token(unhex(key).ok_or("not a hash")?, Some(rows::read_document(value)?)),
-        CHECKS => Row::Check(id()?, Some(Box::new(rows::read_message(value)?))),
+        CHECKS => Row::Check(id()?, Some(Arc::new(rows::read_message(value)?))),
         ALERTS => Row::Alerts(id()?, rows::read_document(value)?),
         PROBES => Row::Probe(id()?, Some(rows::read_message(value)?)),
         PROBE_TOKENS => Row::ProbeToken(id()?, Some(rows::read_document(value)?)),

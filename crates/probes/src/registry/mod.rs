@@ -101,9 +101,9 @@ impl Registry {
     }
 
     /// The enabled checks of active tenants that a probe has to run, by id.
-    pub fn assignments(&self, probe: i64) -> Vec<Check> {
+    pub fn assignments(&self, probe: i64) -> Vec<Arc<Check>> {
         let image = self.read();
-        let runs = |check: &&Check| {
+        let runs = |check: &&Arc<Check>| {
             check.enabled && check.probes.contains(&probe) && image.is_active(check.tenant_id)
         };
         image.checks.values().map(|c| &c.check).filter(runs).cloned().collect()

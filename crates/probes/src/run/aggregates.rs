@@ -19,6 +19,9 @@ const BOUNDS: [(f64, &str); 11] = [
     (10.0, "10"),
 ];
 
+/// Buckets with the last one, sum and count.
+pub(super) const SERIES_OF_A_HISTOGRAM: usize = BOUNDS.len() + 3;
+
 /// Name and own labels of a series.
 type Key = (String, Vec<(&'static str, String)>);
 

@@ -1,5 +1,6 @@
 //! Running checks: what a run leaves behind, what becomes of it, and when the next one is due.
 
+mod accounting;
 mod aggregates;
 mod entries;
 mod geohash;
@@ -12,8 +13,9 @@ mod series;
 mod stats;
 mod user_labels;
 
+pub use accounting::{AccountingClass, accounting_classes};
 pub use outcome::{Gauge, Level, Line, Outcome, Recorder};
 pub use publisher::{Publication, Publisher, ResultSink};
 pub use runner::{Prober, Target};
 pub use schedule::Schedule;
-pub use stats::{Distribution, Lateness, PublisherStats, ScheduleStats};
+pub use stats::{PublisherStats, ScheduleStats};

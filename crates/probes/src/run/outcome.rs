@@ -91,6 +91,13 @@ impl Recorder {
         self.say(Level::Error, message, fields);
     }
 
+    /// Takes over what another has heard, and none of its values.
+    pub fn hear(&mut self, other: Self) {
+        let room = CHECK_LINES.saturating_sub(self.lines.len());
+        self.dropped += other.dropped + other.lines.len().saturating_sub(room);
+        self.lines.extend(other.lines.into_iter().take(room));
+    }
+
     /// The duration of the run where it is not the time on the clock.
     pub fn took(&mut self, duration: Duration) {
         self.duration = Some(duration);

@@ -11,9 +11,9 @@ use pilothouse_model::sample::stale_nan;
 use uuid::Uuid;
 
 use super::aggregates::Aggregates;
+use super::entries;
 use super::outcome::{Level, Line, Outcome, Recorder, now_ns};
 use super::publisher::{Publication, Publisher};
-use super::entries;
 use super::series::Identity;
 use crate::words::{AdHocCheck, Check, CheckSettings, LabelMode, Probe};
 
@@ -38,7 +38,7 @@ pub trait Prober: Send + Sync + fmt::Debug {
 }
 
 pub(super) struct Runner {
-    check: Check,
+    check: Arc<Check>,
     labels: LabelMode,
     identity: Identity,
     probe: Arc<Probe>,
@@ -51,7 +51,7 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(
-        check: Check,
+        check: Arc<Check>,
         labels: LabelMode,
         probe: Arc<Probe>,
         prober: Arc<dyn Prober>,

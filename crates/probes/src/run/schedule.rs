@@ -46,10 +46,17 @@ pub struct Schedule {
 }
 
 /// What a runner was started with; any change starts another.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct Assignment {
-    check: Check,
+    check: Arc<Check>,
     labels: LabelMode,
+}
+
+impl Assignment {
+    /// A check that changed is another one: no version is ever written over.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.check, &other.check) && self.labels == other.labels
+    }
 }
 
 /// A check that runs, and how to end it.
@@ -107,7 +114,9 @@ impl Schedule {
             (check.id, Assignment { check, labels })
         });
         let wanted: HashMap<i64, Assignment> = assigned.collect();
-        let is_over = |(id, running): &(&i64, &Running)| wanted.get(id) != Some(&running.assignment);
+        let is_over = |(id, running): &(&i64, &Running)| {
+            !wanted.get(id).is_some_and(|wanted| wanted.is(&running.assignment))
+        };
         let over: Vec<i64> = running.iter().filter(is_over).map(|(id, _)| *id).collect();
         let mut ending = JoinSet::new();
         for runner in over.iter().filter_map(|id| running.remove(id)) {
@@ -126,7 +135,7 @@ impl Schedule {
     fn start(&self, assignment: Assignment, probe: &Arc<Probe>) -> Running {
         let (stop, stopped) = watch::channel(false);
         let runner = Runner::new(
-            assignment.check.clone(),
+            Arc::clone(&assignment.check),
             assignment.labels,
             Arc::clone(probe),
             Arc::clone(&self.prober),
@@ -194,7 +203,7 @@ impl Life {
     async fn run_in_place(&self, runner: &mut Runner, due: Instant) {
         // The semaphore is never closed.
         let _place = self.places.acquire().await;
-        self.stats.lateness.observe(Instant::now().saturating_duration_since(due));
+        self.stats.lateness.add(Instant::now().saturating_duration_since(due));
         let _under_way = UnderWay::of(&self.stats);
         let good = runner.run().await;
         let counter = if good { &self.stats.good_runs } else { &self.stats.failed_runs };

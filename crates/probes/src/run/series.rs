@@ -3,9 +3,9 @@
 use pilothouse_model::{Labels, LabelsBuilder};
 
 use super::aggregates::Aggregates;
+use super::geohash;
 use super::outcome::Outcome;
 use super::user_labels::{self, Pairs};
-use super::geohash;
 use crate::words::{Check, LabelMode, Probe};
 
 /// As any label value of a push may be.

@@ -101,9 +101,8 @@ mod tests {
     fn modes_differ_in_prefix_and_place() {
         let check = Check { labels: vec![label("env", "check"), label("job", "x")], ..Check::default() };
         let probe = Probe { labels: vec![label("env", "probe"), label("site", "a")], ..Probe::default() };
-        let shown = |pairs: Pairs| {
-            pairs.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" ")
-        };
+        let shown =
+            |pairs: Pairs| pairs.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" ");
         for (mode, of_check, of_series, region) in [
             (LabelMode::Prefixed, "label_env=check label_site=a label_job=x", "", ("region", "")),
             (

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pilothouse_model::ports::{LabelNeeds, Selection, SelectedSeries, SeriesSource, SourceError};
+use pilothouse_model::ports::{LabelNeeds, SelectedSeries, Selection, SeriesSource, SourceError};
 use pilothouse_model::sample::is_stale;
 use pilothouse_model::{Budget, Matcher, SampleColumns};
 use serde::Serialize;
@@ -177,9 +177,10 @@ impl Seen {
             .map(|(probe, (_, good))| Place { probe: probe.clone(), good: *good })
             .collect();
         let long = long.get(&key).copied().unwrap_or_default();
-        let latency = self.latency.get(&key).map_or_else(|| vec![None; LATENCIES], |steps| {
-            steps.iter().map(|step| step.get()).collect()
-        });
+        let latency = self
+            .latency
+            .get(&key)
+            .map_or_else(|| vec![None; LATENCIES], |steps| steps.iter().map(|step| step.get()).collect());
         CheckReport {
             id: check.id,
             job: check.job.clone(),

@@ -71,7 +71,8 @@ async fn redirects_proxies_and_issuers_of_tokens_are_asked_about_too() {
     let twice = redirecting(redirecting("http://127.0.0.2:9/".to_owned()).await).await;
     is_forbidden(&twice, settings()).await;
     let not_followed = redirecting("http://127.0.0.2:9/".to_owned()).await;
-    let outcome = run(&not_followed, &json!({"http": {"noFollowRedirects": true, "validStatusCodes": [302]}})).await;
+    let outcome =
+        run(&not_followed, &json!({"http": {"noFollowRedirects": true, "validStatusCodes": [302]}})).await;
     assert!(outcome.success, "{:?}", outcome.lines);
     is_forbidden("http://127.0.0.1:9/", json!({"http": {"proxyURL": "http://127.0.0.2:9"}})).await;
     is_forbidden("https://127.0.0.1:9/", json!({"http": {"proxyURL": "http://127.0.0.2:9"}})).await;

@@ -1,5 +1,6 @@
 //! Rules and forms as tables.
 
+mod accounting;
 mod forbidden;
 mod forms;
 mod registry;

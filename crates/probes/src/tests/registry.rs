@@ -93,7 +93,7 @@ fn checks_are_kept_compared_and_assigned() {
     );
     let unknown = Check { probes: vec![9], ..http("b") };
     assert_eq!(kind(registry.add_check(tenant, unknown)), RefusalKind::Invalid);
-    assert_eq!(registry.assignments(BUILTIN_PROBE), std::slice::from_ref(&updated));
+    assert_eq!(registry.assignments(BUILTIN_PROBE), [Arc::new(updated.clone())]);
     let status = StatusUpdate { code: 1, reason: "pause".into() };
     registry.update_tenant(tenant, TenantUpdate { status: Some(status), ..TenantUpdate::default() }).unwrap();
     assert_eq!(registry.assignments(BUILTIN_PROBE), []);

@@ -77,7 +77,11 @@ fn card(check: &CheckReport) -> Markup {
 fn places(check: &CheckReport) -> String {
     let failing: Vec<&str> =
         check.places.iter().filter(|place| !place.good).map(|place| place.probe.as_str()).collect();
-    if check.state == State::Degraded { format!(" · fails from {}", failing.join(", ")) } else { String::new() }
+    if check.state == State::Degraded {
+        format!(" · fails from {}", failing.join(", "))
+    } else {
+        String::new()
+    }
 }
 
 fn class(state: State) -> &'static str {
@@ -101,8 +105,7 @@ fn word(state: State) -> &'static str {
 }
 
 fn sentence(report: &Report) -> String {
-    let failing =
-        report.checks.iter().filter(|c| matches!(c.state, State::Down | State::Degraded)).count();
+    let failing = report.checks.iter().filter(|c| matches!(c.state, State::Down | State::Degraded)).count();
     match (report.state, report.checks.len()) {
         (_, 0) => "Nothing is shown here yet".to_owned(),
         (State::Up, _) => "All services are up".to_owned(),
@@ -132,7 +135,7 @@ fn seconds(value: f64) -> String {
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 40.0;
-/// Kept free above and below the line.
+/// Kept free around the line.
 const MARGIN: f64 = 3.0;
 
 /// The latencies of a day as lines; where nothing ran there is a gap.
@@ -152,17 +155,16 @@ fn sparkline(values: &[Option<f64>]) -> Markup {
 }
 
 fn path(values: &[Option<f64>], highest: f64) -> String {
-    let step = WIDTH / (values.len().saturating_sub(1).max(1) as f64);
+    let step = (WIDTH - 2.0 * MARGIN) / (values.len().saturating_sub(1).max(1) as f64);
     let (mut path, mut drawn) = (String::new(), false);
     for (at, value) in values.iter().enumerate() {
         let Some(value) = value else {
             drawn = false;
             continue;
         };
-        let (x, y) = (at as f64 * step, HEIGHT - MARGIN - value / highest * (HEIGHT - 2.0 * MARGIN));
-        // A line of no length shows a value between two gaps as a dot. Writing to a String does
-        // not fail.
-        let _ = if drawn { write!(path, "L{x:.1} {y:.1}") } else { write!(path, "M{x:.1} {y:.1}h.01") };
+        let (x, y) = (MARGIN + at as f64 * step, HEIGHT - MARGIN - value / highest * (HEIGHT - 2.0 * MARGIN));
+        // A short line shows a value between two gaps. Writing to a String does not fail.
+        let _ = if drawn { write!(path, "L{x:.1} {y:.1}") } else { write!(path, "M{:.1} {y:.1}h2", x - 1.0) };
         drawn = true;
     }
     path
@@ -181,7 +183,10 @@ mod tests {
             target: String::new(),
             kind: "http",
             state,
-            places: vec![Place { probe: "here".into(), good: true }, Place { probe: "there".into(), good: false }],
+            places: vec![
+                Place { probe: "here".into(), good: true },
+                Place { probe: "there".into(), good: false },
+            ],
             uptime: Uptimes { day: Some(0.99999), week: Some(1.0), month: None },
             latency: vec![None, Some(0.5), Some(1.0), None, Some(0.25)],
         }
@@ -211,7 +216,7 @@ mod tests {
     #[test]
     fn gaps_part_the_line() {
         let drawn = path(&check(State::Up).latency, 1.0);
-        assert_eq!(drawn, "M120.0 20.0h.01L240.0 3.0M480.0 28.5h.01");
+        assert_eq!(drawn, "M120.5 20.0h2L240.0 3.0M476.0 28.5h2");
         assert!(sparkline(&[None, None]).into_string().is_empty());
     }
 }
