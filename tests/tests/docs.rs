@@ -136,7 +136,7 @@ fn play(page: &Path) {
         .current_dir(home.path())
         .env("HOME", home.path())
         .env("PATH", path)
-        .env("NO_PROXY", "*")
+        .env("no_proxy", "127.0.0.1")
         .output()
         .unwrap();
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

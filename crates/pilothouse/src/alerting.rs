@@ -1,21 +1,22 @@
 //! The Alertmanager inside: its settings, its start and end, and its history as log lines.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pilothouse_alertmanager::history::Event;
-use pilothouse_alertmanager::{Alertmanager, Options, Secret};
+use pilothouse_alertmanager::{Alertmanager, Contact, Mail, Options, Secret};
 use pilothouse_control::Control;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
 
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::reload::{Apply, Part};
 use crate::serve::ServeError;
 use crate::transitions::Transitions;
 
-/// How often new events become lines.
+/// How often new events become lines, and contact points are looked at.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 const MS_NS: i64 = 1_000_000;
 
@@ -26,6 +27,21 @@ pub(crate) struct AlertingConfig {
     pub(crate) config_file: Option<PathBuf>,
     /// Told every minute that notifications flow.
     pub(crate) heartbeat_url: Option<Secret>,
+    /// How contact points get mail, unless that is left to Alertmanager's configuration.
+    pub(crate) mail: Option<Mail>,
+}
+
+impl AlertingConfig {
+    pub(crate) fn mail(settings: &Settings) -> Option<Mail> {
+        Some(Mail {
+            smarthost: settings.smtp_smarthost.clone()?,
+            from: settings.smtp_from.clone(),
+            hello: settings.smtp_hello.clone(),
+            username: settings.smtp_auth_username.clone(),
+            password: settings.smtp_auth_password.clone().unwrap_or_default(),
+            require_tls: settings.smtp_require_tls,
+        })
+    }
 }
 
 /// Reads what was kept and starts. `base` is where people reach the server.
@@ -39,12 +55,35 @@ pub(crate) async fn start(
         external_url: format!("{base}/alertmanager"),
         config_file: config.alerting.config_file.clone(),
         heartbeat_url: config.alerting.heartbeat_url.clone(),
+        mail: config.alerting.mail.clone(),
     };
+    let contacts = contacts(control);
     let (store, runtime) = (Arc::clone(control) as _, tokio::runtime::Handle::current());
     let started = tokio::task::spawn_blocking(move || {
         Alertmanager::spawn(options, store, Arc::new(SystemClock), runtime)
     });
-    Ok(started.await.map_err(|e| ServeError::Start(std::io::Error::other(e)))??)
+    let alertmanager = started.await.map_err(|e| ServeError::Start(std::io::Error::other(e)))??;
+    alertmanager.set_contacts(contacts);
+    Ok(alertmanager)
+}
+
+/// Who gets mail: each address once, though several projects may name it.
+fn contacts(control: &Control) -> Vec<Contact> {
+    let mut by_email: BTreeMap<String, bool> = BTreeMap::new();
+    for point in control.mail_receivers() {
+        *by_email.entry(point.email).or_default() |= point.send_resolved;
+    }
+    by_email.into_iter().map(|(email, send_resolved)| Contact { email, send_resolved }).collect()
+}
+
+/// Follows contact points as they come and go, until the task is aborted.
+pub(crate) async fn follow_contacts(alertmanager: Alertmanager, control: Arc<Control>) {
+    let mut ticks = tokio::time::interval(FOLLOW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        alertmanager.set_contacts(contacts(&control));
+    }
 }
 
 /// The configuration file at a reload.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::command::{checks, logs, query, ready, token};
 use crate::command::backup::{BackUp, Restore};
 use crate::command::check_data::CheckData;
+use crate::command::{checks, logs, query, ready, token};
 use crate::config::Flags;
 
 const ABOUT: &str = "Metrics, logs, rules, alerts and synthetic checks in one binary";

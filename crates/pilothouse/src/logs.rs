@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pilothouse_api::{
-    App, DeletionError, Family, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
-};
+use pilothouse_api::{App, DeletionError, Family, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend};
 use pilothouse_control::SourceId;
 use pilothouse_logql::{LogPipeline, LogqlError, parse_log};
 use pilothouse_logs::{
@@ -105,7 +103,7 @@ fn families(stats: &StoreStats) -> Vec<Family> {
         ("pilothouse_logs_tail_bytes", "Bytes of those entries.", stats.tail_bytes),
         ("pilothouse_logs_fresh_blocks", "Blocks that are not committed yet.", stats.fresh_blocks),
         ("pilothouse_logs_disk_bytes", "Disk space in use, without the log.", stats.disk_bytes),
-        ("pilothouse_logs_days", "Days with data on the disk.", stats.days),
+        ("pilothouse_logs_partitions", "Days with data on the disk.", stats.days),
         ("pilothouse_logs_pending_deletions", "Deletions that are not done.", stats.pending_deletions),
     ];
     let counters = [
@@ -116,7 +114,7 @@ fn families(stats: &StoreStats) -> Vec<Family> {
         ("pilothouse_logs_committed_entries_total", "Entries in those blocks.", stats.committed_entries),
         ("pilothouse_logs_committed_raw_bytes_total", "Bytes of those entries.", stats.committed_raw_bytes),
         ("pilothouse_logs_committed_bytes_total", "Bytes that the blocks took.", stats.committed_bytes),
-        ("pilothouse_logs_days_removed_total", "Days removed by retention.", stats.days_removed),
+        ("pilothouse_logs_partitions_removed_total", "Days removed by retention.", stats.days_removed),
         ("pilothouse_logs_corruptions_total", "Damaged places met.", stats.corruptions),
         ("pilothouse_logs_panics_total", "Panics of work in the background.", stats.worker_panics),
     ];

@@ -18,7 +18,6 @@ mod reload;
 mod room;
 mod rule_book;
 mod rules;
-mod rules_command;
 mod scrape;
 mod serve;
 mod sources;
@@ -27,6 +26,7 @@ mod synthetic;
 mod token;
 mod transitions;
 mod watch;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Command::Token(what) => command::token::run(&what),
         Command::Checks(what) => command::checks::run(&what),
         Command::Ready(what) => command::ready::run(&what),
-        Command::Rules(what) => rules_command::run(&what),
+        Command::Rules(what) => command::rules::run(&what),
         Command::Backup(said) => command::backup::back_up(&said),
         Command::CheckData(said) => command::check_data::run(&said),
         Command::Restore(said) => command::backup::restore(&said),

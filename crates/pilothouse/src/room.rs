@@ -66,7 +66,9 @@ impl RoomConfig {
         let memory_limit_bytes = match settings.memory_limit {
             Some(Size(0)) => u64::MAX,
             Some(Size(bytes)) => bytes.max(LEAST_MEMORY),
-            None => machine::memory_bytes().map_or(u64::MAX, |all| (all / 100 * MEMORY_SHARE).max(LEAST_MEMORY)),
+            None => {
+                machine::memory_bytes().map_or(u64::MAX, |all| (all / 100 * MEMORY_SHARE).max(LEAST_MEMORY))
+            }
         };
         let disk = Bounds {
             limit_bytes: settings.disk_limit.map_or(0, |size| size.0),

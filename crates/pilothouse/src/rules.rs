@@ -10,7 +10,10 @@ use pilothouse_control::{Control, DataSource, SourceKind};
 use pilothouse_model::log_ports::{LogStats, StreamVolume};
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
-use pilothouse_model::{AlertSink, Budget, Clock, EntrySource, EntryVisitor, Labels, LogSelection, Memory, ReadReport, SampleSink, SelectedSeries, Selection, SeriesSource, SourceError, StreamQuery};
+use pilothouse_model::{
+    AlertSink, Budget, Clock, EntrySource, EntryVisitor, Labels, LogSelection, Memory, ReadReport,
+    SampleSink, SelectedSeries, Selection, SeriesSource, SourceError, StreamQuery,
+};
 use pilothouse_rules::{Data, Language, Parts, RuleFile, RuleSource, Ruler, Settings, load_files};
 
 use crate::config::Config;

@@ -55,13 +55,18 @@ impl Scraping {
         let limits = config.limits.clone();
         let rendered = Arc::clone(app);
         let own = Box::new(move || rendered.own_metrics(TextFormat::Prometheus, &[]));
-        let mut targets =
-            vec![LocalTarget::new(OWN_JOB, instance, Arc::clone(&sink), limits.clone(), own)];
+        let mut targets = vec![LocalTarget::new(OWN_JOB, instance, Arc::clone(&sink), limits.clone(), own)];
         // Elsewhere there is nothing under these names.
         if config.scraping.host_metrics && cfg!(target_os = "linux") {
             let host = Host::default();
             let name = host.name().unwrap_or_else(|| instance.to_owned());
-            targets.push(LocalTarget::new(HOST_JOB, &name, sink, limits.clone(), Box::new(move || host.render())));
+            targets.push(LocalTarget::new(
+                HOST_JOB,
+                &name,
+                sink,
+                limits.clone(),
+                Box::new(move || host.render()),
+            ));
         }
         for target in &targets {
             target.once().await;

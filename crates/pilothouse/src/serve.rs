@@ -1,7 +1,6 @@
 //! `pilothouse serve`: bind, open, answer, drain, close.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,26 +9,22 @@ use pilothouse_control::{Control, Options};
 use pilothouse_disk::space::Guard;
 use pilothouse_metrics::Store;
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{AlertSink, Memory, Clock as _, SourceError};
+use pilothouse_model::{Clock as _, Memory};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::alerting;
-use crate::audit;
 use crate::backup::Archive;
 use crate::banner;
 use crate::config::{AuthMode, Config, ConfigError};
 use crate::descriptors;
 use crate::logs;
-use crate::reload::{self, Part, Reloader};
-use crate::rule_book::Book;
-use crate::rules::{self, Rules};
-use crate::scrape::Scraping;
-use crate::sources::{self, Stores};
+use crate::reload::{self, Reloader};
+use crate::sources::Stores;
 use crate::store;
-use crate::synthetic;
 use crate::token;
 use crate::watch::{Watch, Watched};
+use crate::workers::{Ground, Workers};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -124,100 +119,63 @@ async fn serve(
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Start)?;
     let stop = stop_signal().map_err(ServeError::Start)?;
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
-    let disk = Arc::new(Guard::new(&config.data_dir, config.room.disk));
-    let memory = Arc::new(Memory::limited(config.room.memory_limit_bytes));
-    let configuration = Arc::new(Configuration::new(reload::shown(&config), SystemClock.now_ms()));
-    let settings = Settings {
-        limits: config.limits.clone(),
-        auth,
-        control: Arc::clone(&control),
-        disk: Arc::clone(&disk),
-        memory: Arc::clone(&memory),
-        external_url: config.external_url.clone(),
-        enrichment: config.enrichment.clone(),
-        configuration: Arc::clone(&configuration),
-        build: BUILD,
-    };
+    let settings = settings(&config, &control, auth);
+    let (disk, memory) = (Arc::clone(&settings.disk), Arc::clone(&settings.memory));
+    let configuration = Arc::clone(&settings.configuration);
     let app = App::new(settings, Arc::new(SystemClock));
     let (stopped, serving) = start_listener(&app, listener, Listening { max_connections, tls });
     let stores = Arc::new(Stores::new(Arc::clone(&control), config.clone()));
     let when_full = config.room.when_full;
-    let watched = Watched { stores: Arc::clone(&stores), disk, memory, when_full };
+    let watched = Watched { stores: Arc::clone(&stores), disk, memory, when_full, runtime: Handle::current() };
     let watch = Watch::start(watched).map_err(ServeError::Start)?;
-    app.start_backups(Arc::new(Archive::new(Arc::clone(&stores), Arc::clone(&control))));
-    let store = blocking(&stores, |stores| stores.default_metrics()).await?;
-    let logs = blocking(&stores, |stores| stores.default_logs()).await?;
-    app.start_logs(logs::backend(&logs));
-    let base = config.external_url.clone().unwrap_or_else(|| format!("http://{local}"));
-    let alertmanager = alerting::start(&config, &base, &control).await?;
-    app.start_alertmanager(alertmanager.clone());
-    // Before the server says that it is ready: who asks for rules then finds them.
-    let rules = start_rules(&config, &app, &control, &stores, &base, Arc::new(alertmanager.clone())).await?;
-    let book = Book { rules: Arc::clone(&rules), alertmanager: alertmanager.clone() };
-    app.start_alerting(Arc::new(alertmanager.clone()), Arc::new(book));
-    let ready = Ready { config: &config, local, made: made.as_deref() };
-    let scraping = ready.start(&app, &stores, &store).await;
-    let looking_after = tokio::spawn(Arc::clone(&stores).run(Arc::clone(&app)));
-    let told = Arc::clone(&app);
-    let own_lines = blocking(&stores, |stores| stores.own_lines(told)).await?;
-    let telling = tokio::spawn(audit::follow(Arc::clone(&control), Arc::clone(&own_lines)));
-    let recalling = tokio::spawn(alerting::follow(alertmanager.clone(), rules.transitions(), own_lines));
-    let following = tokio::spawn(Arc::clone(&rules).run());
-    let synthetic = synthetic::start(&config, &app, &control, &stores, rules.ruler()).await?;
-    let parts: Vec<Arc<dyn Part>> = vec![
-        Arc::new(rules::Files(Arc::clone(&rules))),
-        Arc::new(alerting::ConfigFile(alertmanager.clone())),
-        Arc::new(sources::Retention(Arc::clone(&stores))),
-        Arc::new(synthetic.declared()),
-        Arc::new(scraping.jobs()),
-    ];
-    let reloader = Reloader::new(config.clone(), configuration, parts);
-    app.start_reload(Arc::clone(&reloader) as _);
+    let url = config.external_url.clone().unwrap_or_else(|| format!("http://{local}"));
+    let ground = Ground { config: Arc::new(config), app, control, stores, url, instance: local.to_string() };
+    let store = start_data(&ground).await?;
+    let workers = Workers::start(&ground, &store).await?;
+    let reloader = Reloader::new(Config::clone(&ground.config), configuration, workers.parts());
+    ground.app.start_reload(Arc::clone(&reloader) as _);
     let reloading = tokio::spawn(reloader.follow(hangup));
-    app.start_serving();
+    ground.app.start_serving();
+    let text = banner::text(&ground.config, &ground.instance, made.as_deref());
+    // Standard output may be closed; that is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{text}");
     stop.await;
     reloading.abort();
-    scraping.drain().await;
-    synthetic.drain().await;
-    following.abort();
-    // No rule is evaluated any more once the first store closes.
-    let _ = tokio::task::spawn_blocking(move || rules.drain()).await;
-    alerting::drain(alertmanager).await;
-    looking_after.abort();
-    telling.abort();
-    recalling.abort();
+    workers.drain().await;
     let _ = stopped.send(());
     let _ = serving.await;
     drop(watch);
-    blocking(&stores, |stores| stores.close_all()).await
+    ground.blocking(|stores| stores.close_all()).await
 }
 
-/// Puts rules to work once the data is there.
-async fn start_rules(
-    config: &Config,
-    app: &Arc<App>,
-    control: &Arc<Control>,
-    stores: &Arc<Stores>,
-    base: &str,
-    alerts: Arc<dyn AlertSink>,
-) -> Result<Arc<Rules>, ServeError> {
-    let url = base.to_owned();
-    let (config, control, stores) = (config.clone(), Arc::clone(control), Arc::clone(stores));
-    let memory = Arc::clone(app.memory());
-    let start = move || Rules::start(&config, &url, control, stores, alerts, memory, Arc::new(SystemClock));
-    let started = tokio::task::spawn_blocking(start).await;
-    let rules = started.map_err(|e| ServeError::Start(std::io::Error::other(e)))??;
-    app.start_rules(Arc::clone(rules.ruler()), Arc::clone(&rules) as _);
-    Ok(rules)
+fn settings(config: &Config, control: &Arc<Control>, auth: Auth) -> Settings {
+    Settings {
+        limits: config.limits.clone(),
+        auth,
+        control: Arc::clone(control),
+        disk: Arc::new(Guard::new(&config.data_dir, config.room.disk)),
+        memory: Arc::new(Memory::limited(config.room.memory_limit_bytes)),
+        external_url: config.external_url.clone(),
+        enrichment: config.enrichment.clone(),
+        configuration: Arc::new(Configuration::new(reload::shown(config), SystemClock.now_ms())),
+        build: BUILD,
+    }
 }
 
-async fn blocking<T: Send + 'static>(
-    stores: &Arc<Stores>,
-    work: impl FnOnce(&Stores) -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, ServeError> {
-    let stores = Arc::clone(stores);
-    let done = tokio::task::spawn_blocking(move || work(&stores)).await;
-    Ok(done.map_err(|e| ServeError::Start(std::io::Error::other(e)))??)
+/// Opens the default sources and hands them to the server. Returns the one of series.
+async fn start_data(ground: &Ground) -> Result<Store, ServeError> {
+    let Ground { app, control, stores, .. } = ground;
+    app.start_backups(Arc::new(Archive::new(Arc::clone(stores), Arc::clone(control))));
+    let store = ground.blocking(|stores| stores.default_metrics()).await?;
+    let logs = ground.blocking(|stores| stores.default_logs()).await?;
+    app.start_logs(logs::backend(&logs));
+    app.start_data(Backend {
+        source: Arc::new(store.clone()),
+        sink: Arc::new(store.clone()),
+        store: Arc::new(store::Admin(store.clone())),
+    });
+    app.start_sources(Arc::clone(stores) as _);
+    Ok(store)
 }
 
 /// Answers from the first moment on; what needs the data answers 503 until it is there.
@@ -231,31 +189,6 @@ fn start_listener(
         let _ = stop.await;
     });
     (stopped, tokio::spawn(serving))
-}
-
-struct Ready<'a> {
-    config: &'a Config,
-    local: SocketAddr,
-    made: Option<&'a str>,
-}
-
-impl Ready<'_> {
-    /// Hands the data to the server, starts to scrape, tells the operator.
-    async fn start(&self, app: &Arc<App>, stores: &Arc<Stores>, store: &Store) -> Scraping {
-        app.start_data(Backend {
-            source: Arc::new(store.clone()),
-            sink: Arc::new(store.clone()),
-            store: Arc::new(store::Admin(store.clone())),
-        });
-        app.start_sources(Arc::clone(stores) as _);
-        let instance = self.local.to_string();
-        // The line to try shall find something.
-        let scraping = Scraping::start(app, store, self.config, &instance).await;
-        let text = banner::text(self.config, &self.local.to_string(), self.made);
-        // Standard output may be closed; that is no reason to stop.
-        let _ = writeln!(std::io::stdout(), "{text}");
-        scraping
-    }
 }
 
 /// Ends at the first SIGTERM or SIGINT.

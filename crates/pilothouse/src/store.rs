@@ -50,7 +50,7 @@ fn families(stats: &StoreStats) -> Vec<Family> {
         ("pilothouse_store_head_samples", "Samples of the open chunks.", stats.head_samples),
         ("pilothouse_store_head_bytes", "Memory of the open chunks.", stats.head_bytes),
         ("pilothouse_store_disk_bytes", "Disk space in use, without the log.", stats.disk_bytes),
-        ("pilothouse_store_days", "Days with data on the disk.", stats.days),
+        ("pilothouse_store_partitions", "Days with data on the disk.", stats.days),
         ("pilothouse_store_open_day_files", "Files of days that are being written.", stats.open_day_files),
         ("pilothouse_store_closed_day_files", "Files of closed days.", stats.closed_day_files),
         ("pilothouse_store_exemplars", "Exemplars kept.", stats.exemplars),
@@ -94,7 +94,7 @@ fn counters(stats: &StoreStats) -> Vec<Family> {
         ("pilothouse_store_compactions_total", "Days compacted.", stats.compactions),
         ("pilothouse_store_compacted_samples_total", "Samples compacted.", stats.compacted_samples),
         ("pilothouse_store_compacted_bytes_total", "Bytes that they took.", stats.compacted_bytes),
-        ("pilothouse_store_days_removed_total", "Days removed by retention.", stats.days_removed),
+        ("pilothouse_store_partitions_removed_total", "Days removed by retention.", stats.days_removed),
         ("pilothouse_store_corruptions_total", "Damaged places met.", stats.corruptions),
         ("pilothouse_store_panics_total", "Panics of work in the background.", stats.worker_panics),
         (

@@ -6,8 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use pilothouse_api::on_all_threads;
 use pilothouse_disk::space::Guard;
 use pilothouse_model::{Memory, SourceError};
+use tokio::runtime::Handle;
 
 use crate::machine;
 use crate::room::WhenFull;
@@ -28,6 +30,8 @@ pub(crate) struct Watched {
     pub(crate) disk: Arc<Guard>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) when_full: WhenFull,
+    /// Whose threads hold freed memory too.
+    pub(crate) runtime: Handle,
 }
 
 /// The thread; ends when dropped.
@@ -87,7 +91,14 @@ fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
 
 impl Round {
     fn new(watched: Watched) -> Self {
-        Self { watched, asked: None, relieved: None, dropped: None, is_flushing: Arc::default(), is_blind: false }
+        Self {
+            watched,
+            asked: None,
+            relieved: None,
+            dropped: None,
+            is_flushing: Arc::default(),
+            is_blind: false,
+        }
     }
 
     fn go(&mut self) {
@@ -101,6 +112,7 @@ impl Round {
         memory.set(&parts, machine::resident_bytes());
         if memory.is_tight() && is_due(&mut self.relieved, RELIEVE_EVERY) {
             stores.shrink_caches();
+            give_back_everywhere(&self.watched.runtime);
         }
         let heads = memory.held_bytes(pilothouse_model::memory::Part::Heads);
         let limit = memory.limit_bytes().unwrap_or(u64::MAX);
@@ -151,6 +163,16 @@ impl Round {
             Ok(false) => tracing::debug!("the disk is full and there is no day that could go"),
             Err(error) => log_drop(&error),
         }
+    }
+}
+
+/// What was freed counts as resident until the thread that allocated it gives it back. On each
+/// thread of the runtime, as far as chance goes.
+fn give_back_everywhere(runtime: &Handle) {
+    machine::give_back_freed();
+    on_all_threads(machine::give_back_freed);
+    for _ in 0..2 * runtime.metrics().num_workers() {
+        runtime.spawn(async { machine::give_back_freed() });
     }
 }
 

@@ -50,10 +50,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/metrics", Scope::ReadMetrics, Endpoint::Metrics),
     // Where scrapers set up for Scalr look.
     route("/api/iacp/v3/metrics", Scope::ReadMetrics, Endpoint::Metrics),
-    Route {
-        methods: Methods::POST_PUT,
-        ..route("/-/reload", Scope::Root, Endpoint::Reload)
-    },
+    Route { methods: Methods::POST_PUT, ..route("/-/reload", Scope::Root, Endpoint::Reload) },
     Route { methods: Methods::POST_PUT, ..route("/-/backup", Scope::Root, Endpoint::Backup) },
 ];
 

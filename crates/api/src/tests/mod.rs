@@ -20,8 +20,8 @@ use pilothouse_model::limits::Limits;
 use pilothouse_model::{Clock, SourceError};
 
 use crate::{
-    App, Auth, Build, Configuration, DeletionError, Enrichment, Family, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend,
-    Settings, Shown,
+    App, Auth, Build, Configuration, DeletionError, Enrichment, Family, KnownDeletion, LogDeletion,
+    LogsAdmin, LogsBackend, Settings, Shown,
 };
 use memory::Memory;
 

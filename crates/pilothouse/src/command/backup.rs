@@ -68,7 +68,8 @@ enum Failed {
 
 pub(crate) fn back_up(said: &BackUp) -> ExitCode {
     if said.verify {
-        let whole = backup::verify(&said.to).map(|s| format!("{} is whole: {}", said.to.display(), all_of(&s)));
+        let whole =
+            backup::verify(&said.to).map(|s| format!("{} is whole: {}", said.to.display(), all_of(&s)));
         return end(whole.map_err(Failed::from));
     }
     match &said.data_dir {
@@ -112,7 +113,8 @@ fn offline(data_dir: &Path, to: &Path) -> Result<Summary, Failed> {
     if !path.is_file() {
         return Err(Failed::NoData(data_dir.to_owned()));
     }
-    let control = Control::open(&path, pilothouse_control::Options::default()).map_err(|e| in_use(&path, &e))?;
+    let control =
+        Control::open(&path, pilothouse_control::Options::default()).map_err(|e| in_use(&path, &e))?;
     let mut locks = Vec::new();
     for (_, directory) in store_directories(data_dir) {
         locks.push(DirectoryLock::acquire(&directory).map_err(|e| in_use(&directory, &e))?);
@@ -124,7 +126,8 @@ fn offline(data_dir: &Path, to: &Path) -> Result<Summary, Failed> {
 
 async fn ask(said: &BackUp) -> Result<(), CommandError> {
     let to = std::path::absolute(&said.to)?;
-    let dir = form_urlencoded::Serializer::new(String::new()).append_pair("dir", &to.to_string_lossy()).finish();
+    let dir =
+        form_urlencoded::Serializer::new(String::new()).append_pair("dir", &to.to_string_lossy()).finish();
     let server = said.server.connect_for(TIMEOUT)?;
     let answer = server.send(Door::Data, Method::POST, &format!("/-/backup?{dir}"), None).await?;
     print(&format!("{}\n", String::from_utf8_lossy(&answer)));

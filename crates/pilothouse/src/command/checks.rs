@@ -188,9 +188,8 @@ async fn wanted(add: &Add, tenant: &Tenant<'_>) -> Result<Value, CommandError> {
     };
     let mut labels = Vec::new();
     for text in &add.labels {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| CommandError::Usage(format!("{text:?} is not NAME=VALUE")))?;
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| CommandError::Usage(format!("{text:?} is not NAME=VALUE")))?;
         labels.push(object!({"name": name, "value": value}));
     }
     let probes = if add.probes.is_empty() { builtin(tenant).await? } else { add.probes.clone() };
@@ -211,7 +210,9 @@ fn settings(kind: Kind) -> Value {
     match kind {
         Kind::Http => object!({"http": {"method": "GET", "ipVersion": "Any"}}),
         Kind::Ping => object!({"ping": {"ipVersion": "Any"}}),
-        Kind::Dns => object!({"dns": {"ipVersion": "Any", "recordType": "A", "protocol": "UDP", "server": "8.8.8.8", "port": 53}}),
+        Kind::Dns => {
+            object!({"dns": {"ipVersion": "Any", "recordType": "A", "protocol": "UDP", "server": "8.8.8.8", "port": 53}})
+        }
         Kind::Tcp => object!({"tcp": {"ipVersion": "Any"}}),
         Kind::Traceroute => object!({"traceroute": {"maxHops": 64, "maxUnknownHops": 15, "ptrLookup": true}}),
         Kind::Grpc => object!({"grpc": {"ipVersion": "Any"}}),
@@ -227,5 +228,9 @@ async fn builtin(tenant: &Tenant<'_>) -> Result<Vec<i64>, CommandError> {
 }
 
 fn read(path: &Path) -> Result<String, CommandError> {
-    if path.as_os_str() == "-" { Ok(std::io::read_to_string(std::io::stdin())?) } else { Ok(std::fs::read_to_string(path)?) }
+    if path.as_os_str() == "-" {
+        Ok(std::io::read_to_string(std::io::stdin())?)
+    } else {
+        Ok(std::fs::read_to_string(path)?)
+    }
 }

@@ -1,5 +1,6 @@
 //! Calls to a running server, for the commands that ask one.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,13 +22,14 @@ const MAX_ANSWER_BYTES: usize = 1 << 30;
 pub(crate) struct Server {
     /// Address of the server
     #[arg(long = "server", value_name = "URL", env = "PILOTHOUSE_URL", help_heading = "Server")]
-    #[arg(default_value = "http://127.0.0.1:9009")]
+    #[arg(default_value = "http://127.0.0.1:9009", global = true)]
     url: String,
     /// Token, or file: and the path of a file that holds it
-    #[arg(long, value_name = "TOKEN", env = "PILOTHOUSE_TOKEN", hide_env_values = true, help_heading = "Server")]
+    #[arg(long, value_name = "TOKEN", env = "PILOTHOUSE_TOKEN", hide_env_values = true)]
+    #[arg(help_heading = "Server", global = true)]
     token: Option<String>,
     /// Certificates that the server's may be signed by, in PEM, besides those of the system
-    #[arg(long, value_name = "FILE", env = "PILOTHOUSE_CA_FILE", help_heading = "Server")]
+    #[arg(long, value_name = "FILE", env = "PILOTHOUSE_CA_FILE", help_heading = "Server", global = true)]
     ca_file: Option<PathBuf>,
 }
 
@@ -55,6 +57,13 @@ impl Server {
         self.url.trim_end_matches('/')
     }
 
+    fn is_on_this_machine(&self) -> bool {
+        let uri = self.url().parse::<http::Uri>();
+        let host = uri.as_ref().ok().and_then(http::Uri::host).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
     /// Empty where none is given.
     pub(crate) fn token(&self) -> Result<Secret, CommandError> {
         let Some(token) = &self.token else { return Ok(Secret::default()) };
@@ -75,14 +84,13 @@ impl Server {
 
     /// With another time for each call.
     pub(crate) fn connect_for(&self, timeout: Duration) -> Result<Connection, CommandError> {
-        // What a shell says of proxies holds for calls that are made from a shell.
+        // What a shell says of proxies holds for calls that are made from a shell, but no proxy knows
+        // the way to this machine itself.
+        let proxy_from_environment = !self.is_on_this_machine();
         let options =
-            HttpOptions { tls_config: self.tls(), proxy_from_environment: true, ..HttpOptions::default() };
-        let settings = ClientSettings {
-            timeout,
-            max_response_bytes: MAX_ANSWER_BYTES,
-            ..ClientSettings::default()
-        };
+            HttpOptions { tls_config: self.tls(), proxy_from_environment, ..HttpOptions::default() };
+        let settings =
+            ClientSettings { timeout, max_response_bytes: MAX_ANSWER_BYTES, ..ClientSettings::default() };
         Ok(Connection {
             client: Client::new(&options, settings)?,
             url: self.url().to_owned(),
@@ -111,7 +119,12 @@ pub(crate) enum Door {
 }
 
 impl Connection {
-    pub(crate) async fn get(&self, door: Door, path: &str, query: &[(&str, &str)]) -> Result<Bytes, CommandError> {
+    pub(crate) async fn get(
+        &self,
+        door: Door,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Bytes, CommandError> {
         let mut path = path.to_owned();
         if !query.is_empty() {
             let mut form = form_urlencoded::Serializer::new(String::new());
@@ -148,7 +161,8 @@ impl Connection {
                 Door::Bearer => ("authorization", format!("Bearer {}", token.expose())),
             };
             let value = HeaderValue::try_from(value);
-            let value = value.map_err(|_| CommandError::Usage("the token has characters that no token has".into()))?;
+            let value = value
+                .map_err(|_| CommandError::Usage("the token has characters that no token has".into()))?;
             headers.insert(HeaderName::from_static(name), value);
         }
         if body.is_some() {

@@ -99,7 +99,9 @@ async fn ask(logs: &Logs) -> Result<(), CommandError> {
         Shape::Raw => entries(data).iter().for_each(|entry| print(&format!("{}\n", entry.line))),
         Shape::Csv => print(&csv(&entries(data))),
         Shape::Table => entries(data).iter().for_each(|entry| print(&entry.shown())),
-        Shape::Plot => return Err(CommandError::Usage("lines cannot be plotted; ask for numbers".to_owned())),
+        Shape::Plot => {
+            return Err(CommandError::Usage("lines cannot be plotted; ask for numbers".to_owned()));
+        }
     }
     Ok(())
 }

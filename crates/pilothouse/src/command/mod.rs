@@ -13,6 +13,7 @@ pub(crate) mod logs;
 mod plot;
 pub(crate) mod query;
 pub(crate) mod ready;
+pub(crate) mod rules;
 mod series;
 mod table;
 mod tail;

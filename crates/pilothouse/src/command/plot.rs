@@ -87,8 +87,13 @@ fn number(value: f64) -> String {
     const UNITS: [(f64, &str); 5] = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     let unit = UNITS.iter().find(|(size, _)| value.abs() >= *size);
     let (scaled, unit) = unit.map_or((value, ""), |(size, unit)| (value / size, *unit));
-    let text = if scaled != 0.0 && scaled.abs() < 0.001 { format!("{scaled:.2e}") } else { format!("{scaled:.3}") };
-    let text = if text.contains('.') && !text.contains('e') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text =
+        if scaled != 0.0 && scaled.abs() < 0.001 { format!("{scaled:.2e}") } else { format!("{scaled:.3}") };
+    let text = if text.contains('.') && !text.contains('e') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}{unit}")
 }
 
@@ -98,7 +103,8 @@ mod tests {
 
     #[test]
     fn lines_are_drawn_with_their_marks() {
-        let rising = Line { name: "rising".to_owned(), points: (0..15).map(|i| (i * 1_000, i as f64)).collect() };
+        let rising =
+            Line { name: "rising".to_owned(), points: (0..15).map(|i| (i * 1_000, i as f64)).collect() };
         let flat = Line { name: "flat".to_owned(), points: vec![(0, 7.0), (14_000, f64::NAN)] };
         let plot = draw(&[rising, flat], 32, |t_ms| format!("{}s", t_ms / 1_000));
         let lines: Vec<&str> = plot.lines().collect();

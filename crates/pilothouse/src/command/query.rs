@@ -71,8 +71,7 @@ async fn ask(query: &Query) -> Result<(), CommandError> {
     let body = match bounds {
         Some(bounds) => {
             let [start, end, step] = grid(bounds, query.step.as_deref())?;
-            let params =
-                [("query", query.query.as_str()), ("start", &start), ("end", &end), ("step", &step)];
+            let params = [("query", query.query.as_str()), ("start", &start), ("end", &end), ("step", &step)];
             connection.get(Door::Data, &format!("{root}/prometheus/api/v1/query_range"), &params).await?
         }
         None => {

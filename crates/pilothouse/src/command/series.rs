@@ -23,7 +23,9 @@ pub(crate) fn read(data: &Value) -> Result<Vec<Series>, CommandError> {
     let kind = data.get("resultType").and_then(Value::as_str).ok_or_else(odd)?;
     let result = data.get("result").ok_or_else(odd)?;
     match kind {
-        "vector" | "matrix" => result.as_array().ok_or_else(odd)?.iter().map(|item| one(item).ok_or_else(odd)).collect(),
+        "vector" | "matrix" => {
+            result.as_array().ok_or_else(odd)?.iter().map(|item| one(item).ok_or_else(odd)).collect()
+        }
         "scalar" | "string" => {
             Ok(vec![Series { labels: Map::new(), samples: vec![sample(result).ok_or_else(odd)?] }])
         }
@@ -64,7 +66,11 @@ impl Series {
         let name = self.labels.get("__name__").and_then(Value::as_str).unwrap_or("");
         let labels = self.labels.iter().filter(|(label, _)| *label != "__name__");
         let pairs: Vec<String> = labels.map(|(label, value)| format!("{label}={value}")).collect();
-        if pairs.is_empty() && !name.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", pairs.join(", ")) }
+        if pairs.is_empty() && !name.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{name}{{{}}}", pairs.join(", "))
+        }
     }
 }
 
@@ -75,7 +81,8 @@ pub(crate) fn table(series: &[Series], format: Format) -> String {
     if format == Format::Csv {
         labels.extend(series.iter().flat_map(|one| one.labels.keys().map(String::as_str)));
     }
-    let mut names: Vec<&str> = if format == Format::Csv { labels.iter().copied().collect() } else { vec!["SERIES"] };
+    let mut names: Vec<&str> =
+        if format == Format::Csv { labels.iter().copied().collect() } else { vec!["SERIES"] };
     names.extend(if format == Format::Csv { ["time", "value"] } else { ["TIME", "VALUE"] });
     let mut table = Table::new(&names);
     for one in series {
@@ -97,8 +104,7 @@ pub(crate) fn plot(series: &[Series]) -> String {
         let pairs = one.samples.iter().filter_map(|(t_ms, value)| Some((*t_ms, value.parse().ok()?)));
         pairs.collect::<Vec<(i64, f64)>>()
     };
-    let lines: Vec<Line> =
-        series.iter().map(|one| Line { name: one.name(), points: points(one) }).collect();
+    let lines: Vec<Line> = series.iter().map(|one| Line { name: one.name(), points: points(one) }).collect();
     plot::draw(&lines, width(), when::shown)
 }
 
@@ -128,7 +134,10 @@ mod tests {
             r#"{}           1970-01-01T00:00:03Z    histogram count=4 sum=2.5"#,
         ];
         assert_eq!(table(&series, Format::Table).lines().collect::<Vec<_>>(), expected);
-        assert!(table(&series, Format::Csv).starts_with("__name__,job,time,value\r\nup,a,1970-01-01T00:00:01.5Z,1\r\n"));
+        assert!(
+            table(&series, Format::Csv)
+                .starts_with("__name__,job,time,value\r\nup,a,1970-01-01T00:00:01.5Z,1\r\n")
+        );
         let scalar = read(&json!({"resultType": "scalar", "result": [1, "2"]})).unwrap();
         assert!(table(&scalar, Format::Table).ends_with("{}      1970-01-01T00:00:01Z  2\n"));
         assert!(read(&json!({"resultType": "streams", "result": []})).is_err());

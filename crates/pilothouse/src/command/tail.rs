@@ -21,7 +21,12 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Prints lines as they come until the server ends it, from `since_ms` on.
-pub(super) async fn follow(server: &Server, path: &str, query: &str, since_ms: i64) -> Result<(), CommandError> {
+pub(super) async fn follow(
+    server: &Server,
+    path: &str,
+    query: &str,
+    since_ms: i64,
+) -> Result<(), CommandError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("query", query).append_pair("start", &format!("{since_ms}000000"));
     let uri: Uri = format!("{}{path}?{}", server.url(), form.finish())
@@ -32,7 +37,8 @@ pub(super) async fn follow(server: &Server, path: &str, query: &str, since_ms: i
     let token = server.token()?;
     if !token.is_empty() {
         let value = token.expose().try_into();
-        let value = value.map_err(|_| CommandError::Usage("the token has characters that no token has".into()))?;
+        let value =
+            value.map_err(|_| CommandError::Usage("the token has characters that no token has".into()))?;
         request.headers_mut().insert("x-token", value);
     }
     let stream = connect(server, &uri).await?;

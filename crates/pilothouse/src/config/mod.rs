@@ -133,6 +133,9 @@ fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
             ScrapeConfig::default()
         }
     };
+    if let Some(Err(e)) = AlertingConfig::mail(&layers.settings).map(|mail| mail.check()) {
+        layers.fault(layers.place_of("smtp_smarthost"), "smtp_smarthost", e.to_string());
+    }
     take_global(&mut layers);
     let tls = match tls_files(&layers.settings) {
         Ok(tls) => tls,
@@ -176,6 +179,7 @@ fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         alerting: AlertingConfig {
             config_file: settings.alertmanager_config_file.clone(),
             heartbeat_url: settings.heartbeat_url.clone(),
+            mail: AlertingConfig::mail(&settings),
         },
         origins: layers.origins,
         flags: Flags::default(),

@@ -106,7 +106,7 @@ mapping is `name=text` with commas between.
 
 - A key that is not known, or a value that will not do, stops the start. All that is wrong is told at once, with file and line.
 - `${NAME}` in a value of the file is the variable of that name, `${NAME:-text}` has a default, `$${` stands for `${`. A variable that
-  is not there is an error.
+  is not there is an error. `${1}` and the like stay, as relabelling needs them.
 - A secret may be `file:` and a path; the file's content, without white space around it, is the secret.
 - `pilothouse config check FILE` reads a file, and the files of rules and alerting that it names, and tells what is wrong.
 - `pilothouse config print --effective` shows what would be in force and where each value comes from, `--defaults` the defaults,

@@ -13,8 +13,8 @@ use pilothouse_rules::format::yaml::Node;
 
 use super::scraping::{Global, Jobs};
 use super::synthetic::{DeclaredChecks, StatusPages};
-use crate::room::{Size, WhenFull};
 use super::values::{Address, AuthMode, BaseUrl, DurationMs, Setting, Wrong};
+use crate::room::{Size, WhenFull};
 
 /// What a change of a key does in a server that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,6 +221,22 @@ settings! {
         "heartbeat_url" => heartbeat_url: Option<Secret> = None, Restart,
             "Called every minute as long as notifications can be sent, so that silence can be noticed elsewhere.",
             e.g. "\"https://ping.example.org/pilothouse\"";
+        "smtp_smarthost" => smtp_smarthost: Option<String> = None, Restart,
+            "Server that takes mail for contact points, as host:port. Unsaid, they get theirs as Alertmanager's \
+             configuration says for all receivers.",
+            e.g. "\"mail.example.org:587\"";
+        "smtp_from" => smtp_from: String = String::new(), Restart,
+            "Sender of that mail.",
+            e.g. "\"pilothouse@example.org\"";
+        "smtp_hello" => smtp_hello: String = "localhost".to_owned(), Restart,
+            "What this server calls itself there.";
+        "smtp_auth_username" => smtp_auth_username: String = String::new(), Restart,
+            "Who it logs in as; unsaid, it does not log in.";
+        "smtp_auth_password" => smtp_auth_password: Option<Secret> = None, Restart,
+            "Password of that login.",
+            e.g. "\"secret\"";
+        "smtp_require_tls" => smtp_require_tls: bool = true, Restart,
+            "Whether mail goes out over TLS alone.";
     }
     "Synthetic checks" {
         "synthetic.probe_name" => synthetic_probe_name: String = "pilothouse".to_owned(), Restart,

@@ -150,9 +150,14 @@ mod tests {
 
     #[test]
     fn scalars_are_what_yaml_takes_them_for() {
-        for (text, expected) in
-            [("1", "1"), ("-2.5", "-2.5"), ("true", "true"), ("1.2.3", "\"1.2.3\""), ("inf", "\"inf\""), ("V4", "\"V4\"")]
-        {
+        for (text, expected) in [
+            ("1", "1"),
+            ("-2.5", "-2.5"),
+            ("true", "true"),
+            ("1.2.3", "\"1.2.3\""),
+            ("inf", "\"inf\""),
+            ("V4", "\"V4\""),
+        ] {
             assert_eq!(plain(text).to_string(), expected);
         }
     }
