@@ -6,6 +6,7 @@
 
 mod binary;
 mod http;
+mod mailbox;
 mod receiver;
 mod server;
 mod websocket;
@@ -13,6 +14,7 @@ mod write;
 
 pub use binary::binary;
 pub use http::{Answer, request};
+pub use mailbox::Mailbox;
 pub use receiver::Receiver;
 pub use server::Server;
 pub use websocket::{Frame, WebSocket};

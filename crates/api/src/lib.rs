@@ -42,22 +42,23 @@ use std::time::Duration;
 
 use pilothouse_alertmanager::Alertmanager;
 use pilothouse_control::{Control, DataSource};
+use pilothouse_disk::space::Guard;
 use pilothouse_model::budget::Ceilings;
 use pilothouse_model::limits::Limits;
-use pilothouse_disk::space::Guard;
-use pilothouse_scrape::Scraper;
 use pilothouse_model::{AlertSink, Budget, Clock, EntrySink, Memory};
+use pilothouse_scrape::Scraper;
 
 pub use auth::Auth;
 pub use backend::{
     Backend, DeletionError, HeadFigures, KnownDeletion, LogDeletion, LogsAdmin, LogsBackend, StoreAdmin,
 };
 pub use cockpit::{AlertRule, MANAGED_RULES, ManagedRule, RuleBook, audit_line};
+pub use offload::on_all_threads;
+pub use own::backup::Backups;
+pub use own::reload::{Configuration, Reload, Shown, needs_restart};
 pub use pilothouse_wire::exposition::TextFormat;
 pub use pilothouse_wire::logs::Enrichment;
 pub use roots::{SourceBackend, SourceFigures, Sources};
-pub use own::backup::Backups;
-pub use own::reload::{Configuration, Reload, Shown, needs_restart};
 pub use rules::RuleConnector;
 pub use server::{Listening, bind, serve};
 pub use synthetic::{Remotes, StatusPages, Synthetic};

@@ -36,6 +36,14 @@ pub(crate) fn start() {
     }
 }
 
+/// Runs something once on every thread of both pools, each when it is free. Does not wait.
+pub fn on_all_threads(work: fn()) {
+    rayon::spawn_broadcast(move |_| work());
+    if let Some(pool) = &*WRITES {
+        pool.spawn_broadcast(move |_| work());
+    }
+}
+
 /// Runs work that answers a query.
 pub(crate) async fn query<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

@@ -79,7 +79,7 @@ pub async fn serve(
         let (builder, watcher, tls) = (builder.clone(), graceful.watcher(), listening.tls.clone());
         tokio::spawn(async move {
             let _place = place;
-            let stream = Stalling::new(stream, send_timeout);
+            let stream = Stalling::new(stream, send_timeout, head_timeout);
             let served = match tls {
                 None => {
                     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), with_peer);
@@ -87,6 +87,8 @@ pub async fn serve(
                 }
                 Some(tls) => {
                     let Some(stream) = shake_hands(&tls, stream, head_timeout).await else { return };
+                    // What is said inside the tunnel has a beginning of its own.
+                    let stream = Stalling::new(stream, send_timeout, head_timeout);
                     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), with_peer);
                     watcher.watch(connection.into_owned()).await
                 }

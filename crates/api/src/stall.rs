@@ -1,8 +1,10 @@
 //! A connection whose other end must go on reading.
 //!
 //! A client that asks for much and reads nothing would hold its answer in memory for ever, and a
-//! place among the requests. Waiting to *read* is bounded elsewhere: by the time that the head
-//! and the body of a request may take. Who follows logs may be silent for long, and is not cut.
+//! place among the requests. And it must say something at all: which protocol it speaks is read
+//! from its first bytes, before any other clock runs. Waiting to read more is bounded elsewhere, by
+//! the time that the head and the body of a request may take. Who follows logs may be silent for
+//! long, and is not cut.
 
 use std::future::Future as _;
 use std::io;
@@ -21,11 +23,16 @@ pub(crate) struct Stalling<S> {
     /// Runs while a write waits.
     deadline: Pin<Box<Sleep>>,
     is_waiting: bool,
+    /// Runs until the first bytes have come.
+    greeting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stalling<S> {
-    pub(crate) fn new(inner: S, patience: Duration) -> Self {
-        Self { inner, patience, deadline: Box::pin(tokio::time::sleep(patience)), is_waiting: false }
+    /// `greeting` is how long the first bytes may take.
+    pub(crate) fn new(inner: S, patience: Duration, greeting: Duration) -> Self {
+        let timer = |time| Box::pin(tokio::time::sleep(time));
+        let (deadline, greeting) = (timer(patience), Some(timer(greeting)));
+        Self { inner, patience, deadline, is_waiting: false, greeting }
     }
 
     /// Passes on what a write has come to; one that waits starts the clock, or ends by it.
@@ -44,8 +51,19 @@ impl<S> Stalling<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.greeting = None;
+        } else if let Some(greeting) = &mut self.greeting {
+            ready!(greeting.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
     }
 }
 
@@ -85,7 +103,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_stops_ends_the_connection_and_a_slow_one_does_not() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut ours = Stalling::new(ours, Duration::from_secs(10));
+        let mut ours = Stalling::new(ours, Duration::from_secs(10), Duration::from_secs(10));
         let reading = tokio::spawn(async move {
             let mut taken = [0; 8];
             for _ in 0..4 {
@@ -98,5 +116,19 @@ mod tests {
         let _theirs = reading.await.unwrap();
         let error = ours.write_all(&[1; 40]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_cut_and_who_has_said_something_is_not() {
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let mut ours = Stalling::new(ours, Duration::from_secs(10), Duration::from_secs(10));
+        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let (other, mut others) = tokio::io::duplex(8);
+        let mut other = Stalling::new(other, Duration::from_secs(10), Duration::from_secs(10));
+        others.write_all(b"a").await.unwrap();
+        assert_eq!(other.read_u8().await.unwrap(), b'a');
+        let late = tokio::time::timeout(Duration::from_secs(100), other.read_u8()).await;
+        assert!(late.is_err(), "it still waits");
+        theirs.shutdown().await.unwrap();
     }
 }

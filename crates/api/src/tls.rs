@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn new_files_are_taken_into_use_and_bad_ones_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let files = TlsFiles { cert: dir.path().join("c.pem"), key: dir.path().join("k.pem"), client_ca: None };
+        let files =
+            TlsFiles { cert: dir.path().join("c.pem"), key: dir.path().join("k.pem"), client_ca: None };
         assert!(Tls::load(files.clone()).unwrap_err().to_string().contains("c.pem"));
         write(&files, "one.example");
         let tls = Tls::load(files.clone()).unwrap();

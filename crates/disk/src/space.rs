@@ -22,8 +22,10 @@ use crate::files::{self, Space};
 /// Unsaid, this share of the file system stays free, but not more than the second,
 const FLOOR_SHARE: u64 = 20;
 const MAX_FLOOR_BYTES: u64 = 1 << 30;
-/// and not less than so many times what the log keeps for itself.
-const FLOOR_RESERVES: u64 = 2;
+/// and not less than this, or a quarter of a small disk: what is in memory must still be brought to
+/// its place, and a commit asks for room beside what the log keeps for itself.
+const MIN_FLOOR_BYTES: u64 = 192 << 20;
+const MIN_FLOOR_PART: u64 = 4;
 /// It opens again when this part of the floor, or of the limit, is free beyond it.
 const SLACK_PART: u64 = 16;
 /// Adding up a directory costs a call a file. With little room left it is done at every look.
@@ -170,7 +172,8 @@ impl Guard {
 }
 
 fn default_floor(space: Space) -> u64 {
-    (space.total_bytes / FLOOR_SHARE).min(MAX_FLOOR_BYTES).max(FLOOR_RESERVES * space.reserved_bytes())
+    let least = (space.total_bytes / MIN_FLOOR_PART).min(MIN_FLOOR_BYTES);
+    (space.total_bytes / FLOOR_SHARE).min(MAX_FLOOR_BYTES).max(least)
 }
 
 /// Once closed, it opens only when there is some room beyond the bounds.
@@ -253,7 +256,8 @@ mod tests {
     #[test]
     fn the_floor_follows_the_size_of_the_disk() {
         let floor = |total_bytes: u64| default_floor(Space { free_bytes: 0, total_bytes });
-        assert_eq!(floor(64 << 20), 8 << 20);
+        assert_eq!(floor(64 << 20), 16 << 20);
+        assert_eq!(floor(2 << 30), 192 << 20);
         assert_eq!(floor(10 << 30), 512 << 20);
         assert_eq!(floor(1 << 40), 1 << 30);
     }

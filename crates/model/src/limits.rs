@@ -118,8 +118,8 @@ limits! {
     max_tail_bytes = 16 << 20, "bytes", "Bytes of such entries.";
     max_concurrent_queries = 20, "queries", "Queries evaluated at once; more wait their turn.";
     max_queued_queries = 200, "queries", "Queries that may wait; more are answered 429.";
-    max_rule_groups = 0, "groups", "Rule groups of one data source set by the configuration API. 0: no limit.";
-    max_rules_per_group = 0, "rules", "Rules of one group set by the configuration API. 0: no limit.";
+    max_rule_groups = 10_000, "groups", "Rule groups of one data source set by the configuration API. 0: no limit.";
+    max_rules_per_group = 10_000, "rules", "Rules of one group set by the configuration API. 0: no limit.";
     max_regex_bytes = 10 << 20, "bytes", "Size of one compiled regular expression.";
     max_alertmanager_config_bytes = 1 << 20, "bytes", "Size of an Alertmanager configuration with its templates.";
     max_alertmanager_templates = 100, "templates", "Template files of an Alertmanager configuration. 0: no limit.";
@@ -149,7 +149,7 @@ limits! {
     max_status_page_checks = 200, "checks", "Checks that one status page shows; those of the lowest ids are shown.";
     max_scrape_targets = 5_000, "targets", "Targets scraped, of all jobs together; more are not scraped.";
     max_scrape_body_bytes = 64 << 20, "bytes", "Length of what one target exposes, after decompression; a job's own limit may be lower.";
-    max_concurrent_scrapes = 64, "scrapes", "Targets scraped at the same moment; more wait for a place.";
+    max_concurrent_scrapes = 500, "scrapes", "Targets scraped at the same moment; more wait for a place.";
     max_discovery_bytes = 16 << 20, "bytes", "Length of an answer or a file that names targets.";
     max_open_days = 8, "files", "Closed days held open for queries.";
 }

@@ -331,9 +331,14 @@ mod following {
         let address = listener.local_addr().unwrap().to_string();
         let (stopped, stop) = tokio::sync::oneshot::channel::<()>();
         let app = fixture.app();
-        tokio::spawn(crate::serve(app, listener, crate::Listening { max_connections: 100, tls: None }, async {
-            let _ = stop.await;
-        }));
+        tokio::spawn(crate::serve(
+            app,
+            listener,
+            crate::Listening { max_connections: 100, tls: None },
+            async {
+                let _ = stop.await;
+            },
+        ));
         (fixture, address, stopped)
     }
 

@@ -81,8 +81,15 @@ impl Stored {
         Amounts { samples, bytes, series: self.created, ..Amounts::default() }
     }
 
-    const NOTHING: Self =
-        Self { floats: 0, histograms: 0, exemplars: 0, created: 0, rejections: Vec::new(), rejected: 0, bytes: 0 };
+    const NOTHING: Self = Self {
+        floats: 0,
+        histograms: 0,
+        exemplars: 0,
+        created: 0,
+        rejections: Vec::new(),
+        rejected: 0,
+        bytes: 0,
+    };
 }
 
 fn answer(stored: &Stored, good: StatusCode) -> Reply {

@@ -32,7 +32,9 @@ pub(super) async fn back_up(app: &App, call: &Call) -> Result<Reply, ApiError> {
     match done {
         Ok(Some(summary)) => Ok(Reply::new(StatusCode::OK, "application/json", shown(summary))),
         Ok(None) => Err(ApiError::new(Kind::TooManyRequests, "another backup is being made").retry_after(30)),
-        Err(e @ (BackupError::NotEmpty { .. } | BackupError::Manifest { .. })) => Err(ApiError::bad_data(e.to_string())),
+        Err(e @ (BackupError::NotEmpty { .. } | BackupError::Manifest { .. })) => {
+            Err(ApiError::bad_data(e.to_string()))
+        }
         Err(e) => {
             tracing::error!("backup: {e}");
             Err(ApiError::new(Kind::Internal, e.to_string()))

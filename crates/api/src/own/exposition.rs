@@ -84,8 +84,11 @@ fn room_families(app: &App) -> [Family; 9] {
         Family::gauge("pilothouse_memory_used_bytes", "Memory in use, as the limit counts it.")
             .value(memory.used_bytes() as f64),
         parts,
-        Family::counter("pilothouse_memory_refused_queries_total", "Queries refused or ended for want of memory.")
-            .value(queries as f64),
+        Family::counter(
+            "pilothouse_memory_refused_queries_total",
+            "Queries refused or ended for want of memory.",
+        )
+        .value(queries as f64),
         Family::counter("pilothouse_memory_refused_writes_total", "Writes refused for want of memory.")
             .value(writes as f64),
     ]

@@ -6,6 +6,7 @@ mod faults;
 mod formats;
 mod late;
 mod model;
+mod power;
 mod races;
 mod rules;
 mod workers;

@@ -1,0 +1,200 @@
+//! What a hostile or broken client may send: each entry of the list is answered as it says, and the
+//! server is well after it.
+
+#![allow(clippy::unwrap_used)] // a failure here is a failed test
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pilothouse_tests::{Server, series};
+use serde_json::Value;
+
+const LIST: &str = include_str!("../scenarios/hostile.json");
+/// The server must stay below it, whatever comes.
+const MEMORY_LIMIT: &str = "512MiB";
+const MEMORY_LIMIT_BYTES: f64 = (512 << 20) as f64;
+/// An answer must have come by then.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// How the statuses of raw entries tell that the connection was closed without an answer, and
+/// that HTTP/2 was spoken.
+const CLOSED: i64 = 0;
+const HTTP2: i64 = -1;
+
+#[test]
+fn every_entry_is_answered_and_the_server_is_well_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = [
+        ["--memory-limit", MEMORY_LIMIT],
+        ["--limit", "header_timeout_ms=1000"],
+        ["--limit", "body_timeout_ms=1500"],
+        ["--limit", "send_timeout_ms=1500"],
+        ["--limit", "query_timeout_ms=10000"],
+    ];
+    let server = Server::start(directory.path(), &flags.concat());
+    let list: Vec<Value> = serde_json::from_str(LIST).unwrap();
+    assert!(list.len() >= 60);
+    let only = std::env::var("HOSTILE_ONLY").ok();
+    let mut wrong = Vec::new();
+    // What is resident after each entry, to tell which one made it grow.
+    let mut grown = Vec::new();
+    let mut resident = resident_bytes(&server.get("/metrics").text());
+    for entry in &list {
+        let name = entry["name"].as_str().unwrap();
+        if only.as_ref().is_some_and(|only| !name.contains(only)) {
+            continue;
+        }
+        let began = Instant::now();
+        let status = if entry["raw"].is_array() { raw(&server, entry) } else { call(&server, entry) };
+        let took = began.elapsed();
+        let expected: Vec<i64> =
+            entry["expect"].as_array().unwrap().iter().filter_map(Value::as_i64).collect();
+        match status {
+            Ok(status) if expected.contains(&status) => {}
+            Ok(status) => wrong.push(format!("{name}: {status}, not one of {expected:?}, after {took:?}")),
+            Err(e) => wrong.push(format!("{name}: {e}, after {took:?}")),
+        }
+        if took > PATIENCE {
+            wrong.push(format!("{name}: it took {took:?}"));
+        }
+        if let Some(ill) = illness(&server) {
+            wrong.push(format!("after {name}: {ill}"));
+        }
+        let before = std::mem::replace(&mut resident, resident_bytes(&server.get("/metrics").text()));
+        grown.push((((resident - before) / 1e6) as i64, name));
+    }
+    grown.sort_unstable_by_key(|(mb, _)| -mb);
+    grown.truncate(8);
+    assert!(wrong.is_empty(), "{}\nMB more resident: {grown:?}", wrong.join("\n"));
+    assert!(server.stop().success());
+}
+
+/// What is wrong with the server, if anything is.
+fn illness(server: &Server) -> Option<String> {
+    let began = Instant::now();
+    let ready = server.try_get("/ready");
+    if !ready.as_ref().is_ok_and(|answer| answer.status == 200) {
+        return Some(format!("not ready: {ready:?}"));
+    }
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let pushed = server.push(&[series(&[("__name__", "heartbeat")], &[(now_ms, 1.0)])]);
+    if !matches!(pushed.status, 200 | 204) {
+        return Some(format!("a push was answered {}: {}", pushed.status, pushed.text()));
+    }
+    let asked = server.get("/prometheus/api/v1/query?query=heartbeat");
+    if asked.status != 200 || !asked.text().contains("heartbeat") {
+        return Some(format!("a query was answered {}: {}", asked.status, asked.text()));
+    }
+    let resident = resident_bytes(&server.get("/metrics").text());
+    if resident > MEMORY_LIMIT_BYTES {
+        return Some(format!("{resident} bytes are resident"));
+    }
+    let took = began.elapsed();
+    (took > Duration::from_secs(10)).then(|| format!("it took {took:?} to say that all is well"))
+}
+
+fn resident_bytes(metrics: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    line.and_then(|number| number.parse().ok()).unwrap()
+}
+
+/// A whole request; its status.
+fn call(server: &Server, entry: &Value) -> Result<i64, String> {
+    let method = entry["method"].as_str().unwrap_or("GET");
+    let path = String::from_utf8(parts(&entry["path"])).unwrap();
+    let body = coded(&parts(&entry["body"]), entry["coding"].as_str());
+    let pairs = entry["headers"].as_array().cloned().unwrap_or_default();
+    let headers: Vec<(&str, &str)> =
+        pairs.iter().map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap())).collect();
+    let answer = server.try_send(method, &path, &headers, &body).map_err(|e| e.to_string())?;
+    Ok(i64::from(answer.status))
+}
+
+/// Bytes as they are; the status of the first answer.
+fn raw(server: &Server, entry: &Value) -> Result<i64, String> {
+    let mut stream = TcpStream::connect(server.address).map_err(|e| e.to_string())?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    // The server may hang up before it has taken everything.
+    let mut sent = stream.write_all(&parts(&entry["raw"]));
+    if let Some(drip) = entry["drip"].as_array() {
+        for _ in 0..drip[2].as_u64().unwrap() {
+            std::thread::sleep(Duration::from_millis(drip[1].as_u64().unwrap()));
+            sent = sent.and_then(|()| stream.write_all(drip[0].as_str().unwrap().as_bytes()));
+        }
+    }
+    if entry["unread"].as_bool() == Some(true) {
+        std::thread::sleep(Duration::from_secs(4));
+    }
+    let mut answer = Vec::new();
+    let mut piece = [0; 64 << 10];
+    while answer.len() < 16 {
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(&piece[..read]),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                return Err("the connection stays open without an answer".to_owned());
+            }
+            Err(_) => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&answer);
+    if !answer.is_empty() && !text.starts_with("HTTP/1.") {
+        return Ok(HTTP2);
+    }
+    Ok(text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(CLOSED))
+}
+
+/// The bytes that parts stand for: texts as they are, and objects that say how to make them.
+fn parts(parts: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in parts.as_array().into_iter().flatten() {
+        match part {
+            Value::String(text) => out.extend_from_slice(text.as_bytes()),
+            part => made(part, &mut out),
+        }
+    }
+    out
+}
+
+fn made(part: &Value, out: &mut Vec<u8>) {
+    let times = |of: &Value| of[1].as_u64().unwrap() as usize;
+    if part["repeat"].is_array() {
+        out.extend(part["repeat"][0].as_str().unwrap().repeat(times(&part["repeat"])).into_bytes());
+    } else if part["count"].is_array() {
+        // The text with the number of the repetition for each `#`.
+        let text = part["count"][0].as_str().unwrap();
+        (0..times(&part["count"])).for_each(|n| out.extend(text.replace('#', &n.to_string()).into_bytes()));
+    } else if part["hexrepeat"].is_array() {
+        out.extend(unhex(part["hexrepeat"][0].as_str().unwrap()).repeat(times(&part["hexrepeat"])));
+    } else if let Some(zeros) = part["zeros"].as_u64() {
+        out.resize(out.len() + zeros as usize, 0);
+    } else {
+        out.extend(unhex(part["hex"].as_str().unwrap()));
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+}
+
+fn coded(body: &[u8], coding: Option<&str>) -> Vec<u8> {
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    match coding {
+        None => body.to_vec(),
+        Some("snappy") => snap::raw::Encoder::new().compress_vec(body).unwrap(),
+        Some("zstd") => zstd::bulk::compress(body, 1).unwrap(),
+        Some("gzip") => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(body).unwrap();
+            encoder.finish().unwrap()
+        }
+        Some("deflate") => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(body).unwrap();
+            encoder.finish().unwrap()
+        }
+        Some(other) => panic!("{other}"),
+    }
+}
