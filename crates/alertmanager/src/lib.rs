@@ -12,10 +12,11 @@
 //! the calls. That is why hours of grouping pass in milliseconds of test.
 //!
 //! Reading order: [`matchers`], [`interval`], [`config`], `route`, [`templates`], [`silence`],
-//! `nflog`, `keeper`, `inhibit`, [`engine`], [`receivers`], [`service`].
+//! `nflog`, `keeper`, `contacts`, `inhibit`, [`engine`], [`receivers`], [`service`].
 
 pub mod alert;
 pub mod config;
+mod contacts;
 pub mod engine;
 mod heartbeat;
 pub mod history;
@@ -34,6 +35,7 @@ pub mod templates;
 mod tests;
 
 pub use config::{Config, ConfigError, Document};
+pub use contacts::{Contact, Mail};
 pub use keeper::Teller;
 pub use pilothouse_net::Secret;
 pub use service::{Alertmanager, Options};

@@ -51,8 +51,8 @@ impl Reason {
 }
 
 /// The name of an entry: an integration of a receiver, and a group.
-pub(crate) fn key(group_key: &str, receiver: &str, integration: &str, index: usize) -> String {
-    format!("{receiver}/{integration}/{index}:{group_key}")
+pub(crate) fn key(group_key: &str, receiver: &str, integration: &str) -> String {
+    format!("{receiver}/{integration}:{group_key}")
 }
 
 /// Whether an integration has to be told of a group in this state, and why.

@@ -14,11 +14,12 @@ use pilothouse_model::{Alert, AlertSink, Clock, SourceError, StateChange, StateS
 use pilothouse_net::Secret;
 use tokio::runtime::Handle;
 
-use crate::config::{Config, ConfigError, Document, DocumentError};
+use crate::config::{Config, ConfigError, Document, DocumentError, Global};
+use crate::contacts::{self, Contact, Mail};
 use crate::engine::{Attempt, Engine, JobId, Kept, Setup};
 use crate::heartbeat::{Heartbeat, STEP_MS};
 use crate::keeper::Teller;
-use crate::receivers::Failure;
+use crate::receivers::{Failure, Integration};
 use crate::silence::{SilenceError, Wanted};
 use crate::telemetry::FailureReason;
 use crate::templates::Templates;
@@ -42,6 +43,8 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// Told every minute that all is well.
     pub heartbeat_url: Option<Secret>,
+    /// How contact points get mail.
+    pub mail: Option<Mail>,
 }
 
 /// Why an Alertmanager did not start.
@@ -87,6 +90,7 @@ struct Shared {
     last_step_ms: Arc<AtomicI64>,
     /// The file in force where no document is stored.
     config_file: Mutex<Option<PathBuf>>,
+    contacts: Mutex<Vec<Contact>>,
     /// The document in force, where one is stored; held while it changes.
     document: Mutex<Option<Document>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -133,6 +137,7 @@ impl Alertmanager {
             waking: AtomicBool::new(false),
             last_step_ms: Arc::clone(&last_step_ms),
             config_file: Mutex::new(options.config_file.clone()),
+            contacts: Mutex::default(),
             document: Mutex::new(None),
             options,
             thread: Mutex::new(None),
@@ -253,6 +258,19 @@ impl Alertmanager {
         Ok(())
     }
 
+    /// Says who gets mail beside the default receiver of the configuration, whichever is in force.
+    pub fn set_contacts(&self, contacts: Vec<Contact>) {
+        let _document = self.shared.document.lock();
+        let mut current = self.shared.contacts.lock();
+        if *current == contacts {
+            return;
+        }
+        *current = contacts;
+        let global = self.engine().setup().map(|setup| setup.config.global.clone()).unwrap_or_default();
+        let integrations = self.shared.contact_integrations(&current, &global);
+        self.engine().replace_contacts(integrations);
+    }
+
     /// Reads the configuration file again, unless a stored document is in force. Waits for the
     /// disk.
     pub fn reload(&self) -> Result<(), StartError> {
@@ -326,11 +344,20 @@ impl Shared {
     // Configuration.
 
     fn setup(&self, config: Config, templates: Templates) -> Result<Arc<Setup>, ConfigError> {
-        let concurrency = usize::try_from(self.options.limits.max_concurrent_notifications).unwrap_or(1);
-        Setup::new(config, templates, &self.options.external_url, concurrency).map(Arc::new)
+        Setup::new(config, templates, &self.options.external_url, self.concurrency()).map(Arc::new)
+    }
+
+    fn contact_integrations(&self, contacts: &[Contact], global: &Global) -> Vec<Arc<Integration>> {
+        contacts::integrations(contacts, self.options.mail.as_ref(), global, self.concurrency())
+    }
+
+    fn concurrency(&self) -> usize {
+        usize::try_from(self.options.limits.max_concurrent_notifications).unwrap_or(1)
     }
 
     fn configure(&self, setup: Arc<Setup>) {
+        let contacts = self.contact_integrations(&self.contacts.lock(), &setup.config.global);
+        let setup = Arc::new(Setup::clone(&setup).with_contacts(contacts));
         self.engine.lock().configure(setup, self.clock.now_ms());
         self.wake();
     }

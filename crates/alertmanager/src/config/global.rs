@@ -125,7 +125,7 @@ pub(crate) fn at_most_one(first: bool, second: bool, names: &str) -> Result<(), 
 }
 
 impl Global {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let both = |secret: &Secret, file: &str| (!secret.is_empty(), !file.is_empty());
         let url = |url: &Option<SecretUrl>, file: &str| (url.is_some(), !file.is_empty());
         let pairs = [

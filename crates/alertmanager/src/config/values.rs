@@ -114,25 +114,29 @@ impl HostPort {
     pub fn is_empty(&self) -> bool {
         self.host.is_empty() && self.port.is_empty()
     }
-}
 
-impl<'de> Deserialize<'de> for HostPort {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+    /// `host:port`; an empty text is none. Errors are Go's.
+    pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::default());
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(D::Error::custom(format!("address {text}: missing port in address")));
+            return Err(format!("address {text}: missing port in address"));
         };
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
         if bare.is_none() && host.contains(':') {
-            return Err(D::Error::custom(format!("address {text}: too many colons in address")));
+            return Err(format!("address {text}: too many colons in address"));
         }
         if port.is_empty() {
-            return Err(D::Error::custom(format!("address {text:?}: port cannot be empty")));
+            return Err(format!("address {text:?}: port cannot be empty"));
         }
         Ok(Self { host: bare.unwrap_or(host).to_owned(), port: port.to_owned() })
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPort {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

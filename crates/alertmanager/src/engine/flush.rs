@@ -105,7 +105,7 @@ impl Engine {
         let firing: BTreeSet<u64> = firing.iter().map(|a| a.fingerprint).collect();
         let over: BTreeSet<u64> = over.iter().map(|a| a.fingerprint).collect();
         for integration in setup.integrations_of(&route.receiver) {
-            let key = nflog::key(&group_key, &route.receiver, integration.kind, integration.index);
+            let key = nflog::key(&group_key, &route.receiver, &integration.name);
             if self.under_way.contains(&key) {
                 // From before the configuration changed; it will be compared with next time.
                 flight.failed = true;

@@ -133,7 +133,7 @@ impl Engine {
                 if job.last_failure.as_ref().is_none_or(|f| f.text != failure.text) {
                     tracing::warn!(
                         receiver = %job.message.receiver,
-                        integration = %job.integration.name(),
+                        integration = %job.integration.name,
                         attempts = job.attempts,
                         error = %failure.text,
                         "notification failed, will be tried again"
@@ -160,7 +160,7 @@ impl Engine {
         let labels: Labels = job.message.group_labels.clone();
         let event = self.history.add(now_ms, kind, labels, detail);
         event.receiver.clone_from(&job.message.receiver);
-        event.integration = job.integration.name();
+        event.integration.clone_from(&job.integration.name);
         event.alerts = job.message.alerts.len();
         event.attempts = job.attempts;
         match outcome {
@@ -173,7 +173,7 @@ impl Engine {
                 self.counters.notification_failed(job.integration.kind, failure.reason);
                 tracing::error!(
                     receiver = %job.message.receiver,
-                    integration = %job.integration.name(),
+                    integration = %job.integration.name,
                     group = %job.message.group_key,
                     attempts = job.attempts,
                     error = %failure.text,

@@ -25,6 +25,7 @@ use crate::history::{EventKind, History, RuleChange};
 use crate::inhibit::Inhibitor;
 use crate::keeper::{self, Keeper, Teller};
 use crate::nflog::{self, Nflog};
+use crate::receivers::Integration;
 use crate::silence::{self, Changed, SilenceError, Silences, Wanted};
 use crate::telemetry::{Counters, Family};
 use groups::{Group, GroupId};
@@ -139,6 +140,13 @@ impl Engine {
         self.counters.config_success = true;
         self.counters.config_success_at_ms = now_ms;
         self.history.add(now_ms, EventKind::ConfigurationLoaded, Labels::empty(), "");
+    }
+
+    /// Takes the same configuration with other contact points; groups and routes stay as they are.
+    pub(crate) fn replace_contacts(&mut self, contacts: Vec<Arc<Integration>>) {
+        if let Some(setup) = &mut self.setup {
+            *setup = Arc::new(Setup::clone(setup).with_contacts(contacts));
+        }
     }
 
     /// Notes that a configuration was refused, or could not be read.

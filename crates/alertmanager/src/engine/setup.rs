@@ -9,12 +9,14 @@ use crate::route::Tree;
 use crate::templates::Templates;
 
 /// A configuration in force.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Setup {
     pub config: Config,
     pub templates: Arc<Templates>,
     pub(crate) tree: Tree,
     pub(crate) receivers: BTreeMap<String, Vec<Arc<Integration>>>,
+    /// What the default receiver has beside its own.
+    contacts: Vec<Arc<Integration>>,
     /// Where people reach this Alertmanager, without a trailing slash.
     pub external_url: Arc<str>,
 }
@@ -34,10 +36,17 @@ impl Setup {
         Ok(Self {
             tree: Tree::new(&config.route),
             receivers,
+            contacts: Vec::new(),
             config,
             templates: Arc::new(templates),
             external_url: Arc::from(external_url.trim_end_matches('/')),
         })
+    }
+
+    /// The same with other contact points.
+    pub(crate) fn with_contacts(mut self, contacts: Vec<Arc<Integration>>) -> Self {
+        self.contacts = contacts;
+        self
     }
 
     /// The same with integrations of one's own, by receiver.
@@ -47,8 +56,9 @@ impl Setup {
         self
     }
 
-    pub(crate) fn integrations_of(&self, receiver: &str) -> &[Arc<Integration>] {
-        self.receivers.get(receiver).map_or(&[], Vec::as_slice)
+    pub(crate) fn integrations_of(&self, receiver: &str) -> impl Iterator<Item = &Arc<Integration>> {
+        let contacts = if receiver == self.config.route.receiver { self.contacts.as_slice() } else { &[] };
+        self.receivers.get(receiver).map_or(&[][..], Vec::as_slice).iter().chain(contacts)
     }
 
     /// Whether a time lies in any of the named intervals, and in which.

@@ -25,6 +25,7 @@ use super::call::secret;
 use super::message::Rendering;
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, HostPort};
+use crate::contacts::Contact;
 use crate::telemetry::FailureReason;
 
 /// The longest time for one command.
@@ -178,6 +179,20 @@ impl Kind for EmailConfig {
         let tls = tls_parameters(&options, &self.smarthost.host)?;
         Ok(Box::new(Email { options: self.clone(), port, tls }))
     }
+}
+
+/// Mail to a contact point, in the shape that nothing but an address gives it.
+pub(crate) fn mail_to(contact: &Contact, global: &Global) -> Result<Box<dyn Notifier>, String> {
+    if contact.email.contains("{{") {
+        return Err(format!("{:?} would be a template", contact.email));
+    }
+    let mut options = EmailConfig {
+        to: contact.email.clone(),
+        send_resolved: contact.send_resolved,
+        ..EmailConfig::default()
+    };
+    options.complete(global)?;
+    options.notifier()
 }
 
 /// `tls_config` for a connection to a host.

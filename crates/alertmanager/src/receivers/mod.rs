@@ -59,6 +59,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+pub(crate) use email::mail_to;
 pub use message::Message;
 
 use crate::config::{ConfigError, Global};
@@ -101,8 +102,8 @@ pub trait Notifier: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub struct Integration {
     pub kind: &'static str,
-    /// Among those of its kind within the receiver.
-    pub index: usize,
+    /// As logs and the notification log call it within its receiver: `webhook[0]`.
+    pub name: String,
     pub send_resolved: bool,
     notifier: Box<dyn Notifier>,
     /// So that a slow one keeps neither all connections nor others waiting.
@@ -110,6 +111,7 @@ pub struct Integration {
 }
 
 impl Integration {
+    /// The one of its kind that stands at an index within the receiver.
     pub fn new(
         kind: &'static str,
         index: usize,
@@ -117,13 +119,18 @@ impl Integration {
         notifier: Box<dyn Notifier>,
         concurrency: usize,
     ) -> Arc<Self> {
-        let turns = Semaphore::new(concurrency.max(1));
-        Arc::new(Self { kind, index, send_resolved, notifier, turns })
+        Self::named(kind, format!("{kind}[{index}]"), send_resolved, notifier, concurrency)
     }
 
-    /// As logs call it: `webhook[0]`.
-    pub fn name(&self) -> String {
-        format!("{}[{}]", self.kind, self.index)
+    pub(crate) fn named(
+        kind: &'static str,
+        name: String,
+        send_resolved: bool,
+        notifier: Box<dyn Notifier>,
+        concurrency: usize,
+    ) -> Arc<Self> {
+        let turns = Semaphore::new(concurrency.max(1));
+        Arc::new(Self { kind, name, send_resolved, notifier, turns })
     }
 
     /// Makes one try, when it is its turn.

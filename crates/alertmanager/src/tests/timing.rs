@@ -273,3 +273,37 @@ fn limits_refuse_what_is_too_much() {
         ["too many alerts, limit: 1"]
     );
 }
+
+#[test]
+fn contact_points_are_told_what_the_default_receiver_is_told() {
+    let yaml = "
+route: {receiver: a, group_by: [g], group_wait: 10s, group_interval: 1m, routes: [{receiver: b, matchers: [t=b]}]}
+receivers: [{name: a}, {name: b}]
+";
+    let mut world = World::new(yaml);
+    world.set_contacts(&[("one", true), ("two", false)]);
+    world.fire("x", &[("g", "1")]);
+    world.fire("y", &[("g", "2"), ("t", "b")]);
+    world.until(20 * S);
+    let mut heard = world.heard();
+    heard.sort();
+    assert_eq!(
+        heard,
+        [
+            "10s a: firing[x] resolved[]",
+            "10s b: firing[y] resolved[]",
+            "10s one: firing[x] resolved[]",
+            "10s two: firing[x] resolved[]",
+        ]
+    );
+    // Who comes later is told what goes on; the others hear nothing twice.
+    world.set_contacts(&[("one", true), ("three", true), ("two", false)]);
+    world.until(2 * M);
+    assert_eq!(world.heard(), ["70s three: firing[x] resolved[]"]);
+    world.resolve("x", &[("g", "1")]);
+    world.until(4 * M);
+    let mut heard = world.heard();
+    heard.sort();
+    let over = |name: &str| format!("130s {name}: firing[] resolved[x]");
+    assert_eq!(heard, [over("a"), over("one"), over("three")]);
+}

@@ -99,6 +99,16 @@ impl World {
         self.engine.configure(Arc::clone(&self.setup), self.now_ms);
     }
 
+    /// Contact points beside the default receiver: `(name, tells ends)`.
+    pub(super) fn set_contacts(&mut self, contacts: &[(&str, bool)]) {
+        let integration = |(name, ends): &(&str, bool)| {
+            let told = Arc::clone(&self.told);
+            let note = Note { name: (*name).to_owned(), told, failures: Arc::default() };
+            Integration::named("email", format!("contact[{name}]"), *ends, Box::new(note), 1)
+        };
+        self.engine.replace_contacts(contacts.iter().map(integration).collect());
+    }
+
     /// An alert with a name `i` and more labels, firing from now until it is ended.
     pub(super) fn fire(&mut self, i: &str, labels: &[(&str, &str)]) {
         self.put(i, labels, 0);

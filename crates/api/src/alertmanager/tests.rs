@@ -27,6 +27,7 @@ fn fixture() -> (Fixture, Alertmanager) {
         external_url: "http://here/alertmanager".to_owned(),
         config_file: None,
         heartbeat_url: None,
+        mail: None,
     };
     let runtime = tokio::runtime::Handle::current();
     let am =
