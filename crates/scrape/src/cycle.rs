@@ -121,18 +121,22 @@ impl Owner {
         after_ms + (interval - into)
     }
 
+    /// One scrape; given up where the process ends meanwhile.
     async fn scrape(&self, mut cache: SeriesCache, slot_ms: i64) -> SeriesCache {
+        let mut orders = self.orders.clone();
         // The semaphore is never closed.
-        let _place = self.shared.places.acquire().await;
+        let _place = tokio::select! {
+            place = self.shared.places.acquire() => place,
+            () = halted(&mut orders) => return cache,
+        };
         let now_ms = SystemClock.now_ms();
         let tolerance = TOLERANCE_MS.min(self.state.target.interval_ms / 100);
         let t_ms = if (0..=tolerance).contains(&(now_ms - slot_ms)) { slot_ms } else { now_ms };
         let started = Instant::now();
         cache.inherit(std::mem::take(&mut *self.state.inbox.lock()));
-        let forced = self.forced.borrow().clone();
-        let fetched = match forced {
-            Some(why) => Err(ScrapeError::Forced(why)),
-            None => self.exchange.fetch(&self.state.target.url, self.timeout()).await,
+        let fetched = tokio::select! {
+            fetched = self.fetch() => fetched,
+            () = halted(&mut orders) => return cache,
         };
         let work = {
             let (job, state, shared) =
@@ -156,6 +160,14 @@ impl Owner {
                 );
                 SeriesCache::default()
             }
+        }
+    }
+
+    async fn fetch(&self) -> Result<Fetched, ScrapeError> {
+        let forced = self.forced.borrow().clone();
+        match forced {
+            Some(why) => Err(ScrapeError::Forced(why)),
+            None => self.exchange.fetch(&self.state.target.url, self.timeout()).await,
         }
     }
 

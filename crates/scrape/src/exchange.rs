@@ -113,13 +113,14 @@ impl Exchange {
     /// Asks a target, for at most `timeout`.
     pub(crate) async fn fetch(&self, url: &str, timeout: Duration) -> Result<Fetched, ScrapeError> {
         let failed = |why: String| ScrapeError::Request { url: url.to_owned(), why };
+        let address = address_of(url);
         let client = self.client().map_err(|e| ScrapeError::Forced(e.to_string()))?;
         let (url, headers) = (Secret::new(url), self.headers(timeout));
         let request = Request { method: Method::GET, url, headers, body: Bytes::new() };
         let answer = tokio::time::timeout(timeout, client.send(request))
             .await
             .map_err(|_| failed("context deadline exceeded".to_owned()))?
-            .map_err(|e| failed(e.to_string()))?;
+            .map_err(|e| failed(cause(&e.to_string(), address)))?;
         if answer.status != StatusCode::OK {
             return Err(ScrapeError::Status(answer.status));
         }
@@ -133,6 +134,22 @@ impl Exchange {
         };
         let form = form(text(header::CONTENT_TYPE), self.fallback)?;
         Ok(Fetched { body: answer.body, encoding, form, max_bytes: self.max_bytes })
+    }
+}
+
+/// Host and port of an address with a scheme.
+fn address_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
+/// Why a target cannot be reached; the usual cause in the words that those who watch Prometheus
+/// look for.
+fn cause(text: &str, address: &str) -> String {
+    if text.contains("Connection refused") {
+        format!("dial tcp {address}: connect: connection refused")
+    } else {
+        text.to_owned()
     }
 }
 

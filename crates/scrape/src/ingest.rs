@@ -6,9 +6,9 @@ use pilothouse_model::sample::stale_nan;
 use pilothouse_model::write::{BatchExemplar, BatchSeries, MetadataEntry, WriteBatch};
 use pilothouse_model::{Histogram, Labels, LabelsBuilder};
 use pilothouse_query::histogram::{compact, reduce_to};
-use pilothouse_wire::Decoded;
 use pilothouse_wire::exposition::protobuf::{self, HistogramForms};
 use pilothouse_wire::exposition::{self, UNTIMED};
+use pilothouse_wire::{DecodeError, Decoded};
 
 use crate::cache::{Known, SeriesCache};
 use crate::config::Job;
@@ -54,9 +54,11 @@ impl Ingest<'_> {
         cache.begin();
         let mut filling =
             Filling { ingest: self, batch: WriteBatch::of_labels(), counts: Counts::default(), over: None };
-        let filled = self.decode(body, form).and_then(|decoded| {
-            filling.all(cache, &decoded)?;
-            filling.over.take().map_or(Ok(decoded.batch.metadata), Err)
+        let (decoded, fault) = self.decode(body, form);
+        // What stands before a fault is counted, and nothing more.
+        let filled = filling.all(cache, &decoded).and_then(|()| {
+            let fault = fault.map(|e| ScrapeError::Body(e.to_string()));
+            fault.or(filling.over.take()).map_or(Ok(decoded.batch.metadata), Err)
         });
         let counts = filling.counts;
         match filled {
@@ -85,16 +87,15 @@ impl Ingest<'_> {
         series.iter().for_each(|labels| batch.push_float(labels, self.t_ms, stale_nan()));
     }
 
-    fn decode(self, body: &[u8], form: Form) -> Result<Decoded, ScrapeError> {
-        let decoded = match form {
-            Form::Text(format) => exposition::parse(format, body, UNTIMED, self.limits),
+    fn decode(self, body: &[u8], form: Form) -> (Decoded, Option<DecodeError>) {
+        match form {
+            Form::Text(format) => exposition::parse_prefix(format, body, UNTIMED, self.limits),
             Form::Protobuf => {
                 let job = self.job;
                 let forms = HistogramForms { native: job.native_histograms, classic_too: job.always_classic };
-                protobuf::parse(body, UNTIMED, forms, self.limits)
+                protobuf::parse_prefix(body, UNTIMED, forms, self.limits)
             }
-        };
-        decoded.map_err(|e| ScrapeError::Body(e.to_string()))
+        }
     }
 
     /// The labels that a series is stored with; `None` where it is dropped.

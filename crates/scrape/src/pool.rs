@@ -155,7 +155,9 @@ impl Keeper {
 
     /// The bound of this process, whatever the job says; what runs stays.
     fn cut(&self, wanted: &mut HashMap<u64, Target>) {
+        let of_others = self.shared.targets.load(Relaxed).saturating_sub(self.running.len());
         let limit = usize::try_from(self.shared.limits.max_scrape_targets).unwrap_or(usize::MAX);
+        let limit = limit.saturating_sub(of_others);
         if wanted.len() <= limit {
             return;
         }

@@ -73,18 +73,19 @@ impl Scraper {
             let stays = |pool: &Pool| wanted.get(&pool.job.name) == Some(&*pool.job);
             let leaving: Vec<String> =
                 pools.iter().filter(|(_, pool)| !stays(pool)).map(|(name, _)| name.clone()).collect();
-            let gone = leaving.iter().filter_map(|name| pools.remove(name)).collect();
-            wanted.retain(|name, _| !pools.contains_key(name));
-            for (name, job) in wanted {
-                pools.insert(name, Pool::start(job, Arc::clone(&self.shared)));
-            }
-            gone
+            wanted.retain(|name, _| leaving.contains(name) || !pools.contains_key(name));
+            leaving.iter().filter_map(|name| pools.remove(name)).collect()
         };
+        // First, so that their targets count no more.
         for pool in gone {
             let leaving = pool.end(Order::Leave).await;
             let mut ending = self.ending.lock();
             ending.retain(|(_, task)| !task.is_finished());
             ending.extend(leaving);
+        }
+        let mut pools = self.pools.lock();
+        for (name, job) in wanted {
+            pools.insert(name, Pool::start(job, Arc::clone(&self.shared)));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What all targets share: the sink, the places for scrapes, and what was learned of families.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     sink: Arc<dyn SampleSink>,
     pub(crate) limits: Limits,
     pub(crate) places: Semaphore,
+    /// Targets with an owner, of all jobs.
+    pub(crate) targets: AtomicUsize,
     pub(crate) stats: Stats,
     /// Who carries which labels, for who comes after somebody that left.
     carriers: Mutex<HashMap<Labels, Vec<Weak<TargetState>>>>,
@@ -63,6 +65,7 @@ impl Shared {
         Self {
             sink,
             places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
+            targets: AtomicUsize::new(0),
             limits,
             stats: Stats::default(),
             carriers: Mutex::default(),
@@ -100,12 +103,14 @@ impl Shared {
     // ---- who goes on with whose series ----
 
     pub(crate) fn enter(&self, state: &Arc<TargetState>) {
+        self.targets.fetch_add(1, Relaxed);
         let mut carriers = self.carriers.lock();
         carriers.entry(state.target.public.clone()).or_default().push(Arc::downgrade(state));
     }
 
     /// Of targets that are scraped no more, before they are let go.
     pub(crate) fn exit(&self, state: &Arc<TargetState>) {
+        self.targets.fetch_sub(1, Relaxed);
         let mut carriers = self.carriers.lock();
         if let Some(list) = carriers.get_mut(&state.target.public) {
             list.retain(|one| one.strong_count() > 0 && !std::ptr::eq(one.as_ptr(), Arc::as_ptr(state)));

@@ -243,16 +243,14 @@ async fn what_fails_says_why() {
     }
     let two = "[{job_name: j, scrape_interval: 100ms, target_limit: 1, static_configs: [{targets: ['127.0.0.1:1', '127.0.0.1:2']}]}]";
     let world = World::with(two).await;
-    world.until("both", |w| all_failed(w)).await;
+    world.until("both", all_failed).await;
     let error = world.scraper.active().remove(0).last_error.unwrap();
     assert_eq!(error, "target_limit exceeded (number of targets: 2, limit: 1)");
     let world = World::with(&two.replace("target_limit: 1, ", "")).await;
-    world.until("both", |w| all_failed(w)).await;
+    world.until("both", all_failed).await;
     let error = world.scraper.active().remove(0).last_error.unwrap();
-    assert!(
-        error.starts_with("Get \"http://127.0.0.1:1/metrics\": ") && error.contains("refused"),
-        "{error}"
-    );
+    let why = "Get \"http://127.0.0.1:1/metrics\": dial tcp 127.0.0.1:1: connect: connection refused";
+    assert_eq!(error, why);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,10 +258,20 @@ async fn a_slow_target_is_given_up_at_its_time_limit() {
     let target = FakeTarget::start("a 1\n").await;
     target.script.lock().unwrap().delay = Duration::from_secs(5);
     let world = World::with(&job(&target, "scrape_timeout: 50ms")).await;
-    world.until("given up", |w| all_failed(w)).await;
+    world.until("given up", all_failed).await;
     let error = world.scraper.active().remove(0).last_error.unwrap();
     assert!(error.ends_with("context deadline exceeded"), "{error}");
     assert_eq!(world.kept.last("up{job=\"j\"}"), Some(0.0));
+    world.scraper.drain().await;
+    // Who stops does not wait for it.
+    let before = target.asked().len();
+    let yaml = format!(
+        "[{{job_name: slow, scrape_interval: 2s, static_configs: [{{targets: ['{}']}}]}}]",
+        target.address
+    );
+    let world = World::with(&yaml).await;
+    world.until("asked", |_| target.asked().len() > before).await;
+    tokio::time::timeout(Duration::from_secs(1), world.scraper.drain()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -358,6 +366,20 @@ async fn dropped_targets_are_counted_and_some_kept() {
     assert_eq!((dropped.pool.as_str(), dropped.discovered.len(), dropped.count), ("j", 1, 2));
     let view = world.scraper.active().remove(0);
     assert_eq!((view.last_scrape_ms, view.labels.value("instance")), (None, "b:1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_jobs_together_have_so_many_targets() {
+    let limits = Limits { max_scrape_targets: 3, ..Limits::default() };
+    let scraper = Scraper::new(Arc::new(Kept::default()), limits);
+    let job = |name: &str| {
+        format!("{{job_name: {name}, static_configs: [{{targets: ['{name}1:1', '{name}2:1']}}]}}")
+    };
+    scraper.apply(read(&format!("[{}, {}]", job("a"), job("b")), Path::new("/"))).await;
+    assert_eq!(scraper.active().len(), 3);
+    scraper.apply(read(&format!("[{}]", job("b")), Path::new("/"))).await;
+    scraper.apply(read(&format!("[{}, {}]", job("b"), job("c")), Path::new("/"))).await;
+    assert_eq!(scraper.active().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,9 @@ use pilothouse_model::sample::stale_nan;
 use pilothouse_model::write::MetricType;
 use pilothouse_wire::Decoded;
 use pilothouse_wire::exposition::TextFormat::{OpenMetrics, Prometheus};
-use pilothouse_wire::exposition::{Exposition, TextFormat, TextWriter, federate, import, parse};
+use pilothouse_wire::exposition::{
+    Exposition, TextFormat, TextWriter, federate, import, parse, parse_prefix,
+};
 use proptest::prelude::*;
 use words::check;
 
@@ -29,6 +31,7 @@ http_requests_total{ method = "post" , code="400" , }    3 	1395066363000
 
 # A remark, and one without a space:
 #nothing
+# HELP
 # TYPE msdos_file_access_time_seconds untyped
 msdos_file_access_time_seconds{path="C:\\DIR\\FILE.TXT",error="Cannot find:\n\"FILE.TXT\" \t"} 1.458255915e9
 metric_without_timestamp_and_labels 12.47
@@ -116,7 +119,9 @@ fn bad_lines_are_named() {
         (Prometheus, "a 1 2 3", "expected end of line, got \"3\""),
         (Prometheus, "a 1 # {b=\"c\"} 1", "expected end of line, got \"# {b=\\\"c\\\"} 1\""),
         (Prometheus, "# TYPE a thing", "invalid metric type \"thing\""),
-        (Prometheus, "# TYPE", "expected metric name after TYPE"),
+        (Prometheus, "a 1e400", "invalid number \"1e400\""),
+        (Prometheus, "# TYPE ", "expected metric name after TYPE"),
+        (OpenMetrics, "# TYPE", "expected metric name after TYPE"),
         (OpenMetrics, "# TYPE a untyped", "invalid metric type \"untyped\""),
         (OpenMetrics, "# UNIT a_b c", "unit \"c\" not a suffix of metric \"a_b\""),
         (OpenMetrics, "a 1 NaN", "invalid timestamp \"NaN\""),
@@ -135,6 +140,14 @@ fn bad_lines_are_named() {
     let bytes = b"good 1\nbad{a=\"\xff\"} 1\n# HELP good \xfe\n";
     let imported = import(Prometheus, bytes, NOW, &Limits::default()).unwrap();
     assert_eq!((imported.batch.floats.len(), imported.rejected), (1, 2));
+}
+
+#[test]
+fn what_stands_before_a_bad_line_can_be_had() {
+    let (decoded, fault) = parse_prefix(Prometheus, b"a 1\nb 2\nc\nd 4\n", NOW, &Limits::default());
+    check(&decoded, &["a 1 @1000", "b 2 @1000"]);
+    assert!(fault.unwrap().to_string().starts_with("line 3: "));
+    assert!(parse_prefix(Prometheus, b"a 1\n", NOW, &Limits::default()).1.is_none());
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod write;
 mod write_protobuf;
 
 pub use federation::federate;
-pub use parse::{import, parse};
+pub use parse::{import, parse, parse_prefix};
 pub use write::TextWriter;
 pub use write_protobuf::ProtobufWriter;
 

@@ -18,7 +18,20 @@ pub fn parse(
     default_t_ms: i64,
     limits: &Limits,
 ) -> Result<Decoded, DecodeError> {
-    Parser::new(format, default_t_ms, limits).run(text, |_, line, why| Err(DecodeError::Text { line, why }))
+    let (decoded, fault) = parse_prefix(format, text, default_t_ms, limits);
+    fault.map_or(Ok(decoded), Err)
+}
+
+/// Reads up to the first line that cannot be read. Gives what stood before it, and why it ends
+/// there.
+pub fn parse_prefix(
+    format: TextFormat,
+    text: &[u8],
+    default_t_ms: i64,
+    limits: &Limits,
+) -> (Decoded, Option<DecodeError>) {
+    let parser = Parser::new(format, default_t_ms, limits);
+    parser.run(text, |_, line, why| Err(DecodeError::Text { line, why }))
 }
 
 /// Reads what can be read: each line that cannot be becomes a refusal that names it. Fails only
@@ -29,10 +42,12 @@ pub fn import(
     default_t_ms: i64,
     limits: &Limits,
 ) -> Result<Decoded, DecodeError> {
-    Parser::new(format, default_t_ms, limits).run(text, |decoded, line, why| {
+    let parser = Parser::new(format, default_t_ms, limits);
+    let (decoded, fault) = parser.run(text, |decoded, line, why| {
         decoded.refuse(Reason::Undecodable { why: format!("line {line}: {why}") }, String::new);
         Ok(())
-    })
+    });
+    fault.map_or(Ok(decoded), Err)
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
@@ -85,8 +100,17 @@ impl Parser {
     fn run(
         mut self,
         text: &[u8],
+        bad_line: impl FnMut(&mut Decoded, usize, String) -> Result<(), DecodeError>,
+    ) -> (Decoded, Option<DecodeError>) {
+        let fault = self.lines(text, bad_line).err();
+        (self.decoded, fault)
+    }
+
+    fn lines(
+        &mut self,
+        text: &[u8],
         mut bad_line: impl FnMut(&mut Decoded, usize, String) -> Result<(), DecodeError>,
-    ) -> Result<Decoded, DecodeError> {
+    ) -> Result<(), DecodeError> {
         let mut lines = 0;
         for (i, line) in text.split(|b| *b == b'\n').enumerate() {
             lines = i + 1;
@@ -99,7 +123,7 @@ impl Parser {
         if self.format == TextFormat::OpenMetrics && !self.ended {
             bad_line(&mut self.decoded, lines, "data does not end with # EOF".to_owned())?;
         }
-        Ok(self.decoded)
+        Ok(())
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
@@ -126,6 +150,10 @@ impl Parser {
         let word_end = rest.0.iter().position(|b| is_blank(*b)).unwrap_or(rest.0.len());
         let (word, after) = rest.0.split_at(word_end);
         if !(matches!(word, b"HELP" | b"TYPE") || open_metrics && word == b"UNIT") {
+            return Ok(());
+        }
+        // The older format takes the bare word for a remark.
+        if after.is_empty() && !open_metrics {
             return Ok(());
         }
         let mut rest = Line(after);
@@ -450,6 +478,10 @@ fn float(text: &[u8]) -> Result<f64, String> {
     let invalid = || format!("invalid number {:?}", lossy(text));
     let text = std::str::from_utf8(text).map_err(|_| invalid())?;
     let value: f64 = text.parse().map_err(|_| invalid())?;
+    // Go refuses what is too large to be a number and was not written as infinity.
+    if value.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) {
+        return Err(invalid());
+    }
     Ok(if value.is_nan() { f64::from_bits(NORMAL_NAN) } else { value })
 }
 

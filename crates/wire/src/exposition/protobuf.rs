@@ -33,14 +33,21 @@ pub fn parse(
     forms: HistogramForms,
     limits: &Limits,
 ) -> Result<Decoded, DecodeError> {
+    let (decoded, fault) = parse_prefix(body, default_t_ms, forms, limits);
+    fault.map_or(Ok(decoded), Err)
+}
+
+/// Reads up to the first family that cannot be read. Gives what stood before, some of that family
+/// perhaps included, and why it ends there.
+pub fn parse_prefix(
+    body: &[u8],
+    default_t_ms: i64,
+    forms: HistogramForms,
+    limits: &Limits,
+) -> (Decoded, Option<DecodeError>) {
     let mut reader = Reader { decoded: Decoded::new(), quota: Quota::new(limits), default_t_ms, forms };
-    let mut cursor = Cursor::new(body);
-    while !cursor.is_at_end() {
-        let at = cursor.at;
-        let family = cursor.message().map_err(Fault::from);
-        family.and_then(|family| reader.family(family)).map_err(|fault| fault.at("MetricFamily", at))?;
-    }
-    Ok(reader.decoded)
+    let fault = reader.families(body).err();
+    (reader.decoded, fault)
 }
 
 struct Reader {
@@ -65,6 +72,16 @@ const HISTOGRAM: i32 = 4;
 const GAUGE_HISTOGRAM: i32 = 5;
 
 impl Reader {
+    fn families(&mut self, body: &[u8]) -> Result<(), DecodeError> {
+        let mut cursor = Cursor::new(body);
+        while !cursor.is_at_end() {
+            let at = cursor.at;
+            let family = cursor.message().map_err(Fault::from);
+            family.and_then(|family| self.family(family)).map_err(|fault| fault.at("MetricFamily", at))?;
+        }
+        Ok(())
+    }
+
     fn family(&mut self, message: Cursor<'_>) -> Result<(), Fault> {
         let head = Head::read(message)?;
         let mut fields = message;
