@@ -16,6 +16,7 @@ use pilothouse_model::logs::{LineNeed, LogBatch, MetadataNeed, PushEntry, PushSt
 
 use crate::block::{Head, Reader, Want};
 use crate::day::day_of;
+use crate::day::one::Segment;
 use crate::day::table::{Row, Span};
 use crate::error::Error;
 use crate::flush::block_error;
@@ -62,10 +63,12 @@ pub(crate) struct Seen {
     kept: VecDeque<Arc<Decoded>>,
     bytes: usize,
     reader: Option<Reader>,
+    /// Counts how often it was forgotten.
+    generation: u64,
 }
 
 impl Seen {
-    fn find(&mut self, day: i32, block: u64, stream: u32) -> Option<Arc<Decoded>> {
+    fn find(&mut self, (day, block, stream): (i32, u64, u32)) -> Option<Arc<Decoded>> {
         let is = |d: &Arc<Decoded>| d.block == block && d.stream == stream && d.day == day;
         let at = self.kept.iter().position(is)?;
         let found = self.kept.remove(at)?;
@@ -86,7 +89,7 @@ impl Seen {
     fn decode(
         &mut self,
         (day, block, stream): (i32, u64, u32),
-        (head, body, sets): (&[u8], &[u8], &[u8]),
+        (head, body, sets): &Frames,
     ) -> Result<Arc<Decoded>, Error> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
@@ -167,11 +170,15 @@ impl Inner {
                 .collect();
             // In the order of time each block is decoded once.
             places.sort_by_key(|(_, entry)| entry.t_ns);
-            for (place, entry) in places {
-                let (t_ns, line) = (entry.t_ns, batch.line_of(entry));
-                let sought = Sought { group, stream: id, labels: &stream.labels, t_ns, line };
-                if self.is_in_blocks(&sought, &fresh, 0)? {
-                    stored.push(place);
+            for of_day in places.chunk_by(|a, b| day_of(a.1.t_ns) == day_of(b.1.t_ns)) {
+                let (Some((_, first)), Some((_, last))) = (of_day.first(), of_day.last()) else { continue };
+                let candidates = self.candidates(id, (first.t_ns, last.t_ns), &fresh, 0)?;
+                for (place, entry) in of_day {
+                    let (t_ns, line) = (entry.t_ns, batch.line_of(entry));
+                    let sought = Sought { group, stream: id, labels: &stream.labels, t_ns, line };
+                    if self.is_in_blocks(&sought, &candidates)? {
+                        stored.push(*place);
+                    }
                 }
             }
         }
@@ -212,7 +219,12 @@ impl Inner {
         if checked.stored.binary_search(&at).is_ok() || self.is_in_cuts(sought, &cuts)? {
             return Ok(true);
         }
-        Ok(next_block > checked.next_block && self.is_in_blocks(sought, &fresh, checked.next_block)?)
+        if next_block == checked.next_block {
+            return Ok(false);
+        }
+        let times = (sought.t_ns, sought.t_ns);
+        let candidates = self.candidates(sought.stream, times, &fresh, checked.next_block)?;
+        self.is_in_blocks(sought, &candidates)
     }
 
     fn is_in_cuts(&self, sought: &Sought<'_>, cuts: &[Arc<Cut>]) -> Result<bool, Error> {
@@ -228,87 +240,119 @@ impl Inner {
         Ok(false)
     }
 
-    /// Whether a block has the entry: one of these fresh ones, or one on the disk from this id on.
-    fn is_in_blocks(
+    /// The blocks that have a stream between two times of one day: of these fresh ones, and on the
+    /// disk from an id on.
+    fn candidates(
         &self,
-        sought: &Sought<'_>,
+        stream: u32,
+        (first_ns, last_ns): (i64, i64),
         fresh: &[Arc<FreshBlock>],
         from_id: u64,
-    ) -> Result<bool, Error> {
-        let Sought { stream, t_ns, .. } = *sought;
-        let day = day_of(t_ns);
-        for block in fresh.iter().filter(|b| has(&b.row, &b.spans, stream, t_ns)) {
-            let found = self.is_in_block(sought, (day, &block.row), || {
-                Ok((block.head.clone(), block.body.clone(), block.metadata.clone()))
-            });
-            if found? {
-                return Ok(true);
+    ) -> Result<Vec<Candidate>, Error> {
+        let (number, end_ns) = (day_of(first_ns), last_ns.saturating_add(1));
+        let mut found = Vec::new();
+        for block in fresh.iter().filter(|b| b.day == number && b.row.overlaps(first_ns, end_ns)) {
+            let place = || Place::Fresh(Arc::clone(block));
+            found.extend(Candidate::of(number, stream, (&block.row, &block.spans), place));
+        }
+        let known = self.day_streams.read().get(&number).is_some_and(|streams| streams.contains(stream));
+        let Some(day) = self.days.get(number).filter(|_| known) else { return Ok(found) };
+        for segment in self.days.view(&day)?.segments.iter().filter(|s| s.table.overlaps(first_ns, end_ns)) {
+            let wanted = |row: &Row| row.id >= from_id && row.overlaps(first_ns, end_ns);
+            for block in segment.table.blocks().filter(|(row, _)| wanted(row)) {
+                let place = || Place::Disk(Arc::clone(segment), *block.0);
+                found.extend(Candidate::of(number, stream, block, place));
             }
         }
-        self.is_on_disk(day, sought, from_id)
+        Ok(found)
     }
 
-    fn is_on_disk(&self, day: i32, sought: &Sought<'_>, from_id: u64) -> Result<bool, Error> {
-        let Sought { stream, t_ns, .. } = *sought;
-        let known = self.day_streams.read().get(&day).is_some_and(|streams| streams.contains(stream));
-        let Some(day) = self.days.get(day).filter(|_| known) else { return Ok(false) };
-        let view = self.days.view(&day)?;
-        for segment in &view.segments {
-            if !segment.table.overlaps(t_ns, t_ns.saturating_add(1)) {
-                continue;
-            }
-            let wanted = |(row, spans): &(&Row, &[Span])| row.id >= from_id && has(row, spans, stream, t_ns);
-            for (row, _) in segment.table.blocks().filter(wanted) {
-                let found = self.is_in_block(sought, (day.number, row), || {
-                    let (body, metadata) = segment.body(row)?;
-                    Ok((segment.head(row)?.to_vec(), body.to_vec(), metadata.to_vec()))
-                });
-                match found {
-                    Ok(true) => return Ok(true),
-                    Ok(false) => {}
-                    // What cannot be read cannot be shown either.
-                    Err(error) if error.is_damage() => self.damaged_block(&error),
-                    Err(error) => return Err(error),
-                }
+    fn is_in_blocks(&self, sought: &Sought<'_>, candidates: &[Candidate]) -> Result<bool, Error> {
+        let spans = |c: &&Candidate| c.min_ns <= sought.t_ns && sought.t_ns <= c.max_ns;
+        for candidate in candidates.iter().filter(spans) {
+            match self.is_in_block(sought, candidate) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // What cannot be read cannot be shown either.
+                Err(error) if error.is_damage() => self.damaged_block(&error),
+                Err(error) => return Err(error),
             }
         }
         Ok(false)
     }
 
-    fn is_in_block(
-        &self,
-        sought: &Sought<'_>,
-        (day, row): (i32, &Row),
-        frames: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), Error>,
-    ) -> Result<bool, Error> {
-        let kept = self.seen.lock().find(day, row.id, sought.stream);
+    fn is_in_block(&self, sought: &Sought<'_>, block: &Candidate) -> Result<bool, Error> {
+        let key = (block.day, block.id, sought.stream);
+        let (kept, generation) = {
+            let mut seen = self.seen.lock();
+            (seen.find(key), seen.generation)
+        };
         let decoded = match kept {
             Some(decoded) => decoded,
             None => {
-                let (head, body, sets) = frames()?;
+                let frames = block.place.frames()?;
                 let mut seen = self.seen.lock();
-                let decoded = seen.decode((day, row.id, sought.stream), (&head, &body, &sets))?;
-                seen.keep(decoded.clone());
+                let decoded = seen.decode(key, &frames)?;
+                // What was read before the block was rewritten is of use this once only.
+                if seen.generation == generation {
+                    seen.keep(decoded.clone());
+                }
                 decoded
             }
         };
         match decoded.find(sought.t_ns, sought.line) {
-            Some(metadata) => Ok(!self.hides(sought, row.cut, metadata)?),
+            Some(metadata) => Ok(!self.hides(sought, block.cut, metadata)?),
             None => Ok(false),
         }
     }
 
     /// Forgets what was decoded: blocks have been rewritten.
     pub(crate) fn forget_seen(&self) {
-        *self.seen.lock() = Seen::default();
+        let mut seen = self.seen.lock();
+        *seen = Seen { generation: seen.generation + 1, ..Seen::default() };
     }
 }
 
-/// Whether a block may have an entry of a stream at a time.
-fn has(row: &Row, spans: &[Span], stream: u32, t_ns: i64) -> bool {
-    row.min_ns <= t_ns
-        && t_ns <= row.max_ns
-        && spans
-            .binary_search_by_key(&stream, |s| s.stream)
-            .is_ok_and(|at| spans.get(at).is_some_and(|s| s.min_ns <= t_ns && t_ns <= s.max_ns))
+/// A block that has entries of the stream that is asked for.
+struct Candidate {
+    day: i32,
+    id: u64,
+    cut: u64,
+    /// Of the stream, both inclusive.
+    min_ns: i64,
+    max_ns: i64,
+    place: Place,
+}
+
+enum Place {
+    Fresh(Arc<FreshBlock>),
+    Disk(Arc<Segment>, Row),
+}
+
+/// Head, body and metadata.
+type Frames = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+impl Candidate {
+    fn of(
+        day: i32,
+        stream: u32,
+        (row, spans): (&Row, &[Span]),
+        place: impl FnOnce() -> Place,
+    ) -> Option<Self> {
+        let at = spans.binary_search_by_key(&stream, |s| s.stream).ok()?;
+        let Span { min_ns, max_ns, .. } = *spans.get(at)?;
+        Some(Self { day, id: row.id, cut: row.cut, min_ns, max_ns, place: place() })
+    }
+}
+
+impl Place {
+    fn frames(&self) -> Result<Frames, Error> {
+        match self {
+            Self::Fresh(block) => Ok((block.head.clone(), block.body.clone(), block.metadata.clone())),
+            Self::Disk(segment, row) => {
+                let (body, metadata) = segment.body(row)?;
+                Ok((segment.head(row)?.to_vec(), body.to_vec(), metadata.to_vec()))
+            }
+        }
+    }
 }
