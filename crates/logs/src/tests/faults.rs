@@ -110,9 +110,9 @@ fn a_disk_that_fills_up_anywhere_loses_nothing() {
     let disk = Disk::below(dir.path());
     let store = open(dir.path(), &clock);
     // From the log's first byte to beyond the last of a commit.
-    let hurt = |i: i64| disk.fill_after(i as u64 * i as u64 * 600);
-    let (model, failed) = drive(&store, 24, &hurt, &|| disk.fill_after(u64::MAX));
-    assert!((8..24).contains(&failed), "{failed}");
+    let hurt = |i: i64| disk.fill_after(i as u64 * i as u64 * 1_400);
+    let (model, failed) = drive(&store, 15, &hurt, &|| disk.fill_after(u64::MAX));
+    assert!((5..15).contains(&failed), "{failed}");
     check_reopened(store, dir.path(), &clock, &model);
 }
 

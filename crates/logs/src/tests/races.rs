@@ -55,7 +55,7 @@ fn each_entry_is_stored_once_whoever_sends_it_and_when() {
     let store = open(dir.path(), &clock);
     let stored = AtomicI64::new(0);
     let done = AtomicBool::new(false);
-    let (senders, rounds) = (3, 30);
+    let (senders, rounds) = (3, 20);
     std::thread::scope(|scope| {
         let flusher = scope.spawn(|| {
             while !done.load(Relaxed) {
@@ -105,7 +105,7 @@ fn what_is_deleted_while_it_is_sent_again_is_there_once_or_not_at_all() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for i in 0..20 {
+            for i in 0..12 {
                 let id = store.delete(&request).unwrap();
                 if i % 3 == 0 {
                     let _ = store.cancel_deletion(id).unwrap();

@@ -205,7 +205,7 @@ pub(crate) struct HeadSeries {
     /// Newest time since the start of the process; `i64::MIN` if none.
     last_t: i64,
     last_bits: u64,
-    /// Minute of the newest arrival, see [`crate::active`].
+    /// Minute of the newest arrival, see [`pilothouse_model::active`].
     pub(crate) minute: u32,
     last_is_histogram: bool,
     /// Does not count towards the limit of active series.
