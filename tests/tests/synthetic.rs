@@ -33,9 +33,11 @@ fn start(directory: &Path, config: &str) -> Server {
     Server::start(&data, &["--config", path.to_str().unwrap(), "--auth", "required", "--root-token", ROOT])
 }
 
+/// A check whose first run is after its interval, but for a second of it.
 fn declared(job: &str, target: &str, frequency: u32, also: &str) -> String {
+    let offset = frequency - 999;
     format!(
-        "    - {{job: {job}, target: \"{target}\", frequency: {frequency}, timeout: 1000, offset: 1, enabled: true, \
+        "    - {{job: {job}, target: \"{target}\", frequency: {frequency}, timeout: 1000, offset: {offset}, enabled: true, \
          {also} settings: {{http: {{ipVersion: V4, bearerToken: s3cret-bearer}}}}}}\n"
     )
 }

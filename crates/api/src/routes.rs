@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
 use pilothouse_control::{Scopes, SourceKind};
 
 use crate::error::ApiError;
@@ -188,6 +188,14 @@ impl Endpoint {
             Self::Cockpit(endpoint) => cockpit::dispatch(app, endpoint, call).await,
             Self::Own(endpoint) => own::dispatch(app, endpoint, call).await,
             Self::Synthetic(endpoint) => synthetic::dispatch(app, endpoint, call).await,
+        }
+    }
+
+    /// What a path gets by a method that it has not.
+    pub(crate) fn refuse_method(self) -> Reply {
+        match self {
+            Self::Synthetic(_) => synthetic::wrong_method(),
+            _ => Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::offload;
 use crate::params::{Params, is_form};
 use crate::reply::Reply;
 use crate::routes::{self, Route, Scope};
+use crate::synthetic;
 
 /// Forms up to this are taken apart on the spot.
 const INLINE_FORM_BYTES: usize = 64 << 10;
@@ -119,8 +120,7 @@ async fn handle(
     }
     if !route.methods.accept(request.method()) {
         let methods = rows.iter().fold(route.methods, |all, row| all.or(row.methods));
-        return Ok(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
-            .header(header::ALLOW, methods.allow()));
+        return Ok(route.endpoint.refuse_method().header(header::ALLOW, methods.allow()));
     }
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get().copied();
@@ -224,6 +224,9 @@ pub(crate) fn too_large(limit: u64) -> ApiError {
 /// As Go's router says it: plain text, never HTML, so that no client takes it for a page.
 async fn not_found(app: Arc<App>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
+    if synthetic::owns(parts.uri.path()) {
+        return synthetic::absent(&app, &parts.headers).into_response(false).await;
+    }
     let reply = match admit(&app, Scope::Root, &parts.headers, parts.extensions.get().copied()).await {
         // Which paths there are is no secret from who has a token.
         Ok(_) | Err(ApiError { kind: Kind::Forbidden, .. }) => {

@@ -71,7 +71,25 @@ pub(super) fn find(request: &Request<'_>) -> Result<Reply, Refused> {
     if job.is_empty() || target.is_empty() {
         return Err(Refused::bad("Invalid request", "job and target are required"));
     }
-    ok(&request.registry.find_check(request.caller.tenant, job, target)?)
+    let found = request.registry.find_check(request.caller.tenant, job, target);
+    let query = request.call.parts.uri.query().unwrap_or("");
+    // The published client sends targets as they are: one with parameters of its own would end
+    // at the first of them.
+    match (found, whole_target(query)) {
+        (Err(e), Some(whole)) if whole != target => {
+            ok(&request.registry.find_check(request.caller.tenant, job, &whole).map_err(|_| e)?)
+        }
+        (found, _) => ok(&found?),
+    }
+}
+
+/// All that follows `target=`, where that is the last parameter.
+fn whole_target(query: &str) -> Option<String> {
+    let (before, target) = query.split_once("target=").filter(|(before, _)| before.starts_with("job="))?;
+    let target = target.replace('&', "%26");
+    let (name, value) = form_urlencoded::parse(target.as_bytes()).next()?;
+    let text = if value.is_empty() { name.into_owned() } else { format!("{name}={value}") };
+    before.ends_with('&').then_some(text)
 }
 
 pub(super) fn get(request: &Request<'_>) -> Result<Reply, Refused> {
@@ -135,4 +153,21 @@ pub(super) fn info() -> Result<Reply, Refused> {
     };
     let classes: serde_json::Map<_, _> = accounting_classes().into_iter().map(document).collect();
     ok(&json!({"AccountingClasses": classes}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_may_have_parameters_of_its_own() {
+        for (query, expected) in [
+            ("job=a&target=http://x/?b=1&c=2", Some("http://x/?b=1&c=2")),
+            ("job=a&target=http%3A%2F%2Fx%2F%3Fb&c", Some("http://x/?b&c")),
+            ("job=a&target=x", Some("x")),
+            ("target=x&job=a", None),
+        ] {
+            assert_eq!(whole_target(query).as_deref(), expected, "{query}");
+        }
+    }
 }

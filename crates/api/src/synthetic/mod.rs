@@ -13,7 +13,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use pilothouse_control::{Actor, Event};
 use pilothouse_probes::registry::{Caller, Refusal, RefusalKind, Registry};
 use pilothouse_probes::run::Schedule;
@@ -319,8 +319,34 @@ fn accepted<T: Serialize>(status: StatusCode, value: &T) -> Result<Reply, Refuse
     Ok(Reply::new(status, JSON, body))
 }
 
-/// The token of the header, whatever the case of the scheme.
+/// Below these, all paths are of this API, those that there are not as well.
+const SUBJECTS: [&str; 6] = ["check", "checks", "probe", "register", "tenant", "token"];
+
+/// Whether a path would be one of this API.
+pub(crate) fn owns(path: &str) -> bool {
+    let subject = path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next());
+    subject.is_some_and(|subject| SUBJECTS.contains(&subject))
+}
+
+/// What a path of this API gets that there is not.
+pub(crate) fn absent(app: &App, headers: &HeaderMap) -> Reply {
+    let known = app.synthetic().zip(bearer_in(headers));
+    let known = known.is_some_and(|(synthetic, token)| synthetic.registry.authenticate(token).is_some());
+    refused(&if known { Refused::not_found() } else { Refused::unauthorized() })
+}
+
+/// What a path gets by a method that it has not.
+pub(crate) fn wrong_method() -> Reply {
+    refused(&Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", ""))
+}
+
 fn bearer(call: &Call) -> Option<&str> {
-    let (scheme, token) = call.header(header::AUTHORIZATION).trim().split_once(' ')?;
+    bearer_in(&call.parts.headers)
+}
+
+/// The token of the header, whatever the case of the scheme.
+fn bearer_in(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }

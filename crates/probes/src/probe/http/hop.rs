@@ -58,6 +58,7 @@ impl Hop<'_> {
         phases: &mut Phases,
         recorder: &mut Recorder,
     ) -> Result<Answer, HttpError> {
+        let before = *phases;
         let ready = self.connect(url, phases, recorder).await?;
         let (encrypted, http2) = (ready.encrypted, ready.http2);
         let request = build(url, sent, cookies, &ready)?;
@@ -71,6 +72,7 @@ impl Hop<'_> {
         phases.transfer += watch.lap();
         let status = parts.status.as_u16();
         recorder.info("Received HTTP response", &[("status_code", &status)]);
+        phases.since(&before).say(recorder);
         Ok(Answer {
             status: parts.status,
             version: parts.version,

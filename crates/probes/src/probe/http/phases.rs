@@ -1,5 +1,6 @@
 //! The time of a run by phase, added up over all hops.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use crate::run::Recorder;
@@ -22,6 +23,24 @@ impl Phases {
             ("processing", self.processing.as_secs_f64()),
             ("transfer", self.transfer.as_secs_f64()),
         ]
+    }
+
+    /// What was added to an earlier state: one request and its answer.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            resolve: self.resolve - before.resolve,
+            connect: self.connect - before.connect,
+            tls: self.tls - before.tls,
+            processing: self.processing - before.processing,
+            transfer: self.transfer - before.transfer,
+        }
+    }
+
+    pub(super) fn say(&self, recorder: &mut Recorder) {
+        let seconds = self.each();
+        let fields: Vec<(&'static str, &dyn Display)> =
+            seconds.iter().map(|(phase, seconds)| (*phase, seconds as &dyn Display)).collect();
+        recorder.info("Response timings for roundtrip", &fields);
     }
 
     pub(super) fn take_down(&self, recorder: &mut Recorder) {
