@@ -2,9 +2,9 @@
 
 use crate::config::{AuthMode, Config};
 
-/// `token` is given when it was made just now; it is shown this once.
-pub(crate) fn text(config: &Config, local: &str, token: Option<&str>) -> String {
-    let base = config.external_url.clone().unwrap_or_else(|| format!("http://{local}"));
+/// `base` is where the server is reached. `token` is given when it was made just now; it is shown
+/// this once.
+pub(crate) fn text(config: &Config, base: &str, token: Option<&str>) -> String {
     let (mut header, mut lines) = (
         String::new(),
         vec![
@@ -38,10 +38,10 @@ mod tests {
             let values = vec![("auth".to_owned(), auth.to_owned())];
             crate::config::load(&Flags { values, ..Flags::default() }).unwrap()
         };
-        let open = text(&with("off"), "127.0.0.1:9009", None);
+        let open = text(&with("off"), "http://127.0.0.1:9009", None);
         assert!(open.contains("  logs to    http://127.0.0.1:9009/loki/api/v1/push "), "{open}");
         assert!(open.ends_with("curl 'http://127.0.0.1:9009/prometheus/api/v1/query?query=up'"), "{open}");
-        let closed = text(&with("required"), "127.0.0.1:9009", Some("t0"));
+        let closed = text(&with("required"), "http://127.0.0.1:9009", Some("t0"));
         assert!(closed.contains("curl -H 'X-Token: t0' 'http"), "{closed}");
     }
 }

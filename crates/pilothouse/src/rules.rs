@@ -33,6 +33,9 @@ pub(crate) struct RuleConfig {
     pub(crate) files: Vec<PathBuf>,
     /// The same over the default source of logs.
     pub(crate) log_files: Vec<PathBuf>,
+    /// Id or name of the source of series that takes what rules over logs give; unsaid, the
+    /// default one.
+    pub(crate) log_target: Option<String>,
     pub(crate) interval_ms: i64,
     pub(crate) external_labels: Labels,
 }
@@ -44,6 +47,7 @@ pub(crate) struct Rules {
     stores: Arc<Stores>,
     control: Arc<Control>,
     transitions: Arc<Transitions>,
+    log_target: Option<String>,
 }
 
 impl Rules {
@@ -72,7 +76,12 @@ impl Rules {
         let transitions = Arc::new(Transitions::new(most));
         let observer = Some(Arc::clone(&transitions) as _);
         let ruler = Arc::new(Ruler::new(Parts { settings, clock, store, alerts, observer }));
-        let rules = Arc::new(Self { ruler, stores, control, transitions });
+        let log_target = config.rules.log_target.clone();
+        let rules = Arc::new(Self { ruler, stores, control, transitions, log_target });
+        if let (Some(name), None) = (&rules.log_target, rules.log_target()) {
+            let why = format!("log_rules_write_to: there is no source of metrics with the id or name {name:?}");
+            return Err(ServeError::Rules(why));
+        }
         rules.follow_sources();
         let read = RuleFiles::read(&config.rules).map_err(ServeError::Rules)?;
         rules.put(read, true).map_err(ServeError::Rules)?;
@@ -87,6 +96,17 @@ impl Rules {
     /// What happened to alerts and was not taken yet.
     pub(crate) fn transitions(&self) -> Arc<Transitions> {
         Arc::clone(&self.transitions)
+    }
+
+    /// Where rules over logs write.
+    fn log_target(&self) -> Option<DataSource> {
+        let Some(wanted) = &self.log_target else {
+            return self.control.default_source(SourceKind::Metrics);
+        };
+        let is_it = |source: &DataSource| {
+            source.kind == SourceKind::Metrics && (source.id.to_string() == *wanted || source.name == *wanted)
+        };
+        self.control.all_sources().into_iter().find(is_it)
     }
 
     /// Ends all evaluations. Blocks.
@@ -205,7 +225,7 @@ impl RuleConnector for Rules {
                 written: own,
             }),
             SourceKind::Logs => {
-                let metrics = Arc::new(stored(&self.control.default_source(SourceKind::Metrics)?));
+                let metrics = Arc::new(stored(&self.log_target()?));
                 Some(RuleSource { data: Data::Logs(own), sink: Arc::clone(&metrics) as _, written: metrics })
             }
             _ => None,

@@ -38,7 +38,7 @@ pub(crate) enum ServeError {
     Token(std::io::Error),
     #[error("cannot start: {0}")]
     Start(std::io::Error),
-    #[error("rule files: {0}")]
+    #[error("rules: {0}")]
     Rules(String),
     #[error(transparent)]
     Alertmanager(#[from] pilothouse_alertmanager::service::StartError),
@@ -126,9 +126,10 @@ async fn serve(
     let (stopped, serving) = start_listener(&app, listener, Listening { max_connections, tls });
     let stores = Arc::new(Stores::new(Arc::clone(&control), config.clone()));
     let when_full = config.room.when_full;
-    let watched = Watched { stores: Arc::clone(&stores), disk, memory, when_full, runtime: Handle::current() };
+    let watched =
+        Watched { stores: Arc::clone(&stores), disk, memory, when_full, runtime: Handle::current() };
     let watch = Watch::start(watched).map_err(ServeError::Start)?;
-    let url = config.external_url.clone().unwrap_or_else(|| format!("http://{local}"));
+    let url = config.url(local);
     let ground = Ground { config: Arc::new(config), app, control, stores, url, instance: local.to_string() };
     let store = start_data(&ground).await?;
     let workers = Workers::start(&ground, &store).await?;
@@ -136,7 +137,7 @@ async fn serve(
     ground.app.start_reload(Arc::clone(&reloader) as _);
     let reloading = tokio::spawn(reloader.follow(hangup));
     ground.app.start_serving();
-    let text = banner::text(&ground.config, &ground.instance, made.as_deref());
+    let text = banner::text(&ground.config, &ground.url, made.as_deref());
     // Standard output may be closed; that is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{text}");
     stop.await;

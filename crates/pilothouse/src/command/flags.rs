@@ -34,7 +34,7 @@ impl Args for Flags {
             .help("Configuration in YAML; its keys are these flags with underscores");
         let command = KEYS.iter().zip(helps()).fold(command.arg(config), |command, (key, help)| {
             let arg = Arg::new(key.name).long(key.flag()).value_name("VALUE").help(help);
-            command.arg(arg.help_heading(key.group).allow_hyphen_values(true))
+            command.arg(arg.help_heading(key.group).allow_negative_numbers(true))
         });
         let command = SHORT.iter().fold(command, |command, (key, flag, help)| {
             let arg = Arg::new(*key).long(*flag).value_name("N").help(*help);

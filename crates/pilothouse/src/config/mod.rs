@@ -13,7 +13,7 @@ mod synthetic;
 mod values;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use pilothouse_api::{Enrichment, TlsFiles};
@@ -173,6 +173,7 @@ fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         rules: RuleConfig {
             files: settings.rule_files.clone(),
             log_files: settings.log_rule_files.clone(),
+            log_target: settings.log_rules_write_to.clone(),
             interval_ms: settings.evaluation_interval.0,
             external_labels: Labels::from_pairs(&settings.external_labels),
         },
@@ -198,6 +199,20 @@ impl Config {
         let layers = Layers { settings, directory, origins: next.origins.clone(), faults: Vec::new() };
         let resolved = resolve(layers).unwrap_or_else(|_| self.clone());
         (Config { flags: self.flags.clone(), ..resolved }, waiting)
+    }
+
+    /// Where the server is reached, without a trailing slash: as configured, else where it
+    /// listens.
+    pub(crate) fn url(&self, local: SocketAddr) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        // All addresses of a machine are none that anybody could call.
+        let ip = match local.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        let listened = || format!("{scheme}://{}", SocketAddr::new(ip, local.port()));
+        self.external_url.clone().unwrap_or_else(listened)
     }
 
     /// As a file would say it, secrets left out.

@@ -192,6 +192,10 @@ settings! {
         "log_rule_files" => log_rule_files: Vec<PathBuf> = Vec::new(), Reload,
             "The same with rules over the default source of logs.",
             e.g. "[\"/etc/pilothouse/log-rules/*.yaml\"]";
+        "log_rules_write_to" => log_rules_write_to: Option<String> = None, Restart,
+            "Id or name of the source of metrics that takes what rules over logs record, and their ALERTS. Unsaid, \
+             the default one.",
+            e.g. "\"from-logs\"";
         "evaluation_interval" => evaluation_interval: DurationMs = DurationMs(60_000), Restart,
             "How often groups without an interval of their own are evaluated.";
         "external_labels" => external_labels: BTreeMap<String, String> = BTreeMap::new(), Restart,

@@ -142,6 +142,18 @@ fn sample_lines() -> Vec<&'static str> {
 }
 
 #[test]
+fn the_server_is_reached_where_it_listens_unless_it_is_said() {
+    for (yaml, local, expected) in [
+        ("", "127.0.0.1:9009", "http://127.0.0.1:9009"),
+        ("", "0.0.0.0:80", "http://127.0.0.1:80"),
+        ("", "[::]:80", "http://[::1]:80"),
+        ("external_url: https://a.example", "0.0.0.0:80", "https://a.example"),
+    ] {
+        assert_eq!(load_text(yaml).unwrap().url(local.parse().unwrap()), expected);
+    }
+}
+
+#[test]
 fn a_reload_takes_what_it_can() {
     let before = load_text("retention: 1d\nlisten: 127.0.0.1:1\n").unwrap();
     let after = load_text("retention: 2d\nlisten: 127.0.0.1:2\nrule_files: [a]\n").unwrap();
