@@ -90,7 +90,7 @@ fn build(mut choices: Choices<'_>) {
         encoder.push(t, &line, &metadata).expect("sorted");
         put.push((stream, t, line, metadata));
     }
-    let Ok(block) = encoder.finish(None) else { return };
+    let Ok(block) = encoder.finish() else { return };
     let head = Head::decode(&block.head).expect("a head that was built");
     let mut reader = Reader::new().expect("memory");
     reader.read(&head, &block.body, &block.metadata, &ALL).expect("a block that was built");

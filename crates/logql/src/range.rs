@@ -25,7 +25,7 @@ use crate::pipeline::{Pipeline, Worker, for_each_entry, labels_key, push_value, 
 use crate::reduce::{Samples, reduce};
 use crate::result::QueryStats;
 use crate::syntax::{Conversion, Grouping, RangeAggregation, RangeOp, Stage};
-use crate::tally::{Pool, Tally};
+use crate::tally::{OwnTally, Pool, Tally};
 
 /// Which labels of an entry its series has.
 #[derive(Debug)]
@@ -82,6 +82,8 @@ struct SeriesTable {
     epoch: u64,
     by_key: HashMap<Box<[u8]>, u32, FxBuildHasher>,
     by_labels: HashMap<Labels, u32, FxBuildHasher>,
+    /// Of streams whose entries came as runs.
+    by_stream: HashMap<u64, u32, FxBuildHasher>,
     labels: Vec<Labels>,
     key: Vec<u8>,
     /// Neighbouring entries often belong together.
@@ -174,6 +176,7 @@ struct RangeWorker {
     worker: Worker,
     picked: Vec<u32>,
     gathered: Gathered,
+    runs: OwnTally,
 }
 
 struct Gatherer<'q> {
@@ -211,11 +214,16 @@ impl Gathered {
 
 impl Gatherer<'_> {
     fn make(&self) -> RangeWorker {
-        RangeWorker { worker: self.plan.pipeline.worker(), picked: Vec::new(), gathered: Gathered::default() }
+        RangeWorker {
+            worker: self.plan.pipeline.worker(),
+            picked: Vec::new(),
+            gathered: Gathered::default(),
+            runs: OwnTally::default(),
+        }
     }
 
     fn visit(&self, state: &mut RangeWorker, batch: &EntryBatch<'_>) -> Result<(), SourceError> {
-        let RangeWorker { worker, picked, gathered } = state;
+        let RangeWorker { worker, picked, gathered, .. } = state;
         worker.refresh();
         if worker.epoch() != gathered.table.epoch {
             gathered.table.epoch = worker.epoch();
@@ -287,11 +295,32 @@ fn flat(
     };
     let by_set: Vec<u32> = sets.iter().map(|set| series_of(set)).collect();
     let bare = if batch.metadata.len() < batch.len() { series_of(&[]) } else { 0 };
+    if by_set.is_empty() {
+        return alike(plan, gathered, bare, batch, picked);
+    }
     for i in picked {
         let at = *i as usize;
         let set = batch.metadata.get(at).and_then(|set| by_set.get(*set as usize));
         let Some(t_ns) = batch.times_ns.get(at) else { continue };
         gathered.count(plan, set.copied().unwrap_or(bare), *t_ns, 1, batch.line_bytes(at) as i64);
+    }
+}
+
+/// Counts entries of one series: those between two borders of windows at once.
+fn alike(plan: &Plan<'_>, gathered: &mut Gathered, series: u32, batch: &EntryBatch<'_>, picked: &[u32]) {
+    let buckets = plan.grid.buckets();
+    let time = |i: &u32| batch.times_ns.get(*i as usize).copied().unwrap_or(i64::MAX);
+    let mut rest = picked;
+    while let Some(first) = rest.first() {
+        let t_ns = time(first);
+        let end_ns = buckets.end_of(t_ns);
+        // The first is not above the end of its own bucket.
+        let n = rest.partition_point(|i| time(i) <= end_ns).max(1);
+        let (here, behind) = rest.split_at(n);
+        let bytes =
+            if plan.sizes { here.iter().map(|i| batch.line_bytes(*i as usize) as i64).sum() } else { 0 };
+        gathered.count(plan, series, t_ns, n as i64, bytes);
+        rest = behind;
     }
 }
 
@@ -302,17 +331,26 @@ impl EntryVisitor for Gatherer<'_> {
         Ok(Flow::Continue)
     }
 
+    /// The budget is not asked: a source asks it once a block, and runs are many.
     fn run(&self, run: &EntryRun<'_>) -> Result<Flow, SourceError> {
-        self.budget.check("metric query")?;
-        self.tally.add(run.entries as usize, run.bytes as usize, run.entries as usize);
         self.pool.with(
             || self.make(),
             |state| {
-                let base = state.worker.base(run.stream, run.labels);
-                let arena = bumpalo::Bump::new();
-                let entry = Entry::new(run.t_ns, "", &base, &[], &arena);
-                let series = state.gathered.table.of(&entry, &self.plan.labeling, &state.worker.names);
-                state.gathered.count(self.plan, series, run.t_ns, run.entries as i64, run.bytes as i64);
+                let RangeWorker { worker, gathered, runs, .. } = state;
+                runs.entries += run.entries;
+                runs.bytes += run.bytes;
+                let series = match gathered.table.by_stream.get(&run.stream) {
+                    Some(series) => *series,
+                    None => {
+                        let base = worker.base(run.stream, run.labels);
+                        let arena = bumpalo::Bump::new();
+                        let entry = Entry::new(run.t_ns, "", &base, &[], &arena);
+                        let series = gathered.table.of(&entry, &self.plan.labeling, &worker.names);
+                        gathered.table.by_stream.insert(run.stream, series);
+                        series
+                    }
+                };
+                gathered.count(self.plan, series, run.t_ns, run.entries as i64, run.bytes as i64);
             },
         );
         Ok(Flow::Continue)
@@ -431,9 +469,11 @@ pub(crate) fn evaluate(
     let plan = plan(aggregation, outer, &grid)?;
     let gatherer = Gatherer { plan: &plan, budget, pool: Pool::new(), tally: Tally::default() };
     let report = source.read(&selection(&plan, aggregation), &gatherer, budget)?;
-    let Gatherer { pool, tally, .. } = gatherer;
+    let Gatherer { pool, mut tally, .. } = gatherer;
+    let states = pool.into_all();
+    states.iter().for_each(|state| tally.absorb(state.runs));
     stats.add(&tally.into_stats(report));
-    let gathered = pool.into_all().into_iter().map(|state| state.gathered).collect();
+    let gathered = states.into_iter().map(|state| state.gathered).collect();
     let columns = columns(&plan, aggregation.parameter, merged(gathered));
     refuse_errors(&columns)?;
     if aggregation.op == RangeOp::Absent {

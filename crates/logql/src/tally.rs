@@ -28,6 +28,14 @@ impl<T> Pool<T> {
     }
 }
 
+/// What one thread has counted for itself: runs are so many that threads would wait for each
+/// other's counters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnTally {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     lines: AtomicU64,
@@ -40,6 +48,13 @@ impl Tally {
         self.lines.fetch_add(lines as u64, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
         self.passed.fetch_add(passed as u64, Relaxed);
+    }
+
+    /// Adds entries that no filter was asked about.
+    pub(crate) fn absorb(&mut self, own: OwnTally) {
+        *self.lines.get_mut() += own.entries;
+        *self.bytes.get_mut() += own.bytes;
+        *self.passed.get_mut() += own.entries;
     }
 
     pub(crate) fn into_stats(self, report: ReadReport) -> QueryStats {

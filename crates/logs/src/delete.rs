@@ -557,7 +557,7 @@ impl<'a> Rewriter<'a> {
         if kept == 0 {
             return Ok(Rewritten::Gone);
         }
-        let encoded = self.encoder.finish(None).map_err(block_error)?;
+        let encoded = self.encoder.finish().map_err(block_error)?;
         let left = Row::of(&encoded, row.id, row.cut);
         Ok(Rewritten::Left(Box::new(LeftBlock { row: left, spans, encoded })))
     }

@@ -412,7 +412,7 @@ impl<'a> BlockMaker<'a> {
         if self.entries == 0 {
             return Ok(());
         }
-        let encoded = self.encoder.finish(None).map_err(block_error)?;
+        let encoded = self.encoder.finish().map_err(block_error)?;
         let spans = std::mem::take(&mut self.spans).into_boxed_slice();
         (self.bytes, self.entries) = (0, 0);
         self.blocks.push(fresh_block(encoded, (self.day, self.cut), spans));

@@ -147,8 +147,20 @@ impl TimeBuckets {
     /// The number of the bucket that holds a time.
     #[inline]
     pub fn of(&self, t_ns: i64) -> i64 {
-        let since = i128::from(t_ns) - i128::from(self.origin_ns) - 1;
-        since.div_euclid(i128::from(self.period_ns)) as i64
+        // Division of 128 bits costs ten times as much, and only far-fetched times need it.
+        match t_ns.checked_sub(self.origin_ns).and_then(|since| since.checked_sub(1)) {
+            Some(since) => since.div_euclid(self.period_ns),
+            None => {
+                let since = i128::from(t_ns) - i128::from(self.origin_ns) - 1;
+                since.div_euclid(i128::from(self.period_ns)) as i64
+            }
+        }
+    }
+
+    /// The last time of the bucket that holds a time.
+    pub fn end_of(&self, t_ns: i64) -> i64 {
+        let end = (i128::from(self.of(t_ns)) + 1) * i128::from(self.period_ns) + i128::from(self.origin_ns);
+        i64::try_from(end).unwrap_or(i64::MAX)
     }
 
     pub fn same(&self, a_ns: i64, b_ns: i64) -> bool {

@@ -19,15 +19,6 @@ pub(crate) fn resident_bytes() -> u64 {
     status.as_deref().and_then(|text| kib_of(text, "VmRSS:")).unwrap_or(0)
 }
 
-/// Has this thread give back to the system what it has freed. The allocator keeps it for a while,
-/// and a thread that does nothing any more keeps it for ever.
-#[allow(unsafe_code, reason = "a call into the allocator that takes no pointer and may be made at any time")]
-pub(crate) fn give_back_freed() {
-    // SAFETY: mi_collect works on the calling thread's own heap under the allocator's own locks; it
-    // has no preconditions and invalidates nothing that is in use.
-    unsafe { libmimalloc_sys::mi_collect(true) }
-}
-
 /// The value of a line `Name:   123 kB`, in bytes.
 fn kib_of(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -4,6 +4,7 @@
 //! says, opens what it names, joins the parts and takes them apart again in the right order.
 
 mod alerting;
+mod allocator;
 mod audit;
 mod backup;
 mod banner;
@@ -35,10 +36,8 @@ use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::tune();
     match Cli::parse().command {
         Command::Serve(flags) => serve(*flags),
         Command::Config(what) => command::config::run(&what),

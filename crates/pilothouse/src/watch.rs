@@ -11,6 +11,7 @@ use pilothouse_disk::space::Guard;
 use pilothouse_model::{Memory, SourceError};
 use tokio::runtime::Handle;
 
+use crate::allocator;
 use crate::machine;
 use crate::room::WhenFull;
 use crate::sources::Stores;
@@ -169,10 +170,10 @@ impl Round {
 /// What was freed counts as resident until the thread that allocated it gives it back. On each
 /// thread of the runtime, as far as chance goes.
 fn give_back_everywhere(runtime: &Handle) {
-    machine::give_back_freed();
-    on_all_threads(machine::give_back_freed);
+    allocator::give_back_freed();
+    on_all_threads(allocator::give_back_freed);
     for _ in 0..2 * runtime.metrics().num_workers() {
-        runtime.spawn(async { machine::give_back_freed() });
+        runtime.spawn(async { allocator::give_back_freed() });
     }
 }
 

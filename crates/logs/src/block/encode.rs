@@ -7,7 +7,7 @@ use zstd::bulk::Compressor;
 
 use super::bytes::{begin_sealed, push_signed, push_slice, push_varint, seal};
 use super::columns::{PADDING, compress_onto, novelty, push_distances, push_planes};
-use super::grams::{GramBuilder, GramMap};
+use super::grams::GramBuilder;
 use super::head::{FLAG_METADATA, FLAG_NON_ASCII, VERSION};
 use super::metadata::{MetadataNames, SetTable};
 use super::slab::BlockFilter;
@@ -139,11 +139,10 @@ impl Encoder {
         self.times.is_empty()
     }
 
-    /// Makes the block and begins anew, also after an error. `grams` are those of exactly these
-    /// lines or more of them, if they are known already; without them they are computed.
-    pub fn finish(&mut self, grams: Option<&GramMap>) -> Result<Encoded, BlockError> {
+    /// Makes the block and begins anew, also after an error.
+    pub fn finish(&mut self) -> Result<Encoded, BlockError> {
         self.runs.pop_if(|run| run.entries == 0);
-        let encoded = self.encode(grams);
+        let encoded = self.encode();
         self.clear();
         encoded
     }
@@ -158,13 +157,13 @@ impl Encoder {
         self.sets.clear();
     }
 
-    fn encode(&mut self, grams: Option<&GramMap>) -> Result<Encoded, BlockError> {
+    fn encode(&mut self) -> Result<Encoded, BlockError> {
         let (Some(min_ns), Some(max_ns)) = (self.times.iter().min(), self.times.iter().max()) else {
             return Err(BlockError::Order);
         };
         let (min_ns, max_ns) = (*min_ns, *max_ns);
         let non_ascii = !self.text.is_ascii();
-        let filter = self.filter(grams, non_ascii);
+        let filter = self.filter(non_ascii);
         let (body, parts) = self.body()?;
         let metadata = self.sets.encode(&mut self.scratch, &mut self.column_zstd)?;
         let head = self.head(min_ns, max_ns, non_ascii, &parts)?;
@@ -183,18 +182,15 @@ impl Encoder {
         })
     }
 
-    fn filter(&mut self, known: Option<&GramMap>, non_ascii: bool) -> BlockFilter {
+    fn filter(&mut self, non_ascii: bool) -> BlockFilter {
         self.lower.clear();
         self.lower.extend_from_slice(&self.text);
         self.lower.make_ascii_lowercase();
         let words = self.words.collect(&mut self.lower, &self.lengths);
-        if let Some(grams) = known {
-            return BlockFilter { grams: grams.clone(), words };
-        }
         let mut rest = self.lower.as_slice();
         for length in &self.lengths {
             let Some((line, after)) = rest.split_at_checked(*length as usize) else { break };
-            self.grams.line(line);
+            self.grams.line(line, !words.complete);
             rest = after;
         }
         BlockFilter { grams: self.grams.take(non_ascii), words }

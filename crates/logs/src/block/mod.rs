@@ -22,7 +22,7 @@
 //!     encoder.stream(number)?;
 //!     for entry in entries_by_time { encoder.push(t_ns, line, &metadata)?; }
 //! }
-//! let block: Encoded = encoder.finish(None)?;    // or Some(&grams) that the tail kept
+//! let block: Encoded = encoder.finish()?;
 //! slab.push(&block.filter);                      // answers the block's number in the slab
 //! ```
 //!
@@ -30,7 +30,7 @@
 //!
 //! ```text
 //! let probe = Probe::new(&selection.demands);    // once a query
-//! tail_chunk_grams: probe.may_match(&grams)      // for lines that are in no block yet
+//! block.filter.may_match(&probe)                 // for a block that is in no slab yet
 //! slab.probe(&probe, &file_region)?              // -> BlockMask: which blocks to open
 //! let head = Head::decode(head_bytes)?;          // statistics of each stream, cheap
 //! reader.read(&head, Some(body), Some(metadata), &want)?;   // one reader per thread
@@ -59,7 +59,6 @@ mod words;
 
 pub use encode::{Encoded, Encoder};
 pub use error::BlockError;
-pub use grams::GramMap;
 pub use head::{Head, StreamStat};
 pub use metadata::MetadataNames;
 pub use probe::Probe;

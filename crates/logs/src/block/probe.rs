@@ -3,7 +3,7 @@
 use pilothouse_model::logs::{LineDemand, Literal};
 
 use super::grams::{GramMap, slots};
-use super::words::{LONGEST, Letters, is_hex};
+use super::words::{LONGEST, Letters, Words, is_hex};
 
 /// More grams of one text tell nothing new.
 const MOST_GRAMS: usize = 32;
@@ -28,6 +28,8 @@ pub(super) struct Piece {
     /// above 127.
     pub(super) ascii_only: bool,
     pub(super) slots: Vec<usize>,
+    /// Of insides of words, which only blocks without all their words have.
+    pub(super) word_slots: Vec<usize>,
     /// To be found in a dictionary in which a line feed stands before and behind each word: a
     /// line feed here means that the word begins or ends at this place.
     pub(super) words: Vec<Vec<u8>>,
@@ -47,10 +49,15 @@ impl Probe {
         !self.demands.is_empty()
     }
 
-    /// Whether one of the lines with these grams may meet all demands.
-    pub fn may_match(&self, grams: &GramMap) -> bool {
+    /// Whether one of the lines with these grams and words may meet all demands.
+    pub(super) fn may_match(&self, grams: &GramMap, words: &Words) -> bool {
         let piece = |piece: &Piece| {
-            (piece.ascii_only && grams.non_ascii()) || piece.slots.iter().all(|slot| grams.has(*slot))
+            (piece.ascii_only && grams.non_ascii())
+                || piece.slots.iter().all(|slot| grams.has(*slot))
+                    && match words.complete {
+                        true => piece.words.iter().all(|word| words.holds(word)),
+                        false => piece.word_slots.iter().all(|slot| grams.has(*slot)),
+                    }
         };
         self.demands.iter().all(|demand| demand.iter().any(|a| a.pieces.iter().all(piece)))
     }
@@ -69,7 +76,7 @@ impl Alternative {
                 pieces.push(Piece::new(literal.text.as_bytes(), false));
             }
         }
-        pieces.retain(|piece| !piece.slots.is_empty());
+        pieces.retain(|piece| !piece.slots.is_empty() || !piece.word_slots.is_empty());
         Self { pieces }
     }
 }
@@ -77,13 +84,17 @@ impl Alternative {
 impl Piece {
     fn new(text: &[u8], ascii_only: bool) -> Self {
         let lower = text.to_ascii_lowercase();
-        let mut all = Vec::new();
-        slots(&lower, |slot| all.push(slot));
-        let step = all.len().div_ceil(MOST_GRAMS).max(1);
-        let mut slots: Vec<usize> = all.into_iter().step_by(step).collect();
-        slots.dedup();
-        Self { ascii_only, slots, words: words(&lower) }
+        let (mut plain, mut of_words) = (Vec::new(), Vec::new());
+        slots(&lower, |slot, of_word| if of_word { of_words.push(slot) } else { plain.push(slot) });
+        Self { ascii_only, slots: a_few(plain), word_slots: a_few(of_words), words: words(&lower) }
     }
+}
+
+fn a_few(all: Vec<usize>) -> Vec<usize> {
+    let step = all.len().div_ceil(MOST_GRAMS).max(1);
+    let mut few: Vec<usize> = all.into_iter().step_by(step).collect();
+    few.dedup();
+    few
 }
 
 /// The runs of letters of a text in lower case, as far as dictionaries know such ones.

@@ -9,27 +9,26 @@ use std::ops::Range;
 use hashbrown::HashMap;
 use memchr::memmem;
 
-use super::bytes::{Cursor, begin_sealed, push_varint, seal, size, unseal};
-use super::grams::{BITS, GramMap, SLOTS};
+use super::bytes::{Cursor, begin_sealed, push_slice, push_varint, seal, size, unseal};
+use super::grams::{GramMap, SLOTS};
 use super::probe::{Piece, Probe};
 use super::words::Words;
 use super::{BlockError, MAX_SLAB_BLOCKS};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of rows under one checksum. A row is read with its page.
 const PAGE_BYTES: usize = 1020;
 const CHECKSUM_BYTES: usize = 4;
 /// A header is never longer.
 const MAX_HEADER_BYTES: usize = 32 + MAX_SLAB_BLOCKS;
 const MAX_WORDS_BYTES: usize = 64 << 20;
-/// The smallest bitmap: of a block with few lines.
-const LEAST_BITS: u32 = 9;
-/// A bitmap is folded to half its size as long as that leaves it thinner than this, in percent.
+const WORDS_LEVEL: i32 = 3;
+/// A bitmap is folded to the smallest size that leaves it thinner than this, in percent.
 const MOST_ONES: u32 = 40;
-/// The same for the largest size, which weighs 3 % of the lines of a block: it is kept only where
-/// lines have several ids each. Where they have one, half of it leaves one block in a thousand
-/// as a false alarm for an id of 32 digits.
-const MOST_ONES_OF_HALF: u32 = 76;
+/// The same from half the slots on, since each step is a hundredth of the lines of a block then:
+/// where lines have an id of 32 digits each, half of the slots leave a block in some hundreds as a
+/// false alarm for such an id, three quarters of them one in a hundred thousand.
+const MOST_ONES_OF_LARGE: u32 = 69;
 const FLAG_NON_ASCII: u8 = 1;
 const FLAG_WORDS: u8 = 2;
 
@@ -43,11 +42,7 @@ pub struct BlockFilter {
 impl BlockFilter {
     /// Whether a line of the block may meet all demands.
     pub fn may_match(&self, probe: &Probe) -> bool {
-        probe.may_match(&self.grams)
-    }
-
-    pub fn grams(&self) -> &GramMap {
-        &self.grams
+        probe.may_match(&self.grams, &self.words)
     }
 
     /// What it takes in memory.
@@ -91,6 +86,11 @@ impl BlockMask {
         self
     }
 
+    fn without(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own &= !other);
+        self
+    }
+
     fn or(mut self, other: &Self) -> Self {
         self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= other);
         self
@@ -123,7 +123,7 @@ impl SlabBuilder {
         }
         let flags = if filter.grams.non_ascii() { FLAG_NON_ASCII } else { 0 }
             | if filter.words.complete { FLAG_WORDS } else { 0 };
-        self.infos.push(flags | ((fitting_bits(&filter.grams) - LEAST_BITS) as u8) << 4);
+        self.infos.push(flags | fitting_size(&filter.grams).0 << 4);
         self.maps.push(filter.grams.clone());
         Some(block as u32)
     }
@@ -152,25 +152,27 @@ impl SlabBuilder {
         header.append(&mut out);
         out = header;
         out.extend_from_slice(&words);
-        for (bits, columns) in classes(&self.infos) {
-            self.rows_section(bits, &columns, &mut out);
+        for (size, columns) in classes(&self.infos) {
+            self.rows_section(size, &columns, &mut out);
         }
         *self = Self::default();
         out
     }
 
-    /// All words in order, then for each the row of blocks that have it.
+    /// All words in order, packed, then for each the row of blocks that have it.
     fn words_section(&self) -> Vec<u8> {
         let mut words: Vec<(&[u8], &[u16])> = self.words.iter().map(|(w, b)| (&**w, b.as_slice())).collect();
         words.sort_unstable();
         let stride = stride(self.maps.len());
+        let mut text = vec![b'\n'];
+        for (word, _) in &words {
+            text.extend_from_slice(word);
+            text.push(b'\n');
+        }
         let mut out = Vec::new();
         begin_sealed(&mut out);
-        out.push(b'\n');
-        for (word, _) in &words {
-            out.extend_from_slice(word);
-            out.push(b'\n');
-        }
+        push_varint(&mut out, text.len() as u64);
+        push_slice(&mut out, &packed(text));
         for (_, blocks) in &words {
             let row = out.len();
             out.resize(row + stride, 0);
@@ -184,15 +186,15 @@ impl SlabBuilder {
         out
     }
 
-    fn rows_section(&self, bits: u32, columns: &[u16], out: &mut Vec<u8>) {
+    fn rows_section(&self, size: MapSize, columns: &[u16], out: &mut Vec<u8>) {
         let stride = stride(columns.len());
-        let mut rows = vec![0u8; stride << bits];
+        let mut rows = vec![0u8; stride * size.slots()];
         for (column, block) in columns.iter().enumerate() {
             let Some(map) = self.maps.get(usize::from(*block)) else { continue };
             for (i, word) in map.words().iter().enumerate() {
                 let mut word = *word;
                 while word != 0 {
-                    let slot = (i * 64 + word.trailing_zeros() as usize) >> (BITS - bits);
+                    let slot = size.slot(i * 64 + word.trailing_zeros() as usize);
                     if let Some(byte) = rows.get_mut(slot * stride + column / 8) {
                         *byte |= 1 << (column % 8);
                     }
@@ -207,19 +209,73 @@ impl SlabBuilder {
     }
 }
 
-/// Into how many bits a map may be folded without filling up.
-fn fitting_bits(map: &GramMap) -> u32 {
-    let (mut bits, mut slots) = (BITS, map.words().to_vec());
-    while bits > LEAST_BITS {
-        slots = slots.as_chunks::<2>().0.iter().map(|[a, b]| fold(*a) | fold(*b) << 32).collect();
-        let ones: u32 = slots.iter().map(|word| word.count_ones()).sum();
-        let most = if bits == BITS { MOST_ONES_OF_HALF } else { MOST_ONES };
-        if ones * 100 > most << (bits - 1) {
+/// How many slots a folded bitmap has, by its number in a slab's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MapSize(u8);
+
+impl MapSize {
+    const HALF: Self = Self(6);
+    const THREE_QUARTERS: Self = Self(7);
+    const FULL: Self = Self(8);
+
+    fn of_info(info: u8) -> Self {
+        Self(info >> 4)
+    }
+
+    /// From 512 for blocks of a few lines, each twice the one before, up to half of all; then
+    /// three quarters of all, and all.
+    fn all() -> impl Iterator<Item = Self> {
+        (0..=Self::FULL.0).map(Self)
+    }
+
+    /// By what a full slot is multiplied and shifted.
+    fn scale(self) -> (usize, u32) {
+        match self {
+            Self::FULL => (1, 0),
+            Self::THREE_QUARTERS => (3, 2),
+            Self(step) => (1, 7 - u32::from(step).min(6)),
+        }
+    }
+
+    fn slots(self) -> usize {
+        self.slot(SLOTS)
+    }
+
+    #[inline]
+    fn slot(self, full: usize) -> usize {
+        let (factor, shift) = self.scale();
+        (full * factor) >> shift
+    }
+}
+
+/// The smallest size into which a map may be folded without filling up.
+fn fitting_size(map: &GramMap) -> MapSize {
+    let fits = |ones: u32, size: MapSize, most: u32| {
+        u64::from(ones) * 100 <= (size.slots() as u64) * u64::from(most)
+    };
+    let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
+    let mut words = folded(map.words());
+    if !fits(count(&words), MapSize::HALF, MOST_ONES_OF_LARGE) {
+        // Of each four slots the first two become one.
+        let lost = map.words().iter().map(|w| (w & w >> 1 & 0x1111_1111_1111_1111).count_ones()).sum::<u32>();
+        let fit = fits(count(map.words()) - lost, MapSize::THREE_QUARTERS, MOST_ONES_OF_LARGE);
+        return if fit { MapSize::THREE_QUARTERS } else { MapSize::FULL };
+    }
+    let mut size = MapSize::HALF;
+    while size.0 > 0 {
+        words = folded(&words);
+        let half = MapSize(size.0 - 1);
+        if !fits(count(&words), half, MOST_ONES) {
             break;
         }
-        bits -= 1;
+        size = half;
     }
-    bits
+    size
+}
+
+/// A map of half the size.
+fn folded(words: &[u64]) -> Vec<u64> {
+    words.as_chunks::<2>().0.iter().map(|[a, b]| fold(*a) | fold(*b) << 32).collect()
 }
 
 /// Joins each pair of neighbouring bits: 64 of them become 32.
@@ -246,10 +302,10 @@ fn page_rows(stride: usize) -> usize {
 }
 
 /// The blocks by the size of their bitmaps, smallest first.
-fn classes(infos: &[u8]) -> Vec<(u32, Vec<u16>)> {
-    let classes = (LEAST_BITS..=BITS).map(|bits| {
-        let blocks = infos.iter().enumerate().filter(|(_, info)| u32::from(**info >> 4) + LEAST_BITS == bits);
-        (bits, blocks.map(|(block, _)| block as u16).collect::<Vec<_>>())
+fn classes(infos: &[u8]) -> Vec<(MapSize, Vec<u16>)> {
+    let classes = MapSize::all().map(|size| {
+        let blocks = infos.iter().enumerate().filter(|(_, info)| MapSize::of_info(**info) == size);
+        (size, blocks.map(|(block, _)| block as u16).collect::<Vec<_>>())
     });
     classes.filter(|(_, blocks)| !blocks.is_empty()).collect()
 }
@@ -273,7 +329,7 @@ impl ReadAt for [u8] {
 /// The bitmaps of one size.
 #[derive(Debug, Clone)]
 struct Rows {
-    bits: u32,
+    size: MapSize,
     /// The block of each column.
     columns: Vec<u16>,
     offset: usize,
@@ -318,10 +374,10 @@ impl Slab {
             rows: Vec::new(),
         };
         let mut offset = slab.words.end;
-        for (bits, columns) in classes(infos) {
+        for (size, columns) in classes(infos) {
             let stride = stride(columns.len());
-            slab.rows.push(Rows { bits, columns, offset });
-            offset += (stride << bits) + (1usize << bits).div_ceil(page_rows(stride)) * CHECKSUM_BYTES;
+            slab.rows.push(Rows { size, columns, offset });
+            offset += stride * size.slots() + size.slots().div_ceil(page_rows(stride)) * CHECKSUM_BYTES;
         }
         let placed: usize = slab.rows.iter().map(|rows| rows.columns.len()).sum();
         if offset == total && placed == blocks { Ok(slab) } else { Err(BlockError::Malformed("slab header")) }
@@ -372,19 +428,26 @@ impl Slab {
         source: &(impl ReadAt + ?Sized),
     ) -> BlockMask {
         let unknown = if piece.ascii_only { blocks.and(&self.non_ascii) } else { BlockMask::default() };
-        let mut left = blocks;
-        for rows in &self.rows {
-            rows.exclude(piece, &mut left, source);
-        }
+        let mut left = self.with_grams(&piece.slots, blocks, source);
+        let wordless = self.with_grams(&piece.word_slots, left.and(&self.wordless), source);
+        left = left.without(&self.wordless);
         if !piece.words.is_empty()
             && !left.is_empty()
             && let Some(dictionary) = dictionary()
         {
             for word in &piece.words {
-                left = left.and(&dictionary.blocks_with(word).or(&self.wordless));
+                left = left.and(&dictionary.blocks_with(word));
             }
         }
-        left.or(&unknown)
+        left.or(&wordless).or(&unknown)
+    }
+
+    fn with_grams(&self, slots: &[usize], blocks: BlockMask, source: &(impl ReadAt + ?Sized)) -> BlockMask {
+        let mut left = blocks;
+        if !slots.is_empty() {
+            self.rows.iter().for_each(|rows| rows.exclude(slots, &mut left, source));
+        }
+        left
     }
 }
 
@@ -395,8 +458,8 @@ fn mask_of(infos: &[u8], holds: impl Fn(u8) -> bool) -> BlockMask {
 }
 
 impl Rows {
-    /// Takes off the blocks of these rows that lack one of the piece's grams.
-    fn exclude(&self, piece: &Piece, blocks: &mut BlockMask, source: &(impl ReadAt + ?Sized)) {
+    /// Takes off the blocks of these rows that lack one of the grams.
+    fn exclude(&self, slots: &[usize], blocks: &mut BlockMask, source: &(impl ReadAt + ?Sized)) {
         let stride = stride(self.columns.len());
         let mut left = vec![0u8; stride];
         for (column, block) in self.columns.iter().enumerate() {
@@ -407,11 +470,11 @@ impl Rows {
             }
         }
         let mut page = Page::default();
-        for slot in &piece.slots {
+        for slot in slots {
             if left.iter().all(|byte| *byte == 0) {
                 break;
             }
-            if let Some(row) = self.row(slot >> (BITS - self.bits), &mut page, source) {
+            if let Some(row) = self.row(self.size.slot(*slot), &mut page, source) {
                 left.iter_mut().zip(row).for_each(|(own, row)| *own &= row);
             }
         }
@@ -427,7 +490,7 @@ impl Rows {
         let stride = stride(self.columns.len());
         let page_rows = page_rows(stride);
         let (number, row) = (slot / page_rows, slot % page_rows);
-        let rows = page_rows.min((1usize << self.bits).checked_sub(number * page_rows)?);
+        let rows = page_rows.min(self.size.slots().checked_sub(number * page_rows)?);
         let size = rows * stride;
         if page.number != Some(number) {
             page.number = None;
@@ -458,11 +521,25 @@ impl BlockMask {
     }
 }
 
+/// A zstd frame, or the text as it is where that is not longer.
+fn packed(text: Vec<u8>) -> Vec<u8> {
+    match zstd::bulk::compress(&text, WORDS_LEVEL) {
+        Ok(frame) if frame.len() < text.len() => frame,
+        _ => text,
+    }
+}
+
+fn unpacked(packed: &[u8], size: usize) -> Option<Vec<u8>> {
+    if packed.len() == size {
+        return Some(packed.to_vec());
+    }
+    zstd::bulk::decompress(packed, size).ok().filter(|text| text.len() == size)
+}
+
 /// The words of a slab, read for one query.
 struct Dictionary {
-    bytes: Vec<u8>,
-    /// Where the text ends and the rows begin.
-    text_end: usize,
+    text: Vec<u8>,
+    rows: Vec<u8>,
     stride: usize,
 }
 
@@ -471,26 +548,26 @@ impl Dictionary {
     fn read(slab: &Slab, source: &(impl ReadAt + ?Sized)) -> Option<Self> {
         let mut bytes = vec![0; slab.words.len()];
         source.read_at(slab.words.start as u64, &mut bytes).ok()?;
-        unseal(&bytes, "words").ok()?;
+        let mut cursor = Cursor(unseal(&bytes, "words").ok()?);
+        let text_bytes = size(&mut cursor, MAX_WORDS_BYTES).ok()?;
+        let text = unpacked(cursor.slice().ok()?, text_bytes)?;
         let stride = stride(slab.blocks);
-        let text_end = bytes.len().checked_sub(slab.word_count.checked_mul(stride)?)?;
-        (text_end > CHECKSUM_BYTES).then_some(Self { bytes, text_end, stride })
+        let whole = cursor.0.len() == slab.word_count.checked_mul(stride)?;
+        whole.then(|| Self { text, rows: cursor.0.to_vec(), stride })
     }
 
     /// The blocks that have a word which contains the given letters. Line feeds in it are those
     /// between words.
     fn blocks_with(&self, wanted: &[u8]) -> BlockMask {
         let mut blocks = BlockMask::default();
-        let text = self.bytes.get(CHECKSUM_BYTES..self.text_end).unwrap_or(&[]);
-        let rows = self.bytes.get(self.text_end..).unwrap_or(&[]);
         let (mut word, mut counted) = (0usize, 1usize);
         let inside = usize::from(wanted.first() == Some(&b'\n'));
-        for at in memmem::find_iter(text, wanted) {
+        for at in memmem::find_iter(&self.text, wanted) {
             // The number of a word is that of the line feeds before it, less the first one.
             let at = at + inside;
-            word += memchr::memchr_iter(b'\n', text.get(counted..at).unwrap_or(&[])).count();
+            word += memchr::memchr_iter(b'\n', self.text.get(counted..at).unwrap_or(&[])).count();
             counted = at.max(counted);
-            let row = rows.get(word * self.stride..(word + 1) * self.stride).unwrap_or(&[]);
+            let row = self.rows.get(word * self.stride..(word + 1) * self.stride).unwrap_or(&[]);
             for (own, byte) in row.iter().enumerate() {
                 if let Some(mask) = blocks.0.get_mut(own / 8) {
                     *mask |= u64::from(*byte) << (8 * (own % 8));

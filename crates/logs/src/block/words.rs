@@ -14,6 +14,7 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 
 use hashbrown::{HashSet, HashTable};
+use memchr::memmem;
 
 pub(super) const SHORTEST: usize = 4;
 pub(super) const LONGEST: usize = 40;
@@ -33,6 +34,12 @@ pub(super) struct Words {
 impl Words {
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.text.split(|byte| *byte == b'\n').filter(|word| !word.is_empty())
+    }
+
+    /// Whether a word contains the given letters; line feeds in it are those between words.
+    pub(super) fn holds(&self, wanted: &[u8]) -> bool {
+        let is_first = wanted.strip_prefix(b"\n").is_some_and(|start| self.text.starts_with(start));
+        is_first || memmem::find(&self.text, wanted).is_some()
     }
 }
 
