@@ -153,3 +153,58 @@ fn what_is_told_works_as_it_is_written() {
         }
     });
 }
+
+/// The targets of a page's links that are files of this repository.
+fn links(page: &str) -> Vec<&str> {
+    let targets = page.match_indices("](").filter_map(|(at, _)| page.get(at + 2..)?.split_once(')'));
+    let targets = targets.map(|(target, _)| target.split('#').next().unwrap_or_default());
+    targets.filter(|target| !target.is_empty() && !target.contains("://") && !target.contains(' ')).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            assert!(page.parent().unwrap().join(link).exists(), "{}: {link}", page.display());
+        }
+    }
+}
+
+/// Variables that are no keys of the configuration.
+const OTHER_VARIABLES: [&str; 9] = [
+    "PILOTHOUSE_BIN",
+    "PILOTHOUSE_BUILD_DATE",
+    "PILOTHOUSE_CA_FILE",
+    "PILOTHOUSE_CONFIG",
+    "PILOTHOUSE_LOG",
+    "PILOTHOUSE_REVISION",
+    "PILOTHOUSE_SM_TOKEN",
+    "PILOTHOUSE_TOKEN",
+    "PILOTHOUSE_URL",
+];
+
+#[test]
+fn what_is_shipped_says_what_is_known() {
+    let root = Path::new(ROOT);
+    let reference = fs::read_to_string(root.join("docs/configuration.md")).unwrap();
+    let mut files = pages();
+    for directory in ["docker", "docker/alloy", "docker/grafana/provisioning/datasources", "packaging"] {
+        files.extend(fs::read_dir(root.join(directory)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    for file in files.iter().filter(|file| file.is_file()) {
+        let text = fs::read_to_string(file).unwrap();
+        for (at, _) in text.match_indices("PILOTHOUSE_") {
+            let rest = &text[at..];
+            let end = rest.find(|c: char| c != '_' && !c.is_ascii_uppercase()).unwrap_or(rest.len());
+            let name = &rest[..end];
+            let is_limit = name.starts_with("PILOTHOUSE_LIMITS_");
+            let is_known =
+                is_limit || OTHER_VARIABLES.contains(&name) || reference.contains(&format!("`{name}`"));
+            assert!(is_known, "{}: {name}", file.display());
+        }
+    }
+    let file = root.join("packaging/pilothouse.yaml");
+    let output = Command::new(binary()).args(["config", "check"]).arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
