@@ -262,3 +262,29 @@ fn what_became_of_an_alert_is_in_the_history_and_in_the_servers_own_logs() {
     };
     wait_until("the logs have all of it", || has_all(&kinds(&lines(), "event")));
 }
+
+#[test]
+fn what_rules_over_logs_record_goes_where_the_configuration_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let body = json!({"project_id": PROJECT, "name": "from-logs", "type": "metrics"}).to_string();
+    let made = server.send("POST", &format!("{REGION}/data-sources"), JSON, body.as_bytes()).json();
+    let root = format!("/ds/{}", made["id"].as_str().unwrap());
+    assert!(server.stop().success());
+
+    let server = Server::start(directory.path(), &["--log-rules-write-to", "from-logs"]);
+    assert_eq!(
+        server.push_logs(&json!({"app": "a"}), &[(now_ms() * 1_000_000, "one".to_owned())]).status,
+        204
+    );
+    let group =
+        "name: g\ninterval: 1s\nrules:\n- record: lines\n  expr: sum(count_over_time({app=\"a\"}[1h]))\n";
+    let answer = server.send("POST", "/loki/api/v1/rules/ns", &[], group.as_bytes());
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let query = |root: &str| {
+        let answer = server.get(&format!("{root}/prometheus/api/v1/query?query=lines")).json();
+        answer["data"]["result"][0]["value"][1].clone()
+    };
+    wait_until("the rule has written", || query(&root) == "1");
+    assert_eq!(query(""), Value::Null);
+}

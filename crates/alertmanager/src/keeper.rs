@@ -20,9 +20,10 @@ const VERSION: u8 = 1;
 const END_SLACK_MS: i64 = 15 * MINUTE_MS;
 /// How long a change of texts may wait.
 const TEXT_SLACK_MS: i64 = 5 * MINUTE_MS;
-/// How long a restored alert waits for its sender. A rule that was restarted with us may have to
-/// wait for the grace period of the ruler, ten minutes, before it says that it still fires.
-const SENDER_WAIT_MS: i64 = 15 * MINUTE_MS;
+/// How long a restored alert waits for its sender, beside the time for which it was told: a rule
+/// that was restarted with us may have to wait that long before it says that it still fires. The
+/// grace period of rulers.
+const SENDER_GRACE_MS: i64 = 10 * MINUTE_MS;
 /// An alert that nobody told of for longer is over, whatever was said of its end.
 const OUTAGE_TOLERANCE_MS: i64 = HOUR_MS;
 
@@ -163,13 +164,15 @@ fn restored(record: Record, now_ms: i64, keeper: &mut Keeper) -> Held {
     let known = written(&record);
     let silent_ms = now_ms.saturating_sub(record.at_ms.max(record.ends_at_ms));
     let waits = record.is_renewed && !known.is_over && silent_ms <= OUTAGE_TOLERANCE_MS;
+    let told_for_ms = record.ends_at_ms.saturating_sub(record.at_ms).clamp(0, OUTAGE_TOLERANCE_MS);
+    let waits_until_ms = now_ms.saturating_add(SENDER_GRACE_MS + told_for_ms);
     let held = Held {
         fingerprint: fingerprint(&labels),
         labels,
         annotations: record.annotations,
         starts_at_ms: record.starts_at_ms,
         ends_at_ms: match waits {
-            true => record.ends_at_ms.max(now_ms.saturating_add(SENDER_WAIT_MS)),
+            true => record.ends_at_ms.max(waits_until_ms),
             false => record.ends_at_ms,
         },
         updated_at_ms: record.at_ms,
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!(back(told(30 * S, Teller::Anybody), 10 * S), (30 * S, false));
         assert_eq!(back(told(30 * S, Teller::Anybody), 40 * S), (30 * S, false));
         // Said by a ruler, which was restarted as well.
-        let waits = 100 * S + SENDER_WAIT_MS;
+        let waits = 100 * S + SENDER_GRACE_MS + 30 * S;
         assert_eq!(back(told(30 * S, Teller::Ruler), 100 * S), (waits, true));
         assert_eq!(back(told(2 * HOUR_MS, Teller::Ruler), 100 * S), (2 * HOUR_MS, true));
         let late = 30 * S + OUTAGE_TOLERANCE_MS + 1;

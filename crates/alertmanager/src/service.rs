@@ -315,8 +315,9 @@ pub struct ReadFile {
 /// Rulers tell again what a crash takes, and wait for no disk here.
 impl AlertSink for Alertmanager {
     fn send(&self, alerts: &[Alert]) -> Result<(), SourceError> {
-        for error in self.take(alerts, Teller::Ruler) {
-            tracing::warn!(%error, "an alert was refused");
+        let errors = self.take(alerts, Teller::Ruler);
+        if let Some(first) = errors.first() {
+            tracing::warn!(refused = errors.len(), of = alerts.len(), %first, "alerts were refused");
         }
         Ok(())
     }

@@ -79,7 +79,8 @@ impl Rules {
         let log_target = config.rules.log_target.clone();
         let rules = Arc::new(Self { ruler, stores, control, transitions, log_target });
         if let (Some(name), None) = (&rules.log_target, rules.log_target()) {
-            let why = format!("log_rules_write_to: there is no source of metrics with the id or name {name:?}");
+            let why =
+                format!("log_rules_write_to: there is no source of metrics with the id or name {name:?}");
             return Err(ServeError::Rules(why));
         }
         rules.follow_sources();

@@ -237,10 +237,7 @@ fn measure(plan: &Plan, subject: &Subject, set_rules: impl FnOnce()) {
 }
 
 fn pilothouse(plan: &Plan, directory: &Path) {
-    let server = Server::start(
-        directory,
-        &["--max-active-series", "0", "--limit", "max_rule_groups=0", "--limit", "max_rules_per_group=0"],
-    );
+    let server = Server::start(directory, &["--max-active-series", "0", "--limit", "max_alerts=1000000"]);
     let subject = Subject {
         name: "pilothouse",
         pid: server.pid(),

@@ -184,7 +184,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Targets => Ok(targets::targets(app, &call)),
         Endpoint::TargetsMetadata => targets::metadata(app, &call),
         Endpoint::ScrapePools => Ok(targets::scrape_pools(app)),
-        Endpoint::Alertmanagers => Ok(status::alertmanagers()),
+        Endpoint::Alertmanagers => Ok(status::alertmanagers(app)),
         Endpoint::BuildInfo => Ok(status::build_info(app)),
         Endpoint::RuntimeInfo => Ok(status::runtime_info(app)),
         Endpoint::ConfigStatus => Ok(status::config(app)),

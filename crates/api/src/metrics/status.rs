@@ -82,8 +82,17 @@ pub(crate) fn flags() -> Reply {
     ok(|out| out.push_str("{}"))
 }
 
-pub(crate) fn alertmanagers() -> Reply {
-    ok(|out| out.push_str("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}"))
+/// The one inside, as soon as it is there.
+pub(crate) fn alertmanagers(app: &App) -> Reply {
+    let inside = app.alertmanager().ok().map(|am| am.engine());
+    let url = inside.as_ref().and_then(|engine| engine.setup()).map(|setup| setup.external_url.as_ref());
+    ok(|out| {
+        out.push_str("{\"activeAlertmanagers\":[");
+        if let Some(url) = url {
+            push_object(out, &[("url", &format!("{url}/api/v2/alerts"))]);
+        }
+        out.push_str("],\"droppedAlertmanagers\":[]}");
+    })
 }
 
 fn ok(data: impl FnOnce(&mut String)) -> Reply {
