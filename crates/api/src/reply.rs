@@ -98,6 +98,7 @@ impl Reply {
         if let ReplyBody::Made(response) = self.body {
             return *response;
         }
+        guard_page(&mut self.headers);
         let empty = matches!(&self.body, ReplyBody::Whole(b) if b.is_empty());
         if gzip && !empty && !self.headers.contains_key(header::CONTENT_ENCODING) {
             self.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -113,6 +114,27 @@ impl Reply {
         *response.status_mut() = self.status;
         *response.headers_mut() = *self.headers;
         response
+    }
+}
+
+/// What a browser is told of a page that says nothing of it itself: to run, load and send nothing,
+/// and to show it in no frame.
+const PAGE_HEADERS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
+fn guard_page(headers: &mut HeaderMap) {
+    let is_page = headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/html"));
+    if is_page {
+        for (name, value) in PAGE_HEADERS {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
     }
 }
 
@@ -209,6 +231,19 @@ mod tests {
 
     async fn bytes_of(response: Response<Body>) -> Vec<u8> {
         response.into_body().collect().await.unwrap().to_bytes().to_vec()
+    }
+
+    #[tokio::test]
+    async fn pages_run_and_load_nothing_unless_they_say_so() {
+        let page = || Reply::new(StatusCode::OK, "text/html; charset=utf-8", "<p>");
+        let policy =
+            |response: Response<Body>| response.headers().get(header::CONTENT_SECURITY_POLICY).cloned();
+        let guarded = page().into_response(false).await;
+        assert_eq!(guarded.headers()[header::X_FRAME_OPTIONS], "DENY");
+        assert!(policy(guarded).unwrap().to_str().unwrap().starts_with("default-src 'none'"));
+        let own = page().header(header::CONTENT_SECURITY_POLICY, "default-src 'self'");
+        assert_eq!(policy(own.into_response(false).await).unwrap(), "default-src 'self'");
+        assert_eq!(policy(Reply::json("{}").into_response(false).await), None);
     }
 
     #[tokio::test]

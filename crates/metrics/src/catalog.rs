@@ -228,12 +228,20 @@ impl Catalog {
             let count = row.count()?;
             let fingerprints = row.take(count * FINGERPRINT_BYTES)?;
             let page = Page::decode(row.0).map_err(bad)?;
+            // A series may be in two rows: a group was written anew while a flush had yet to save it.
+            let known: Vec<u32> = page
+                .rows()
+                .iter()
+                .map(|series| series.id)
+                .filter(|id| registry.index.contains(*id))
+                .collect();
+            registry.remove(known);
             registry.index.insert_page(&page);
             for (series, bytes) in page.rows().iter().zip(fingerprints.chunks_exact(FINGERPRINT_BYTES)) {
                 let fingerprint = u128::from_le_bytes(bytes.try_into().map_err(|_| Malformed("series"))?);
                 // A row that should have been removed when its series was forgotten: the series
                 // that came after it has the samples.
-                if let Some(stale) = registry.id_of(fingerprint) {
+                if let Some(stale) = registry.id_of(fingerprint).filter(|stale| *stale != series.id) {
                     registry.remove([stale]);
                 }
                 registry.add_fingerprint(series.id, fingerprint);

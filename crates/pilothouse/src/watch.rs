@@ -51,7 +51,10 @@ impl Watch {
             loop {
                 round.go();
                 let mut stopping = stopped.0.lock();
-                if *stopping || !stopped.1.wait_for(&mut stopping, TICK).timed_out() && *stopping {
+                if !*stopping {
+                    stopped.1.wait_for(&mut stopping, TICK);
+                }
+                if *stopping {
                     break;
                 }
             }

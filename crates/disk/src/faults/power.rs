@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ struct Inner {
 /// A write, or a change of a length.
 #[derive(Debug)]
 struct Change {
+    /// Of the file, since another may get its name.
+    inode: u64,
     offset: u64,
     /// What was there, as far as the file went.
     old: Vec<u8>,
@@ -63,32 +65,37 @@ impl Power {
 
     /// Of a write that is about to be made. One that fails may have reached the disk all the same.
     pub(super) fn writing(&self, path: &Path, offset: u64, new: &[u8]) -> io::Result<()> {
-        let change = |file: &File, old_len: u64| {
+        let change = |file: &File, (inode, old_len): (u64, u64)| {
             let there = old_len.saturating_sub(offset).min(new.len() as u64);
             let mut old = vec![0; there as usize];
             file.read_exact_at(&mut old, offset)?;
-            Ok(Change { offset, old, old_len, new: new.to_vec(), new_len: None })
+            Ok(Change { inode, offset, old, old_len, new: new.to_vec(), new_len: None })
         };
         self.note(path, change)
     }
 
     pub(super) fn resizing(&self, path: &Path, new_len: u64) -> io::Result<()> {
-        let change = |file: &File, old_len: u64| {
+        let change = |file: &File, (inode, old_len): (u64, u64)| {
             let mut old = vec![0; old_len.saturating_sub(new_len) as usize];
             file.read_exact_at(&mut old, new_len)?;
-            Ok(Change { offset: new_len, old, old_len, new: Vec::new(), new_len: Some(new_len) })
+            Ok(Change { inode, offset: new_len, old, old_len, new: Vec::new(), new_len: Some(new_len) })
         };
         self.note(path, change)
     }
 
-    fn note(&self, path: &Path, change: impl FnOnce(&File, u64) -> io::Result<Change>) -> io::Result<()> {
+    fn note(
+        &self,
+        path: &Path,
+        change: impl FnOnce(&File, (u64, u64)) -> io::Result<Change>,
+    ) -> io::Result<()> {
         let mut inner = self.0.lock();
         if inner.left.is_none() {
             return Ok(());
         }
         if inner.left != Some(0) {
             let file = File::open(path)?;
-            let change = change(&file, file.metadata()?.len())?;
+            let metadata = file.metadata()?;
+            let change = change(&file, (metadata.ino(), metadata.len()))?;
             inner.unsynced.entry(path.to_owned()).or_default().push(change);
         }
         inner.step()
@@ -108,7 +115,9 @@ impl Power {
         let mut dice = Dice(seed);
         let mut files: Vec<_> = unsynced.into_iter().collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
-        for (path, changes) in files {
+        for (path, mut changes) in files {
+            let inode = fs::metadata(&path).map_or(0, |metadata| metadata.ino());
+            changes.retain(|change| change.inode == inode);
             let mut image = match fs::read(&path) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 image => image?,

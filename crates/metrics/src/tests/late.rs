@@ -159,3 +159,28 @@ fn exemplars_are_replayed_in_no_more_than_the_time_they_take() {
     drop(store);
     assert_eq!(Store::open(dir.path(), options(&clock)).unwrap().stats().exemplars, COUNT as u64);
 }
+
+/// Forgetting writes what is left of a group, the series included that no flush has saved yet; the
+/// flush then saves them again.
+#[test]
+fn a_series_that_was_written_twice_is_there_once() {
+    let (dir, clock, store) = open(0);
+    push(&store, 0, &[(clock.now_ms(), 1.0)]);
+    store.compact_now().unwrap();
+    clock.step(3 * HOUR_MS);
+    for i in 1..4 {
+        push(&store, i, &[(clock.now_ms(), 1.0)]);
+    }
+    store.inner.forget_series().unwrap();
+    assert_eq!(store.stats().series_removed, 1);
+    push(&store, 4, &[(clock.now_ms(), 1.0)]);
+    store.seal_all().unwrap();
+    let content = read_all(&store);
+    assert_eq!(content.len(), 5);
+    let copy = tempfile::tempdir().unwrap();
+    copy_directory(dir.path(), copy.path());
+    for _ in 0..2 {
+        let opened = Store::open(copy.path(), options(&clock)).unwrap();
+        assert_eq!((read_all(&opened), opened.stats().series), (content.clone(), 4));
+    }
+}

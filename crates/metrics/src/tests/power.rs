@@ -13,11 +13,18 @@ const SERIES: u64 = 6;
 type Samples = BTreeMap<(u64, i64), f64>;
 
 /// Appends some samples; whether that was acknowledged.
-fn push(store: &Store, clock: &Stepped, dice: &mut Dice, sent: &mut Samples, acknowledged: &mut Samples) -> bool {
+fn push(
+    store: &Store,
+    clock: &Stepped,
+    dice: &mut Dice,
+    sent: &mut Samples,
+    acknowledged: &mut Samples,
+) -> bool {
     clock.step(1000);
     let t_ms = clock.now_ms() - dice.roll(3) as i64 * 26 * HOUR_MS;
     let first = dice.roll(SERIES);
-    let batch: Samples = (first..=first + dice.roll(3)).map(|i| ((i, t_ms), t_ms as f64 + i as f64)).collect();
+    let batch: Samples =
+        (first..=first + dice.roll(3)).map(|i| ((i, t_ms), t_ms as f64 + i as f64)).collect();
     let mut push = Push::new();
     for ((i, t_ms), value) in &batch {
         push = push.floats(&series("a", *i as usize), &[(*t_ms, *value)]);
