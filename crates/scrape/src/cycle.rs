@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 use crate::cache::SeriesCache;
 use crate::config::Job;
 use crate::exchange::{Exchange, Fetched, ScrapeError};
-use crate::ingest::{Counts, Ingest, Ingested, Report};
+use crate::ingest::{Counts, Ingest, Ingested};
+use crate::report::Report;
 use crate::shared::{AppendResult, Shared};
 use crate::target::Target;
 

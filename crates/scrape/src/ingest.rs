@@ -1,6 +1,6 @@
 //! From a body to a batch: parse, relabel, compare with what was there before.
 
-use pilothouse_model::labels::{METRIC_NAME, quote};
+use pilothouse_model::labels::quote;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::sample::stale_nan;
 use pilothouse_model::write::{BatchExemplar, BatchSeries, MetadataEntry, WriteBatch};
@@ -99,10 +99,10 @@ impl Ingest<'_> {
     }
 
     /// The labels that a series is stored with; `None` where it is dropped.
-    fn labels_of(self, exposed: &Labels) -> Result<Option<Labels>, ScrapeError> {
-        let mut labels = LabelsBuilder::from(exposed);
+    fn labels_of(self, exposed: &Exposed) -> Result<Option<Labels>, ScrapeError> {
+        let mut labels = LabelsBuilder::from(&exposed.labels);
         if self.job.honor_labels {
-            add_missing(&mut labels, self.public);
+            add_missing(&mut labels, self.public, &exposed.blank);
         } else {
             add_over(&mut labels, self.public);
         }
@@ -218,7 +218,9 @@ impl Filling<'_> {
         self.counts.scraped += 1;
         // No key of the wire's is one of these: it is a hash over another form of labels.
         let key = made.labels.fingerprint();
-        let Some((labels, again, is_new)) = self.find(cache, key, || Ok(made.labels.clone()))? else {
+        let Some((labels, again, is_new)) =
+            self.find(cache, key, || Ok(Exposed { labels: made.labels.clone(), blank: Vec::new() }))?
+        else {
             return Ok(());
         };
         let mut turn = Turn { again, ends: false };
@@ -241,7 +243,7 @@ impl Filling<'_> {
         &self,
         cache: &mut SeriesCache,
         key: u128,
-        exposed: impl FnOnce() -> Result<Labels, ScrapeError>,
+        exposed: impl FnOnce() -> Result<Exposed, ScrapeError>,
     ) -> Result<Option<(Labels, bool, bool)>, ScrapeError> {
         match cache.look_up(key) {
             Known::Dropped => Ok(None),
@@ -324,9 +326,16 @@ fn cut(text: &str) -> &str {
     text.char_indices().nth(50).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
 
+/// Labels as a target exposes them.
+struct Exposed {
+    labels: Labels,
+    /// Names of those without a value, which are no labels.
+    blank: Vec<String>,
+}
+
 /// Raw labels as such. The reader sorts them by name, so that a name given twice stands beside
 /// itself.
-fn exposed_labels(raw: &[u8], decoded: &Decoded) -> Result<Labels, ScrapeError> {
+fn exposed_labels(raw: &[u8], decoded: &Decoded) -> Result<Exposed, ScrapeError> {
     let mut pairs = Vec::new();
     (decoded.batch.read_labels)(raw, &mut pairs).map_err(|e| ScrapeError::Body(e.to_string()))?;
     let mut texts = Vec::with_capacity(pairs.len());
@@ -343,13 +352,16 @@ fn exposed_labels(raw: &[u8], decoded: &Decoded) -> Result<Labels, ScrapeError> 
         }
         texts.push((name, value));
     }
-    Ok(Labels::from_pairs(texts))
+    let blank =
+        texts.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| (*name).to_owned()).collect();
+    Ok(Exposed { labels: Labels::from_pairs(texts), blank })
 }
 
-/// `honor_labels`: what is exposed wins.
-fn add_missing(labels: &mut LabelsBuilder, public: &Labels) {
+/// `honor_labels`: what is exposed wins, also a label that is exposed as blank. So a gateway says
+/// that a series has no `instance`.
+fn add_missing(labels: &mut LabelsBuilder, public: &Labels, blank: &[String]) {
     for (name, value) in public {
-        if labels.get(name).is_none() {
+        if labels.get(name).is_none() && !blank.iter().any(|b| b == name) {
             labels.set(name, value);
         }
     }
@@ -373,54 +385,6 @@ fn add_over(labels: &mut LabelsBuilder, public: &Labels) {
         }
         labels.set(&name, &value);
     }
-}
-
-/// The series about a scrape itself.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Report {
-    pub(crate) up: bool,
-    pub(crate) duration_s: f64,
-    pub(crate) counts: Counts,
-    /// -1 for one that was too long.
-    pub(crate) body_bytes: f64,
-}
-
-impl Report {
-    /// Adds them to a batch.
-    pub(crate) fn add(&self, ingest: Ingest<'_>, timeout_ms: i64, batch: &mut WriteBatch) {
-        let extra = [timeout_ms as f64 / 1000.0, ingest.job.sample_limit as f64, self.body_bytes];
-        let values = [
-            f64::from(u8::from(self.up)),
-            self.duration_s,
-            self.counts.scraped as f64,
-            self.counts.kept as f64,
-            self.counts.added as f64,
-        ];
-        for (name, value) in names(ingest.job).zip(values.into_iter().chain(extra)) {
-            batch.push_float(&ingest.public.with(METRIC_NAME, name), ingest.t_ms, value);
-        }
-    }
-
-    /// Ends them.
-    pub(crate) fn end(ingest: Ingest<'_>, batch: &mut WriteBatch) {
-        for name in names(ingest.job) {
-            batch.push_float(&ingest.public.with(METRIC_NAME, name), ingest.t_ms, stale_nan());
-        }
-    }
-}
-
-fn names(job: &Job) -> impl Iterator<Item = &'static str> {
-    const ALL: [&str; 8] = [
-        "up",
-        "scrape_duration_seconds",
-        "scrape_samples_scraped",
-        "scrape_samples_post_metric_relabeling",
-        "scrape_series_added",
-        "scrape_timeout_seconds",
-        "scrape_sample_limit",
-        "scrape_body_size_bytes",
-    ];
-    ALL.into_iter().take(if job.extra_metrics { 8 } else { 5 })
 }
 
 #[cfg(test)]

@@ -12,13 +12,12 @@
 //! the lookback.
 //!
 //! Reading order: [`config`] (what may be said), [`relabel`], [`discovery`], `target` (labels and
-//! address), `exchange` (one request), `cache` and `ingest` (from a body to a batch), `nhcb`, `cycle` (one
-//! target's life), `pool` (one job), [`scraper`] (all of them), [`host`] (this machine).
-
-pub mod config;
-pub mod relabel;
+//! address), `exchange` (one request), `cache`, `ingest` and `nhcb` (from a body to a batch), `report`, `cycle`
+//! (one target's life), `pool` (one job), [`scraper`] (all of them), `local` and [`host`] (this
+//! machine).
 
 mod cache;
+pub mod config;
 mod cycle;
 pub mod discovery;
 mod exchange;
@@ -27,6 +26,8 @@ mod ingest;
 mod local;
 mod nhcb;
 mod pool;
+pub mod relabel;
+mod report;
 pub mod scraper;
 mod shared;
 mod target;

@@ -18,7 +18,8 @@ use crate::cache::SeriesCache;
 use crate::config::sections::{GlobalSection, JobSection};
 use crate::config::{Global, Job};
 use crate::exchange::Form;
-use crate::ingest::{Ingest, Report};
+use crate::ingest::Ingest;
+use crate::report::Report;
 
 /// Gives metrics in Prometheus' text format; may block.
 pub type Collect = Box<dyn Fn() -> String + Send>;

@@ -7,10 +7,11 @@ use pilothouse_model::sample::{format_float, is_stale};
 use pilothouse_model::write::{RawPair, WriteBatch};
 use pilothouse_wire::exposition::TextFormat;
 
-use super::{Counts, Ingest, Report};
+use super::{Counts, Ingest};
 use crate::cache::SeriesCache;
 use crate::config::{Job, Sections, load};
 use crate::exchange::Form;
+use crate::report::Report;
 
 fn job(fields: &str) -> Job {
     let yaml = format!("[{{job_name: j, {fields}}}]");
@@ -88,7 +89,8 @@ fn labels_of_the_target_and_of_what_it_exposes() {
             "a{exported_exported_job=\"own\", exported_job=\"other\", instance=\"i\", job=\"j\"} 1 @1000",
         ),
         ("honor_labels: true", "a{job=\"own\"} 1\n", "a{instance=\"i\", job=\"own\"} 1 @1000"),
-        ("honor_labels: true", "a{instance=\"\"} 1\n", "a{instance=\"i\", job=\"j\"} 1 @1000"),
+        ("honor_labels: true", "a{instance=\"\"} 1\n", "a{job=\"j\"} 1 @1000"),
+        ("", "a{instance=\"\"} 1\n", "a{instance=\"i\", job=\"j\"} 1 @1000"),
         (
             "",
             "{\"dotted.name\",\"a b\"=\"c\"} 1\n",
