@@ -274,9 +274,9 @@ impl App {
         Some(Arc::new(logs::Tee { tails, sink }))
     }
 
-    /// The server's own metrics as text; each sample carries the `also` labels too. Blocks.
-    pub fn own_metrics(&self, format: TextFormat, also: &[(&str, &str)]) -> String {
-        telemetry::render(&own::exposition::families(self), format, also)
+    /// The server's own metrics as text. Blocks.
+    pub fn own_metrics(&self, format: TextFormat) -> String {
+        telemetry::render(&own::exposition::families(self), format)
     }
 
     /// What the process holds, and may hold.

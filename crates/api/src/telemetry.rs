@@ -98,14 +98,13 @@ impl Family {
     }
 }
 
-/// Families as text. Each sample carries the `also` labels too.
-pub(crate) fn render(families: &[Family], format: TextFormat, also: &[(&str, &str)]) -> String {
+/// Families as text.
+pub(crate) fn render(families: &[Family], format: TextFormat) -> String {
     let mut writer = TextWriter::new(format);
     for family in families {
         writer.family(family.name, family.metric_type, family.help, family.unit);
         for (labels, value) in &family.samples {
-            let labels: Vec<(&str, &str)> =
-                labels.iter().map(|(n, v)| (*n, v.as_str())).chain(also.iter().copied()).collect();
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (*n, v.as_str())).collect();
             match value {
                 FamilyValue::Number(number) => writer.sample("", &labels, *number),
                 FamilyValue::Histogram { upper_bounds, cumulative_counts, sum } => {
@@ -120,7 +119,7 @@ pub(crate) fn render(families: &[Family], format: TextFormat, also: &[(&str, &st
 /// Families in the form that was asked for.
 pub(crate) fn expose(families: &[Family], form: Exposition) -> Vec<u8> {
     match form {
-        Exposition::Text(format) => render(families, format, &[]).into_bytes(),
+        Exposition::Text(format) => render(families, format).into_bytes(),
         Exposition::Protobuf => render_protobuf(families),
     }
 }
@@ -242,15 +241,14 @@ mod tests {
         let telemetry = Telemetry::default();
         telemetry.served(Endpoint::Metrics(crate::metrics::Endpoint::Query), 200, Duration::from_millis(3));
         let families = telemetry.families();
-        let text = render(&families, TextFormat::Prometheus, &[("job", "x")]);
+        let text = render(&families, TextFormat::Prometheus);
         assert!(
-            text.contains("pilothouse_http_requests_total{code=\"200\",handler=\"query\",job=\"x\"} 1\n"),
+            text.contains("pilothouse_http_requests_total{code=\"200\",handler=\"query\"} 1\n"),
             "{text}"
         );
-        let bucket =
-            "pilothouse_http_request_duration_seconds_bucket{handler=\"query\",job=\"x\",le=\"0.005\"} 1\n";
+        let bucket = "pilothouse_http_request_duration_seconds_bucket{handler=\"query\",le=\"0.005\"} 1\n";
         assert!(text.contains(bucket) || text.contains("le=\"0.005\"} 1\n"), "{text}");
-        let open = render(&families, TextFormat::OpenMetrics, &[]);
+        let open = render(&families, TextFormat::OpenMetrics);
         assert!(open.contains("# TYPE pilothouse_http_requests counter\n"), "{open}");
         assert!(open.contains("# UNIT pilothouse_query_duration_seconds seconds\n"), "{open}");
         assert!(open.ends_with("# EOF\n"));

@@ -54,7 +54,7 @@ impl Scraping {
         let sink: Arc<dyn SampleSink> = Arc::new(store.internal_sink());
         let limits = config.limits.clone();
         let rendered = Arc::clone(app);
-        let own = Box::new(move || rendered.own_metrics(TextFormat::Prometheus, &[]));
+        let own = Box::new(move || rendered.own_metrics(TextFormat::Prometheus));
         let mut targets = vec![LocalTarget::new(OWN_JOB, instance, Arc::clone(&sink), limits.clone(), own)];
         // Elsewhere there is nothing under these names.
         if config.scraping.host_metrics && cfg!(target_os = "linux") {

@@ -135,6 +135,13 @@ impl Scraper {
         self.states().into_iter().map(view).collect()
     }
 
+    /// How many targets there are, and of how many the last scrape failed.
+    pub fn counts(&self) -> (usize, usize) {
+        let states = self.states();
+        let down = states.iter().filter(|(_, state)| state.outcome.lock().error.is_some()).count();
+        (states.len(), down)
+    }
+
     pub fn dropped(&self) -> Vec<DroppedView> {
         let pools = self.pools.lock();
         let view = |(name, pool): (&String, &Pool)| {

@@ -35,7 +35,9 @@ pub(crate) fn targets(app: &App, call: &Call) -> Reply {
             let all = scraper.dropped();
             counts = Some(all.iter().map(|of| (of.pool.clone(), of.count)).collect());
             let kept = all.into_iter().filter(|of| is_wanted(&of.pool));
-            dropped.extend(kept.flat_map(|of| of.discovered.into_iter().map(move |labels| (of.pool.clone(), labels))));
+            dropped.extend(
+                kept.flat_map(|of| of.discovered.into_iter().map(move |labels| (of.pool.clone(), labels))),
+            );
         }
     }
     let host = host_of(&app.address(&call.parts.headers));
@@ -168,8 +170,7 @@ fn push_entry(out: &mut String, labels: &Labels, entry: &MetadataEntry, named: b
         out.push_str(",\"metric\":");
         push_string(out, &entry.family);
     }
-    for (name, value) in
-        [("type", entry.metric_type.as_str()), ("help", &entry.help), ("unit", &entry.unit)]
+    for (name, value) in [("type", entry.metric_type.as_str()), ("help", &entry.help), ("unit", &entry.unit)]
     {
         out.push_str(&format!(",\"{name}\":"));
         push_string(out, value);
@@ -181,12 +182,13 @@ fn push_entry(out: &mut String, labels: &Labels, entry: &MetadataEntry, named: b
 pub(crate) fn families(app: &App) -> Vec<Family> {
     let Some(scraper) = app.scraper() else { return Vec::new() };
     let stats = scraper.stats();
-    let active = scraper.active();
-    let down = active.iter().filter(|target| target.last_error.is_some()).count();
-    let counter = |name, help, count: &AtomicU64| Family::counter(name, help).value(count.load(Relaxed) as f64);
+    let (active, down) = scraper.counts();
+    let counter =
+        |name, help, count: &AtomicU64| Family::counter(name, help).value(count.load(Relaxed) as f64);
     vec![
-        Family::gauge("pilothouse_scrape_targets", "Targets that are scraped.").value(active.len() as f64),
-        Family::gauge("pilothouse_scrape_targets_down", "Targets whose last scrape failed.").value(down as f64),
+        Family::gauge("pilothouse_scrape_targets", "Targets that are scraped.").value(active as f64),
+        Family::gauge("pilothouse_scrape_targets_down", "Targets whose last scrape failed.")
+            .value(down as f64),
         counter("pilothouse_scrapes_total", "Scrapes, failed ones included.", &stats.scrapes),
         counter("pilothouse_scrape_failures_total", "Scrapes that failed.", &stats.failed_scrapes),
         counter("pilothouse_scrape_samples_total", "Samples that targets exposed.", &stats.samples),
