@@ -21,6 +21,7 @@ mod damage;
 mod deletions;
 mod faults;
 mod model;
+mod power;
 mod pruning;
 mod races;
 
