@@ -215,8 +215,10 @@ impl Catalog {
 
 // ---- the copy of the deletions ----
 
+pub(crate) const COPY: &str = "deletions.bin";
+
 fn copy_path(catalog: &Path) -> PathBuf {
-    catalog.with_file_name("deletions.bin")
+    catalog.with_file_name(COPY)
 }
 
 /// Writes all deletions beside the catalog, before a change of them is committed: the checksum,

@@ -27,6 +27,10 @@ pub fn check(directory: &Path) -> Result<Checked, Error> {
     if !files::is_absent_or_empty(&streams)? {
         check::database(&streams, catalog::KIND, catalog::VERSION, &mut checked)?;
     }
+    match catalog::read_copy(&streams) {
+        Err(error) if error.is_damage() => checked.found(&directory.join(catalog::COPY), "", error),
+        read => drop(read?),
+    }
     for (number, path) in days_of(&directory.join("day"))? {
         check_day(&path, number, &mut checked)?;
     }
@@ -52,10 +56,15 @@ pub fn repair(directory: &Path, options: StoreOptions) -> Result<Checked, Error>
             let rows = segment.table.rows.iter();
             damaged.extend(rows.filter(|row| read_block(segment, row).is_err()).map(|row| row.id));
         }
+        let known = store.inner.day_streams.read().get(&day.number).cloned().unwrap_or_default();
+        day.streams.add(&[], || store.inner.registry.read().rows(&known))?;
         if !damaged.is_empty() {
             day.commit(&Change { removed: damaged, ..Change::default() }, &|_| {})?;
         }
     }
+    // With them their copy is written anew.
+    files::remove(&directory.join(catalog::COPY))?;
+    store.inner.catalog.save_deletions(&store.deletions())?;
     store.close()?;
     Ok(checked)
 }
@@ -85,6 +94,9 @@ fn check_day(path: &Path, number: i32, checked: &mut Checked) -> Result<(), Erro
     };
     for file in damaged {
         checked.found(&path.join(file), "", "its checksum is wrong");
+    }
+    if day.streams.is_there() && !day.streams.read()?.is_whole {
+        checked.found(day.streams.path(), "", "not all of its streams can be read");
     }
     let left_out = day.damaged.load(std::sync::atomic::Ordering::Relaxed);
     if left_out > 0 {

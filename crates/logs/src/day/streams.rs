@@ -44,6 +44,10 @@ impl StreamFile {
         Self { path: directory.join(FILE), end: Mutex::default() }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn is_there(&self) -> bool {
         self.path.exists()
     }
