@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::Request;
+use pilothouse_model::sample::stale_nan;
 use pilothouse_model::state::MemoryState;
 use pilothouse_model::{Labels, LogBatch, SourceError};
-use pilothouse_probes::registry::{Registry, RegistrySettings};
+use pilothouse_probes::registry::{DeclaredCheck, Registry, RegistrySettings};
 use pilothouse_probes::run::{Prober, Publisher, Recorder, ResultSink, Schedule, Target};
+use pilothouse_probes::status::StatusPage;
 use pilothouse_probes::validate::LabelRules;
-use pilothouse_probes::words::{Probe, Remote};
+use pilothouse_probes::words::{Check, CheckSettings, HttpSettings, Probe, Remote};
 use serde_json::{Value, json};
 
 use super::{Fixture, Stopped};
@@ -168,4 +170,119 @@ async fn private_probes_register_by_grpc() {
     assert_eq!(pong, [0, 0, 0, 0, 2, 8, 7]);
     let (_, refused) = client.fixture.send(send("nobody".to_owned(), "Checks/RegisterProbe", b"")).await;
     assert!(refused.windows(2).any(|w| w == [8, 5]), "NOT_AUTHORIZED: {refused:?}");
+}
+
+const NOW_MS: i64 = super::NOW_S * 1_000;
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 1_440 * MINUTE_MS;
+
+fn declared(job: &str, enabled: bool) -> DeclaredCheck {
+    let settings = CheckSettings { http: Some(HttpSettings::default()), ..CheckSettings::default() };
+    let check = Check {
+        job: job.to_owned(),
+        target: "http://a.b/".to_owned(),
+        frequency: 60_000,
+        timeout: 1_000,
+        enabled,
+        settings: Some(settings),
+        ..Check::default()
+    };
+    DeclaredCheck { check, alerts: Vec::new() }
+}
+
+/// Samples of a family of a job from a probe; times are ages.
+fn ran(fixture: &Fixture, family: &str, job: &str, probe: &str, samples: &[(i64, f64)]) {
+    let labels = [("__name__", family), ("job", job), ("instance", "http://a.b/"), ("probe", probe)];
+    let mut samples: Vec<(i64, f64)> =
+        samples.iter().map(|(age_ms, value)| (NOW_MS - age_ms, *value)).collect();
+    samples.sort_by_key(|(t_ms, _)| *t_ms);
+    fixture.memory.add(&labels, samples);
+}
+
+#[tokio::test]
+async fn pages_tell_states_uptimes_and_latencies() {
+    let fixture = Fixture::locked("root");
+    let app = fixture.app();
+    let synthetic = app.synthetic().unwrap();
+    let checks =
+        vec![declared("mixed", true), declared("ended", true), declared("off", false), declared("new", true)];
+    synthetic.registry.declare(checks).unwrap();
+    let page = StatusPage { name: "p".to_owned(), public: true, ..StatusPage::default() };
+    synthetic.pages.replace(vec![page]);
+
+    let (day, week, month) = (DAY_MS / 2, 2 * DAY_MS, 20 * DAY_MS);
+    let success = "probe_success";
+    ran(&fixture, success, "mixed", "near", &[(MINUTE_MS, 1.0), (day, 1.0), (week, 1.0), (month, 0.0)]);
+    ran(&fixture, success, "mixed", "far", &[(2 * MINUTE_MS, 0.0), (day, 1.0), (40 * DAY_MS, 0.0)]);
+    // Another job at the same target is another check.
+    ran(&fixture, success, "stranger", "near", &[(MINUTE_MS, 0.0)]);
+    ran(&fixture, success, "ended", "near", &[(2 * MINUTE_MS, 0.0), (MINUTE_MS, stale_nan())]);
+    let duration = "probe_duration_seconds";
+    ran(&fixture, duration, "mixed", "near", &[(MINUTE_MS, 0.25), (2 * MINUTE_MS, 0.75), (DAY_MS - 1, 2.0)]);
+
+    let request = Request::get("/status/p.json").body(Body::empty()).unwrap();
+    let (parts, body) = fixture.send(request).await;
+    assert_eq!(parts.status.as_u16(), 200);
+    assert_eq!(parts.headers["cache-control"], "public, max-age=15");
+    let page: Value = serde_json::from_slice(&body).unwrap();
+    let shown = |of: &str| -> Vec<Value> {
+        page["checks"].as_array().unwrap().iter().map(|check| check[of].clone()).collect()
+    };
+    assert_eq!(shown("state"), ["degraded", "unknown", "paused", "unknown"]);
+    assert_eq!(page["state"], "degraded");
+    assert_eq!(
+        shown("uptime"),
+        [
+            json!({"24h": 0.75, "7d": 0.8, "30d": 4.0 / 6.0}),
+            json!({"24h": 0.0, "7d": 0.0, "30d": 0.0}),
+            json!({"24h": null, "7d": null, "30d": null}),
+            json!({"24h": null, "7d": null, "30d": null}),
+        ]
+    );
+    let mixed = &page["checks"][0];
+    assert_eq!(mixed["places"], json!([{"probe": "far", "good": false}, {"probe": "near", "good": true}]));
+    let latency = mixed["latency"].as_array().unwrap();
+    assert_eq!((&latency[0], &latency[46], &latency[47]), (&json!(2.0), &Value::Null, &json!(0.5)));
+    assert!(mixed.get("target").is_none());
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_refused_in_the_shape_of_this_api() {
+    let client = installed().await;
+    for (method, path, expected) in [
+        ("GET", "/check/add/more", 404),
+        ("GET", "/tenant/nothing", 404),
+        ("DELETE", "/tenant", 405),
+        ("PUT", "/probe/add", 405),
+    ] {
+        let (status, error) = client.call(method, path, Value::Null).await;
+        assert_eq!((status, &error["code"]), (expected, &json!(expected)), "{method} {path}: {error}");
+        assert!(error["msg"].is_string() && error["err"].is_string());
+    }
+    let stranger = Client { token: "nobody".to_owned(), ..client };
+    assert_eq!(stranger.call("GET", "/tenant/nothing", Value::Null).await.0, 401);
+}
+
+#[tokio::test]
+async fn settings_and_cost_labels_of_a_tenant_are_kept() {
+    let client = installed().await;
+    let get = async |path: &str| client.call("GET", path, Value::Null).await.1;
+    assert_eq!(get("/tenant/settings").await, json!({"remote_validation_disabled": false, "thresholds": {}}));
+    let update = json!({"thresholds": {"uptime": {"upperLimit": 99.5}}});
+    assert_eq!(client.call("POST", "/tenant/settings/update", update).await.0, 200);
+    let flag = json!({"remote_validation_disabled": true});
+    assert_eq!(client.call("POST", "/tenant/settings/update", flag).await.0, 200);
+    let expected =
+        json!({"remote_validation_disabled": true, "thresholds": {"uptime": {"upperLimit": 99.5}}});
+    assert_eq!(get("/tenant/settings").await, expected);
+    assert_eq!(get("/tenant/cals").await, json!({"names": []}));
+    let update = json!({"labelMode": "LABEL_MODE_DUAL_WRITE", "costAttributionLabels": ["team"]});
+    assert_eq!(client.call("POST", "/tenant/update", update).await.1["labelMode"], 1);
+    assert_eq!(get("/tenant/cals").await, json!({"names": ["team"]}));
+    assert_eq!(client.call("POST", "/tenant/update", json!({"labelMode": "NONE"})).await.0, 400);
+    let info = get("/checks/info").await;
+    assert_eq!(
+        info["AccountingClasses"]["http_basic"],
+        json!({"CheckClass": 0, "CheckType": 1, "Series": 34})
+    );
 }

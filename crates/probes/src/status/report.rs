@@ -176,7 +176,10 @@ impl Seen {
             .flatten()
             .map(|(probe, (_, good))| Place { probe: probe.clone(), good: *good })
             .collect();
+        let day = self.day.get(&key).and_then(|day| day.get());
         let long = long.get(&key).copied().unwrap_or_default();
+        // What had no run when those were counted has run within the last day alone.
+        let uptime = Uptimes { day, week: long.week.or(day), month: long.month.or(day) };
         let latency = self
             .latency
             .get(&key)
@@ -188,7 +191,7 @@ impl Seen {
             kind: check.kind().map_or("", |kind| kind.name()),
             state: state_of(check, &places),
             places,
-            uptime: Uptimes { day: self.day.get(&key).and_then(|day| day.get()), ..long },
+            uptime,
             latency,
         }
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, StatusCode, header};
 use parking_lot::RwLock;
 use pilothouse_model::budget::CancelOnDrop;
-use pilothouse_probes::status::{LATENCY_STEP_MS, Report, StatusPage, Uptimes, report, uptimes};
+use pilothouse_probes::status::{LATENCY_STEP_MS, Report, State, StatusPage, Uptimes, report, uptimes};
 use pilothouse_probes::words::Check;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -28,6 +28,8 @@ use crate::{App, offload};
 
 /// How long a report is shown.
 const REPORT_TTL: Duration = Duration::from_secs(15);
+/// How long one is that knows nothing of a check, as after a start.
+const UNKNOWN_TTL: Duration = Duration::from_secs(2);
 /// How long the uptimes of a week and a month are: they cost most and change least.
 const UPTIMES_TTL: Duration = Duration::from_secs(300);
 
@@ -74,6 +76,13 @@ struct Shown {
     report: Report,
 }
 
+impl Shown {
+    fn ttl(&self) -> Duration {
+        let unknown = self.report.checks.iter().any(|check| check.state == State::Unknown);
+        if unknown { UNKNOWN_TTL } else { REPORT_TTL }
+    }
+}
+
 impl Page {
     fn of(config: StatusPage) -> Self {
         Self { config, known: Mutex::default() }
@@ -81,7 +90,7 @@ impl Page {
 
     async fn shown(&self, app: &Arc<App>, synthetic: &Synthetic) -> Result<Arc<Shown>, ApiError> {
         let mut known = self.known.lock().await;
-        let fresh = known.report.as_ref().filter(|(at, _)| at.elapsed() < REPORT_TTL);
+        let fresh = known.report.as_ref().filter(|(at, shown)| at.elapsed() < shown.ttl());
         if let Some((_, shown)) = fresh {
             return Ok(Arc::clone(shown));
         }
