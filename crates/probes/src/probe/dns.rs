@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 
 use super::LocalProber;
-use super::clock::Watch;
+use super::clock::{Watch, in_time};
 use super::connect::{ConnectError, dial, resolve};
 use crate::run::{Recorder, Target};
 use crate::words::{DnsProtocol, DnsRecordType, DnsSettings, DnsValidator, IpVersion};
@@ -37,7 +37,7 @@ pub(super) async fn probe(
     for phase in ["resolve", "connect", "request"] {
         self::phase(recorder, phase, 0.0);
     }
-    let answer = ask(prober, target, settings, recorder).await;
+    let answer = in_time(target.timeout, ask(prober, target, settings, recorder)).await;
     let succeeded = "Displays whether or not the query was executed successfully";
     recorder.gauge("probe_dns_query_succeeded", succeeded, &[], f64::from(u8::from(answer.is_ok())));
     match answer {

@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::clock::Watch;
+use super::clock::{Watch, in_time};
 use super::connect::{ConnectError, dial, resolve, split_target};
 use super::driven::Driven;
 use super::{LocalProber, tls};
@@ -19,7 +19,9 @@ use crate::words::{GrpcSettings, IpVersion};
 const STATES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
 /// An answer of the health service is a few bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
-/// gRPC's own number for a call that met no server.
+/// gRPC's own number for a call that took too long.
+const DEADLINE_EXCEEDED: i32 = 4;
+/// For one that met no server.
 const UNAVAILABLE: i32 = 14;
 /// And for a call whose status is not known.
 const UNKNOWN: i32 = 2;
@@ -67,13 +69,15 @@ pub(super) async fn probe(
 ) -> bool {
     phase(recorder, "resolve", 0.0);
     phase(recorder, "check", 0.0);
-    let health = call(prober, target, settings, recorder).await.unwrap_or_else(|e| {
+    let called = in_time(target.timeout, call(prober, target, settings, recorder)).await;
+    let health = called.unwrap_or_else(|e| {
         recorder.error("can't connect grpc server:", &[("err", &e)]);
-        Health { code: UNAVAILABLE, serving: None }
+        let late = matches!(&e, GrpcError::Io(e) if e.kind() == std::io::ErrorKind::TimedOut);
+        Health { code: if late { DEADLINE_EXCEEDED } else { UNAVAILABLE }, serving: None }
     });
     let help = "Response gRPC status code";
     recorder.gauge("probe_grpc_status_code", help, &[], f64::from(health.code));
-    let encrypted = settings.tls && health.code != UNAVAILABLE;
+    let encrypted = settings.tls && ![UNAVAILABLE, DEADLINE_EXCEEDED].contains(&health.code);
     recorder.gauge(
         "probe_grpc_ssl",
         "Indicates if SSL was used for the connection",

@@ -9,6 +9,7 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
 
+use super::clock::in_time;
 use super::connect::{ConnectError, dial, resolve, split_target};
 use super::{LocalProber, tls};
 use crate::run::{Recorder, Target};
@@ -43,7 +44,7 @@ pub(super) async fn probe(
 ) -> bool {
     let help = "Indicates if probe failed due to regex";
     recorder.gauge("probe_failed_due_to_regex", help, &[], 0.0);
-    match talk(prober, target, settings, recorder).await {
+    match in_time(target.timeout, talk(prober, target, settings, recorder)).await {
         Ok(()) => true,
         Err(e) => {
             let regexp = matches!(e, TcpError::NoMatch(_));

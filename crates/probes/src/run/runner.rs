@@ -29,7 +29,7 @@ pub struct Target<'a> {
 
 /// Does the measuring. The implementer holds resolvers, sockets and rules of what may be reached.
 pub trait Prober: Send + Sync + fmt::Debug {
-    /// One run. Ends by itself before `timeout`, or is dropped at it.
+    /// One run. Ends by itself at `timeout`; what does not is dropped a little later.
     fn probe<'a>(
         &'a self,
         target: &'a Target<'a>,
@@ -124,6 +124,9 @@ pub(super) async fn run_adhoc(
     publisher.publish(Publication { tenant: check.tenant_id, samples: Vec::new(), entries: Some(entries) });
 }
 
+/// Of its timeout, what a run may take before it is dropped.
+const PATIENCE: f64 = 1.05;
+
 /// A run with its first and its last line. A run that does not end in time has failed; what it
 /// had taken down stays.
 async fn run_once(prober: &dyn Prober, target: &Target<'_>, kind: &str) -> Outcome {
@@ -131,7 +134,8 @@ async fn run_once(prober: &dyn Prober, target: &Target<'_>, kind: &str) -> Outco
     let mut recorder = Recorder::default();
     let timeout_s = target.timeout.as_secs_f64();
     recorder.info("Beginning check", &[("type", &kind), ("timeout_seconds", &timeout_s)]);
-    let probed = tokio::time::timeout(target.timeout, prober.probe(target, &mut recorder)).await;
+    let patience = target.timeout.mul_f64(PATIENCE);
+    let probed = tokio::time::timeout(patience, prober.probe(target, &mut recorder)).await;
     let success = probed.unwrap_or_else(|_| {
         recorder.error("the run did not end in time", &[("timeout_seconds", &timeout_s)]);
         false

@@ -3,6 +3,7 @@
 mod accounting;
 mod forbidden;
 mod forms;
+mod hanging;
 mod registry;
 mod rules;
 mod running;

@@ -16,6 +16,7 @@ use rand::Rng as _;
 use url::Url;
 
 use super::LocalProber;
+use super::clock::in_time;
 use super::connect::ConnectError;
 use crate::run::{Recorder, Target};
 use crate::words::HttpSettings;
@@ -54,7 +55,7 @@ pub(super) async fn probe(
     recorder: &mut Recorder,
 ) -> bool {
     let mut run = Run { prober, target, settings, phases: Phases::default(), redirects: 0 };
-    let answered = run.follow(recorder).await;
+    let answered = in_time(target.timeout, run.follow(recorder)).await;
     run.phases.take_down(recorder);
     let help = "The number of redirects";
     recorder.gauge("probe_http_redirects", help, &[], f64::from(run.redirects));

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::Url;
 
 use super::LocalProber;
+use super::clock::in_time;
 use super::http::{Answer, Hop, Phases, Sent, keep_cookies, set_run_by, version_number};
 use crate::run::{Recorder, Target};
 use crate::words::{HttpMethod, HttpSettings, MultiHttpEntry, MultiHttpRequest, MultiHttpSettings};
@@ -33,6 +34,7 @@ pub(super) async fn probe(
         variables: Variables::default(),
         cookies: CookieStore::default(),
         totals: Totals::default(),
+        deadline: started + target.timeout,
         broken: false,
     };
     let mut good = true;
@@ -70,6 +72,7 @@ struct Run<'a> {
     variables: Variables,
     cookies: CookieStore,
     totals: Totals,
+    deadline: Instant,
     /// A request got no answer; the assertions that follow fail.
     broken: bool,
 }
@@ -86,7 +89,8 @@ impl Run<'_> {
         let Some(request) = &entry.request else { return false };
         let labels = Labels::of(number, request);
         let mut phases = Phases::default();
-        let answer = match self.send(request, &mut phases, recorder).await {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let answer = match in_time(left, self.send(request, &mut phases, recorder)).await {
             Ok(answer) => Some(answer),
             Err(e) => {
                 recorder.error("Error for HTTP request", &[("url", &request.url), ("err", &e)]);
