@@ -200,6 +200,19 @@ fn unknown(key: &str) -> String {
     }
 }
 
+/// What to tell of a variable of the environment that is nearly one of a key, and so not obeyed.
+pub(super) fn misspelt(variable: &str) -> Option<String> {
+    const NEARLY: usize = 2;
+    if !variable.starts_with("PILOTHOUSE_") {
+        return None;
+    }
+    let limits = Limits::LIST.iter().map(|info| variable_of(&format!("{LIMITS}{}", info.name)));
+    let known = KEYS.iter().map(|key| variable_of(key.name)).chain(limits);
+    let nearest = known.map(|name| (strsim::osa_distance(&name, variable), name)).min()?;
+    let is_told = (1..=NEARLY).contains(&nearest.0);
+    is_told.then(|| format!("the environment has {variable}, which is no key; {} is", nearest.1))
+}
+
 /// The text of a file, which must be readable.
 pub(crate) fn read_file(path: &Path) -> Result<String, Fault> {
     std::fs::read_to_string(path).map_err(|e| Fault {

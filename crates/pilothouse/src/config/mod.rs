@@ -83,7 +83,10 @@ fn enrichment() -> Enrichment {
 
 /// Puts together what the flags, the environment and the file say.
 pub(crate) fn load(flags: &Flags) -> Result<Config, ConfigError> {
-    load_with(flags, &|name| std::env::var(name).ok())
+    let mut config = load_with(flags, &|name| std::env::var(name).ok())?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    config.warnings.extend(names.filter_map(|name| layers::misspelt(&name)));
+    Ok(config)
 }
 
 fn load_with(flags: &Flags, lookup: &Lookup<'_>) -> Result<Config, ConfigError> {

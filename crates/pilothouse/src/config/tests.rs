@@ -90,6 +90,22 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_do() {
 }
 
 #[test]
+fn a_variable_that_is_nearly_a_key_is_told() {
+    for (variable, told) in [
+        ("PILOTHOUSE_RETENTON", Some("PILOTHOUSE_RETENTION")),
+        ("PILOTHOUSE_LIMITS_MAX_TAIL", Some("PILOTHOUSE_LIMITS_MAX_TAILS")),
+        ("PILOTHOUSE_RETENTION", None),
+        ("PILOTHOUSE_PORT", None),
+        ("PILOTHOUSE_SERVICE_HOST", None),
+        ("RETENTION", None),
+    ] {
+        let found = layers::misspelt(variable);
+        assert_eq!(found.is_some(), told.is_some(), "{variable}: {found:?}");
+        assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{variable}");
+    }
+}
+
+#[test]
 fn authentication_follows_the_address_unless_it_is_said() {
     let with = |listen: &str, auth: Option<&str>| {
         let mut values = vec![("listen", listen)];
