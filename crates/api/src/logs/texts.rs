@@ -10,6 +10,9 @@ use pilothouse_model::log_ports::{EntryReason, EntryRejection};
 use crate::logs::answer::labels_text;
 use crate::logs::rates::TooFast;
 
+/// Bytes of a label set or a label that a text repeats.
+const MAX_QUOTED_BYTES: usize = 8 << 10;
+
 /// Refusals of one push, and how many entries there were in all.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
@@ -67,10 +70,10 @@ fn of(EntryRejection { reason, labels }: &EntryRejection) -> String {
             format!("entry for stream '{stream}' has {actual} label names; limit {limit}")
         }
         EntryReason::LabelNameTooLong { name, .. } => {
-            format!("stream '{stream}' has label name too long: '{name}'")
+            format!("stream '{stream}' has label name too long: '{}'", cut(name.clone()))
         }
         EntryReason::LabelValueTooLong { value, .. } => {
-            format!("stream '{stream}' has label value too long: '{value}'")
+            format!("stream '{stream}' has label value too long: '{}'", cut(value.clone()))
         }
         EntryReason::LineTooLong { bytes, limit } => format!(
             "max entry size '{limit}' bytes exceeded for stream '{stream}' while adding an entry with length '{bytes}' \
@@ -118,7 +121,17 @@ fn of_fast(fast: &TooFast, rate: u64) -> String {
 }
 
 fn text_of(labels: &Labels) -> String {
-    labels_text(&pairs_of(labels))
+    cut(labels_text(&pairs_of(labels)))
+}
+
+/// What a sender made too long is not sent back to him as a whole.
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_QUOTED_BYTES {
+        let end = (0..=MAX_QUOTED_BYTES).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str("...");
+    }
+    text
 }
 
 /// RFC 3339 in whole seconds.
@@ -141,6 +154,15 @@ mod tests {
 
     fn refused(reason: EntryReason) -> EntryRejection {
         EntryRejection { reason, labels: Labels::from_pairs([("app", "x"), ("service_name", "x")]) }
+    }
+
+    #[test]
+    fn what_is_far_too_long_is_not_sent_back() {
+        let name = "é".repeat(100_000);
+        let labels = Labels::from_pairs([("app", name.as_str())]);
+        let reason = EntryReason::LabelNameTooLong { name, limit: 1 };
+        let text = of(&EntryRejection { reason, labels });
+        assert!(text.len() < 17_000 && text.contains("é...' has label name too long: 'éé"), "{}", text.len());
     }
 
     #[test]
