@@ -476,6 +476,18 @@ mod tests {
         assert!(matches!(restore(dir.path(), &dir.path().join("x")), Err(BackupError::Manifest { .. })));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_refused_or_read(text in "(pilothouse-backup 1\n)?(run [0-9]{1,3}\n)?([0-9a-f]{8} [0-9]{1,4} [a-z./]{0,9}\t[a-z./]{0,9}\n){0,3}.{0,20}") {
+            let closed = format!("{text}end {:08x}\n", crc32c::crc32c(text.as_bytes()));
+            for text in [text, closed] {
+                if let Ok(manifest) = Manifest::parse(&text) {
+                    proptest::prop_assert_eq!(Manifest::parse(&manifest.to_text()), Ok(manifest));
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_manifest_cannot_name_what_lies_outside() {
         for path in ["../x", "/etc/passwd", "a/../../x", ""] {

@@ -7,7 +7,8 @@
 //! allocator keeps goes unnoticed.
 //!
 //! Who gives way, in this order: caches shrink ([`Memory::is_tight`]), then queries (the
-//! heaviest first), then writes. Queries have a small share that nothing but other queries takes,
+//! heaviest first) and new series where labels are what takes the memory
+//! ([`Memory::is_crowded`]), then writes. Queries have a small share that nothing but other queries takes,
 //! so that a server full of data can still be asked.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 const TIGHT: u64 = 75;
 const QUERIES_UP_TO: u64 = 85;
 const WRITES_UP_TO: u64 = 92;
+/// What labels may take before new series are refused, once memory is short.
+const CROWDED: u64 = 25;
 /// What queries may always take together.
 const QUERIES_ALWAYS: u64 = 6;
 
@@ -152,6 +155,14 @@ impl Memory {
     /// Whether what can be had again from the disk should go.
     pub fn is_tight(&self) -> bool {
         self.limit_bytes != u64::MAX && self.used_bytes() > self.share(TIGHT)
+    }
+
+    /// Whether labels take so much that nothing else could give way for more of them.
+    pub fn is_crowded(&self) -> bool {
+        let indexes = self.held_bytes(Part::Indexes);
+        self.limit_bytes != u64::MAX
+            && self.used_bytes() > self.share(QUERIES_UP_TO)
+            && indexes > self.share(CROWDED)
     }
 
     fn full(&self) -> NoMemory {
@@ -303,6 +314,17 @@ mod tests {
         assert_eq!(memory.used_bytes(), 90 * MIB);
         drop(held);
         assert_eq!(memory.used_bytes(), 80 * MIB);
+    }
+
+    #[test]
+    fn labels_that_crowd_out_everything_are_told() {
+        let memory = account();
+        memory.set(&[(Part::Indexes, 30 * MIB)], 80 * MIB);
+        assert!(!memory.is_crowded());
+        memory.set(&[], 90 * MIB);
+        assert!(memory.is_crowded());
+        memory.set(&[(Part::Indexes, 20 * MIB)], 90 * MIB);
+        assert!(!memory.is_crowded() && !Memory::unlimited().is_crowded());
     }
 
     #[test]

@@ -1,15 +1,24 @@
 //! A limit that several stores share: active series, or active streams, of the whole server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// How many all stores have together.
 #[derive(Debug, Default)]
-pub struct ServerCount(AtomicU64);
+pub struct ServerCount {
+    total: AtomicU64,
+    is_closed: AtomicBool,
+}
 
 impl ServerCount {
     pub fn total(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.total.load(Relaxed)
+    }
+
+    /// Whether no store may take one more, whatever the limits, because there is no memory for it.
+    /// Those that are known go on. Returns whether that was so before.
+    pub fn close(&self, is_closed: bool) -> bool {
+        self.is_closed.swap(is_closed, Relaxed)
     }
 }
 
@@ -47,6 +56,9 @@ impl ActiveLimit {
         if own_limit > 0 && active >= own_limit {
             return Err(own_limit);
         }
+        if self.server.is_closed.load(Relaxed) {
+            return Err(self.server.total());
+        }
         let others = self.server.total().saturating_sub(self.reported.load(Relaxed));
         if self.server_limit > 0 && others.saturating_add(active) >= self.server_limit {
             return Err(self.server_limit);
@@ -58,9 +70,9 @@ impl ActiveLimit {
     pub fn report(&self, active: u64) {
         let before = self.reported.swap(active, Relaxed);
         if active >= before {
-            self.server.0.fetch_add(active - before, Relaxed);
+            self.server.total.fetch_add(active - before, Relaxed);
         } else {
-            self.server.0.fetch_sub(before - active, Relaxed);
+            self.server.total.fetch_sub(before - active, Relaxed);
         }
     }
 }
@@ -87,6 +99,9 @@ mod tests {
         assert_eq!((server.total(), a.admit(6), a.admit(7)), (9, Ok(()), Err(10)));
         b.set_own_limit(0);
         assert_eq!((b.admit(3), b.admit(4)), (Ok(()), Err(10)));
+        assert!(!server.close(true));
+        assert_eq!((a.admit(0), b.admit(0)), (Err(9), Err(9)));
+        assert!(server.close(false) && a.admit(0).is_ok());
         a.report(2);
         drop(b);
         assert_eq!(server.total(), 2);

@@ -40,6 +40,20 @@ impl Stores {
         }
     }
 
+    /// Whether new series and streams are refused for want of memory; told when that changes.
+    pub(crate) fn close_for_new(&self, is_closed: bool) {
+        let (series, streams) = self.counts();
+        let was_closed = series.close(is_closed);
+        streams.close(is_closed);
+        match (was_closed, is_closed) {
+            (false, true) => {
+                tracing::error!("labels take too much memory; new series and streams are refused")
+            }
+            (true, false) => tracing::warn!("new series and streams are taken again"),
+            _ => {}
+        }
+    }
+
     /// Brings to the disk what the fullest store has in memory.
     pub(crate) fn flush_largest(&self) -> Result<(), SourceError> {
         let held = |opened: &Opened| match opened {

@@ -121,10 +121,19 @@ impl Stores {
         self.logs_of(&source.ok_or_else(|| SourceError::storage("there is no default source of logs"))?)
     }
 
+    fn own_source(&self) -> Result<DataSource, SourceError> {
+        let source = self.control.internal_source();
+        source.ok_or_else(|| SourceError::storage("there is no internal source of logs"))
+    }
+
+    /// The server's own lines of before.
+    pub(crate) fn own_logs(&self) -> Result<pilothouse_logs::Store, SourceError> {
+        self.logs_of(&self.own_source()?)
+    }
+
     /// Where the server's own lines go.
     pub(crate) fn own_lines(&self, app: Arc<App>) -> Result<Arc<dyn EntrySink>, SourceError> {
-        let source = self.control.internal_source();
-        let source = source.ok_or_else(|| SourceError::storage("there is no internal source of logs"))?;
+        let source = self.own_source()?;
         Ok(Arc::new(OwnLines { app, source: source.id, store: self.logs_of(&source)? }))
     }
 
@@ -146,6 +155,11 @@ impl Stores {
     /// Every store that is open now.
     pub(crate) fn all_open(&self) -> Vec<Opened> {
         self.open.lock().values().cloned().collect()
+    }
+
+    /// Active series and streams of all sources together.
+    pub(crate) fn counts(&self) -> (&ServerCount, &ServerCount) {
+        (&self.series, &self.streams)
     }
 
     pub(crate) fn data_dir(&self) -> &Path {

@@ -114,6 +114,7 @@ impl Round {
         let Watched { stores, memory, .. } = &self.watched;
         let parts = if is_due(&mut self.asked, ASK_EVERY) { stores.memory() } else { Vec::new() };
         memory.set(&parts, machine::resident_bytes());
+        stores.close_for_new(memory.is_crowded());
         if memory.is_tight() && is_due(&mut self.relieved, RELIEVE_EVERY) {
             stores.shrink_caches();
             give_back_everywhere(&self.watched.runtime);
