@@ -173,9 +173,7 @@ fn limit(params: &Params) -> Result<usize, ApiError> {
         return Err(ApiError::bad_data("'limit' param cannot be less than '0'"));
     }
     if limit > MAX_LIMIT {
-        return Err(ApiError::bad_data(format!(
-            "'limit' param cannot be greater than '{MAX_LIMIT}'"
-        )));
+        return Err(ApiError::bad_data(format!("'limit' param cannot be greater than '{MAX_LIMIT}'")));
     }
     Ok(usize::try_from(limit).unwrap_or(0))
 }
