@@ -261,7 +261,7 @@ settings! {
             e.g. "[{job: front, target: \"https://example.org/\", frequency: 60000, timeout: 3000, enabled: true, \
                   settings: {http: {}}}]";
         "synthetic.status_pages" => synthetic_status_pages: StatusPages = StatusPages::default(), Reload,
-            "Pages at /status/<name>: name, title, public (shown without a token), show_targets, and which checks: \
+            "Pages at /status/NAME: name, title, public (shown without a token), show_targets, and which checks: \
              jobs, labels, or all of them where neither is said.",
             e.g. "[{name: public, title: Our services, public: true, jobs: [front]}]";
     }
