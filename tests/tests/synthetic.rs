@@ -4,6 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -170,6 +171,9 @@ fn secrets_of_checks_stay_out_of_lists_logs_and_the_audit_trail() {
     assert_eq!(call(&server, &token, "POST", "/check/update", &again).status, 200);
     let stored = call(&server, &token, "GET", "/check/1", &Value::Null).json();
     assert_eq!((&stored["settings"], &stored["frequency"]), (&added["settings"], &json!(2_000)));
+
+    let file = std::fs::metadata(directory.path().join("data/control.redb")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
 
     let logs = until("lines of a run", || {
         let path = "/loki/api/v1/query_range?query=%7Bjob%3D%22j%22%7D&limit=5000";

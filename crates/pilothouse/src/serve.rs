@@ -1,6 +1,7 @@
 //! `pilothouse serve`: bind, open, answer, drain, close.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,7 +103,11 @@ fn root_token(config: &Config) -> Result<(Option<String>, Option<String>), Serve
 
 fn open_control(config: &Config) -> Result<Arc<Control>, ServeError> {
     let options = Options { limits: Arc::new(config.limits.clone()), ..Options::default() };
-    Ok(Arc::new(Control::open(&config.data_dir.join("control.redb"), options)?))
+    let path = config.data_dir.join("control.redb");
+    let control = Control::open(&path, options)?;
+    // Checks and receivers present secrets to others, and those are in there as they are.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(ServeError::Start)?;
+    Ok(Arc::new(control))
 }
 
 async fn serve(

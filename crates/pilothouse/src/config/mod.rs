@@ -124,6 +124,10 @@ fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         let key = "synthetic.forbidden_targets";
         layers.fault(layers.place_of(key), key, e.to_string());
     }
+    if let Err(why) = synthetic.checks_hold(&layers.settings.limits) {
+        let key = "synthetic.checks";
+        layers.fault(layers.place_of(key), key, why);
+    }
     if layers.settings.evaluation_interval.0 == 0 {
         let key = "evaluation_interval";
         layers.fault(layers.place_of(key), key, "must be above zero".to_owned());

@@ -79,6 +79,10 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_do() {
         ("root_token: file:/no/such/file", "/no/such/file"),
         ("evaluation_interval: 0", "above zero"),
         ("synthetic:\n  forbidden_targets: [nowhere]", "c.yaml:2: synthetic.forbidden_targets"),
+        (
+            "synthetic:\n  checks: [{job: a, target: x, frequency: 1000, timeout: 1000, settings: {http: {}}}]",
+            "c.yaml:2: synthetic.checks: Invalid incoming check: job \"a\": invalid HTTP URL",
+        ),
         ("a: [", "yaml: line"),
         ("- a", "a mapping of keys"),
     ] {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use pilothouse_api::{App, StatusPages, Synthetic};
 use pilothouse_control::Control;
+use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_probes::probe::{LocalProber, TargetRules, UnknownRange};
 use pilothouse_probes::registry::{DeclaredCheck, Registry, RegistrySettings};
@@ -55,6 +56,12 @@ impl SyntheticConfig {
             checks: settings.synthetic_checks.0.clone(),
             pages: settings.synthetic_status_pages.0.clone(),
         }
+    }
+
+    /// Whether each of the checks holds by itself; the text names the one that does not.
+    pub(crate) fn checks_hold(&self, limits: &Limits) -> Result<(), String> {
+        let rules = label_rules(limits);
+        self.checks.iter().try_for_each(|check| check.holds(rules)).map_err(|e| e.to_string())
     }
 
     pub(crate) fn rules(&self) -> Result<TargetRules, UnknownRange> {
@@ -169,6 +176,13 @@ async fn reconcile(declared: &Declared, config: &SyntheticConfig) -> Result<(), 
     done.map_err(|why| ServeError::Start(std::io::Error::other(why)))
 }
 
+fn label_rules(limits: &Limits) -> LabelRules {
+    LabelRules {
+        max_labels: usize::try_from(limits.max_check_labels).unwrap_or(usize::MAX),
+        max_bytes: usize::try_from(limits.max_check_label_bytes).unwrap_or(usize::MAX),
+    }
+}
+
 async fn open(config: &Config, control: &Arc<Control>) -> Result<Arc<Registry>, ServeError> {
     let limits = &config.limits;
     let own = &config.synthetic;
@@ -181,10 +195,7 @@ async fn open(config: &Config, control: &Arc<Control>) -> Result<Arc<Registry>, 
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Probe::default()
         },
-        labels: LabelRules {
-            max_labels: usize::try_from(limits.max_check_labels).unwrap_or(usize::MAX),
-            max_bytes: usize::try_from(limits.max_check_label_bytes).unwrap_or(usize::MAX),
-        },
+        labels: label_rules(limits),
         max_checks: limits.max_checks,
         max_tenants: limits.max_synthetic_tenants,
         max_probes: limits.max_private_probes,

@@ -8,7 +8,7 @@ use super::alerts::{self, CheckAlert};
 use super::error::{Refusal, RefusalKind};
 use super::image::{CheckRow, Counters, Image, Row};
 use super::{BUILTIN_PROBE, OWN_TENANT, Registry, later_than};
-use crate::validate;
+use crate::validate::{self, LabelRules};
 use crate::words::Check;
 
 /// A check as a configuration says it; id, tenant and times are given here.
@@ -16,6 +16,15 @@ use crate::words::Check;
 pub struct DeclaredCheck {
     pub check: Check,
     pub alerts: Vec<CheckAlert>,
+}
+
+impl DeclaredCheck {
+    /// Whether it holds by itself, whatever is declared beside it.
+    pub fn holds(&self, rules: LabelRules) -> Result<(), Refusal> {
+        let named = |e: Refusal| of_job(&self.check.job, e);
+        let check = whole(self.check.clone(), rules).map_err(named)?;
+        alerts::stored(&check, &[], self.alerts.clone(), 0.0).map(drop).map_err(named)
+    }
 }
 
 /// What a configuration changed.
@@ -42,7 +51,7 @@ impl Registry {
         let mut plan = Plan::of(image);
         for one in declared {
             let job = one.check.job.clone();
-            plan.add(self, one).map_err(|e| Refusal { cause: format!("job {job:?}: {}", e.cause), ..e })?;
+            plan.add(self, one).map_err(|e| of_job(&job, e))?;
         }
         plan.finish(self.settings.max_checks)
     }
@@ -72,17 +81,7 @@ impl<'a> Plan<'a> {
     }
 
     fn add(&mut self, registry: &Registry, declared: DeclaredCheck) -> Result<(), Refusal> {
-        let mut check = declared.check;
-        if check.probes.is_empty() {
-            check.probes.push(BUILTIN_PROBE);
-        }
-        if check.alert_sensitivity.is_empty() {
-            "none".clone_into(&mut check.alert_sensitivity);
-        }
-        validate::check(&check, registry.settings.labels).map_err(Refusal::invalid_check)?;
-        if check.probes != [BUILTIN_PROBE] {
-            return Err(invalid("declared checks run on the built-in probe, whose id is 1"));
-        }
+        let mut check = whole(declared.check, registry.settings.labels)?;
         let key = (check.job.clone(), check.target.clone());
         if self.met.contains(&key) {
             return Err(invalid("target/job combination is declared twice"));
@@ -136,6 +135,25 @@ impl<'a> Plan<'a> {
         }
         Ok((self.rows, self.done))
     }
+}
+
+/// The check with what may be left unsaid, if it holds.
+fn whole(mut check: Check, rules: LabelRules) -> Result<Check, Refusal> {
+    if check.probes.is_empty() {
+        check.probes.push(BUILTIN_PROBE);
+    }
+    if check.alert_sensitivity.is_empty() {
+        "none".clone_into(&mut check.alert_sensitivity);
+    }
+    validate::check(&check, rules).map_err(Refusal::invalid_check)?;
+    if check.probes != [BUILTIN_PROBE] {
+        return Err(invalid("declared checks run on the built-in probe, whose id is 1"));
+    }
+    Ok(check)
+}
+
+fn of_job(job: &str, refusal: Refusal) -> Refusal {
+    Refusal { cause: format!("job {job:?}: {}", refusal.cause), ..refusal }
 }
 
 fn invalid(cause: &str) -> Refusal {
