@@ -9,7 +9,7 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct Receiver {
     pub address: SocketAddr,
-    heard: Arc<Mutex<Vec<Value>>>,
+    heard: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Receiver {
@@ -29,15 +29,21 @@ impl Receiver {
         Self { address, heard }
     }
 
+    /// How many bodies came so far.
+    pub fn count(&self) -> usize {
+        self.heard.lock().unwrap().len()
+    }
+
     /// All bodies so far.
     pub fn heard(&self) -> Vec<Value> {
-        self.heard.lock().unwrap().clone()
+        let bodies = self.heard.lock().unwrap();
+        bodies.iter().map(|body| serde_json::from_slice(body).unwrap_or(Value::Null)).collect()
     }
 
     /// Waits until so many bodies came, and gives them.
     pub fn wait_for(&self, count: usize, longest: Duration) -> Vec<Value> {
         let deadline = Instant::now() + longest;
-        while self.heard().len() < count {
+        while self.count() < count {
             assert!(Instant::now() < deadline, "{count} notifications in {longest:?}: {:?}", self.heard());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -45,7 +51,7 @@ impl Receiver {
     }
 }
 
-fn take(stream: &TcpStream) -> Option<Value> {
+fn take(stream: &TcpStream) -> Option<Vec<u8>> {
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let mut reader = BufReader::new(stream);
     let mut length = 0;
@@ -66,5 +72,5 @@ fn take(stream: &TcpStream) -> Option<Value> {
     reader.read_exact(&mut body).ok()?;
     let mut stream = stream;
     stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").ok()?;
-    Some(serde_json::from_slice(&body).unwrap_or(Value::Null))
+    Some(body)
 }

@@ -167,15 +167,17 @@ fn manage(server: &Server, path: &str, body: &Value) {
 #[test]
 fn contact_points_get_mail_of_what_the_default_receiver_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let (mailbox, receiver) = (Mailbox::start(), Receiver::start());
+    let (mailbox, receiver, outside) = (Mailbox::start(), Receiver::start(), Receiver::start());
     let config = directory.path().join("pilothouse.yaml");
-    let smtp = format!(
-        "smtp_smarthost: '{}'\nsmtp_from: ph@example.org\nsmtp_require_tls: false\n",
-        mailbox.address
+    let text = format!(
+        "smtp_smarthost: '{}'\nsmtp_from: ph@example.org\nsmtp_require_tls: false\nheartbeat_url: 'http://{}/'\n",
+        mailbox.address, outside.address
     );
-    std::fs::write(&config, smtp).unwrap();
+    std::fs::write(&config, text).unwrap();
     let data = directory.path().join("data");
     let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    // Somebody outside hears that this server is there.
+    outside.wait_for(1, LONGEST);
     configure(&server, &receiver, "2s");
     let of_project = json!({"project_id": PROJECT});
     manage(&server, "/alert-manager/enable", &of_project);
@@ -261,6 +263,14 @@ fn what_became_of_an_alert_is_in_the_history_and_in_the_servers_own_logs() {
         values.map(|value| serde_json::from_str(value[1].as_str().unwrap()).unwrap()).collect()
     };
     wait_until("the logs have all of it", || has_all(&kinds(&lines(), "event")));
+
+    // What was written down is in the history of the next process.
+    let server = restart_killed(server, directory.path());
+    let all = || server.get("/alertmanager/api/v2/history?filter=alertname%3DDown").json();
+    wait_until("it is known again", || {
+        let now = all();
+        events.iter().all(|event| now.as_array().unwrap().contains(event))
+    });
 }
 
 #[test]

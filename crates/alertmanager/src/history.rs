@@ -28,6 +28,23 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    const ALL: [Self; 10] = [
+        Self::RulePending,
+        Self::RuleFiring,
+        Self::RuleInactive,
+        Self::AlertFiring,
+        Self::AlertResolved,
+        Self::NotificationSent,
+        Self::NotificationFailed,
+        Self::SilenceSet,
+        Self::SilenceExpired,
+        Self::ConfigurationLoaded,
+    ];
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::RulePending => "rule_pending",
@@ -100,7 +117,8 @@ impl Event {
     pub fn to_json(&self) -> String {
         let labels: serde_json::Map<String, serde_json::Value> =
             self.labels.iter().map(|(n, v)| (n.to_owned(), v.into())).collect();
-        let mut line = serde_json::json!({ "event": self.kind.name(), "labels": labels });
+        let mut line =
+            serde_json::json!({ "event": self.kind.name(), "number": self.number, "labels": labels });
         for (name, text) in self.texts() {
             line[name] = text.into();
         }
@@ -110,7 +128,32 @@ impl Event {
         }
         line.to_string()
     }
+
+    /// The event of a line, which does not say when it was.
+    pub fn from_json(line: &str, t_ms: i64) -> Option<Self> {
+        let read: serde_json::Value = serde_json::from_str(line).ok()?;
+        let text = |name: &str| read[name].as_str().unwrap_or("").to_owned();
+        let number = |name: &str| read[name].as_u64().unwrap_or(0);
+        let labels = read["labels"].as_object()?.iter().filter_map(|(n, v)| Some((n, v.as_str()?)));
+        Some(Self {
+            number: read["number"].as_u64().filter(|number| *number < MAX_NUMBER)?,
+            t_ms,
+            kind: EventKind::from_name(read["event"].as_str()?)?,
+            labels: Labels::from_pairs(labels),
+            receiver: text("receiver"),
+            integration: text("integration"),
+            alerts: usize::try_from(number("alerts")).unwrap_or(usize::MAX),
+            attempts: u32::try_from(number("attempts")).unwrap_or(u32::MAX),
+            detail: text("detail"),
+            data_source: text("data_source"),
+            group: text("group"),
+            value: text("value"),
+        })
+    }
 }
+
+/// Beyond what any server counts to, and far from where counting ends.
+const MAX_NUMBER: u64 = 1 << 53;
 
 /// The newest events.
 #[derive(Debug)]
@@ -161,6 +204,34 @@ impl History {
         (event.data_source, event.group, event.value) = (change.data_source, change.group, change.value);
     }
 
+    /// Puts what was written down before this process under what it has seen so far, and gives the
+    /// number of the first event of its own: numbers go on where they ended.
+    pub(crate) fn restore(&mut self, mut past: Vec<Event>) -> u64 {
+        // Not by time: what a rule saw bears the time of its slot, which is over when it is told.
+        past.sort_by_key(|event| event.number);
+        let own = std::mem::take(&mut self.events);
+        let mut next = 0;
+        for mut event in past {
+            event.number = event.number.max(next);
+            next = event.number + 1;
+            self.events.push_back(event);
+        }
+        let first_own = next;
+        for event in own {
+            self.events.push_back(Event { number: next, ..event });
+            next += 1;
+        }
+        self.next = next;
+        let surplus = self.events.len().saturating_sub(self.most);
+        self.events.drain(..surplus);
+        first_own
+    }
+
+    /// The most events that are held.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Events from `from` on whose labels match, newest first.
     pub fn newest<'a>(&'a self, matchers: &'a [Matcher], from: u64) -> impl Iterator<Item = &'a Event> {
         let wanted = move |e: &&Event| e.number >= from && match_all(matchers, &e.labels);
@@ -169,8 +240,34 @@ impl History {
 
     /// Events from `from` on in their order, for those who pass them on.
     pub fn since(&self, from: u64) -> impl Iterator<Item = &Event> {
-        let first = self.events.front().map_or(self.next, |e| e.number);
-        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-        self.events.iter().skip(skip)
+        self.events.range(self.events.partition_point(|event| event.number < from)..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_bring_events_back_under_those_of_this_process() {
+        let mut before = History::new(10);
+        for t_ms in 0..4 {
+            let event =
+                before.add(t_ms, EventKind::NotificationSent, Labels::from_pairs([("a", "b")]), "why");
+            event.receiver = "r".to_owned();
+            (event.alerts, event.attempts) = (2, 1);
+        }
+        let past: Vec<Event> = before.since(1).cloned().collect();
+        let read = |event: &Event| Event::from_json(&event.to_json(), event.t_ms);
+        assert_eq!(past.iter().filter_map(read).collect::<Vec<_>>(), past);
+        let mut after = History::new(3);
+        after.add(100, EventKind::ConfigurationLoaded, Labels::empty(), "");
+        // In any order; the oldest go.
+        assert_eq!(after.restore(past.into_iter().rev().collect()), 4);
+        after.add(101, EventKind::AlertFiring, Labels::empty(), "");
+        let times = |events: Vec<&Event>| events.iter().map(|e| (e.number, e.t_ms)).collect::<Vec<_>>();
+        assert_eq!(times(after.since(0).collect()), [(3, 3), (4, 100), (5, 101)]);
+        assert_eq!(times(after.newest(&[], 4).collect()), [(5, 101), (4, 100)]);
+        assert_eq!(Event::from_json("{\"event\": \"else\"}", 0), None);
     }
 }

@@ -8,8 +8,11 @@ use std::time::Duration;
 use pilothouse_alertmanager::history::Event;
 use pilothouse_alertmanager::{Alertmanager, Contact, Mail, Options, Secret};
 use pilothouse_control::Control;
+use pilothouse_logql::{Direction, LogqlError, LogqlValue, RangeQuery, parse, query_range};
+use pilothouse_logs::Store;
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
+use pilothouse_model::time::DAY_MS;
+use pilothouse_model::{Budget, Clock as _, EntrySink, Labels, LogBatch, SourceError};
 
 use crate::config::{Config, Settings};
 use crate::reload::{Apply, Part};
@@ -108,11 +111,12 @@ pub(crate) async fn drain(alertmanager: Alertmanager) {
 pub(crate) async fn follow(
     alertmanager: Alertmanager,
     transitions: Arc<Transitions>,
+    store: Store,
     lines: Arc<dyn EntrySink>,
 ) {
+    let mut next = recall(&alertmanager, store).await;
     let mut ticks = tokio::time::interval(FOLLOW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut next = 0;
     loop {
         ticks.tick().await;
         let events: Vec<Event> = {
@@ -128,6 +132,40 @@ pub(crate) async fn follow(
             tracing::error!("events of alerts without log lines: {e}");
         }
     }
+}
+
+/// Brings back the history that was written as lines; gives the number of the first event that is
+/// no line yet.
+async fn recall(alertmanager: &Alertmanager, store: Store) -> u64 {
+    let most = alertmanager.engine().history().most();
+    match tokio::task::spawn_blocking(move || past(&store, most)).await {
+        Ok(Ok(past)) => alertmanager.engine().recall(past),
+        Ok(Err(e)) => {
+            tracing::warn!("the history of alerts begins anew: {e}");
+            0
+        }
+        Err(_) => 0,
+    }
+}
+
+/// The newest events that were written as lines, of the last month.
+fn past(store: &Store, most: usize) -> Result<Vec<Event>, LogqlError> {
+    let now_ns = SystemClock.now_ms().saturating_mul(MS_NS);
+    let query = RangeQuery {
+        start_ns: now_ns.saturating_sub(31 * DAY_MS * MS_NS),
+        end_ns: now_ns,
+        step_ns: 1,
+        limit: most,
+        direction: Direction::Backward,
+        interval_ns: 0,
+        categorize: false,
+        max_series: 0,
+    };
+    let expr = parse("{kind=\"alerts\", service_name=\"pilothouse\"}")?;
+    let found = query_range(store, &expr, &query, &Budget::unlimited())?;
+    let LogqlValue::Streams(streams) = found.value else { return Ok(Vec::new()) };
+    let entries = streams.iter().flat_map(|stream| &stream.entries);
+    Ok(entries.filter_map(|entry| Event::from_json(&entry.line, entry.t_ns.div_euclid(MS_NS))).collect())
 }
 
 fn append(lines: &dyn EntrySink, events: &[Event]) -> Result<(), SourceError> {

@@ -74,11 +74,12 @@ impl Workers {
         let scraping = Scraping::start(app, store, config, instance).await;
         let told = Arc::clone(app);
         let lines = ground.blocking(|stores| stores.own_lines(told)).await?;
+        let past = ground.blocking(Stores::own_logs).await?;
         let followers = vec![
             tokio::spawn(Arc::clone(stores).run(Arc::clone(app))),
             tokio::spawn(audit::follow(Arc::clone(control), Arc::clone(&lines))),
             tokio::spawn(alerting::follow_contacts(alertmanager.clone(), Arc::clone(control))),
-            tokio::spawn(alerting::follow(alertmanager.clone(), rules.transitions(), lines)),
+            tokio::spawn(alerting::follow(alertmanager.clone(), rules.transitions(), past, lines)),
         ];
         let following = tokio::spawn(Arc::clone(&rules).run());
         let synthetic = synthetic::start(config, app, control, stores, rules.ruler()).await?;

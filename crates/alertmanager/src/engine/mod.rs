@@ -21,7 +21,7 @@ pub use query::{AlertFilter, AlertState, AlertView, GroupView};
 pub use setup::Setup;
 
 use crate::alert::{Alerts, Held};
-use crate::history::{EventKind, History, RuleChange};
+use crate::history::{Event, EventKind, History, RuleChange};
 use crate::inhibit::Inhibitor;
 use crate::keeper::{self, Keeper, Teller};
 use crate::nflog::{self, Nflog};
@@ -309,6 +309,12 @@ impl Engine {
     /// Adds what rulers saw to the history.
     pub fn note(&mut self, changes: impl IntoIterator<Item = RuleChange>) {
         changes.into_iter().for_each(|change| self.history.add_rule_change(change));
+    }
+
+    /// Puts what was written down of the history before this process under what it has seen so
+    /// far, and gives the number of the first event of its own.
+    pub fn recall(&mut self, past: Vec<Event>) -> u64 {
+        self.history.restore(past)
     }
 
     pub fn history(&self) -> &History {
