@@ -46,7 +46,7 @@ impl Reloader {
     fn try_reload(&self) -> Result<Vec<String>, String> {
         let mut current = self.current.lock();
         let read = config::load(&current.flags).map_err(|e| e.to_string())?;
-        let (next, waiting) = current.reloaded(&read);
+        let (next, waiting) = current.reloaded(&read).map_err(|e| e.to_string())?;
         let (mut applies, mut faults) = (Vec::new(), Vec::new());
         for part in &self.parts {
             match part.prepare(&next) {

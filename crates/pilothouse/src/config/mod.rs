@@ -198,14 +198,12 @@ fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
 impl Config {
     /// This configuration with what may change at a reload taken from `next`, and the keys whose
     /// change has to wait for a restart.
-    pub(crate) fn reloaded(&self, next: &Self) -> (Self, Vec<String>) {
+    pub(crate) fn reloaded(&self, next: &Self) -> Result<(Self, Vec<String>), ConfigError> {
         let mut settings = self.settings.clone();
         let waiting = settings.take_reloaded(&next.settings);
-        // Of keys that were good on their own; what is good together does not depend on them.
         let directory = directory(&self.flags);
         let layers = Layers { settings, directory, origins: next.origins.clone(), faults: Vec::new() };
-        let resolved = resolve(layers).unwrap_or_else(|_| self.clone());
-        (Config { flags: self.flags.clone(), ..resolved }, waiting)
+        Ok((Config { flags: self.flags.clone(), ..resolve(layers)? }, waiting))
     }
 
     /// Where the server is reached, without a trailing slash: as configured, else where it

@@ -177,7 +177,7 @@ fn the_server_is_reached_where_it_listens_unless_it_is_said() {
 fn a_reload_takes_what_it_can() {
     let before = load_text("retention: 1d\nlisten: 127.0.0.1:1\n").unwrap();
     let after = load_text("retention: 2d\nlisten: 127.0.0.1:2\nrule_files: [a]\n").unwrap();
-    let (now, waiting) = before.reloaded(&after);
+    let (now, waiting) = before.reloaded(&after).unwrap();
     assert_eq!((now.retention_ms, now.listen.as_str()), (2 * 86_400_000, "127.0.0.1:1"));
     assert_eq!((now.rules.files.len(), waiting), (1, vec!["listen".to_owned()]));
 }
