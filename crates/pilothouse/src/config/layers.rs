@@ -16,6 +16,14 @@ use super::values::read_limit;
 
 /// The mapping whose keys are limits.
 pub(super) const LIMITS: &str = "limits.";
+/// Limits that have a flag of their own, because everybody asks for them. Their keys and variables
+/// are known without `limits` too, as those of every other flag are.
+pub(crate) const FLAGGED_LIMITS: [&str; 2] = ["max_active_series", "max_log_streams"];
+
+/// A key as the list has it.
+fn canonical(key: &str) -> String {
+    if FLAGGED_LIMITS.contains(&key) { format!("{LIMITS}{key}") } else { key.to_owned() }
+}
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +80,7 @@ impl Layers {
                 self.fault(at(shown, key), "", "a key must be a text".to_owned());
                 continue;
             };
-            let name = format!("{prefix}{name}");
+            let name = canonical(&format!("{prefix}{name}"));
             if !seen.insert(name.clone()) {
                 self.fault(at(shown, key), &name, "is said twice".to_owned());
             } else if is_mapping_of_keys(&name) {
@@ -120,10 +128,11 @@ impl Layers {
     /// such for services of the same name.
     pub(crate) fn add_environment(&mut self, lookup: &Lookup<'_>) {
         let limits = Limits::LIST.iter().map(|info| format!("{LIMITS}{}", info.name));
-        for key in KEYS.iter().map(|key| key.name.to_owned()).chain(limits) {
+        let flagged = FLAGGED_LIMITS.map(str::to_owned);
+        for key in KEYS.iter().map(|key| key.name.to_owned()).chain(limits).chain(flagged) {
             let variable = variable_of(&key);
             if let Some(text) = lookup(&variable) {
-                self.add_text(&key, &text, &variable);
+                self.add_text(&canonical(&key), &text, &variable);
             }
         }
     }
@@ -207,7 +216,8 @@ pub(super) fn misspelt(variable: &str) -> Option<String> {
         return None;
     }
     let limits = Limits::LIST.iter().map(|info| variable_of(&format!("{LIMITS}{}", info.name)));
-    let known = KEYS.iter().map(|key| variable_of(key.name)).chain(limits);
+    let flagged = FLAGGED_LIMITS.into_iter().map(variable_of);
+    let known = KEYS.iter().map(|key| variable_of(key.name)).chain(limits).chain(flagged);
     let nearest = known.map(|name| (strsim::osa_distance(&name, variable), name)).min()?;
     let is_told = (1..=NEARLY).contains(&nearest.0);
     is_told.then(|| format!("the environment has {variable}, which is no key; {} is", nearest.1))

@@ -100,8 +100,8 @@ const HEAD: &str = "\
 One YAML file, given by `--config FILE` or `PILOTHOUSE_CONFIG`. Every key is a flag of `pilothouse serve` too, and a variable
 of the environment: `rule_files` is `--rule-files` and `PILOTHOUSE_RULE_FILES`, `synthetic.probe_name` is
 `--synthetic-probe-name` and `PILOTHOUSE_SYNTHETIC_PROBE_NAME`. A flag wins over the environment, the environment over the file,
-the file over the default. Limits are `--limit NAME=VALUE`, and `PILOTHOUSE_LIMITS_` with the name; `--max-active-series` and
-`--max-log-streams` are short for two of them. In a flag or a variable, the members of a list have commas between them, and a
+the file over the default. Limits are `--limit NAME=VALUE`, and `PILOTHOUSE_LIMITS_` with the name; two of them have short forms
+too: `--max-active-series`, `max_active_series`, `PILOTHOUSE_MAX_ACTIVE_SERIES`, and the same of `max_log_streams`. In a flag or a variable, the members of a list have commas between them, and a
 mapping is `name=text` with commas between.
 
 - A key that is not known, or a value that will not do, stops the start. All that is wrong is told at once, with file and line.

@@ -16,6 +16,7 @@ fn from_yaml(flags: Flags, yaml: &str) -> Result<Config, String> {
         "SITE" => Some("paris".to_owned()),
         "PILOTHOUSE_LISTEN" => Some("127.0.0.1:3".to_owned()),
         "PILOTHOUSE_LIMITS_MAX_TAILS" => Some("4".to_owned()),
+        "PILOTHOUSE_MAX_LOG_STREAMS" => Some("6".to_owned()),
         "PILOTHOUSE_PORT" => Some("tcp://10.0.0.1:9009".to_owned()),
         _ => None,
     };
@@ -36,13 +37,14 @@ fn defaults_are_those_of_the_manual() {
 fn a_flag_wins_over_the_environment_the_environment_over_the_file_the_file_over_the_default() {
     let yaml = "listen: 127.0.0.1:1\nretention: 0\nauth: off\ndiscover_service_name: []\n\
                 limits: {max_query_depth: 9, max_tails: 3, max_body_bytes: 4MiB}\ndiscover_log_levels: false\n\
-                external_labels: {site: '${SITE}'}\nsynthetic:\n  probe_name: here\nexternal_url:\n";
+                external_labels: {site: '${SITE}'}\nsynthetic:\n  probe_name: here\nexternal_url:\nmax_active_series: 77\n";
     let config = from_yaml(Flags::default(), yaml).unwrap();
     assert_eq!((config.listen.as_str(), config.retention_ms), ("127.0.0.1:3", 0));
     assert_eq!(config.rules.external_labels.value("site"), "paris");
     assert_eq!(config.synthetic.probe_name, "here");
     let limits = &config.limits;
     assert_eq!((limits.max_query_depth, limits.max_tails, limits.max_body_bytes), (9, 4, 4 << 20));
+    assert_eq!((limits.max_active_series, limits.max_log_streams), (77, 6));
     let expected = Enrichment { detect_levels: false, service_names: Vec::new(), ..Enrichment::default() };
     assert_eq!(config.enrichment, expected);
 
@@ -73,6 +75,7 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_do() {
         ("auth: maybe", "off or required"),
         ("external_url: example.org/", "without a trailing slash"),
         ("limits:\n  max_active_series: many", "c.yaml:2: limits.max_active_series: \"many\""),
+        ("max_log_streams: many", "c.yaml:1: limits.max_log_streams: \"many\""),
         ("limits: 5", "limits: a mapping of keys"),
         ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2", "c.yaml:2: listen: is said twice"),
         ("root_token: ${NO_SUCH}", "no variable NO_SUCH"),
