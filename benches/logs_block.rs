@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used)] // a failure here is a failed bench
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pilothouse_logs::block::{Encoded, Encoder, GramMap, Head, Probe, Reader, Slab, SlabBuilder, Want};
+use pilothouse_logs::block::{Encoded, Encoder, Head, Probe, Reader, Slab, SlabBuilder, Want};
 use pilothouse_model::Labels;
 use pilothouse_model::logs::{LineDemand, LineNeed, Literal, MetadataNeed};
 use std::fmt::Write;
@@ -126,7 +126,7 @@ fn blocks() -> Vec<Entries> {
     (0..BLOCKS).map(block).collect()
 }
 
-fn encode(encoder: &mut Encoder, entries: &Entries, sets: &[Labels], grams: Option<&GramMap>) -> Encoded {
+fn encode(encoder: &mut Encoder, entries: &Entries, sets: &[Labels]) -> Encoded {
     let mut last = None;
     for (stream, t, line, level) in entries {
         if last.replace(*stream) != Some(*stream) {
@@ -134,13 +134,7 @@ fn encode(encoder: &mut Encoder, entries: &Entries, sets: &[Labels], grams: Opti
         }
         encoder.push(*t, line, &sets[*level]).expect("sorted");
     }
-    encoder.finish(grams).expect("entries")
-}
-
-fn grams_of(entries: &Entries) -> GramMap {
-    let mut grams = GramMap::default();
-    entries.iter().for_each(|entry| grams.add(&entry.2));
-    grams
+    encoder.finish().expect("entries")
 }
 
 fn print_sizes(blocks: &[Encoded], slab: &[u8], raw: usize) {
@@ -159,7 +153,7 @@ fn logs_block(c: &mut Criterion) {
     let sets: Vec<Labels> =
         LEVELS.iter().map(|level| Labels::from_pairs([("detected_level", *level)])).collect();
     let mut encoder = Encoder::new().expect("memory");
-    let encoded: Vec<Encoded> = blocks.iter().map(|b| encode(&mut encoder, b, &sets, None)).collect();
+    let encoded: Vec<Encoded> = blocks.iter().map(|b| encode(&mut encoder, b, &sets)).collect();
     let build = || {
         let mut builder = SlabBuilder::default();
         for block in &encoded {
@@ -173,19 +167,7 @@ fn logs_block(c: &mut Criterion) {
     let mut group = c.benchmark_group("logs_block");
     group.sample_size(10).throughput(Throughput::Bytes(raw as u64));
     group.bench_function("encode", |b| {
-        b.iter(|| blocks.iter().for_each(|block| drop(black_box(encode(&mut encoder, block, &sets, None)))));
-    });
-    let known: Vec<GramMap> = blocks.iter().map(grams_of).collect();
-    group.bench_function("encode, grams known", |b| {
-        b.iter(|| {
-            blocks
-                .iter()
-                .zip(&known)
-                .for_each(|(block, grams)| drop(black_box(encode(&mut encoder, block, &sets, Some(grams)))))
-        });
-    });
-    group.bench_function("grams of the tail", |b| {
-        b.iter(|| blocks.iter().for_each(|block| drop(black_box(grams_of(block)))))
+        b.iter(|| blocks.iter().for_each(|block| drop(black_box(encode(&mut encoder, block, &sets)))));
     });
     group.bench_function("slab", |b| b.iter(build));
     let mut reader = Reader::new().expect("memory");
