@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`labels`], [`matcher`], [`time`], [`sample`], [`histogram`],
 //! [`result`], [`mod@write`], [`limits`], [`budget`], [`ports`], [`logs`], [`log_ports`],
-//! [`alerts`], [`state`], [`share`], [`memory`].
+//! [`alerts`], [`state`], [`share`], [`memory`], [`yaml`].
 
 pub mod active;
 pub mod alerts;
@@ -28,6 +28,7 @@ pub mod share;
 pub mod state;
 pub mod time;
 pub mod write;
+pub mod yaml;
 
 pub use alerts::{Alert, AlertSink};
 pub use budget::{Budget, BudgetError};

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use pilothouse_model::limits::Limits;
+use pilothouse_model::yaml::is_too_deep;
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, TOO_DEEP};
 use crate::templates::Templates;
 
 /// Templates by name, and a configuration as text.
@@ -34,6 +35,9 @@ impl Document {
     pub fn read(body: &[u8], limits: &Limits) -> Result<(Self, Config, Templates), DocumentError> {
         if body.len() as u64 > limits.max_alertmanager_config_bytes {
             return Err(DocumentError::TooBig(limits.max_alertmanager_config_bytes));
+        }
+        if is_too_deep(body) {
+            return Err(DocumentError::Yaml(TOO_DEEP.to_owned()));
         }
         let value: Value = serde_norway::from_slice(body).map_err(|e| DocumentError::Yaml(e.to_string()))?;
         let document: Self = match value {

@@ -149,6 +149,9 @@ impl<'de> Deserialize<'de> for MuteInterval {
     }
 }
 
+/// The words of the YAML reader for what it would refuse later.
+const TOO_DEEP: &str = "recursion limit exceeded";
+
 impl Config {
     /// Reads a configuration from YAML and completes it.
     pub fn load(text: &str) -> Result<Self, ConfigError> {
@@ -164,6 +167,9 @@ impl Config {
     }
 
     fn complete(text: &str, directory: Option<PathBuf>) -> Result<Self, ConfigError> {
+        if pilothouse_model::yaml::is_too_deep(text.as_bytes()) {
+            return Err(ConfigError(format!("yaml: {TOO_DEEP}")));
+        }
         let value: Value = serde_norway::from_str(text).map_err(|e| ConfigError(format!("yaml: {e}")))?;
         let mut read = read(text, value.clone())?;
         if let Some(directory) = &directory {
