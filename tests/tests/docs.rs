@@ -125,6 +125,10 @@ fn play(page: &Path) {
     if !blocks.iter().any(|block| block.kind() == Some(Kind::Run)) {
         return;
     }
+    if text.contains("curl ") && Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("{}: not tried, since curl is not here", page.display());
+        return;
+    }
     let home = tempfile::tempdir().unwrap();
     let programs = home.path().join("bin");
     fs::create_dir(&programs).unwrap();

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pilothouse_tests::{Frame, Server, request};
 use serde_json::{Value, json};
@@ -115,18 +116,22 @@ fn the_request_that_a_kill_cut_off_is_stored_once_when_it_comes_again() {
             let headers = [("Content-Type", "application/json")];
             request(address, "POST", "/loki/api/v1/push", &headers, body(n as i64).as_bytes())
         };
-        let sender = std::thread::scope(|scope| {
-            let sender = scope.spawn(|| {
-                let mut next = sent;
-                while push(next).is_ok_and(|answer| answer.status == 204) {
-                    next += 1;
+        let next = AtomicU64::new(sent);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while push(next.load(Relaxed)).is_ok_and(|answer| answer.status == 204) {
+                    next.fetch_add(1, Relaxed);
                 }
-                next
             });
-            std::thread::sleep(std::time::Duration::from_millis(120 + 70 * round));
+            // However slow the machine is, something has been answered by then.
+            let patience = Instant::now() + Duration::from_secs(30);
+            while next.load(Relaxed) == sent && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(120 + 70 * round));
             server.kill();
-            sender.join().unwrap()
         });
+        let sender = next.into_inner();
         assert!(sender > sent, "nothing was answered in round {round}");
         let server = Server::start(directory.path(), &[]);
         let before = server.count_logs("{app=\"x\"}");
