@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::command::backup::{BackUp, Restore};
 use crate::command::check_data::CheckData;
-use crate::command::{checks, logs, query, ready, token};
+use crate::command::{checks, logs, moving, query, ready, token};
 use crate::config::Flags;
 
 const ABOUT: &str = "Metrics, logs, rules, alerts and synthetic checks in one binary";
@@ -52,6 +52,12 @@ pub(crate) enum Command {
     CheckData(CheckData),
     /// Put a backup into an empty data directory, comparing checksums
     Restore(Restore),
+    /// Carry metrics or logs out, to a file or another server
+    #[command(subcommand)]
+    Export(moving::Export),
+    /// Carry metrics or logs in, from a file or another server
+    #[command(subcommand)]
+    Import(moving::Import),
     /// Print what makes a shell complete this command line
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {

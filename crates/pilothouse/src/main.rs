@@ -50,6 +50,8 @@ fn main() -> ExitCode {
         Command::Backup(said) => command::backup::back_up(&said),
         Command::CheckData(said) => command::check_data::run(&said),
         Command::Restore(said) => command::backup::restore(&said),
+        Command::Export(what) => command::moving::export(&what),
+        Command::Import(what) => command::moving::import(&what),
         Command::Completions { shell } => command::completions(shell),
         Command::Version => {
             command::print(&format!("pilothouse {}\n", env!("CARGO_PKG_VERSION")));

@@ -41,6 +41,9 @@ pub(crate) enum CommandError {
     /// What the server said, as it said it.
     #[error("the server answered {status}: {text}")]
     Refused { status: u16, text: String },
+    /// What another server said, or the same one by another call.
+    #[error("{host} answered {status}: {text}")]
+    OtherRefused { host: String, status: u16, text: String },
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
     #[error("{0}")]
@@ -57,13 +60,6 @@ impl Server {
         self.url.trim_end_matches('/')
     }
 
-    fn is_on_this_machine(&self) -> bool {
-        let uri = self.url().parse::<http::Uri>();
-        let host = uri.as_ref().ok().and_then(http::Uri::host).unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
-
     /// Empty where none is given.
     pub(crate) fn token(&self) -> Result<Secret, CommandError> {
         let Some(token) = &self.token else { return Ok(Secret::default()) };
@@ -78,25 +74,41 @@ impl Server {
         TlsOptions { ca_file, ..TlsOptions::default() }
     }
 
+    /// A client that knows the same certificates, for this server or another one.
+    pub(crate) fn client_for(
+        &self,
+        url: &str,
+        timeout: Duration,
+        max_response_bytes: usize,
+    ) -> Result<Client, BuildError> {
+        // What a shell says of proxies holds for calls that are made from a shell, but no proxy knows
+        // the way to this machine itself.
+        let proxy_from_environment = !is_on_this_machine(url);
+        let options =
+            HttpOptions { tls_config: self.tls(), proxy_from_environment, ..HttpOptions::default() };
+        let settings = ClientSettings { timeout, max_response_bytes, ..ClientSettings::default() };
+        Client::new(&options, settings)
+    }
+
     pub(crate) fn connect(&self) -> Result<Connection, CommandError> {
         self.connect_for(TIMEOUT)
     }
 
     /// With another time for each call.
     pub(crate) fn connect_for(&self, timeout: Duration) -> Result<Connection, CommandError> {
-        // What a shell says of proxies holds for calls that are made from a shell, but no proxy knows
-        // the way to this machine itself.
-        let proxy_from_environment = !self.is_on_this_machine();
-        let options =
-            HttpOptions { tls_config: self.tls(), proxy_from_environment, ..HttpOptions::default() };
-        let settings =
-            ClientSettings { timeout, max_response_bytes: MAX_ANSWER_BYTES, ..ClientSettings::default() };
         Ok(Connection {
-            client: Client::new(&options, settings)?,
+            client: self.client_for(self.url(), timeout, MAX_ANSWER_BYTES)?,
             url: self.url().to_owned(),
             token: self.token()?,
         })
     }
+}
+
+fn is_on_this_machine(url: &str) -> bool {
+    let uri = url.parse::<http::Uri>();
+    let host = uri.as_ref().ok().and_then(http::Uri::host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A client of one server.

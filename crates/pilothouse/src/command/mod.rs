@@ -10,6 +10,7 @@ mod client;
 pub(crate) mod config;
 mod flags;
 pub(crate) mod logs;
+pub(crate) mod moving;
 mod plot;
 pub(crate) mod query;
 pub(crate) mod ready;

@@ -13,7 +13,7 @@ mod write_protobuf;
 
 pub use federation::federate;
 pub use parse::{import, parse, parse_prefix};
-pub use write::TextWriter;
+pub use write::{TextWriter, push_open_metrics_sample, push_unknown_family};
 pub use write_protobuf::ProtobufWriter;
 
 /// A time that is none. Who hands it in as the time of samples without one can tell them from

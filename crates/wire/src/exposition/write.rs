@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use pilothouse_model::labels::is_legacy_metric_name;
+use pilothouse_model::Labels;
+use pilothouse_model::labels::{METRIC_NAME, is_legacy_metric_name};
 use pilothouse_model::sample::push_float;
 use pilothouse_model::write::MetricType;
 
@@ -85,6 +86,23 @@ impl TextWriter {
         }
         self.out
     }
+}
+
+/// The line that begins a family of which only the name is known, which then is the name of its
+/// samples too.
+pub fn push_unknown_family(out: &mut String, name: &str) {
+    let _ = writeln!(out, "# TYPE {} unknown", quoted_name(name));
+}
+
+/// A sample with its time in milliseconds as a line of OpenMetrics, which has seconds.
+pub fn push_open_metrics_sample(out: &mut String, labels: &Labels, t_ms: i64, value: f64) {
+    let others = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+    push_series(out, labels.metric_name().unwrap_or_default(), others);
+    out.push(' ');
+    push_float(out, value);
+    let sign = if t_ms < 0 { "-" } else { "" };
+    let (seconds, ms) = (t_ms.unsigned_abs() / 1_000, t_ms.unsigned_abs() % 1_000);
+    let _ = writeln!(out, " {sign}{seconds}.{ms:03}");
 }
 
 /// `name{a="b"}`, or `{"a name",a="b"}` where the name needs quotes.

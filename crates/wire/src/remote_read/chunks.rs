@@ -87,21 +87,31 @@ pub fn read_frames(
     mut each: impl FnMut(i64, ReadSeries),
 ) -> Result<(), FrameError> {
     while !stream.is_empty() {
-        let mut prefix = Cursor::new(stream);
-        let length = usize::try_from(prefix.varint()?).unwrap_or(usize::MAX);
-        if length > max_frame_bytes {
-            return Err(FrameError::TooLarge { limit: max_frame_bytes });
-        }
-        let rest = stream.get(prefix.at..).unwrap_or(&[]);
-        let (checksum, rest) = rest.split_first_chunk::<4>().ok_or(FrameError::Truncated)?;
-        let (message, rest) = rest.split_at_checked(length).ok_or(FrameError::Truncated)?;
-        if crc32c::crc32c(message) != u32::from_be_bytes(*checksum) {
-            return Err(FrameError::Checksum);
-        }
-        read_message(message, &mut each)?;
-        stream = rest;
+        read_frame(&mut stream, max_frame_bytes, &mut each)?;
     }
     Ok(())
+}
+
+/// Takes the first frame of a stream apart and leaves what is behind it, for callers that do not
+/// want the samples of a whole answer in memory.
+pub fn read_frame(
+    stream: &mut &[u8],
+    max_frame_bytes: usize,
+    mut each: impl FnMut(i64, ReadSeries),
+) -> Result<(), FrameError> {
+    let mut prefix = Cursor::new(stream);
+    let length = usize::try_from(prefix.varint()?).unwrap_or(usize::MAX);
+    if length > max_frame_bytes {
+        return Err(FrameError::TooLarge { limit: max_frame_bytes });
+    }
+    let rest = stream.get(prefix.at..).unwrap_or(&[]);
+    let (checksum, rest) = rest.split_first_chunk::<4>().ok_or(FrameError::Truncated)?;
+    let (message, rest) = rest.split_at_checked(length).ok_or(FrameError::Truncated)?;
+    if crc32c::crc32c(message) != u32::from_be_bytes(*checksum) {
+        return Err(FrameError::Checksum);
+    }
+    *stream = rest;
+    read_message(message, &mut each)
 }
 
 const SERIES: u32 = bytes_key(1);

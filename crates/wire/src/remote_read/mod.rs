@@ -12,7 +12,8 @@ use pilothouse_model::{Labels, MatchOp, Matcher, SampleColumns};
 use crate::DecodeError;
 use crate::proto::{self, Cursor, ProtoError, bytes_key, varint_key};
 
-pub use chunks::{ChunksWriter, FrameError, read_frames};
+pub use chunks::{ChunksWriter, FrameError, read_frame, read_frames};
+pub(crate) use samples::push_series;
 pub use samples::{SamplesWriter, read_response};
 
 const MESSAGE: &str = "prometheus.ReadRequest";

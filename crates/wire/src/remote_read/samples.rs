@@ -55,7 +55,8 @@ impl SamplesWriter {
     }
 }
 
-fn push_series(out: &mut Vec<u8>, labels: &Labels, samples: &SampleColumns) {
+/// The fields of a `prometheus.TimeSeries`.
+pub(crate) fn push_series(out: &mut Vec<u8>, labels: &Labels, samples: &SampleColumns) {
     for (name, value) in labels {
         labels::push_pair(out, name.as_bytes(), value.as_bytes());
     }

@@ -8,8 +8,9 @@ mod v1;
 mod v2;
 
 use pilothouse_model::limits::Limits;
+use pilothouse_model::{Labels, SampleColumns};
 
-use crate::{DecodeError, Decoded};
+use crate::{DecodeError, Decoded, proto, remote_read};
 
 /// Which message a body holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +49,36 @@ pub fn decode(message: Message, body: Vec<u8>, limits: &Limits) -> Result<Decode
     }
 }
 
+/// Appends a series to a `prometheus.WriteRequest`, which is nothing but its series one behind the
+/// other; not compressed.
+pub fn push_series(out: &mut Vec<u8>, labels: &Labels, samples: &SampleColumns) {
+    proto::push_message(out, 1, |out| remote_read::push_series(out, labels, samples));
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use pilothouse_model::Histogram;
+
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut samples = SampleColumns::default();
+        [(1, 0.0), (2, f64::INFINITY), (-3, -1.5)].iter().for_each(|(t, v)| samples.push_float(*t, *v));
+        let histogram = Histogram { count: 3.0, zero_count: 3.0, sum: 2.5, ..Histogram::default() };
+        samples.histograms.push((9, Arc::new(histogram.clone())));
+        let mut body = Vec::new();
+        for name in ["a", "b"] {
+            push_series(&mut body, &Labels::from_pairs([("__name__", name)]), &samples);
+        }
+        let batch = decode(Message::V1, body, &Limits::default()).unwrap().batch;
+        assert_eq!((batch.series.len(), batch.floats.len(), batch.histograms.len()), (2, 6, 2));
+        let floats: Vec<(i64, f64)> = batch.floats.iter().take(3).map(|s| (s.t_ms, s.value)).collect();
+        assert_eq!(floats, [(1, 0.0), (2, f64::INFINITY), (-3, -1.5)]);
+        assert_eq!((batch.histograms[1].t_ms, &batch.histograms[1].histogram), (9, &histogram));
+    }
 
     #[test]
     fn the_content_type_names_the_message() {

@@ -1,0 +1,173 @@
+//! How far a move came: in a small file for the next run, and on the terminal for people.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pilothouse_disk::files;
+use serde::{Deserialize, Serialize};
+
+use super::super::client::CommandError;
+use super::super::when::Bounds;
+
+const VERSION: u32 = 1;
+/// Between two writes of the file, and between two lines on the terminal.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// What is done: all of the lanes before this one, and of this one what is before `next`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// A part that is gone through by itself, such as one metric; lanes are in the order of their
+    /// names.
+    pub(super) lane: String,
+    /// A time in the unit of what is carried, or an offset into a file that is read.
+    pub(super) next: i64,
+    /// Length of a file that is written.
+    pub(super) file_bytes: u64,
+    /// Samples or lines carried.
+    pub(super) items: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    version: u32,
+    /// Of what.
+    what: String,
+    start_ms: i64,
+    /// Fixed by the first run, also where it was said as now.
+    end_ms: i64,
+    /// `None` before anything is done.
+    place: Option<Place>,
+}
+
+/// The state of one move.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    path: Option<PathBuf>,
+    state: State,
+    saved: Instant,
+    shown: Instant,
+    is_terminal: bool,
+}
+
+impl Ledger {
+    /// Goes on with the file where there is one.
+    pub(super) fn open(
+        path: Option<PathBuf>,
+        what: String,
+        bounds: impl FnOnce() -> Result<Bounds, CommandError>,
+    ) -> Result<Self, CommandError> {
+        let bytes = match path.as_ref().map(std::fs::read) {
+            Some(Ok(bytes)) => Some(bytes),
+            Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            _ => None,
+        };
+        let shown = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let state = match bytes {
+            Some(bytes) => {
+                read(&bytes, &what).map_err(|why| CommandError::Usage(format!("{shown} {why}")))?
+            }
+            None => {
+                let Bounds { start_ms, end_ms } = bounds()?;
+                State { version: VERSION, what, start_ms, end_ms, place: None }
+            }
+        };
+        let is_terminal = std::io::stderr().is_terminal();
+        Ok(Self { path, state, saved: Instant::now(), shown: Instant::now(), is_terminal })
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { start_ms: self.state.start_ms, end_ms: self.state.end_ms }
+    }
+
+    /// Where an earlier run came to.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.state.place.as_ref()
+    }
+
+    /// Everything before `place` is done and durable at the other side. `at` shows it to people.
+    pub(super) fn advance(&mut self, place: Place, at: impl FnOnce() -> String) -> Result<(), CommandError> {
+        self.state.place = Some(place);
+        if self.is_terminal && self.shown.elapsed() >= BETWEEN {
+            self.shown = Instant::now();
+            let items = self.items();
+            // A terminal that is gone does not stop the work.
+            let _ = write!(std::io::stderr(), "\r\x1b[K{items} carried, {}", at());
+        }
+        if self.saved.elapsed() >= BETWEEN { self.save() } else { Ok(()) }
+    }
+
+    fn items(&self) -> u64 {
+        self.state.place.as_ref().map_or(0, |place| place.items)
+    }
+
+    fn save(&mut self) -> Result<(), CommandError> {
+        self.saved = Instant::now();
+        let Some(path) = &self.path else { return Ok(()) };
+        let bytes = serde_json::to_vec_pretty(&self.state).map_err(std::io::Error::from)?;
+        files::write_atomic(path, &bytes).map_err(|e| CommandError::Usage(e.to_string()))
+    }
+
+    /// After a failure: the next run goes on from here, if there is anything to go on from.
+    pub(super) fn keep(mut self) -> Result<(), CommandError> {
+        self.end_line();
+        if self.state.place.is_none() {
+            return Ok(());
+        }
+        self.save()?;
+        if let Some(path) = &self.path {
+            eprintln!("run the same command again to go on; {} knows where", path.display());
+        }
+        Ok(())
+    }
+
+    /// After the end; tells what was carried over all runs.
+    pub(super) fn finish(self) -> Result<u64, CommandError> {
+        self.end_line();
+        match self.path.as_ref().map(std::fs::remove_file) {
+            Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(self.items()),
+        }
+    }
+
+    fn end_line(&self) {
+        if self.is_terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn read(bytes: &[u8], what: &str) -> Result<State, String> {
+    let state: State = serde_json::from_slice(bytes).map_err(|e| format!("is no state of a move: {e}"))?;
+    if state.version != VERSION {
+        return Err(format!("is of version {}, and this is {VERSION}", state.version));
+    }
+    if state.what != what {
+        return Err(format!("is of another move, {}; remove it or name another with --state", state.what));
+    }
+    Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &std::path::Path, what: &str, end_ms: i64) -> Result<Ledger, CommandError> {
+        Ledger::open(Some(path.to_owned()), what.to_owned(), || Ok(Bounds { start_ms: 0, end_ms }))
+    }
+
+    #[test]
+    fn a_failed_move_is_gone_on_with_and_a_finished_one_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mut ledger = open(&path, "this", 10).unwrap();
+        let place = Place { lane: "up".to_owned(), next: 7, file_bytes: 3, items: 2 };
+        ledger.advance(place.clone(), String::new).unwrap();
+        ledger.keep().unwrap();
+        assert!(open(&path, "that", 10).is_err());
+        let ledger = open(&path, "this", 99).unwrap();
+        assert_eq!((ledger.place(), ledger.bounds().end_ms), (Some(&place), 10));
+        assert_eq!(ledger.finish().unwrap(), 2);
+        assert!(open(&path, "that", 10).unwrap().place().is_none());
+    }
+}

@@ -1,0 +1,350 @@
+//! Lines, from Loki's query API to its push API or to a file with a JSON object a line.
+//!
+//! Pages are asked for forward in time. A full page may end amid entries of one time, so the
+//! entries of its last time are left to the next page, which begins there: nothing has to be
+//! remembered of a page, and nothing comes twice.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::super::client::CommandError;
+use super::super::when;
+use super::ledger::{Ledger, Place};
+use super::openmetrics::append;
+use super::peer::Peer;
+use super::{Carriage, Counts, LogsTarget, settle};
+
+const MS_NS: i64 = 1_000_000;
+const HOUR_NS: i64 = 3_600 * 1_000 * MS_NS;
+/// Loki answers queries over 30 days at most, unless told otherwise.
+const MAX_WIDTH_NS: i64 = 28 * 24 * HOUR_NS;
+/// Entries of a page; Loki and this server refuse more than 5,000 unless told otherwise.
+const PAGE: u64 = 1_000;
+/// A push is sent when its lines have this many bytes.
+const PUSH_BYTES: usize = 1 << 20;
+/// What an entry takes in a push besides its texts.
+const ENTRY_BYTES: usize = 48;
+/// Without it labels and structured metadata come as one.
+const CATEGORIZE: (&str, &str) = ("x-loki-response-encoding-flags", "categorize-labels");
+
+/// From this server.
+pub(super) async fn export(query: &str, to: &LogsTarget, carriage: &Carriage) -> Result<(), CommandError> {
+    let here = carriage.here()?;
+    let (ledger, target) = match &to.jsonl {
+        Some(path) => {
+            let ledger = carriage.ledger(&format!("logs {query} into {}", path.display()), Some(path))?;
+            let length = ledger.place().map(|place| place.file_bytes);
+            super::openmetrics::may_write(path, length)?;
+            let file = Target::File { path: path.clone(), length: length.unwrap_or(0), text: String::new() };
+            (ledger, file)
+        }
+        None => {
+            let there = carriage.there(to.loki.as_deref().unwrap_or_default())?;
+            let ledger = carriage.ledger(&format!("logs {query} to {}", there.host()), None)?;
+            (ledger, Target::Push { peer: Box::new(there), skip_refused: carriage.skip_refused })
+        }
+    };
+    carry(&here, query, target, ledger).await
+}
+
+/// From a running Loki.
+pub(super) async fn import(url: &str, query: &str, carriage: &Carriage) -> Result<(), CommandError> {
+    let there = carriage.there(url)?;
+    let ledger = carriage.ledger(&format!("logs {query} from {}", there.host()), None)?;
+    let target = Target::Push { peer: Box::new(carriage.here()?), skip_refused: carriage.skip_refused };
+    carry(&there, query, target, ledger).await
+}
+
+async fn carry(from: &Peer, query: &str, mut target: Target, mut ledger: Ledger) -> Result<(), CommandError> {
+    let mut counts = Counts::default();
+    let done = pages(from, query, &mut target, &mut ledger, &mut counts).await;
+    settle(done.map(|()| counts), ledger, "lines")
+}
+
+async fn pages(
+    from: &Peer,
+    query: &str,
+    target: &mut Target,
+    ledger: &mut Ledger,
+    counts: &mut Counts,
+) -> Result<(), CommandError> {
+    let bounds = ledger.bounds();
+    let mut place = ledger
+        .place()
+        .cloned()
+        .unwrap_or_else(|| Place { next: bounds.start_ms.saturating_mul(MS_NS), ..Place::default() });
+    // The APIs' ends are exclusive, and this one is not.
+    let end = bounds.end_ms.saturating_mul(MS_NS).saturating_add(1);
+    let (mut width, mut limit) = (HOUR_NS, PAGE);
+    while place.next < end {
+        let until = place.next.saturating_add(width).min(end);
+        let Some(streams) = page(from, query, place.next, until, limit).await? else {
+            // Long lines; a page that had to be longer than usual cannot be made shorter.
+            if limit == 1 || limit > PAGE {
+                return Err(too_many(place.next));
+            }
+            limit /= 2;
+            continue;
+        };
+        let entries: u64 = streams.iter().map(|stream| stream.values.len() as u64).sum();
+        let (streams, next) = if entries < limit {
+            (streams, until)
+        } else {
+            match cut(streams, until) {
+                Some(part) => part,
+                None if limit < PAGE => return Err(too_many(place.next)),
+                None => {
+                    limit *= 2;
+                    continue;
+                }
+            }
+        };
+        place.items += streams.iter().map(|stream| stream.values.len() as u64).sum::<u64>();
+        place.file_bytes = target.take(&streams, counts).await?;
+        place.next = next;
+        ledger.advance(place.clone(), || format!("up to {}", when::shown(next / MS_NS)))?;
+        width = if entries < limit { (width * 2).min(MAX_WIDTH_NS) } else { width };
+        limit = limit.min(PAGE);
+    }
+    Ok(())
+}
+
+fn too_many(t_ns: i64) -> CommandError {
+    let at = when::shown(t_ns / MS_NS);
+    CommandError::Answer(format!("the lines of one time, {at}, are too many; ask for fewer streams"))
+}
+
+/// The entries before the last time of a full page, and that time; `None` if there are none.
+fn cut(mut streams: Vec<Stream>, until: i64) -> Option<(Vec<Stream>, i64)> {
+    let times = streams.iter().flat_map(|stream| &stream.values).map(|entry| entry.0.0);
+    let last = times.max().unwrap_or(until);
+    for stream in &mut streams {
+        stream.values.retain(|entry| entry.0.0 < last);
+    }
+    streams.retain(|stream| !stream.values.is_empty());
+    (!streams.is_empty()).then_some((streams, last))
+}
+
+/// `None` if the answer is larger than is taken in.
+async fn page(
+    from: &Peer,
+    query: &str,
+    start: i64,
+    end: i64,
+    limit: u64,
+) -> Result<Option<Vec<Stream>>, CommandError> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("query", query).append_pair("direction", "forward");
+    for (name, number) in [("start", start), ("end", end), ("limit", limit as i64)] {
+        form.append_pair(name, &number.to_string());
+    }
+    let path = format!("/loki/api/v1/query_range?{}", form.finish());
+    let Some(answer) = from.ask(Method::GET, &path, &[CATEGORIZE], Bytes::new()).await? else {
+        return Ok(None);
+    };
+    let answer: Answer = serde_json::from_slice(&answer.body)
+        .map_err(|e| CommandError::Answer(format!("{e}; only queries for lines can be carried")))?;
+    let streams = answer.data.result;
+    if !streams.is_empty() && !answer.data.encoding_flags.iter().any(|flag| flag == CATEGORIZE.1) {
+        return Err(CommandError::Answer(format!(
+            "{} does not tell labels from structured metadata; Loki does since 2.9.4",
+            from.host()
+        )));
+    }
+    Ok(Some(streams))
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Debug, Deserialize)]
+struct Data {
+    #[serde(rename = "encodingFlags", default)]
+    encoding_flags: Vec<String>,
+    result: Vec<Stream>,
+}
+
+type Pairs = BTreeMap<String, String>;
+
+#[derive(Debug, Deserialize)]
+struct Stream {
+    stream: Pairs,
+    values: Vec<Entry>,
+}
+
+/// Time, line, and what belongs to the line.
+#[derive(Debug, Deserialize)]
+struct Entry(Time, String, #[serde(default)] Layers);
+
+/// Nanoseconds; a text in JSON, whose numbers are too small for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Time(i64);
+
+impl TryFrom<String> for Time {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Layers {
+    #[serde(rename = "structuredMetadata", default)]
+    metadata: Pairs,
+}
+
+enum Target {
+    File { path: std::path::PathBuf, length: u64, text: String },
+    Push { peer: Box<Peer>, skip_refused: bool },
+}
+
+impl Target {
+    /// Everything is at the other side when it returns. Gives the length of a file.
+    async fn take(&mut self, streams: &[Stream], counts: &mut Counts) -> Result<u64, CommandError> {
+        match self {
+            Self::File { path, length, text } => {
+                write_lines(streams, text)?;
+                append(path, length, text)?;
+                Ok(*length)
+            }
+            Self::Push { peer, skip_refused } => {
+                for body in bodies(streams)? {
+                    let headers = [("content-type", "application/json")];
+                    let path = "/loki/api/v1/push";
+                    let answer = peer.call(Method::POST, path, &headers, Bytes::from(body)).await?;
+                    counts.pushed(peer, &answer, *skip_refused)?;
+                }
+                Ok(0)
+            }
+        }
+    }
+}
+
+/// The names are those of `logcli --output jsonl`, and `metadata` besides.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    labels: &'a Pairs,
+    line: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a Pairs,
+    timestamp: String,
+}
+
+fn write_lines(streams: &[Stream], text: &mut String) -> Result<(), CommandError> {
+    let of = |stream| move |entry| (stream, entry);
+    let mut all: Vec<(&Stream, &Entry)> =
+        streams.iter().flat_map(|stream| stream.values.iter().map(of(stream))).collect();
+    all.sort_by_key(|(_, entry)| entry.0.0);
+    for (stream, Entry(Time(t_ns), line, layers)) in all {
+        let timestamp = jiff::Timestamp::from_nanosecond(i128::from(*t_ns))
+            .map_or_else(|_| t_ns.to_string(), |t| format!("{t:.9}"));
+        let line = Line { labels: &stream.stream, line, metadata: &layers.metadata, timestamp };
+        text.push_str(&serde_json::to_string(&line).map_err(std::io::Error::from)?);
+        text.push('\n');
+    }
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct Push<'a> {
+    streams: Vec<PushStream<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PushStream<'a> {
+    stream: &'a Pairs,
+    values: Vec<(String, &'a str, &'a Pairs)>,
+}
+
+/// Pushes of bounded size that together hold all entries.
+fn bodies(streams: &[Stream]) -> Result<Vec<String>, CommandError> {
+    let (mut bodies, mut push, mut bytes) = (Vec::new(), Push { streams: Vec::new() }, 0);
+    for Stream { stream, values } in streams {
+        push.streams.push(PushStream { stream, values: Vec::new() });
+        for Entry(Time(t_ns), line, layers) in values {
+            if bytes >= PUSH_BYTES {
+                bodies.push(serde_json::to_string(&push).map_err(std::io::Error::from)?);
+                push.streams = vec![PushStream { stream, values: Vec::new() }];
+                bytes = 0;
+            }
+            let metadata = layers.metadata.iter().map(|(n, v)| n.len() + v.len() + 6).sum::<usize>();
+            bytes += ENTRY_BYTES + line.len() + metadata;
+            if let Some(last) = push.streams.last_mut() {
+                last.values.push((t_ns.to_string(), line, &layers.metadata));
+            }
+        }
+    }
+    if bytes > 0 {
+        bodies.push(serde_json::to_string(&push).map_err(std::io::Error::from)?);
+    }
+    Ok(bodies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streams(times: &[&[i64]]) -> Vec<Stream> {
+        let entry = |t: &i64| Entry(Time(*t), format!("at {t}"), Layers::default());
+        let stream = |(i, times): (usize, &&[i64])| Stream {
+            stream: Pairs::from([("i".to_owned(), i.to_string())]),
+            values: times.iter().map(entry).collect(),
+        };
+        times.iter().enumerate().map(stream).collect()
+    }
+
+    #[test]
+    fn a_full_page_leaves_its_last_time_to_the_next() {
+        for (times, expected) in [
+            (&[&[1, 2, 5][..], &[3, 5]][..], Some((3, 5))),
+            (&[&[1], &[2]], Some((1, 2))),
+            (&[&[4, 4], &[4]], None),
+        ] {
+            let cut = cut(streams(times), 9);
+            let kept = cut.map(|(s, next)| (s.iter().map(|s| s.values.len()).sum::<usize>(), next));
+            assert_eq!(kept, expected, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_becomes_pushes_and_lines() {
+        let answer = r#"{"data":{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[
+            {"stream":{"app":"x"},"values":[["1500000000","a \"b\"",{"structuredMetadata":{"k":"v"},"parsed":{"p":"q"}}]]},
+            {"stream":{"app":"y"},"values":[["1","c",{}],["2","d"]]}]}}"#;
+        let answer: Answer = serde_json::from_str(answer).unwrap();
+        let streams = answer.data.result;
+        let bodies = bodies(&streams).unwrap();
+        assert_eq!(
+            bodies,
+            [
+                r#"{"streams":[{"stream":{"app":"x"},"values":[["1500000000","a \"b\"",{"k":"v"}]]},{"stream":{"app":"y"},"values":[["1","c",{}],["2","d",{}]]}]}"#
+            ]
+        );
+        let mut text = String::new();
+        write_lines(&streams, &mut text).unwrap();
+        let expected = [
+            r#"{"labels":{"app":"y"},"line":"c","timestamp":"1970-01-01T00:00:00.000000001Z"}"#,
+            r#"{"labels":{"app":"y"},"line":"d","timestamp":"1970-01-01T00:00:00.000000002Z"}"#,
+            r#"{"labels":{"app":"x"},"line":"a \"b\"","metadata":{"k":"v"},"timestamp":"1970-01-01T00:00:01.500000000Z"}"#,
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        let numbers = r#"{"data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"2"]]}]}}"#;
+        assert!(serde_json::from_str::<Answer>(numbers).is_err());
+    }
+
+    #[test]
+    fn pushes_are_bounded() {
+        let mut one = streams(&[&[1, 2, 3, 4]]);
+        one.iter_mut().flat_map(|s| &mut s.values).for_each(|entry| entry.1 = "x".repeat(PUSH_BYTES / 2));
+        let bodies = bodies(&one).unwrap();
+        assert_eq!(bodies.len(), 2);
+        assert!(bodies.iter().all(|body| body.len() < 2 * PUSH_BYTES));
+    }
+}
