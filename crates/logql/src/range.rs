@@ -240,11 +240,15 @@ impl Gatherer<'_> {
             let mut numbers = picked.iter().copied();
             self.piped(worker, gathered, batch, &mut numbers)?;
         }
-        let made = (gathered.table.labels.len() - before) as u64;
-        if made > 0 {
-            self.budget.reserve_bytes(made * (plan.grid.count as u64 * 16 + 512))?;
+        self.reserve(gathered.table.labels.len() - before)
+    }
+
+    /// Room for the steps of new series.
+    fn reserve(&self, series: usize) -> Result<(), SourceError> {
+        match series as u64 {
+            0 => Ok(()),
+            made => Ok(self.budget.reserve_bytes(made * (self.plan.grid.count as u64 * 16 + 512))?),
         }
-        Ok(())
     }
 
     fn piped(
@@ -345,15 +349,17 @@ impl EntryVisitor for Gatherer<'_> {
                         let base = worker.base(run.stream, run.labels);
                         let arena = bumpalo::Bump::new();
                         let entry = Entry::new(run.t_ns, "", &base, &[], &arena);
+                        let before = gathered.table.labels.len();
                         let series = gathered.table.of(&entry, &self.plan.labeling, &worker.names);
                         gathered.table.by_stream.insert(run.stream, series);
+                        self.reserve(gathered.table.labels.len() - before)?;
                         series
                     }
                 };
                 gathered.count(self.plan, series, run.t_ns, run.entries as i64, run.bytes as i64);
+                Ok(Flow::Continue)
             },
-        );
-        Ok(Flow::Continue)
+        )
     }
 }
 
