@@ -16,6 +16,6 @@ pub use binary::binary;
 pub use http::{Answer, request};
 pub use mailbox::Mailbox;
 pub use receiver::Receiver;
-pub use server::Server;
+pub use server::{Server, escape, free_address};
 pub use websocket::{Frame, WebSocket};
 pub use write::{Series, push_body, series};

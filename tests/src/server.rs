@@ -18,7 +18,11 @@ pub struct Server {
 impl Server {
     /// Starts on a free port and waits until it is ready.
     pub fn start(data_dir: &Path, flags: &[&str]) -> Self {
-        let address = free_address();
+        Self::start_at(free_address(), data_dir, flags)
+    }
+
+    /// The same where others look for it.
+    pub fn start_at(address: SocketAddr, data_dir: &Path, flags: &[&str]) -> Self {
         let child = Command::new(binary())
             .args(["serve", "--listen", &address.to_string(), "--data-dir"])
             .arg(data_dir)
@@ -152,11 +156,13 @@ impl Drop for Server {
     }
 }
 
-fn free_address() -> SocketAddr {
+/// Where nobody listens yet.
+pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn escape(text: &str) -> String {
+/// Percent-encoded, for a path or a query.
+pub fn escape(text: &str) -> String {
     text.bytes()
         .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
         .collect()
