@@ -127,7 +127,7 @@ fn bad_lines_are_named() {
         (OpenMetrics, "a 1 NaN", "invalid timestamp \"NaN\""),
         (OpenMetrics, "a 1 1e300", "invalid timestamp \"1e300\""),
         (OpenMetrics, "a 1 # {\"b\"} 1", "expected equal, got \"} 1\""),
-        (OpenMetrics, "a 1 # x", "expected exemplar labels, got \"x\""),
+        (OpenMetrics, "a 1 # x", "expected end of line, got \" # x\""),
     ] {
         let text = format!("good 1\n{line}\ngood 2 7\n# EOF");
         let limits = Limits::default();
@@ -142,6 +142,161 @@ fn bad_lines_are_named() {
     assert_eq!((imported.batch.floats.len(), imported.rejected), (1, 2));
 }
 
+/// What Prometheus takes of each format, and what it refuses.
+#[test]
+fn the_formats_are_as_strict_as_prometheus() {
+    const WHOLE: &str = "\n# EOF\n";
+    // Both formats, then those that differ: the text, whether the older one takes it, whether
+    // OpenMetrics does (with its end behind it).
+    for (text, old, new) in [
+        // Names and labels.
+        ("m 1", true, true),
+        ("_m 1", true, true),
+        ("m:rate5m{_l=\"x\"} 1", true, true),
+        ("9m 1", false, false),
+        ("é 1", false, false),
+        ("m\0 1", false, false),
+        ("m{} 1", true, true),
+        ("m{a=\"b\",} 1", true, true),
+        ("m{a=\"b\"c=\"d\"} 1", true, false),
+        ("m{ a = \"b\" , } 1", true, false),
+        ("m {a=\"b\"} 1", true, false),
+        ("m{a=\"b\"}1", true, false),
+        ("m{,a=\"b\"} 1", false, false),
+        ("m{a=\"b\",,c=\"d\"} 1", false, false),
+        ("m{a} 1", false, false),
+        ("m{=\"b\"} 1", false, false),
+        ("m{9a=\"b\"} 1", false, false),
+        ("m{a=b} 1", false, false),
+        ("m{a='b'} 1", false, false),
+        ("m{a=\"b} 1", false, false),
+        ("m{a=\"b\" 1", false, false),
+        ("m{a\0=\"b\"} 1", false, false),
+        ("m{a=\0\"b\"} 1", false, false),
+        ("m{a=\"\0\"} 1", true, true),
+        ("m{a=\"\\\"\\n\\\\\"} 1", true, true),
+        // Quoted names.
+        ("{\"m.x\"} 1", true, true),
+        ("{\"m.x\",a=\"b\",\"c.d\"=\"e\"} 1", true, true),
+        ("{a=\"b\",\"m.x\"} 1", true, true),
+        ("{ \"m.x\" , a = \"b\" } 1", true, false),
+        ("{\"m.x\" a=\"b\"} 1", false, false),
+        ("{\"m.x\",\"n.y\"} 1", false, false),
+        ("m{\"n.y\"} 1", false, false),
+        ("{a=\"b\"} 1", false, false),
+        ("{\"m\",\"a = \"b\"} 1", false, false),
+        ("{m} 1", false, false),
+        // Values.
+        ("m", false, false),
+        ("m +Inf", true, true),
+        ("m nan", true, true),
+        ("m -.5e+3", true, true),
+        ("m true", false, false),
+        ("m 1_0", false, false),
+        ("m 0x1p-3", false, false),
+        ("m 0X1P-3", false, false),
+        ("m  1", true, false),
+        ("m\t1", true, false),
+        (" m 1", true, false),
+        ("m 1 ", true, false),
+        // Times.
+        ("m 1 2", true, true),
+        ("m 1 2.5", false, true),
+        ("m 1 2 ", true, false),
+        ("m 1\t2", true, false),
+        ("m 1 2 3", false, false),
+        ("m 1 2_0", false, false),
+        ("m 1 2z", false, false),
+        ("m 1 2\0", false, false),
+        ("m 1 Inf", false, false),
+        ("m 1 -Inf", false, false),
+        ("m 1 2 #", false, false),
+        // Exemplars.
+        ("m 1 # {a=\"b\"} 1", false, true),
+        ("m 1 2 # {a=\"b\",\"c.d\"=\"e\"} 1 2.5", false, true),
+        ("m 1 # {} 1", false, true),
+        ("m 1 # {a=\"b\"}", false, false),
+        ("m 1 # {a=b} 1", false, false),
+        ("m 1 # {a} 1", false, false),
+        ("m 1 # {a, b=\"c\"} 1", false, false),
+        ("m 1 # {\"a\"} 1", false, false),
+        ("m 1 # {a=\"b\",,c=\"d\"} 1", false, false),
+        ("m 1 # {a=\"b\"} x", false, false),
+        ("m 1 # {a=\"b\"} 1_0", false, false),
+        ("m 1 # {a=\"b\"} 1 NaN", false, false),
+        ("m 1 # {a=\"b\"} 1 2 3", false, false),
+        ("m 1 #{a=\"b\"} 1", false, false),
+        ("m 1 # { a=\"b\"} 1", false, false),
+        // Remarks, empty lines and metadata.
+        ("m 1\n\nm 2", true, false),
+        ("\nm 1", true, false),
+        ("#", true, false),
+        ("# ", true, false),
+        ("# H", true, false),
+        ("# a remark", true, false),
+        ("#TYPE m thing", true, false),
+        ("# TYPEm thing", true, false),
+        ("# TYPE", true, false),
+        ("# TYPE #", false, false),
+        ("# HELP #", false, false),
+        ("# TYPE m", false, false),
+        ("# TYPE m counter", true, true),
+        ("# TYPE m counter ", false, false),
+        ("# TYPE m  counter", false, false),
+        ("#  TYPE m counter", true, false),
+        ("#\tTYPE m counter", true, false),
+        ("# TYPE \"m.x\" summary", true, true),
+        ("# TYPE m untyped", true, false),
+        ("# TYPE m unknown", false, true),
+        ("# TYPE m info", false, true),
+        ("# TYPE m stateset", false, true),
+        ("# TYPE m gaugehistogram", false, true),
+        ("# HELP m", true, false),
+        ("# HELP m ", true, true),
+        ("# HELP m a\0b", true, true),
+        ("# UNIT m_s s", true, true),
+        ("# UNIT m s", true, false),
+        ("# UNIT ms s", true, false),
+        ("# UNIT m", true, false),
+        ("# UNIT m ", true, true),
+    ] {
+        let limits = Limits::default();
+        let is_read = |format, text: &str| parse(format, text.as_bytes(), NOW, &limits).is_ok();
+        assert_eq!(is_read(Prometheus, text), old, "{text:?}");
+        assert_eq!(is_read(OpenMetrics, &format!("{text}{WHOLE}")), new, "{text:?}");
+    }
+}
+
+#[test]
+fn where_openmetrics_ends() {
+    for (text, is_read) in [
+        ("# EOF", true),
+        ("# EOF\n", true),
+        ("m 1\n# EOF", true),
+        ("", false),
+        ("\n", false),
+        ("m 1", false),
+        (" # EOF\n", false),
+        ("#EOF\n", false),
+        ("# EOF\n\n", false),
+        ("# EOF\nm 1", false),
+        ("# EOFm 1", false),
+    ] {
+        let found = parse(OpenMetrics, text.as_bytes(), NOW, &Limits::default());
+        assert_eq!(found.is_ok(), is_read, "{text:?}");
+    }
+}
+
+#[test]
+fn times_of_openmetrics() {
+    for (seconds, t_ms) in
+        [("123.123", 123_123), ("1520879607.789", 1_520_879_607_789_i64), ("-1.5", -1_500), ("1.001", 1_001)]
+    {
+        let text = format!("m 1 {seconds}\n# EOF\n");
+        check(&read(OpenMetrics, &text), &[&format!("m 1 @{t_ms}")]);
+    }
+}
+
 #[test]
 fn what_stands_before_a_bad_line_can_be_had() {
     let (decoded, fault) = parse_prefix(Prometheus, b"a 1\nb 2\nc\nd 4\n", NOW, &Limits::default());
@@ -154,10 +309,11 @@ fn what_stands_before_a_bad_line_can_be_had() {
 fn an_openmetrics_text_has_an_end() {
     let limits = Limits::default();
     let why = |text: &str| parse(OpenMetrics, text.as_bytes(), NOW, &limits).unwrap_err().to_string();
-    assert_eq!(why("a 1\n"), "line 2: data does not end with # EOF");
+    assert_eq!(why(""), "line 0: data does not end with # EOF");
+    assert_eq!(why("a 1\n"), "line 1: data does not end with # EOF");
     assert_eq!(why("a 1\n# EOF\nb 1\n"), "line 3: unexpected data after # EOF");
     let cut = import(OpenMetrics, b"a 1\n", NOW, &limits).unwrap();
-    check(&cut, &["a 1 @1000", "! line 2: data does not end with # EOF"]);
+    check(&cut, &["a 1 @1000", "! line 1: data does not end with # EOF"]);
     assert!(read(OpenMetrics, "# EOF").batch.series.is_empty());
     assert!(read(Prometheus, "# EOF\r\na 1\r\n").batch.series.len() == 1);
 }

@@ -112,9 +112,10 @@ impl Parser {
         mut bad_line: impl FnMut(&mut Decoded, usize, String) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         let mut lines = 0;
-        for (i, line) in text.split(|b| *b == b'\n').enumerate() {
+        let whole = text.strip_suffix(b"\n").unwrap_or(text);
+        for (i, line) in whole.split(|b| *b == b'\n').enumerate().filter(|_| !text.is_empty()) {
             lines = i + 1;
-            match self.line(line.strip_suffix(b"\r").unwrap_or(line)) {
+            match self.line(line) {
                 Ok(()) => {}
                 Err(Fault::Line(why)) => bad_line(&mut self.decoded, lines, why)?,
                 Err(Fault::Request(cause)) => return Err(cause),
@@ -127,45 +128,54 @@ impl Parser {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let mut rest = Line(line);
+        let is_strict = self.format == TextFormat::OpenMetrics;
+        let line = if is_strict { line } else { line.strip_suffix(b"\r").unwrap_or(line) };
+        let mut rest = Line { rest: line, is_strict };
         rest.blanks();
-        match rest.0.first() {
+        match rest.rest.first() {
+            _ if self.ended => Err("unexpected data after # EOF".to_owned().into()),
+            None if is_strict => Err("a line is empty".to_owned().into()),
             None => Ok(()),
-            Some(_) if self.ended => Err("unexpected data after # EOF".to_owned().into()),
             Some(b'#') => {
-                rest.0 = &rest.0[1..];
+                rest.rest = &rest.rest[1..];
                 self.comment(rest)
             }
             Some(_) => self.sample(rest),
         }
     }
 
+    /// In the older format, whatever is no metadata is a remark; the newer one has no remarks.
     fn comment(&mut self, mut rest: Line<'_>) -> Result<(), Fault> {
-        rest.blanks();
-        let open_metrics = self.format == TextFormat::OpenMetrics;
-        if open_metrics && rest.0 == b"EOF" {
+        let is_strict = rest.is_strict;
+        if is_strict && rest.rest == b" EOF" {
             self.ended = true;
             return Ok(());
         }
-        let word_end = rest.0.iter().position(|b| is_blank(*b)).unwrap_or(rest.0.len());
-        let (word, after) = rest.0.split_at(word_end);
-        if !(matches!(word, b"HELP" | b"TYPE") || open_metrics && word == b"UNIT") {
-            return Ok(());
+        let Some(words) = rest.blank() else {
+            return if is_strict { Err(rest.no_start()) } else { Ok(()) };
+        };
+        let word_end = words.iter().position(|b| is_blank(*b)).unwrap_or(words.len());
+        let (word, after) = words.split_at(word_end);
+        if !(matches!(word, b"HELP" | b"TYPE") || is_strict && word == b"UNIT") {
+            return if is_strict { Err(rest.no_start()) } else { Ok(()) };
         }
         // The older format takes the bare word for a remark.
-        if after.is_empty() && !open_metrics {
+        if after.is_empty() && !is_strict {
             return Ok(());
         }
-        let mut rest = Line(after);
-        rest.blanks();
-        let family = match rest.0.first() {
+        rest.rest = after;
+        rest.rest = rest.blank().unwrap_or_default();
+        let family = match rest.rest.first() {
             Some(b'"') => rest.quoted()?,
             _ => rest.name(true).to_vec(),
         };
         if family.is_empty() {
             return Err(format!("expected metric name after {}", lossy(word)).into());
         }
-        let text = rest.0.get(1..).unwrap_or(&[]);
+        if is_strict && !rest.rest.starts_with(b" ") {
+            return Err(format!("expected text in {}", lossy(word)).into());
+        }
+        let text = rest.rest.get(1..).unwrap_or(&[]);
         self.metadata(word, family, text)
     }
 
@@ -229,33 +239,31 @@ impl Parser {
         let value = float(rest.word("expected value after metric")?)?;
         let mut t_ms = self.default_t_ms;
         rest.blanks();
-        if !rest.0.is_empty() && !rest.0.starts_with(b"#") {
+        if !rest.rest.is_empty() && !rest.rest.trim_ascii_start().starts_with(b"#") {
             t_ms = self.time(rest.word("expected timestamp or new record")?)?;
             rest.blanks();
         }
-        let exemplar = match self.format {
-            TextFormat::OpenMetrics if rest.eat(b'#') => Some(self.read_exemplar(rest, t_ms)?),
+        let exemplar = match rest.rest.strip_prefix(b" # {") {
+            Some(exemplar) if rest.is_strict => {
+                rest.rest = exemplar;
+                Some(self.read_exemplar(rest, t_ms)?)
+            }
             _ => None,
         };
-        if !rest.0.is_empty() {
+        if !rest.rest.is_empty() {
             return Err(format!("expected end of line, got {}", rest.shown()).into());
         }
         Ok((FloatSample { t_ms, value }, exemplar))
     }
 
+    /// What follows the opening brace of an exemplar.
     fn read_exemplar(&self, rest: &mut Line<'_>, sample_t_ms: i64) -> Result<BatchExemplar, Fault> {
-        rest.blanks();
-        if !rest.eat(b'{') {
-            return Err(format!("expected exemplar labels, got {}", rest.shown()).into());
-        }
         let mut pairs = Vec::new();
         rest.labels(&mut pairs, None)?;
         let value = float(rest.word("expected value after exemplar labels")?)?;
-        rest.blanks();
         let mut t_ms = sample_t_ms;
-        if !rest.0.is_empty() {
+        if !rest.rest.is_empty() {
             t_ms = self.time(rest.word("expected exemplar timestamp")?)?;
-            rest.blanks();
         }
         let labels = pairs.iter().map(|(n, v)| (lossy(n), lossy(v))).collect();
         Ok(BatchExemplar { t_ms, value, labels })
@@ -267,8 +275,9 @@ impl Parser {
         match self.format {
             TextFormat::Prometheus => text_utf8.parse().map_err(|_| invalid()),
             TextFormat::OpenMetrics => {
-                let seconds = float(text)?;
-                let t_ms = (seconds * 1000.0).round();
+                // Prometheus cuts off, and so loses a millisecond of times like 1.001 that have no
+                // exact binary form; what is exported must come back as it was.
+                let t_ms = (float(text)? * 1000.0).round();
                 // i64::MAX as a float is one above it.
                 if t_ms >= i64::MIN as f64 && t_ms < i64::MAX as f64 {
                     Ok(t_ms as i64)
@@ -339,17 +348,37 @@ impl Fact {
 
 /// What is left of a line.
 #[derive(Debug, Clone, Copy)]
-struct Line<'a>(&'a [u8]);
+struct Line<'a> {
+    rest: &'a [u8],
+    /// Whether there is exactly one space where there may be one, and none elsewhere.
+    is_strict: bool,
+}
 
 impl<'a> Line<'a> {
+    /// Passes over what may stand between any two parts of the older format.
     fn blanks(&mut self) {
-        self.0 = self.0.trim_ascii_start();
+        if !self.is_strict {
+            self.rest = self.rest.trim_ascii_start();
+        }
+    }
+
+    /// What follows the blanks that must come now.
+    fn blank(&self) -> Option<&'a [u8]> {
+        if self.is_strict {
+            return self.rest.strip_prefix(b" ");
+        }
+        let after = self.rest.trim_ascii_start();
+        (after.len() < self.rest.len()).then_some(after)
+    }
+
+    fn no_start(&self) -> Fault {
+        format!("expected HELP, TYPE, UNIT or EOF, got {}", self.shown()).into()
     }
 
     fn eat(&mut self, byte: u8) -> bool {
-        match self.0.strip_prefix(&[byte]) {
+        match self.rest.strip_prefix(&[byte]) {
             Some(rest) => {
-                self.0 = rest;
+                self.rest = rest;
                 true
             }
             None => false,
@@ -361,16 +390,16 @@ impl<'a> Line<'a> {
         let belongs = |i: usize, b: u8| {
             b.is_ascii_alphabetic() || b == b'_' || (colons && b == b':') || (i > 0 && b.is_ascii_digit())
         };
-        let end = self.0.iter().enumerate().position(|(i, b)| !belongs(i, *b)).unwrap_or(self.0.len());
-        let (name, rest) = self.0.split_at(end);
-        self.0 = rest;
+        let end = self.rest.iter().enumerate().position(|(i, b)| !belongs(i, *b)).unwrap_or(self.rest.len());
+        let (name, rest) = self.rest.split_at(end);
+        self.rest = rest;
         name
     }
 
     /// A text in double quotes, unescaped.
     fn quoted(&mut self) -> Result<Vec<u8>, String> {
         let body = self
-            .0
+            .rest
             .strip_prefix(b"\"")
             .ok_or_else(|| format!("expected a quoted text, got {}", self.shown()))?;
         let mut escaped = false;
@@ -381,7 +410,7 @@ impl<'a> Line<'a> {
         });
         let end = end.ok_or_else(|| format!("a quoted text does not end: {}", self.shown()))?;
         let (text, rest) = body.split_at(end);
-        self.0 = &rest[1..];
+        self.rest = &rest[1..];
         Ok(unescape(text, true))
     }
 
@@ -393,7 +422,7 @@ impl<'a> Line<'a> {
             if self.eat(b'}') {
                 return Ok(());
             }
-            let is_quoted = self.0.starts_with(b"\"");
+            let is_quoted = self.rest.starts_with(b"\"");
             let name = if is_quoted { self.quoted()? } else { self.name(false).to_vec() };
             if name.is_empty() && !is_quoted {
                 return Err(format!("expected label name, got {}", self.shown()));
@@ -409,6 +438,9 @@ impl<'a> Line<'a> {
                 pairs.push((name, value));
             } else {
                 match named.as_deref_mut() {
+                    _ if !matches!(self.rest.first(), Some(b',' | b'}')) => {
+                        return Err(format!("expected equal, got {}", self.shown()));
+                    }
                     Some(named) if is_quoted && !*named => *named = true,
                     Some(_) if is_quoted => return Err("metric name already set".to_owned()),
                     _ => return Err(format!("expected equal, got {}", self.shown())),
@@ -416,7 +448,8 @@ impl<'a> Line<'a> {
                 pairs.push((METRIC_NAME.as_bytes().to_vec(), name));
             }
             self.blanks();
-            if !self.eat(b',') && !self.0.starts_with(b"}") {
+            // The older format has done without the comma ever since.
+            if !self.eat(b',') && !self.rest.starts_with(b"}") && (self.is_strict || self.rest.is_empty()) {
                 return Err(format!("expected comma or brace close, got {}", self.shown()));
             }
         }
@@ -425,21 +458,23 @@ impl<'a> Line<'a> {
     /// The next word, up to a blank or the end.
     fn word(&mut self, expected: &str) -> Result<&'a [u8], String> {
         self.blanks();
-        let end = self.0.iter().position(|b| is_blank(*b)).unwrap_or(self.0.len());
-        let (word, rest) = self.0.split_at(end);
+        let strict = self.is_strict;
+        let after = if strict { self.rest.strip_prefix(b" ").unwrap_or_default() } else { self.rest };
+        let ends = |b: &u8| *b == b' ' || !strict && is_blank(*b);
+        let (word, rest) = after.split_at(after.iter().position(ends).unwrap_or(after.len()));
         if word.is_empty() {
-            return Err(format!("{expected}, got the end of the line"));
+            return Err(format!("{expected}, got {}", self.shown()));
         }
-        self.0 = rest;
+        self.rest = rest;
         Ok(word)
     }
 
     /// The head of what is left, for a message.
     fn shown(&self) -> String {
-        if self.0.is_empty() {
+        if self.rest.is_empty() {
             return "the end of the line".to_owned();
         }
-        format!("{:?}", lossy(&self.0[..self.0.len().min(40)]))
+        format!("{:?}", lossy(&self.rest[..self.rest.len().min(40)]))
     }
 }
 
@@ -488,13 +523,13 @@ fn float(text: &[u8]) -> Result<f64, String> {
 /// The NaN that Prometheus stores for a NaN in a text.
 const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 
+/// The older format has fewer types, and another word for one of them.
 fn metric_type(text: &[u8], format: TextFormat) -> Result<MetricType, String> {
-    let text = lossy(text.trim_ascii());
-    if format == TextFormat::Prometheus && text == "untyped" {
-        return Ok(MetricType::Unknown);
-    }
-    MetricType::ALL
-        .into_iter()
-        .find(|t| t.as_str() == text)
-        .ok_or_else(|| format!("invalid metric type {text:?}"))
+    let text = lossy(text);
+    let found = match (format, text.as_str()) {
+        (TextFormat::Prometheus, "untyped") => Some(MetricType::Unknown),
+        (TextFormat::Prometheus, "unknown" | "info" | "stateset" | "gaugehistogram") => None,
+        _ => MetricType::ALL.into_iter().find(|t| t.as_str() == text),
+    };
+    found.ok_or_else(|| format!("invalid metric type {text:?}"))
 }
