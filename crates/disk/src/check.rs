@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::remains::guarded;
 use crate::wal::{OnDamage, Options};
 use crate::{Error, Position, Wal, WalError, database};
 
@@ -57,7 +58,7 @@ impl Checked {
 /// error.
 pub fn database(path: &Path, kind: &'static str, version: u32, checked: &mut Checked) -> Result<bool, Error> {
     checked.files += 1;
-    match database::verify_untouched(path, kind, version) {
+    match guarded(path, || database::verify_untouched(path, kind, version)) {
         Ok(true) => Ok(true),
         Ok(false) => {
             checked.found(path, "", "a checksum of the database is wrong");

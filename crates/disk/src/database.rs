@@ -13,10 +13,14 @@ use redb::{Durability, ReadTransaction, ReadableDatabase as _, TableDefinition, 
 #[cfg(any(test, feature = "faults"))]
 use crate::faults;
 use crate::overlay::Overlay;
-use crate::{Error, files};
+use crate::{Error, files, os};
 
 /// One row: the kind of the file and its format version.
 const FORMAT: TableDefinition<&str, u32> = TableDefinition::new("format");
+
+/// Files up to this size are compacted at the end. In a larger one the free pages are few beside
+/// the others, and rewriting them takes time.
+const SMALL_BYTES: u64 = 2 << 20;
 
 /// A redb file open for reading and writing. This process holds it alone.
 #[derive(Debug)]
@@ -54,7 +58,8 @@ impl Database {
     fn create(path: &Path, kind: &'static str, version: u32) -> Result<(), Error> {
         let unfinished = files::unfinished_path(path);
         files::remove(&unfinished)?;
-        File::create(&unfinished).map_err(Error::io("create", &unfinished))?;
+        let made = os::open(OpenOptions::new().write(true).create_new(true), &unfinished);
+        drop(made.map_err(Error::io("create", &unfinished))?);
         let redb = open_writable(&unfinished, 0)?;
         let database = Self { redb: RwLock::new(Some(redb)), path: unfinished.clone(), cache_bytes: 0 };
         database.write_format(kind, version)?;
@@ -145,10 +150,20 @@ impl Database {
 
     /// Gives free pages back to the file system; rewrites what stays, and needs that no reader
     /// is left. Returns whether anything moved.
-    pub fn compact(&mut self) -> Result<bool, Error> {
-        match self.redb.get_mut() {
+    pub fn compact(&self) -> Result<bool, Error> {
+        match &mut *self.redb.write() {
             Some(redb) => redb.compact().map_err(Error::database(&self.path)),
             None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
+        }
+    }
+
+    /// As [`Database::compact`], at the end of a file's use, where that is done quickly. It is no
+    /// failure if that does not work out: all that is lost is some room.
+    pub fn compact_small(&self) {
+        if self.allocated_bytes().is_ok_and(|bytes| bytes <= SMALL_BYTES)
+            && let Err(error) = self.compact()
+        {
+            tracing::debug!(%error, "a database is left as large as it is");
         }
     }
 }

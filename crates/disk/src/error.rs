@@ -26,7 +26,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    /// Names what was done to which file; for use with `map_err`.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
@@ -88,4 +89,15 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR];
     shortages.iter().any(|e| code == Some(e.raw_os_error()))
+}
+
+/// For callers whose own errors know no other kind.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Io { source, .. } => source.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
 }

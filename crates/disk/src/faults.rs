@@ -2,15 +2,15 @@
 //! feature `faults`, which nothing but tests asks for.
 //!
 //! A [`Disk`] stands for everything below a directory from its making on: redb's files and the
-//! log's segments opened after that write to it and read from it, [`crate::files`] writes whole
-//! files to it, and [`crate::files::space`] tells its room. A store that has files of other kinds
-//! asks [`opening`], [`reading`] and [`fitting`] itself in its tests.
+//! log's segments opened after that write to it and read from it, all that [`crate::files`] does
+//! is done to it, and [`crate::files::space`] tells its room.
 
+mod names;
 mod power;
 #[cfg(test)]
 mod tests;
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ struct State {
     fails_reads: AtomicBool,
     fails_writes: AtomicBool,
     power: Power,
+    root: PathBuf,
 }
 
 /// The faults of one directory; they end with it.
@@ -55,6 +56,7 @@ impl Disk {
             fails_reads: AtomicBool::new(false),
             fails_writes: AtomicBool::new(false),
             power: Power::default(),
+            root: directory.to_owned(),
         });
         DISKS.lock().push((directory.to_owned(), state.clone()));
         Self(state)
@@ -87,7 +89,7 @@ impl Disk {
 }
 
 impl Disk {
-    /// Lets so many writes and syncs succeed; then everything fails, until [`Disk::settle`].
+    /// Lets so many changes and syncs succeed; then everything fails, until [`Disk::settle`].
     pub fn cut_power_after(&self, successes: u64) {
         self.0.power.cut_after(successes);
     }
@@ -96,10 +98,10 @@ impl Disk {
         self.0.power.is_out()
     }
 
-    /// Makes the files of the logs and databases what a power cut may leave of them: of what was
-    /// not synced since [`Disk::cut_power_after`] any part, by a seed. Nothing may have them open.
+    /// Makes files and directories what a power cut may leave of them: of what was not synced
+    /// since [`Disk::cut_power_after`] any part, by a seed. Nothing may have them open.
     pub fn settle(&self, seed: u64) -> io::Result<()> {
-        self.0.power.settle(seed)
+        self.0.power.settle(&self.0.root, seed)
     }
 }
 
@@ -119,24 +121,66 @@ pub(crate) fn room(path: &Path) -> Option<u64> {
     of(path).map(|state| state.room.load(SeqCst)).filter(|room| *room != u64::MAX)
 }
 
-/// Whether a file can be opened.
-pub fn opening(path: &Path) -> io::Result<()> {
-    of(path).map_or(Ok(()), |state| state.check(&state.fails_opens, Errno::MFILE))
+// ---- what `crate::os` asks ----
+
+pub(crate) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let Some(disk) = of(path) else { return options.open(path) };
+    disk.check(&disk.fails_opens, Errno::MFILE)?;
+    disk.power.making(path, || options.open(path))
 }
 
-/// Whether a file can be read.
-pub fn reading(path: &Path) -> io::Result<()> {
-    of(path).map_or(Ok(()), |state| state.check(&state.fails_reads, Errno::IO))
+pub(crate) fn reading(path: &Path) -> io::Result<()> {
+    of(path).map_or(Ok(()), |disk| disk.check(&disk.fails_reads, Errno::IO))
 }
 
-/// How many of some bytes can be written to a file; fewer than all when the disk is full then.
-pub fn fitting(path: &Path, bytes: usize) -> io::Result<usize> {
-    let Some(state) = of(path) else { return Ok(bytes) };
-    state.check(&state.fails_writes, Errno::IO)?;
-    Ok(state.take(bytes))
+pub(crate) fn write(
+    path: &Path,
+    offset: u64,
+    bytes: &[u8],
+    write: impl FnOnce(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(disk) = of(path) else { return write(bytes) };
+    disk.power.writing(path, offset, bytes)?;
+    disk.write(bytes, write)
+}
+
+pub(crate) fn resizing(path: &Path, bytes: u64) -> io::Result<()> {
+    of(path).map_or(Ok(()), |disk| disk.changing()?.power.resizing(path, bytes))
+}
+
+pub(crate) fn syncing(path: &Path) -> io::Result<()> {
+    of(path).map_or(Ok(()), |disk| disk.changing()?.power.syncing(path))
+}
+
+pub(crate) fn syncing_directory(path: &Path) -> io::Result<()> {
+    of(path).map_or(Ok(()), |disk| disk.changing()?.power.syncing_directory(path))
+}
+
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    let Some(disk) = of(path) else { return fs::create_dir(path) };
+    disk.changing()?.power.making(path, || fs::create_dir(path))
+}
+
+pub(crate) fn linking(to: &Path) -> io::Result<()> {
+    of(to).map_or(Ok(()), |disk| disk.changing()?.power.making(to, || Ok(())))
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let Some(disk) = of(from) else { return fs::rename(from, to) };
+    disk.changing()?.power.rename(&disk.root, from, to)
+}
+
+pub(crate) fn remove(path: &Path, remove: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let Some(disk) = of(path) else { return remove() };
+    disk.changing()?.power.remove(&disk.root, path, remove)
 }
 
 impl State {
+    fn changing(&self) -> io::Result<&Self> {
+        self.check(&self.fails_writes, Errno::IO)?;
+        Ok(self)
+    }
+
     fn check(&self, failing: &AtomicBool, errno: Errno) -> io::Result<()> {
         if failing.load(SeqCst) { Err(io::Error::from_raw_os_error(errno.raw_os_error())) } else { Ok(()) }
     }

@@ -1,11 +1,11 @@
 //! Directories and whole files: the lock, replacement in one step, generations, free space.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use crate::{Error, os};
 
 /// Ending of files that are being written. They are nothing until renamed, and
 /// [`remove_unfinished`] clears them away at start.
@@ -46,7 +46,7 @@ pub fn create_directory(path: &Path) -> Result<(), Error> {
     if parent != path {
         create_directory(parent)?;
     }
-    match fs::create_dir(path) {
+    match os::make_directory(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
             Err(Error::io("create", path)(e))
         }
@@ -65,20 +65,19 @@ fn directory_of(path: &Path) -> &Path {
 
 /// Makes creations, renames and removals in a directory survive a power cut.
 pub fn sync_directory(path: &Path) -> Result<(), Error> {
-    let opened = open_with(OpenOptions::new().read(true), path);
-    opened.and_then(|d| d.sync_all()).map_err(Error::io("sync directory", path))
+    os::sync_directory(path).map_err(Error::io("sync directory", path))
 }
 
 /// Replaces a file's whole content: after a crash there is the old one or the new one.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let unfinished = unfinished_path(path);
     let written = (|| {
-        let file = open_with(OpenOptions::new().create(true).truncate(true).write(true), &unfinished)?;
-        write_at(&file, &unfinished, 0, bytes)?;
-        file.sync_all()
+        let file = os::open(OpenOptions::new().create(true).truncate(true).write(true), &unfinished)?;
+        os::write_at(&file, &unfinished, bytes, 0)?;
+        os::sync(&file, &unfinished)
     })();
     if let Err(e) = written {
-        let _ = fs::remove_file(&unfinished);
+        let _ = os::remove_file(&unfinished);
         return Err(Error::io("write", unfinished)(e));
     }
     rename_durably(&unfinished, path)
@@ -88,30 +87,81 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// gone, what is in front of it stays. Durable when it returns, except the file's own name.
 pub fn write_from(path: &Path, start: u64, bytes: &[u8]) -> Result<(), Error> {
     let written = (|| {
-        let file = open_with(OpenOptions::new().create(true).truncate(false).write(true), path)?;
-        write_at(&file, path, start, bytes)?;
-        file.set_len(start + bytes.len() as u64)?;
-        file.sync_all()
+        let file = os::open(OpenOptions::new().create(true).truncate(false).write(true), path)?;
+        os::write_at(&file, path, bytes, start)?;
+        os::set_len(&file, path, start + bytes.len() as u64)?;
+        os::sync(&file, path)
     })();
     written.map_err(Error::io("write", path))
 }
 
-fn open_with(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    #[cfg(any(test, feature = "faults"))]
-    crate::faults::opening(path)?;
-    options.open(path)
+/// A file that is written from its first byte to its last.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
 }
 
-#[cfg(not(any(test, feature = "faults")))]
-fn write_at(file: &File, _path: &Path, start: u64, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(bytes, start)
+impl NewFile {
+    /// Fails if there is a file of that name already.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let file = os::open(OpenOptions::new().write(true).create_new(true), path)?;
+        Ok(Self { file, path: path.to_owned(), bytes: 0 })
+    }
+
+    /// Makes what was written durable; the name is with the next [`sync_directory`].
+    pub fn sync(&self) -> io::Result<()> {
+        os::sync(&self.file, &self.path)
+    }
 }
 
-#[cfg(any(test, feature = "faults"))]
-fn write_at(file: &File, path: &Path, start: u64, bytes: &[u8]) -> io::Result<()> {
-    let (fits, rest) = bytes.split_at(crate::faults::fitting(path, bytes.len())?);
-    file.write_all_at(fits, start)?;
-    if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        os::write_at(&self.file, &self.path, bytes, self.bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is read by places, as long as it was when it was opened.
+#[derive(Debug)]
+pub struct ReadFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl ReadFile {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = os::open(OpenOptions::new().read(true), path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { file, path: path.to_owned(), bytes })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills `out`, or fails with `UnexpectedEof`.
+    pub fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.bytes) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        os::read_at(&self.file, &self.path, out, offset)
+    }
+}
+
+/// The whole of a file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = ReadFile::open(path)?;
+    let mut bytes = vec![0; file.bytes as usize];
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// The name under which a file is written before it takes its place.
@@ -124,13 +174,21 @@ pub fn unfinished_path(path: &Path) -> PathBuf {
 
 /// Renames a file, whose content the caller has synced, and syncs the directory it lands in.
 pub fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(Error::io("rename", from))?;
+    os::rename(from, to).map_err(Error::io("rename", from))?;
     sync_directory(directory_of(to))
 }
 
 /// Removes a file if it is there; the removal is durable with the next [`sync_directory`].
 pub fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
+    match os::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory that nothing refers to, if it is there; durable as [`remove`] is.
+pub fn remove_tree(path: &Path) -> Result<(), Error> {
+    match os::remove_tree(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
     }
@@ -139,14 +197,25 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 /// Takes a file out of use without losing it: gives it a name that says why, and that no other
 /// has. Returns that name.
 pub fn set_aside(path: &Path, why: &str) -> Result<PathBuf, Error> {
+    let free = free_name(path, why);
+    rename_durably(path, &free)?;
+    Ok(free)
+}
+
+/// As [`set_aside`], for a file that somebody else is about to remove.
+pub fn keep_aside(path: &Path, why: &str) -> Result<PathBuf, Error> {
+    let free = free_name(path, why);
+    os::hard_link(path, &free).map_err(Error::io("link", path))?;
+    Ok(free)
+}
+
+fn free_name(path: &Path, why: &str) -> PathBuf {
     let named = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{why}-{number}"));
         PathBuf::from(name)
     };
-    let free = (1..u32::MAX).map(named).find(|aside| !aside.exists()).unwrap_or_else(|| named(0));
-    rename_durably(path, &free)?;
-    Ok(free)
+    (1..u32::MAX).map(named).find(|aside| !aside.exists()).unwrap_or_else(|| named(0))
 }
 
 /// Whether there is no file of a name, or one without a byte.

@@ -45,6 +45,11 @@ impl Ledger {
         self.database.standing_still(work)
     }
 
+    /// See [`Database::compact_small`].
+    pub fn compact_small(&self) {
+        self.database.compact_small();
+    }
+
     /// Disk blocks in use; 0 where that cannot be told.
     pub fn allocated_bytes(&self) -> u64 {
         self.database.allocated_bytes().unwrap_or(0)
@@ -149,6 +154,23 @@ mod tests {
         drop(ledger);
         let ledger = Ledger::open(&path, ("rows", 1), 1 << 20, 4 << 20).unwrap();
         assert!(keys(&ledger).starts_with(&[1, 2]));
+    }
+
+    #[test]
+    fn a_small_file_gives_back_what_it_does_not_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.redb");
+        let ledger = Ledger::open(&path, ("rows", 1), 1 << 20, 0).unwrap();
+        (0..100).for_each(|key| put(&ledger, key).unwrap());
+        let before = ledger.allocated_bytes();
+        ledger.compact_small();
+        assert_eq!(keys(&ledger).len(), 100);
+        drop(ledger);
+        let after = files::allocated_bytes(&path).unwrap();
+        assert!(after < before, "{after} of {before}");
+        let ledger = Ledger::open(&path, ("rows", 1), 1 << 20, 0).unwrap();
+        assert!(ledger.verify().unwrap() && keys(&ledger).len() == 100);
+        put(&ledger, 100).unwrap();
     }
 
     #[test]

@@ -16,7 +16,9 @@ mod error;
 pub mod faults;
 pub mod files;
 pub mod ledger;
+mod os;
 mod overlay;
+pub mod remains;
 pub mod space;
 pub mod wal;
 

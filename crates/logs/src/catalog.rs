@@ -5,6 +5,7 @@
 //! be had cheaply, for the day on which the file is damaged: streams by the days that have them
 //! (`day::streams`), deletions in a file beside it, which is replaced with each change of them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pilothouse_disk::{Ledger, Position, files};
@@ -29,6 +30,8 @@ const STREAMS: TableDefinition<u32, &[u8]> = TableDefinition::new("streams");
 const DAYS: TableDefinition<i32, &[u8]> = TableDefinition::new("days");
 const DELETIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("deletions");
 const NEXT: TableDefinition<&str, u64> = TableDefinition::new("next");
+/// By day that was dropped to make room: what the log has of it before this position is dropped too.
+const DROPPED: TableDefinition<i32, u64> = TableDefinition::new("dropped");
 
 /// What a flush brings.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(crate) struct Loaded {
     pub(crate) next_deletion: u64,
     /// Nothing in the log before it is needed.
     pub(crate) log_start: Position,
+    /// Nothing of these days is needed that the log has before their positions.
+    pub(crate) dropped: BTreeMap<i32, Position>,
 }
 
 #[derive(Debug)]
@@ -136,6 +141,29 @@ impl Catalog {
         })
     }
 
+    /// What the log has of a day before a position shall not come back.
+    pub(crate) fn save_dropped(&self, day: i32, upto: Position) -> Result<(), Error> {
+        self.change(|transaction, path| {
+            let mut dropped = transaction.open_table(DROPPED).map_err(Error::redb(path))?;
+            dropped.insert(day, upto.0).map_err(Error::redb(path))?;
+            Ok(())
+        })
+    }
+
+    /// Days of which the log has nothing any more.
+    pub(crate) fn forget_dropped(&self, days: &[i32]) -> Result<(), Error> {
+        if days.is_empty() {
+            return Ok(());
+        }
+        self.change(|transaction, path| {
+            let mut dropped = transaction.open_table(DROPPED).map_err(Error::redb(path))?;
+            for day in days {
+                dropped.remove(day).map_err(Error::redb(path))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Days that are gone, and streams that were in no other.
     pub(crate) fn forget(&self, days: &[i32], streams: &RoaringBitmap) -> Result<(), Error> {
         self.change(|transaction, path| {
@@ -156,6 +184,11 @@ impl Catalog {
         change: impl FnOnce(&redb::WriteTransaction, &Path) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.ledger.change(|transaction| change(transaction, self.ledger.path()))
+    }
+
+    /// At the end.
+    pub(crate) fn compact(&self) {
+        self.ledger.compact_small();
     }
 
     // ---- reading ----
@@ -187,6 +220,10 @@ impl Catalog {
                 "log" => loaded.log_start = Position(value),
                 _ => {}
             }
+            Ok(())
+        })?;
+        self.ledger.each(&read, DROPPED, |day, upto| -> Result<(), Error> {
+            loaded.dropped.insert(day, Position(upto));
             Ok(())
         })?;
         Ok(loaded)

@@ -1,5 +1,6 @@
 //! Looking a store over that nobody has open: every segment, block and record by its checksum.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use pilothouse_disk::Position;
@@ -8,12 +9,14 @@ use pilothouse_disk::files::{self, DirectoryLock};
 use pilothouse_model::Labels;
 use pilothouse_model::logs::{LineNeed, MetadataNeed};
 use pilothouse_model::time;
+use tantivy::index::SegmentId;
 
 use crate::block::{Head, Reader, Want};
 use crate::catalog;
 use crate::day::one::{Change, Day, Segment};
 use crate::day::set::directory_names;
 use crate::day::table::Row;
+use crate::delete::{LeftBlock, Rewriter};
 use crate::error::Error;
 use crate::options::StoreOptions;
 use crate::record::{Deletion, RecordSink, read_record};
@@ -39,9 +42,9 @@ pub fn check(directory: &Path) -> Result<Checked, Error> {
     Ok(checked)
 }
 
-/// Looks the store over and cuts out what is damaged: days that cannot be read are set aside,
-/// blocks that cannot be decoded are removed. A segment of which nothing can be read stays, and is
-/// left out by every reader. What was found is returned.
+/// Looks the store over and cuts out what is damaged: days of which nothing can be read are set
+/// aside; of a segment with something damaged in it, the blocks that can be decoded are written
+/// anew, and its files set aside. What was found is returned.
 pub fn repair(directory: &Path, options: StoreOptions) -> Result<Checked, Error> {
     let checked = check(directory)?;
     if checked.findings.is_empty() {
@@ -50,23 +53,53 @@ pub fn repair(directory: &Path, options: StoreOptions) -> Result<Checked, Error>
     let store = Store::open(directory, StoreOptions { background: false, ..options })?;
     store.flush()?;
     for day in store.inner.days.all() {
-        let mut damaged = Vec::new();
-        let view = day.view()?;
-        for segment in &view.segments {
-            let rows = segment.table.rows.iter();
-            damaged.extend(rows.filter(|row| read_block(segment, row).is_err()).map(|row| row.id));
+        for segment in damaged_segments(&day)? {
+            cut_out(&store, &day, segment)?;
         }
         let known = store.inner.day_streams.read().get(&day.number).cloned().unwrap_or_default();
         day.streams.add(&[], || store.inner.registry.read().rows(&known))?;
-        if !damaged.is_empty() {
-            day.commit(&Change { removed: damaged, ..Change::default() }, &|_| {})?;
-        }
     }
     // With them their copy is written anew.
     files::remove(&directory.join(catalog::COPY))?;
     store.inner.catalog.save_deletions(&store.deletions())?;
     store.close()?;
     Ok(checked)
+}
+
+/// Segments that cannot be opened, with a file whose checksum is wrong, or with a block that
+/// cannot be decoded.
+fn damaged_segments(day: &Day) -> Result<BTreeSet<SegmentId>, Error> {
+    let view = day.view()?;
+    let mut damaged: BTreeSet<SegmentId> = day.damaged_segments().into_iter().collect();
+    damaged.extend(day.damaged_files()?.into_iter().map(|(segment, _)| segment));
+    for segment in &view.segments {
+        if segment.table.rows.iter().any(|row| read_block(segment, row).is_err()) {
+            damaged.insert(segment.id());
+        }
+    }
+    Ok(damaged)
+}
+
+/// In one commit: what is left of a segment is there, the segment is not.
+fn cut_out(store: &Store, day: &Day, id: SegmentId) -> Result<(), Error> {
+    let view = day.view()?;
+    let mut left = Vec::new();
+    if let Some(segment) = view.segments.iter().find(|segment| segment.id() == id) {
+        let mut rewriter = Rewriter::new(&store.inner, &[])?;
+        for row in &segment.table.rows {
+            let again = segment.head(row).and_then(|head| {
+                let (body, metadata) = segment.body(row)?;
+                rewriter.again(row, &head, &body, &metadata)
+            });
+            match again {
+                Ok(block) => left.push(block),
+                Err(error) if error.is_damage() => rewriter.clear(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let blocks = left.iter().map(LeftBlock::borrowed).collect();
+    day.commit(&Change { blocks, cut_out: vec![id], ..Change::default() }, &|_| {})
 }
 
 fn days_of(directory: &Path) -> Result<Vec<(i32, std::path::PathBuf)>, Error> {
@@ -80,11 +113,11 @@ fn days_of(directory: &Path) -> Result<Vec<(i32, std::path::PathBuf)>, Error> {
 
 fn check_day(path: &Path, number: i32, checked: &mut Checked) -> Result<(), Error> {
     checked.files += files::file_names(path)?.len() as u64;
-    let opened = Day::open(path, number).and_then(|day| {
+    let opened = Day::look(path, number).and_then(|(day, faults)| {
         let damaged = day.damaged_files()?;
-        Ok((damaged, day.view()?, day))
+        Ok((faults, damaged, day.view()?, day))
     });
-    let (damaged, view, day) = match opened {
+    let (faults, damaged, view, day) = match opened {
         Ok(opened) => opened,
         Err(error) if error.is_damage() => {
             checked.found(path, "", error);
@@ -92,15 +125,17 @@ fn check_day(path: &Path, number: i32, checked: &mut Checked) -> Result<(), Erro
         }
         Err(error) => return Err(error),
     };
-    for file in damaged {
-        checked.found(&path.join(file), "", "its checksum is wrong");
+    for (file, fault) in faults {
+        checked.found(&file, "", fault);
+    }
+    for (_, file) in &damaged {
+        checked.found(file, "", "its checksum is wrong");
     }
     if day.streams.is_there() && !day.streams.read()?.is_whole {
         checked.found(day.streams.path(), "", "not all of its streams can be read");
     }
-    let left_out = day.damaged.load(std::sync::atomic::Ordering::Relaxed);
-    if left_out > 0 {
-        checked.found(path, "", format!("segments that cannot be read: {left_out}"));
+    for segment in day.damaged_segments() {
+        checked.found(path, format!("segment {}", segment.uuid_string()), "it cannot be opened");
     }
     for segment in &view.segments {
         for row in &segment.table.rows {

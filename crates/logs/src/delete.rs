@@ -481,7 +481,7 @@ impl Inner {
         }
         let blocks = made.iter().map(|b| b.borrowed()).collect();
         let log_first = self.wal.stats().first;
-        let change = Change { blocks, removed, positions: Vec::new(), log_first };
+        let change = Change { blocks, removed, log_first, ..Change::default() };
         day.commit(&change, &|step| self.crash_point(step))
     }
 }
@@ -494,14 +494,14 @@ enum Rewritten {
 }
 
 /// What is left of a block; it keeps its id and cut.
-struct LeftBlock {
+pub(crate) struct LeftBlock {
     row: Row,
     spans: Vec<Span>,
     encoded: Encoded,
 }
 
 impl LeftBlock {
-    fn borrowed(&self) -> NewBlock<'_> {
+    pub(crate) fn borrowed(&self) -> NewBlock<'_> {
         NewBlock {
             row: &self.row,
             spans: &self.spans,
@@ -514,7 +514,7 @@ impl LeftBlock {
 }
 
 /// Makes blocks anew without what is deleted.
-struct Rewriter<'a> {
+pub(crate) struct Rewriter<'a> {
     inner: &'a Inner,
     applied: &'a [Applied],
     reader: Reader,
@@ -523,13 +523,49 @@ struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
-    fn new(inner: &'a Inner, applied: &'a [Applied]) -> Result<Self, Error> {
+    pub(crate) fn new(inner: &'a Inner, applied: &'a [Applied]) -> Result<Self, Error> {
         let reader = Reader::new().map_err(block_error)?;
         let encoder = Encoder::new().map_err(block_error)?;
         Ok(Self { inner, applied, reader, encoder, sifted: Sifted::default() })
     }
 
     fn rewrite(&mut self, row: &Row, head: &[u8], body: &[u8], metadata: &[u8]) -> Result<Rewritten, Error> {
+        let (kept, spans) = self.sift(row, head, body, metadata)?;
+        if kept == row.entries as usize {
+            self.encoder.clear();
+            return Ok(Rewritten::Same);
+        }
+        if kept == 0 {
+            return Ok(Rewritten::Gone);
+        }
+        Ok(Rewritten::Left(Box::new(self.finish(row, spans)?)))
+    }
+
+    /// The same block once more, even if nothing of it is deleted.
+    pub(crate) fn again(
+        &mut self,
+        row: &Row,
+        head: &[u8],
+        body: &[u8],
+        metadata: &[u8],
+    ) -> Result<LeftBlock, Error> {
+        let (_, spans) = self.sift(row, head, body, metadata)?;
+        self.finish(row, spans)
+    }
+
+    /// Begins anew after an error.
+    pub(crate) fn clear(&mut self) {
+        self.encoder.clear();
+    }
+
+    /// Gives the encoder what is left of a block: the number of its entries, and its streams.
+    fn sift(
+        &mut self,
+        row: &Row,
+        head: &[u8],
+        body: &[u8],
+        metadata: &[u8],
+    ) -> Result<(usize, Vec<Span>), Error> {
         let head = Head::decode(head).map_err(block_error)?;
         let want = Want {
             streams: &|_| true,
@@ -550,16 +586,13 @@ impl<'a> Rewriter<'a> {
                 spans.push(span);
             }
         }
-        if kept == row.entries as usize {
-            self.encoder.clear();
-            return Ok(Rewritten::Same);
-        }
-        if kept == 0 {
-            return Ok(Rewritten::Gone);
-        }
+        Ok((kept, spans))
+    }
+
+    fn finish(&mut self, row: &Row, spans: Vec<Span>) -> Result<LeftBlock, Error> {
         let encoded = self.encoder.finish().map_err(block_error)?;
         let left = Row::of(&encoded, row.id, row.cut);
-        Ok(Rewritten::Left(Box::new(LeftBlock { row: left, spans, encoded })))
+        Ok(LeftBlock { row: left, spans, encoded })
     }
 }
 

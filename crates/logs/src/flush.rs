@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use pilothouse_disk::{Position, files};
+use pilothouse_disk::Position;
 use pilothouse_index::RoaringBitmap;
 use pilothouse_model::Labels;
 use rayon::prelude::*;
@@ -244,19 +244,10 @@ impl Inner {
         let least = self.trim()?;
         self.catalog.save_log_start(least)?;
         if least >= self.wal.next() {
-            self.remove_log()?;
+            self.wal.clear()?;
         }
+        self.catalog.compact();
         Ok(())
-    }
-
-    /// Removes the log's files when the catalog says that none of it is needed: the one being
-    /// written is not trimmed, and may be as large as a small source. Nothing is appended any more.
-    fn remove_log(&self) -> Result<(), Error> {
-        self.wal.sync()?;
-        for name in files::file_names(&self.wal_directory)? {
-            files::remove(&self.wal_directory.join(name))?;
-        }
-        Ok(files::sync_directory(&self.wal_directory)?)
     }
 
     fn is_commit_due(&self, waiting: &Waiting) -> bool {
@@ -297,21 +288,27 @@ impl Inner {
             Some(encoder) => encoder,
             None => Encoder::new().map_err(block_error)?,
         };
-        let blocks = encode(cut, &mut encoder);
+        let dropped = self.dropped.read().clone();
+        let is_dropped = |day: i32| dropped.get(&day).is_some_and(|upto| cut.upto <= *upto);
+        let blocks = encode(cut, &mut encoder, is_dropped);
         self.flusher.encoders.lock().push(encoder);
         blocks
     }
 }
 
 /// The blocks of one cut: by day, then by stream, then by time.
-fn encode(cut: &Cut, encoder: &mut Encoder) -> Result<Vec<FreshBlock>, Error> {
+fn encode(
+    cut: &Cut,
+    encoder: &mut Encoder,
+    is_dropped: impl Fn(i32) -> bool,
+) -> Result<Vec<FreshBlock>, Error> {
     encoder.clear();
     let tail = cut.tail.tail.read();
     let mut streams: Vec<_> = tail.streams.iter().filter(|s| s.entries > 0).collect();
     streams.sort_unstable_by_key(|s| s.id);
     let none = Labels::empty();
     let mut maker = BlockMaker::new(cut, encoder);
-    for day in days_of(&streams) {
+    for day in days_of(&streams).into_iter().filter(|day| !is_dropped(*day)) {
         let (start_ns, end_ns) = bounds_of(day);
         maker.day = day;
         for stream in &streams {
@@ -465,9 +462,9 @@ impl Inner {
         let change = Change {
             // A commit that failed in its last step has made its blocks durable.
             blocks: blocks.iter().filter(is_new).map(|b| new_block(b)).collect(),
-            removed: Vec::new(),
             positions: positions.into_iter().collect(),
             log_first: self.wal.stats().first,
+            ..Change::default()
         };
         if change.blocks.len() < blocks.len() {
             day.refresh();
@@ -595,13 +592,48 @@ impl Inner {
         self.forget_streams(&old)
     }
 
-    /// Removes a day for the sake of room on the disk. What the log still has of it comes back with
-    /// the next start, as a day of its own.
+    /// Removes a day for the sake of room on the disk, with what memory and log have of it. Lines of
+    /// that day which come later are taken as any others.
     pub(crate) fn drop_day(&self, number: i32) -> Result<(), Error> {
         let _working = self.flusher.work.lock();
+        let upto = self.cut_day(number)?;
+        self.dropped.write().insert(number, upto);
+        let noted = self.catalog.save_dropped(number, upto);
+        self.forget_fresh(number);
         self.days.remove(number)?;
         self.counters.days_removed.fetch_add(1, Relaxed);
+        self.crash_point("drop: day removed");
+        if noted.is_err() {
+            // Now there is room for the note.
+            self.catalog.save_dropped(number, upto)?;
+        }
+        self.flusher.wake();
         self.forget_streams(&[number])
+    }
+
+    /// Cuts the groups that have entries of a day; what comes from now on lies behind the position.
+    fn cut_day(&self, number: i32) -> Result<Position, Error> {
+        let mut appender = self.appender.lock();
+        if appender.is_behind() {
+            appender.catch_up(&self.wal)?;
+        }
+        let (start_ns, end_ns) = bounds_of(number);
+        let has_some = |open: &OpenGroup| {
+            let tail = open.tail.read();
+            tail.streams.iter().any(|s| s.entries > 0 && s.first_ns < end_ns && s.last_ns >= start_ns)
+        };
+        let open = self.layers.read().open.clone();
+        let groups: Vec<u32> = (0..).zip(&open).filter(|(_, open)| has_some(open)).map(|(g, _)| g).collect();
+        let upto = self.wal.next();
+        self.cut_at(&groups, upto);
+        Ok(upto)
+    }
+
+    fn forget_fresh(&self, number: i32) {
+        let mut layers = self.layers.write();
+        let bytes = layers.fresh.iter().filter(|b| b.day == number).map(|b| b.heap_bytes()).sum();
+        layers.fresh.retain(|b| b.day != number);
+        self.waiting_bytes.fetch_sub(bytes, Relaxed);
     }
 
     /// Forgets streams of days that are gone, unless another day or the memory has them.

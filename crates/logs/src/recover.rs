@@ -55,6 +55,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
     let from = loaded.log_start.max(recovery.first());
+    forget_dropped(&catalog, &mut loaded, from);
     let mut replay = Replay::new(registry, loaded, &days, (now_ms, oldest_ns(options.retention_ms, now_ms)))?;
     let replayed = recovery.replay(from, OnDamage::Skip, |position, payload| {
         replay.position = position;
@@ -85,12 +86,12 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         deletions: Deletions::new(replay.deletions, replay.next_deletion, &options.filters),
         filters: options.filters,
         wal,
-        wal_directory: directory.join("wal"),
         appender: Mutex::new(appender),
         registry: RwLock::new(replay.registry),
         layers: RwLock::new(replay.layers),
         days,
         day_streams: RwLock::new(replay.day_streams),
+        dropped: RwLock::new(replay.dropped),
         catalog,
         flusher: Flusher::default(),
         seen: Mutex::default(),
@@ -101,6 +102,17 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         crash_points: Mutex::default(),
         _lock: lock,
     })
+}
+
+/// Forgets what was noted of dropped days that the log, read from a position on, has nothing of.
+fn forget_dropped(catalog: &Catalog, loaded: &mut Loaded, from: Position) {
+    let over = loaded.dropped.iter().filter(|(_, upto)| **upto <= from);
+    let over: Vec<i32> = over.map(|(day, _)| *day).collect();
+    match catalog.forget_dropped(&over) {
+        Ok(()) => loaded.dropped.retain(|_, upto| *upto > from),
+        // It can wait.
+        Err(error) => tracing::warn!(%error, "notes of dropped days stay in the catalog"),
+    }
 }
 
 /// The catalog with what it holds, and whether that is all. Damaged, it is set aside and begun anew.
@@ -245,6 +257,7 @@ struct Replay {
     layers: Layers,
     day_streams: BTreeMap<i32, RoaringBitmap>,
     payloads: BTreeMap<i32, Payload>,
+    dropped: BTreeMap<i32, Position>,
     deletions: Vec<Deletion>,
     new_deletions: Vec<Deletion>,
     canceled: Vec<u64>,
@@ -276,7 +289,7 @@ impl Replay {
             payloads.insert(day.number, day.payload()?);
         }
         let opened_ns = payloads.values().map(|p| p.newest_ns).max().unwrap_or(i64::MIN);
-        let damaged = if days.damaged() > 0 { GAP } else { 0 };
+        let damaged = if days.is_one_lost() { GAP } else { 0 };
         let of_days = payloads.values().map(|p| p.last_cut).max().unwrap_or(0);
         let of_deletions = loaded.deletions.iter().map(|d| d.upto_cut).max().unwrap_or(0);
         let last_cut = of_days.max(of_deletions) + damaged;
@@ -287,6 +300,7 @@ impl Replay {
             layers: Layers::new((last_cut, next_block), opened_ns),
             day_streams: loaded.days.into_iter().collect(),
             payloads,
+            dropped: loaded.dropped,
             next_deletion: loaded.next_deletion.max(known),
             deletions: loaded.deletions,
             new_deletions: Vec::new(),
@@ -317,10 +331,10 @@ impl Replay {
         }
     }
 
-    /// The log must go on behind every position that a day takes for done.
+    /// The log must go on behind every position that a day takes for done, or for dropped.
     fn least_start(&self) -> Position {
         let positions = self.payloads.values().flat_map(|p| p.positions.iter().map(|(_, p)| *p));
-        positions.max().unwrap_or_default()
+        positions.chain(self.dropped.values().copied()).max().unwrap_or_default()
     }
 
     fn appender(&mut self, now_ms: i64) -> Appender {
@@ -400,6 +414,9 @@ impl RecordSink for Replay {
         };
         if t_ns < self.oldest_ns {
             // Its day may be gone already, and must not come back.
+            return;
+        }
+        if self.dropped.get(&day_of(t_ns)).is_some_and(|upto| self.position < *upto) {
             return;
         }
         let newest = self.newest_ns.entry(id).or_insert(t_ns);

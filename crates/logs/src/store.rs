@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use pilothouse_disk::Wal;
 use pilothouse_disk::files::DirectoryLock;
+use pilothouse_disk::{Position, Wal};
 use pilothouse_index::RoaringBitmap;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::log_ports::{EntrySink, EntrySource, LogAppended, LogStats, StreamVolume};
@@ -56,13 +56,14 @@ pub(crate) struct Inner {
     pub(crate) active_limit: Arc<ActiveLimit>,
     pub(crate) filters: FilterCompiler,
     pub(crate) wal: Wal,
-    pub(crate) wal_directory: PathBuf,
     pub(crate) appender: Mutex<Appender>,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) layers: RwLock<Layers>,
     pub(crate) days: Days,
     /// Which streams each day has on the disk, or is about to have.
     pub(crate) day_streams: RwLock<BTreeMap<i32, RoaringBitmap>>,
+    /// Days that were dropped to make room, with what the log had of them before a position.
+    pub(crate) dropped: RwLock<BTreeMap<i32, Position>>,
     pub(crate) catalog: Catalog,
     pub(crate) deletions: Deletions,
     pub(crate) flusher: Flusher,

@@ -1,16 +1,16 @@
 //! What a power cut leaves of a file: what was synced, and of what was written since then any
-//! part, torn anywhere.
-//!
-//! Names are taken to be durable at once: what a rename or a removal does is not undone.
+//! part, torn anywhere. What it leaves of names is told in `names`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
+
+use super::names::{self, Names};
 
 /// Where writes may be torn.
 const SECTOR: usize = 512;
@@ -21,16 +21,16 @@ pub(super) struct Power(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Writes and syncs that still succeed; `None` as long as no cut is to come.
+    /// Changes and syncs that still succeed; `None` as long as no cut is to come.
     left: Option<u64>,
-    unsynced: HashMap<PathBuf, Vec<Change>>,
+    /// By inode, since names change.
+    unsynced: HashMap<u64, Vec<Change>>,
+    names: Names,
 }
 
 /// A write, or a change of a length.
 #[derive(Debug)]
 struct Change {
-    /// Of the file, since another may get its name.
-    inode: u64,
     offset: u64,
     /// What was there, as far as the file went.
     old: Vec<u8>,
@@ -56,7 +56,7 @@ impl Inner {
 
 impl Power {
     pub(super) fn cut_after(&self, successes: u64) {
-        *self.0.lock() = Inner { left: Some(successes), unsynced: HashMap::new() };
+        *self.0.lock() = Inner { left: Some(successes), ..Inner::default() };
     }
 
     pub(super) fn is_out(&self) -> bool {
@@ -65,29 +65,25 @@ impl Power {
 
     /// Of a write that is about to be made. One that fails may have reached the disk all the same.
     pub(super) fn writing(&self, path: &Path, offset: u64, new: &[u8]) -> io::Result<()> {
-        let change = |file: &File, (inode, old_len): (u64, u64)| {
+        let change = |file: &File, old_len: u64| {
             let there = old_len.saturating_sub(offset).min(new.len() as u64);
             let mut old = vec![0; there as usize];
             file.read_exact_at(&mut old, offset)?;
-            Ok(Change { inode, offset, old, old_len, new: new.to_vec(), new_len: None })
+            Ok(Change { offset, old, old_len, new: new.to_vec(), new_len: None })
         };
         self.note(path, change)
     }
 
     pub(super) fn resizing(&self, path: &Path, new_len: u64) -> io::Result<()> {
-        let change = |file: &File, (inode, old_len): (u64, u64)| {
+        let change = |file: &File, old_len: u64| {
             let mut old = vec![0; old_len.saturating_sub(new_len) as usize];
             file.read_exact_at(&mut old, new_len)?;
-            Ok(Change { inode, offset: new_len, old, old_len, new: Vec::new(), new_len: Some(new_len) })
+            Ok(Change { offset: new_len, old, old_len, new: Vec::new(), new_len: Some(new_len) })
         };
         self.note(path, change)
     }
 
-    fn note(
-        &self,
-        path: &Path,
-        change: impl FnOnce(&File, (u64, u64)) -> io::Result<Change>,
-    ) -> io::Result<()> {
+    fn note(&self, path: &Path, change: impl FnOnce(&File, u64) -> io::Result<Change>) -> io::Result<()> {
         let mut inner = self.0.lock();
         if inner.left.is_none() {
             return Ok(());
@@ -95,8 +91,8 @@ impl Power {
         if inner.left != Some(0) {
             let file = File::open(path)?;
             let metadata = file.metadata()?;
-            let change = change(&file, (metadata.ino(), metadata.len()))?;
-            inner.unsynced.entry(path.to_owned()).or_default().push(change);
+            let change = change(&file, metadata.len())?;
+            inner.unsynced.entry(metadata.ino()).or_default().push(change);
         }
         inner.step()
     }
@@ -105,23 +101,69 @@ impl Power {
     pub(super) fn syncing(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.0.lock();
         inner.step()?;
-        inner.unsynced.remove(path);
+        if inner.left.is_some() {
+            inner.unsynced.remove(&names::inode(path)?);
+        }
         Ok(())
     }
 
-    /// Makes the files what the cut leaves of them. Everything succeeds again from now on.
-    pub(super) fn settle(&self, seed: u64) -> io::Result<()> {
-        let unsynced = std::mem::take(&mut *self.0.lock()).unsynced;
+    pub(super) fn syncing_directory(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        inner.step()?;
+        if inner.left.is_some() {
+            for inode in inner.names.synced(path)? {
+                inner.unsynced.remove(&inode);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what may get a new name by it.
+    pub(super) fn making<T>(&self, path: &Path, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let mut inner = self.0.lock();
+        if inner.left.is_none() || path.exists() {
+            return make();
+        }
+        inner.step()?;
+        let made = make()?;
+        inner.names.made(path)?;
+        Ok(made)
+    }
+
+    pub(super) fn rename(&self, root: &Path, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        if inner.left.is_none() {
+            return fs::rename(from, to);
+        }
+        inner.step()?;
+        inner.names.rename(root, from, to)
+    }
+
+    pub(super) fn remove(
+        &self,
+        root: &Path,
+        path: &Path,
+        remove: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        if inner.left.is_none() || !path.exists() {
+            return remove();
+        }
+        inner.step()?;
+        inner.names.remove(root, path)
+    }
+
+    /// Makes files and names what the cut leaves of them. Everything succeeds again from now on.
+    pub(super) fn settle(&self, root: &Path, seed: u64) -> io::Result<()> {
+        let Inner { unsynced, names, .. } = std::mem::take(&mut *self.0.lock());
         let mut dice = Dice(seed);
-        let mut files: Vec<_> = unsynced.into_iter().collect();
-        files.sort_by(|a, b| a.0.cmp(&b.0));
-        for (path, mut changes) in files {
-            let inode = fs::metadata(&path).map_or(0, |metadata| metadata.ino());
-            changes.retain(|change| change.inode == inode);
-            let mut image = match fs::read(&path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                image => image?,
-            };
+        names.settle(root, &mut dice)?;
+        let paths = names::below(root)?;
+        let mut files: Vec<_> =
+            unsynced.into_iter().filter_map(|(inode, changes)| Some((paths.get(&inode)?, changes))).collect();
+        files.sort_by(|a, b| a.0.cmp(b.0));
+        for (path, changes) in files {
+            let mut image = fs::read(path)?;
             changes.iter().rev().for_each(|change| change.undo(&mut image));
             for change in &changes {
                 match dice.roll(4) {
@@ -133,7 +175,7 @@ impl Power {
                     _ => change.redo(&mut image, usize::MAX),
                 }
             }
-            fs::write(&path, image)?;
+            fs::write(path, image)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use redb::{ReadableTable as _, TableDefinition};
 
 use super::{Dice, Disk};
 use crate::wal::{OnDamage, Options};
-use crate::{Database, Error, Position, Wal, WalError};
+use crate::{Database, Error, Position, Wal, WalError, files, os};
 
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 const FLUSHED: TableDefinition<(), u64> = TableDefinition::new("flushed");
@@ -146,4 +146,64 @@ fn power_cuts_at_any_moment_lose_nothing_and_double_nothing() {
             });
         }
     });
+}
+
+/// What a cut leaves of three files when two are renamed, one over the other, and one is removed.
+fn left_of_names(seed: u64, syncs: bool) -> BTreeMap<String, Vec<u8>> {
+    let directory = directory();
+    let path = |name: &str| directory.path().join(name);
+    ["a", "b", "c"].iter().for_each(|name| files::write_atomic(&path(name), name.as_bytes()).unwrap());
+    let disk = Disk::below(directory.path());
+    disk.cut_power_after(u64::MAX);
+    os::rename(&path("a"), &path("b")).unwrap();
+    os::remove_file(&path("c")).unwrap();
+    files::create_directory(&path("d")).unwrap();
+    std::io::Write::write_all(&mut files::NewFile::create(&path("d/e")).unwrap(), b"e").unwrap();
+    if syncs {
+        files::sync_directory(directory.path()).unwrap();
+        files::sync_directory(&path("d")).unwrap();
+    }
+    disk.settle(seed).unwrap();
+    let names = files::file_names(directory.path()).unwrap();
+    let mut left: BTreeMap<String, Vec<u8>> =
+        names.into_iter().map(|name| (name.clone(), std::fs::read(path(&name)).unwrap())).collect();
+    if path("d/e").exists() {
+        left.insert("d/e".to_owned(), Vec::new());
+    }
+    left
+}
+
+#[test]
+fn names_are_durable_when_their_directory_is_synced() {
+    let content = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
+    let last = BTreeMap::from([content("b", b"a"), content("d/e", b"")]);
+    let lost_file = BTreeMap::from([content("b", b"a")]);
+    let outcomes = |syncs| (0..100).map(|seed| left_of_names(seed, syncs)).collect::<BTreeSet<_>>();
+    assert_eq!(outcomes(true), BTreeSet::from([last.clone()]));
+    // Making `d` has synced what was before it: only what is in it may be lost.
+    assert_eq!(outcomes(false), BTreeSet::from([last, lost_file]));
+}
+
+/// Any number of the first changes, in their order.
+#[test]
+fn names_that_were_not_synced_are_as_they_were_at_some_time() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..200 {
+        let directory = directory();
+        let path = |name: &str| directory.path().join(name);
+        ["a", "b"].iter().for_each(|name| files::write_atomic(&path(name), name.as_bytes()).unwrap());
+        let disk = Disk::below(directory.path());
+        disk.cut_power_after(u64::MAX);
+        os::rename(&path("a"), &path("b")).unwrap();
+        os::remove_file(&path("b")).unwrap();
+        disk.settle(seed).unwrap();
+        let read = |name: &str| std::fs::read_to_string(path(name)).unwrap_or_default();
+        outcomes.insert((read("a"), read("b")));
+        assert_eq!(
+            std::fs::read_dir(directory.path()).unwrap().count(),
+            files::file_names(directory.path()).unwrap().len()
+        );
+    }
+    let told = [("a", "b"), ("", "a"), ("", "")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(outcomes, BTreeSet::from(told));
 }

@@ -224,6 +224,12 @@ impl Wal {
         self.shared.trim(before)
     }
 
+    /// Removes the log's files when nothing in it is needed any more: the one being written is never
+    /// trimmed, and may be as large as a small store. Appends are refused from then on.
+    pub fn clear(&self) -> Result<(), WalError> {
+        self.shared.clear()
+    }
+
     /// Whether appends are refused, and why.
     pub fn fault(&self) -> Option<WalError> {
         self.shared.fault()

@@ -10,7 +10,7 @@ use super::segment::{self, BadHeader, HEADER_BYTES, Header, Segment, SegmentFile
 use super::writer::{Shared, Writer};
 use super::{Options, Position, Wal, WalError};
 use crate::error::is_no_space;
-use crate::files;
+use crate::{files, os};
 
 /// Bytes read at a time; a longer record is read as a whole.
 const READ_BYTES: usize = 1 << 20;
@@ -181,17 +181,18 @@ fn close(segment: &mut Segment, end: Position) -> Result<(), WalError> {
     let mut mark = Vec::new();
     record::push_mark(&mut mark, end, end);
     let at = end.0 - segment.first.0 + HEADER_BYTES as u64;
-    let closed = OpenOptions::new().write(true).open(&segment.path).and_then(|file| {
-        segment.bytes = match file.write_all_at(&mark, at) {
+    let path = segment.path.clone();
+    let closed = os::open(OpenOptions::new().write(true), &path).and_then(|file| {
+        segment.bytes = match os::write_at(&file, &path, &mark, at) {
             Ok(()) => at + mark.len() as u64,
             // A full disk must not keep a store from being read. Only the mark is missed.
             Err(e) if is_no_space(&e) => at,
             Err(e) => return Err(e),
         };
-        file.set_len(segment.bytes)?;
-        file.sync_all()
+        os::set_len(&file, &path, segment.bytes)?;
+        os::sync(&file, &path)
     });
-    closed.map_err(WalError::io("close", &segment.path))
+    closed.map_err(WalError::io("close", &path))
 }
 
 /// One replay.

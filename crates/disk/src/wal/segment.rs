@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{Position, WalError};
-use crate::files;
+use crate::{files, os};
 
 pub(super) const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 32;
@@ -42,12 +42,10 @@ pub struct DiskFiles;
 
 impl SegmentFiles for DiskFiles {
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        #[cfg(any(test, feature = "faults"))]
-        crate::faults::opening(path)?;
-        let _ = fs::remove_file(path);
-        let file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        let _ = os::remove_file(path);
+        let file = os::open(OpenOptions::new().append(true).create_new(true), path)?;
         if let Some(directory) = path.parent() {
-            File::open(directory)?.sync_all()?;
+            os::sync_directory(directory)?;
         }
         let file = Box::new(DiskFile(file));
         #[cfg(any(test, feature = "faults"))]

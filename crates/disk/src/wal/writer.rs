@@ -22,6 +22,8 @@ use crate::files;
 const RETRY: Duration = Duration::from_millis(250);
 /// An emptied buffer keeps at most this, unless it was well used.
 const SPARE_BYTES: usize = 1 << 20;
+/// Why a closed log takes nothing.
+const CLOSED: &str = "it was closed";
 
 /// What callers and the writer share.
 pub(super) struct Shared {
@@ -248,6 +250,22 @@ impl Shared {
             }
         }
         Ok(removed)
+    }
+
+    pub(super) fn clear(&self) -> Result<(), WalError> {
+        self.sync_all()?;
+        let segments = {
+            let mut state = self.state.lock();
+            state.fault = Some(WalError::Failed(Arc::from(CLOSED)));
+            std::mem::take(&mut state.segments)
+        };
+        for segment in &segments {
+            files::remove(&segment.path)?;
+        }
+        match segments.front().and_then(|segment| segment.path.parent()) {
+            Some(directory) => Ok(files::sync_directory(directory)?),
+            None => Ok(()),
+        }
     }
 
     /// The oldest segment, if it is not the one being written and ends before a position.
@@ -503,7 +521,7 @@ impl Drop for Closing {
     fn drop(&mut self) {
         let fault = self.0.state.lock().fault.clone();
         if !matches!(fault, Some(WalError::Failed(_))) {
-            self.0.set_fault(Some(WalError::Failed(Arc::from("it was closed"))));
+            self.0.set_fault(Some(WalError::Failed(Arc::from(CLOSED))));
         }
     }
 }

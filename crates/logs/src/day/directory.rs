@@ -1,183 +1,211 @@
-//! How tantivy's files are read: by `pread` into memory of our own.
+//! How tantivy's files are read and written: by [`pilothouse_disk::files`], as all others.
 //!
-//! A mapped file that a failing disk or a foreign hand makes shorter ends the process with a
-//! signal; a read that fails is an error of one query. And what a scan has read does not stay in
-//! the resident size of the process.
+//! Reads go by `pread` into memory of our own. A mapped file that a failing disk or a foreign hand
+//! makes shorter ends the process with a signal; a read that fails is an error of one query. And
+//! what a scan has read does not stay in the resident size of the process.
+//!
+//! tantivy replaces two files as a whole. `meta.json` says which segments there are, and carries
+//! the payload of the last commit: it is durable when the commit returns, ends with a checksum, and has a
+//! copy, which is read where it is damaged or gone. `.managed.json` would list files that may be
+//! garbage; a look at the directory says the same and cannot be out of date, so that it is never
+//! written.
 
-use std::fs::File;
-use std::io;
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(test)]
-use pilothouse_disk::faults;
+use pilothouse_disk::files::{self, NewFile, ReadFile};
 use tantivy::HasLen;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
-    Directory, DirectoryLock, FileHandle, Lock, MmapDirectory, OwnedBytes, WatchCallback, WatchHandle,
-    WritePtr,
+    AntiCallToken, Directory, DirectoryLock, FileHandle, Lock, OwnedBytes, TerminatingWrite, WatchCallback,
+    WatchHandle, WritePtr,
 };
+
+use super::meta;
 
 /// Files up to this size are read as a whole when they are opened, and closed again.
 const SMALL_BYTES: u64 = 16 << 10;
+/// Where tantivy keeps its list of files.
+const MANAGED: &str = ".managed.json";
 
-/// A directory of tantivy's; writes go the usual way.
+/// A directory of tantivy's.
 #[derive(Debug, Clone)]
 pub(crate) struct IndexDirectory {
-    inner: MmapDirectory,
     path: PathBuf,
+    /// Segments that are shown to nobody, by the names of their files: the next commit leaves them out.
+    hidden: Arc<HashSet<String>>,
 }
 
 impl IndexDirectory {
-    pub(crate) fn open(path: &Path) -> tantivy::Result<Self> {
-        Ok(Self { inner: MmapDirectory::open(path)?, path: path.to_owned() })
+    pub(crate) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), hidden: Arc::default() }
     }
+
+    /// Without some segments, by the hexadecimal digits of their ids.
+    pub(crate) fn without(path: &Path, segments: impl IntoIterator<Item = String>) -> Self {
+        Self { path: path.to_owned(), hidden: Arc::new(segments.into_iter().collect()) }
+    }
+
+    /// The files that tantivy has made, garbage among them, in JSON.
+    fn list(&self) -> io::Result<Vec<u8>> {
+        let names = files::file_names(&self.path)?;
+        let own: Vec<String> = names
+            .iter()
+            .filter(|name| segment_of(name).is_some())
+            .map(|name| format!("\"{name}\""))
+            .collect();
+        Ok(format!("[{}]", own.join(",")).into_bytes())
+    }
+}
+
+/// The segment that a file of tantivy's belongs to: 32 hexadecimal digits, a dot, and what it is.
+pub(crate) fn segment_of(file_name: &str) -> Option<&str> {
+    let (segment, kind) = file_name.split_once('.')?;
+    let is_id = segment.len() == 32 && segment.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_kind = kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.');
+    (is_id && is_kind).then_some(segment)
 }
 
 #[derive(Debug)]
-struct ReadFile {
-    file: File,
-    bytes: usize,
-    #[cfg(test)]
-    directory: PathBuf,
-}
+struct Handle(ReadFile);
 
-impl HasLen for ReadFile {
+impl HasLen for Handle {
     fn len(&self) -> usize {
-        self.bytes
+        self.0.bytes() as usize
     }
 }
 
-impl FileHandle for ReadFile {
+impl FileHandle for Handle {
     fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
-        if range.end > self.bytes || range.start > range.end {
+        if range.end > self.len() || range.start > range.end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        #[cfg(test)]
-        faults::reading(&self.directory)?;
         let mut bytes = vec![0; range.len()];
-        self.file.read_exact_at(&mut bytes, range.start as u64)?;
+        self.0.read_at(&mut bytes, range.start as u64)?;
         Ok(OwnedBytes::new(bytes))
+    }
+}
+
+/// A file that is synced at its end.
+struct Written(NewFile);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl TerminatingWrite for Written {
+    fn terminate_ref(&mut self, _: AntiCallToken) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> OpenReadError + use<> {
+    let path = path.to_owned();
+    move |e| match e.kind() {
+        io::ErrorKind::NotFound => OpenReadError::FileDoesNotExist(path),
+        _ => OpenReadError::wrap_io_error(e, path),
     }
 }
 
 impl Directory for IndexDirectory {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        let failed = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => OpenReadError::FileDoesNotExist(path.to_owned()),
-            _ => OpenReadError::wrap_io_error(e, path.to_owned()),
-        };
-        #[cfg(test)]
-        faults::opening(&self.path).map_err(failed)?;
-        let file = File::open(self.path.join(path)).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
-        let file = ReadFile {
-            file,
-            bytes: bytes as usize,
-            #[cfg(test)]
-            directory: self.path.clone(),
-        };
-        if bytes > SMALL_BYTES {
-            return Ok(Arc::new(file));
+        let handle = Handle(ReadFile::open(&self.path.join(path)).map_err(unreadable(path))?);
+        if handle.0.bytes() > SMALL_BYTES {
+            return Ok(Arc::new(handle));
         }
-        let whole = file.read_bytes(0..bytes as usize).map_err(failed)?;
+        let whole = handle.read_bytes(0..handle.len()).map_err(unreadable(path))?;
         Ok(Arc::new(whole))
     }
 
     fn delete(&self, path: &Path) -> Result<(), DeleteError> {
-        self.inner.delete(path)
+        files::remove(&self.path.join(path))
+            .map_err(|e| DeleteError::IoError { io_error: Arc::new(e.into()), filepath: path.to_owned() })
     }
 
     fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
-        self.inner.exists(path)
+        self.path.join(path).try_exists().map_err(unreadable(path))
     }
 
     fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
-        #[cfg(test)]
-        return faulty::open(&self.inner, &self.path, path);
-        #[cfg(not(test))]
-        self.inner.open_write(path)
+        let file = NewFile::create(&self.path.join(path)).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => OpenWriteError::FileAlreadyExists(path.to_owned()),
+            _ => OpenWriteError::wrap_io_error(e, path.to_owned()),
+        })?;
+        Ok(BufWriter::new(Box::new(Written(file))))
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
-        #[cfg(test)]
-        faults::opening(&self.path).map_err(|e| OpenReadError::wrap_io_error(e, path.to_owned()))?;
-        self.inner.atomic_read(path)
+        if path == Path::new(MANAGED) {
+            return self.list().map_err(unreadable(path));
+        }
+        if path != Path::new(meta::FILE) {
+            return files::read(&self.path.join(path)).map_err(unreadable(path));
+        }
+        let text = meta::read(&self.path).map_err(unreadable(path))?;
+        match self.hidden.is_empty() {
+            true => Ok(text),
+            false => meta::without(&text, &self.hidden).map_err(unreadable(path)),
+        }
     }
 
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
-        #[cfg(test)]
-        faulty::whole(&self.path, data.len())?;
-        self.inner.atomic_write(path, data)
+        if path == Path::new(MANAGED) {
+            return Ok(());
+        }
+        if path == Path::new(meta::FILE) {
+            return Ok(meta::write(&self.path, data)?);
+        }
+        Ok(files::write_atomic(&self.path.join(path), data)?)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        #[cfg(test)]
-        faulty::whole(&self.path, 0)?;
-        self.inner.sync_directory()
+        Ok(files::sync_directory(&self.path)?)
     }
 
     fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
-        self.inner.acquire_lock(lock)
+        let path = self.path.join(&lock.filepath);
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(LockError::wrap_io_error)?;
+        if lock.is_blocking {
+            file.lock().map_err(LockError::wrap_io_error)?;
+        } else {
+            file.try_lock().map_err(|e| match e {
+                TryLockError::WouldBlock => LockError::LockBusy,
+                TryLockError::Error(e) => LockError::wrap_io_error(e),
+            })?;
+        }
+        // Dropping it unlocks it.
+        Ok(DirectoryLock::from(Box::new(file) as Box<File>))
     }
 
-    fn watch(&self, watch_callback: WatchCallback) -> tantivy::Result<WatchHandle> {
-        self.inner.watch(watch_callback)
+    /// Nobody waits for changes: the store makes them.
+    fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
+        Ok(WatchHandle::empty())
     }
 }
 
-/// Writing to a disk that a test has made full or broken.
 #[cfg(test)]
-mod faulty {
-    use std::io::{BufWriter, Write};
-
-    use tantivy::directory::{AntiCallToken, TerminatingWrite};
-
+mod tests {
     use super::*;
 
-    struct FaultyFile {
-        file: WritePtr,
-        directory: PathBuf,
-    }
-
-    pub(super) fn open(
-        inner: &MmapDirectory,
-        directory: &Path,
-        path: &Path,
-    ) -> Result<WritePtr, OpenWriteError> {
-        let failed = |e: io::Error| OpenWriteError::wrap_io_error(e, path.to_owned());
-        faults::opening(directory).map_err(failed)?;
-        let file = FaultyFile { file: inner.open_write(path)?, directory: directory.to_owned() };
-        Ok(BufWriter::new(Box::new(file)))
-    }
-
-    /// Fails unless all of some bytes can be written.
-    pub(super) fn whole(directory: &Path, bytes: usize) -> io::Result<()> {
-        match faults::fitting(directory, bytes)? {
-            fits if fits == bytes => Ok(()),
-            _ => Err(io::ErrorKind::StorageFull.into()),
+    #[test]
+    fn files_of_segments_are_known_by_their_names() {
+        let id = "0123456789abcdef0123456789abcdef";
+        for kind in ["store", "fast", "17.del"] {
+            assert_eq!(segment_of(&format!("{id}.{kind}")), Some(id));
         }
-    }
-
-    impl Write for FaultyFile {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let fits = faults::fitting(&self.directory, bytes.len())?;
-            self.file.write_all(&bytes[..fits])?;
-            if fits == bytes.len() { Ok(fits) } else { Err(io::ErrorKind::StorageFull.into()) }
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            self.file.flush()
-        }
-    }
-
-    impl TerminatingWrite for FaultyFile {
-        fn terminate_ref(&mut self, token: AntiCallToken) -> io::Result<()> {
-            // Where it is synced.
-            whole(&self.directory, 0)?;
-            self.file.terminate_ref(token)
+        for other in ["meta.json", "FORMAT", "filters.bin", &format!("{id}.store.damaged-1"), &id[1..]] {
+            assert_eq!(segment_of(other), None, "{other}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Blocks on the disk: for each UTC day a directory with a tantivy index and the filters of its
 //! blocks. What lies where is told in `docs/formats/logs.md`.
 //!
-//! Reading order: `schema` (what a document holds), `directory` (how tantivy's files are read),
-//! `table` (the blocks of a segment in memory), `filters` (the file of slabs), `streams` (whose
+//! Reading order: `schema` (what a document holds), `directory` and `meta` (how tantivy's files are
+//! read and written), `table` (the blocks of a segment in memory), `filters` (the file of slabs), `streams` (whose
 //! numbers the blocks have), `one` (one directory: opened, read, committed to), `set` (all of them).
 
 pub(crate) mod directory;
 pub(crate) mod filters;
+pub(crate) mod meta;
 pub(crate) mod one;
 pub(crate) mod schema;
 pub(crate) mod set;

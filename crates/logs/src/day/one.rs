@@ -1,21 +1,23 @@
 //! One day: a directory with a tantivy index and the filters of its blocks.
 
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::{Position, files};
 use tantivy::directory::{Directory as _, META_LOCK, OwnedBytes};
-use tantivy::index::{Index, SegmentId, SegmentReader};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
+use tantivy::index::{Index, SegmentId, SegmentMeta, SegmentReader};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, MergeCandidate, MergePolicy, UserOperation};
 use tantivy::store::StoreReader;
 use tantivy::{IndexWriter, Term};
 
-use super::directory::IndexDirectory;
+use super::directory::{IndexDirectory, segment_of};
 use super::filters::{self, Filters};
+use super::meta;
 use super::schema::{Fields, FilterPlace, schema, settings};
 use super::streams::StreamFile;
 use super::table::{Row, Span, Table};
@@ -24,7 +26,10 @@ use crate::error::Error;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT: &str = "pilothouse-logs-day";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Its `meta.json` had no checksum and no copy.
+const UNSEALED_VERSION: u32 = 1;
+const PAYLOAD_VERSION: u32 = 1;
 /// Blocks in one slab.
 const SLAB_BLOCKS: usize = 64;
 /// The least that tantivy takes; a commit needs a fraction of it.
@@ -64,7 +69,7 @@ impl Default for Payload {
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { filters_end, newest_ns, last_cut, next_block, .. } = self;
-        write!(f, "{VERSION} {filters_end} {newest_ns} {last_cut} {next_block}")?;
+        write!(f, "{PAYLOAD_VERSION} {filters_end} {newest_ns} {last_cut} {next_block}")?;
         self.positions.iter().try_for_each(|(group, position)| write!(f, " {group}:{position}"))
     }
 }
@@ -72,7 +77,7 @@ impl fmt::Display for Payload {
 impl Payload {
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
-        if words.next()?.parse::<u32>().ok()? != VERSION {
+        if words.next()?.parse::<u32>().ok()? != PAYLOAD_VERSION {
             return None;
         }
         let filters_end = words.next()?.parse().ok()?;
@@ -108,6 +113,8 @@ pub(crate) struct Change<'a> {
     pub(crate) blocks: Vec<NewBlock<'a>>,
     /// Ids of blocks to remove.
     pub(crate) removed: Vec<u64>,
+    /// Segments to set aside, whatever they hold.
+    pub(crate) cut_out: Vec<SegmentId>,
     pub(crate) positions: Vec<(u32, Position)>,
     /// Positions below this are of no use any more.
     pub(crate) log_first: Position,
@@ -131,6 +138,10 @@ impl fmt::Debug for Segment {
 }
 
 impl Segment {
+    pub(crate) fn id(&self) -> SegmentId {
+        self.key.0
+    }
+
     fn document(&self, doc: u32) -> Result<OwnedBytes, Error> {
         guarded(&self.path, || self.store.get_document_bytes(doc).map_err(Error::tantivy(&self.path)))
     }
@@ -177,28 +188,62 @@ pub(crate) struct Day {
     /// When the view was asked for last, in counts of the set.
     pub(crate) used: AtomicU64,
     /// Segments that could not be read when the view was made.
-    pub(crate) damaged: AtomicU64,
+    damaged: Mutex<Vec<SegmentId>>,
+    /// The directory says that it is of an older version.
+    is_old: AtomicBool,
 }
+
+/// What is wrong with what a directory says of itself, though it can be read all the same.
+pub(crate) type Faults = Vec<(PathBuf, String)>;
 
 impl Day {
     /// Makes the directory of a day that has none.
     pub(crate) fn create(path: &Path, number: i32) -> Result<Self, Error> {
         // Under another name first: what a crash leaves of it is cleared away at start.
         let unfinished = files::unfinished_path(path);
-        remove_directory(&unfinished)?;
+        files::remove_tree(&unfinished)?;
         files::create_directory(&unfinished)?;
         let (schema, _) = schema();
-        let directory = IndexDirectory::open(&unfinished).map_err(Error::tantivy(path))?;
+        let directory = IndexDirectory::of(&unfinished);
         let made = Index::builder().schema(schema).settings(settings()).open_or_create(directory);
         drop(made.map_err(Error::tantivy(path))?);
-        files::write_atomic(&unfinished.join(FORMAT_FILE), format!("{FORMAT} {VERSION}\n").as_bytes())?;
+        write_format(&unfinished)?;
         files::rename_durably(&unfinished, path)?;
         Ok(Self::new(path, number, Payload::default()))
     }
 
-    pub(crate) fn open(path: &Path, number: i32) -> Result<Self, Error> {
-        check_format(path)?;
-        Ok(Self::new(path, number, read_payload(path)?))
+    /// Opens a directory, and mends what it has twice. What was wrong is told besides.
+    pub(crate) fn open(path: &Path, number: i32) -> Result<(Self, Faults), Error> {
+        let (day, faults, meta) = Self::found(path, number)?;
+        // A full disk must not keep a day from being read.
+        let mended = day.renew_format().and_then(|()| Ok(meta::settle(path, &meta)?));
+        if let Err(error) = mended {
+            tracing::warn!(%error, "a day is read as it is; it cannot be written");
+        }
+        Ok((day, faults))
+    }
+
+    /// As [`Day::open`], and changes nothing.
+    pub(crate) fn look(path: &Path, number: i32) -> Result<(Self, Faults), Error> {
+        Self::found(path, number).map(|(day, faults, _)| (day, faults))
+    }
+
+    fn found(path: &Path, number: i32) -> Result<(Self, Faults, meta::Found), Error> {
+        let mut faults = Faults::new();
+        let format = read_format(path)?;
+        if format.is_none() {
+            faults.push((path.join(FORMAT_FILE), "it says no format version that is known".to_owned()));
+        }
+        let file = path.join(meta::FILE);
+        let meta = meta::look(path).map_err(Error::io("read", &file))?;
+        if let Some(fault) = meta.fault
+            && !meta.is_lost()
+        {
+            faults.push((file, format!("{fault}; its copy is read")));
+        }
+        let day = Self::new(path, number, read_payload(path)?);
+        day.is_old.store(format != Some(VERSION), Relaxed);
+        Ok((day, faults, meta))
     }
 
     fn new(path: &Path, number: i32, payload: Payload) -> Self {
@@ -209,8 +254,23 @@ impl Day {
             view: Mutex::default(),
             streams: StreamFile::of(path),
             used: AtomicU64::new(0),
-            damaged: AtomicU64::new(0),
+            damaged: Mutex::default(),
+            is_old: AtomicBool::new(false),
         }
+    }
+
+    /// Says the present version, before anything is written as it has it.
+    fn renew_format(&self) -> Result<(), Error> {
+        if self.is_old.load(Relaxed) {
+            write_format(&self.path)?;
+            self.is_old.store(false, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Segments that could not be read when the day was looked at last.
+    pub(crate) fn damaged_segments(&self) -> Vec<SegmentId> {
+        self.damaged.lock().clone()
     }
 
     /// What the last commit carried.
@@ -253,7 +313,7 @@ impl Day {
         let _lock = lock.map_err(|e| Error::tantivy(&self.path)(tantivy::TantivyError::from(e)))?;
         let metas = index.searchable_segments().map_err(Error::tantivy(&self.path))?;
         let mut segments = Vec::with_capacity(metas.len());
-        let mut damaged = 0;
+        let mut damaged = Vec::new();
         for segment in &metas {
             let key = (segment.id(), segment.meta().delete_opstamp());
             if let Some(known) = before.and_then(|b| b.segments.iter().find(|s| s.key == key)) {
@@ -263,13 +323,13 @@ impl Day {
             match guarded(&self.path, || self.read_segment(segment, key)) {
                 Ok(read) => segments.push(Arc::new(read)),
                 Err(error) if error.is_damage() => {
-                    damaged += 1;
+                    damaged.push(segment.id());
                     tracing::error!(%error, segment = %segment.id().uuid_string(), "a part of a day is damaged and left out");
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.damaged.store(damaged, Relaxed);
+        *self.damaged.lock() = damaged;
         let filters = match before {
             Some(before) => before.filters.clone(),
             None => Arc::new(Filters::of(&self.path)),
@@ -293,6 +353,7 @@ impl Day {
     pub(crate) fn commit(&self, change: &Change<'_>, reached: &dyn Fn(&str)) -> Result<(), Error> {
         let bytes: usize = change.blocks.iter().map(|b| b.head.len() + b.body.len()).sum();
         files::require_space(&self.path, COMMIT_BYTES + bytes as u64)?;
+        self.renew_format()?;
         let mut next = self.payload()?;
         let places = self.append_filters(change, &mut next)?;
         next.positions.retain(|(_, position)| *position > change.log_first);
@@ -357,12 +418,13 @@ impl Day {
     }
 
     fn write(&self, change: &Change<'_>, places: &[FilterPlace], payload: &Payload) -> tantivy::Result<()> {
-        let index = Index::open(IndexDirectory::open(&self.path)?)?;
+        let cut_out = self.cut_out_by(change);
+        let index = Index::open(self.directory_without(&cut_out)?)?;
         let (_, fields) = schema();
         let options =
             IndexWriterOptions::builder().memory_budget_per_thread(HEAP_BYTES).num_merge_threads(1).build();
         let mut writer: IndexWriter = index.writer_with_options(options)?;
-        writer.set_merge_policy(Box::new(merge_policy()));
+        writer.set_merge_policy(Box::new(MergeReadable::but(self.damaged_segments())));
         for id in &change.removed {
             writer.delete_term(Term::from_field_u64(fields.id, *id));
         }
@@ -382,11 +444,52 @@ impl Day {
         Ok(())
     }
 
-    /// The files of tantivy's whose checksums are wrong. Reads them all.
-    pub(crate) fn damaged_files(&self) -> Result<Vec<PathBuf>, Error> {
-        let damaged = open_index(&self.path)?.validate_checksum().map_err(Error::tantivy(&self.path))?;
-        let mut damaged: Vec<PathBuf> = damaged.into_iter().collect();
-        damaged.sort_unstable();
+    /// What a change cuts out. To delete from a segment it has to be read: one that cannot be goes
+    /// with such a change, or no deletion would ever come to its end.
+    fn cut_out_by(&self, change: &Change<'_>) -> Vec<SegmentId> {
+        let mut cut_out = change.cut_out.clone();
+        if !change.removed.is_empty() {
+            cut_out.extend(self.damaged_segments());
+        }
+        cut_out
+    }
+
+    /// The directory without some segments, whose files are set aside: tantivy removes what no
+    /// segment has.
+    fn directory_without(&self, segments: &[SegmentId]) -> tantivy::Result<IndexDirectory> {
+        let ids: Vec<String> = segments.iter().map(|id| id.uuid_string()).collect();
+        let aside = || -> Result<(), pilothouse_disk::Error> {
+            for name in files::file_names(&self.path)? {
+                if segment_of(&name).is_some_and(|id| ids.iter().any(|cut| cut == id)) {
+                    files::keep_aside(&self.path.join(name), "damaged")?;
+                }
+            }
+            files::sync_directory(&self.path)
+        };
+        if !ids.is_empty() {
+            aside().map_err(std::io::Error::from)?;
+        }
+        Ok(IndexDirectory::without(&self.path, ids))
+    }
+
+    /// The files of tantivy's whose checksums are wrong, and their segments. Reads them all.
+    pub(crate) fn damaged_files(&self) -> Result<Vec<(SegmentId, PathBuf)>, Error> {
+        let index = open_index(&self.path)?;
+        let metas = index.searchable_segment_metas().map_err(Error::tantivy(&self.path))?;
+        let mut damaged = Vec::new();
+        for name in files::file_names(&self.path)? {
+            let meta = metas.iter().find(|m| segment_of(&name).is_some_and(|id| id == m.id().uuid_string()));
+            let Some(meta) = meta else { continue };
+            let is_whole = guarded(&self.path, || {
+                index.directory().validate_checksum(Path::new(&name)).map_err(Error::tantivy(&self.path))
+            });
+            match is_whole {
+                Ok(true) => {}
+                Ok(false) => damaged.push((meta.id(), self.path.join(name))),
+                Err(error) if error.is_damage() => damaged.push((meta.id(), self.path.join(name))),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(damaged)
     }
 
@@ -404,8 +507,7 @@ pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -
 }
 
 fn open_index(path: &Path) -> Result<Index, Error> {
-    let directory = IndexDirectory::open(path).map_err(Error::tantivy(path))?;
-    Index::open(directory).map_err(Error::tantivy(path))
+    Index::open(IndexDirectory::of(path)).map_err(Error::tantivy(path))
 }
 
 fn read_payload(path: &Path) -> Result<Payload, Error> {
@@ -416,34 +518,52 @@ fn read_payload(path: &Path) -> Result<Payload, Error> {
     }
 }
 
-fn check_format(path: &Path) -> Result<(), Error> {
+fn write_format(path: &Path) -> Result<(), Error> {
+    Ok(files::write_atomic(&path.join(FORMAT_FILE), format!("{FORMAT} {VERSION}\n").as_bytes())?)
+}
+
+/// The version that a directory says it has; `None` if it cannot be made out. A newer one is an
+/// error.
+fn read_format(path: &Path) -> Result<Option<u32>, Error> {
     let file = path.join(FORMAT_FILE);
-    let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
+    let bytes = match files::read(&file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(Error::io("read", &file))?,
+    };
+    let text = String::from_utf8_lossy(&bytes);
     let version = text.trim_end().strip_prefix(FORMAT).and_then(|rest| rest.trim().parse::<u32>().ok());
     match version {
-        Some(VERSION) => Ok(()),
         Some(found) if found > VERSION => {
             Err(pilothouse_disk::Error::Newer { path: file, kind: FORMAT, found, known: VERSION }.into())
         }
-        _ => Err(Error::corrupt(file, "no format version that is known")),
+        known => Ok(known.filter(|version| *version >= UNSEALED_VERSION)),
     }
 }
 
-fn merge_policy() -> LogMergePolicy {
-    let mut policy = LogMergePolicy::default();
-    policy.set_min_layer_size(LEAST_LAYER);
-    policy.set_max_docs_before_merge(LARGEST_MERGED);
-    policy.set_min_num_segments(MERGED_AT_ONCE);
-    // A segment that is half deleted is written anew.
-    policy.set_del_docs_ratio_before_merge(0.5);
-    policy
+/// Merges what can be read: one segment that cannot be must not keep the others from it.
+#[derive(Debug)]
+struct MergeReadable {
+    policy: LogMergePolicy,
+    damaged: Vec<SegmentId>,
 }
 
-/// Removes a directory that nothing refers to, if it is there.
-pub(crate) fn remove_directory(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
+impl MergeReadable {
+    fn but(damaged: Vec<SegmentId>) -> Self {
+        let mut policy = LogMergePolicy::default();
+        policy.set_min_layer_size(LEAST_LAYER);
+        policy.set_max_docs_before_merge(LARGEST_MERGED);
+        policy.set_min_num_segments(MERGED_AT_ONCE);
+        // A segment that is half deleted is written anew.
+        policy.set_del_docs_ratio_before_merge(0.5);
+        Self { policy, damaged }
+    }
+}
+
+impl MergePolicy for MergeReadable {
+    fn compute_merge_candidates(&self, segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
+        let readable: Vec<SegmentMeta> =
+            segments.iter().filter(|segment| !self.damaged.contains(&segment.id())).cloned().collect();
+        self.policy.compute_merge_candidates(&readable)
     }
 }
 

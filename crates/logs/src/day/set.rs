@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use pilothouse_disk::files;
 use pilothouse_model::time;
 
-use super::one::{Day, DayView, remove_directory};
+use super::one::{Day, DayView};
 use crate::error::Error;
 
 #[derive(Debug)]
@@ -21,29 +21,37 @@ pub(crate) struct Days {
     clock: AtomicU64,
     max_loaded: usize,
     /// Directories that were set aside.
-    damaged: AtomicU64,
+    lost: u64,
+    /// Files that were damaged and could be mended.
+    mended: u64,
 }
 
 impl Days {
-    /// Opens the directory with all days in it. A day that cannot be read is set aside and
+    /// Opens the directory with all days in it. A day of which nothing can be read is set aside and
     /// counted; one of a newer release is an error.
     pub(crate) fn open(directory: &Path, max_loaded: u64) -> Result<Self, Error> {
         files::create_directory(directory)?;
         let mut days = BTreeMap::new();
-        let mut damaged = 0;
+        let (mut lost, mut mended) = (0, 0);
         for name in directory_names(directory)? {
             let path = directory.join(&name);
             if name.ends_with(".tmp") || name.ends_with(GONE) {
-                remove_directory(&path)?;
+                files::remove_tree(&path)?;
                 continue;
             }
             let Some(number) = time::parse_day(&name) else { continue };
             match Day::open(&path, number) {
-                Ok(day) => drop(days.insert(number, Arc::new(day))),
+                Ok((day, faults)) => {
+                    for (path, fault) in &faults {
+                        tracing::error!(path = %path.display(), fault, "a file of a day is damaged and was mended");
+                    }
+                    mended += faults.len() as u64;
+                    days.insert(number, Arc::new(day));
+                }
                 Err(error) if error.is_damage() => {
                     let aside = files::set_aside(&path, "damaged")?;
                     tracing::error!(%error, aside = %aside.display(), "a day is damaged and was set aside");
-                    damaged += 1;
+                    lost += 1;
                 }
                 Err(error) => return Err(error),
             }
@@ -53,14 +61,20 @@ impl Days {
             days: RwLock::new(days),
             clock: AtomicU64::new(0),
             max_loaded: (max_loaded as usize).max(1),
-            damaged: AtomicU64::new(damaged),
+            lost,
+            mended,
         })
     }
 
-    /// Days that were set aside, and parts of days that are left out.
+    /// Days that were set aside, parts of days that are left out, and what was mended.
     pub(crate) fn damaged(&self) -> u64 {
-        let parts: u64 = self.days.read().values().map(|d| d.damaged.load(Relaxed)).sum();
-        self.damaged.load(Relaxed) + parts
+        let parts: usize = self.days.read().values().map(|d| d.damaged_segments().len()).sum();
+        self.lost + self.mended + parts as u64
+    }
+
+    /// Whether some day was set aside.
+    pub(crate) fn is_one_lost(&self) -> bool {
+        self.lost > 0
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Day>> {
@@ -116,9 +130,9 @@ impl Days {
         let Some(day) = self.days.write().remove(&number) else { return Ok(()) };
         // In one step: half a day would be taken for a damaged one.
         let gone = self.directory.join(format!("{}{GONE}", time::format_day(number)));
-        remove_directory(&gone)?;
+        files::remove_tree(&gone)?;
         files::rename_durably(&day.path, &gone)?;
-        remove_directory(&gone)
+        Ok(files::remove_tree(&gone)?)
     }
 }
 

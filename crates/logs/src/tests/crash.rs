@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::DeletionRequest;
 
-const POINTS: [&str; 10] = [
+const POINTS: [&str; 9] = [
     "flush: encoded",
     "commit: begun",
     "commit: log synced",
@@ -16,7 +16,6 @@ const POINTS: [&str; 10] = [
     "commit: day committed",
     "commit: day written",
     "commit: trimmed",
-    "retention: day removed",
 ];
 
 /// Two groups, two days.
@@ -39,7 +38,7 @@ fn stop_at(store: &Store, point: &str, nth: usize) {
 
 #[test]
 fn nothing_is_lost_and_nothing_doubled_at_any_point() {
-    for point in POINTS.iter().take(9) {
+    for point in POINTS {
         for nth in 1..=2 {
             let dir = tempfile::tempdir().unwrap();
             let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
@@ -75,7 +74,7 @@ fn nothing_is_lost_and_nothing_doubled_at_any_point() {
 
 #[test]
 fn a_flush_that_was_stopped_is_taken_up_again_in_the_same_process() {
-    for point in POINTS.iter().take(9) {
+    for point in POINTS {
         let dir = tempfile::tempdir().unwrap();
         let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
         let store = open(dir.path(), &clock);

@@ -19,6 +19,7 @@ mod basics;
 mod crash;
 mod damage;
 mod deletions;
+mod dropping;
 mod faults;
 mod model;
 mod power;
