@@ -4,7 +4,10 @@
 // Everything here serves tests; a failure here is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+mod asked;
 mod binary;
+mod bucket;
+mod flaky;
 mod http;
 mod mailbox;
 mod receiver;
@@ -13,6 +16,8 @@ mod websocket;
 mod write;
 
 pub use binary::binary;
+pub use bucket::BucketServer;
+pub use flaky::Flaky;
 pub use http::{Answer, request};
 pub use mailbox::Mailbox;
 pub use receiver::Receiver;

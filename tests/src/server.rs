@@ -23,7 +23,18 @@ impl Server {
 
     /// The same where others look for it.
     pub fn start_at(address: SocketAddr, data_dir: &Path, flags: &[&str]) -> Self {
-        let child = Command::new(binary())
+        Self::spawn(Command::new(binary()), address, data_dir, flags)
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(data_dir: &Path, flags: &[&str], variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(binary());
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::spawn(command, free_address(), data_dir, flags)
+    }
+
+    fn spawn(mut command: Command, address: SocketAddr, data_dir: &Path, flags: &[&str]) -> Self {
+        let child = command
             .args(["serve", "--listen", &address.to_string(), "--data-dir"])
             .arg(data_dir)
             .args(flags)

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pilothouse_tests::{Server, binary, series};
+use pilothouse_tests::{BucketServer, Server, binary, escape, series};
 use serde_json::{Value, json};
 
 fn now_s() -> i64 {
@@ -45,6 +46,29 @@ fn fill(server: &Server, now: i64) {
     }
 }
 
+/// A group of rules, a silence and a check: what the control plane and the Alertmanager keep.
+fn set_up(server: &Server) {
+    let group = "name: g\nrules: [{record: sum:kept, expr: sum(kept)}]\n";
+    assert_eq!(server.send("POST", "/prometheus/config/v1/rules/ns", &[], group.as_bytes()).status, 202);
+    let silence = json!({
+        "matchers": [{"name": "alertname", "value": "Quiet", "isRegex": false, "isEqual": true}],
+        "startsAt": "2026-01-01T00:00:00Z", "endsAt": "2096-01-01T00:00:00Z", "createdBy": "me", "comment": "sleeping",
+    });
+    let headers = [("Content-Type", "application/json")];
+    let silenced =
+        server.send("POST", "/alertmanager/api/v2/silences", &headers, silence.to_string().as_bytes());
+    assert_eq!(silenced.status, 200, "{}", silenced.text());
+    let add = ["checks", "add", "tcp", "--job", "kept", "--target", "127.0.0.1:9", "--every", "1h"];
+    asking(server, &add);
+}
+
+fn asking(server: &Server, arguments: &[&str]) -> String {
+    let url = format!("http://{}", server.address);
+    let output = Command::new(binary()).args(arguments).env("PILOTHOUSE_URL", url).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// What is asked before and after.
 fn answers(server: &Server, now: i64) -> Vec<Value> {
     let of = |query: &str, t: i64| server.query(query, t);
@@ -54,8 +78,12 @@ fn answers(server: &Server, now: i64) -> Vec<Value> {
         of("count(old)", now - 3 * 86_400),
         of("old{i=\"7\"}[10m]", now - 3 * 86_400),
     ];
-    answers.push(json!(server.count_logs("{app=~\".+\"} |~ \"line [0-9]+$\"")));
+    answers.push(json!(server.count_logs("{app=~\"web|db\"} |~ \"line [0-9]+$\"")));
     answers.push(server.query_logs("{app=\"web\"} |= \"line 1\"", "&limit=1000"));
+    answers.push(json!(server.get("/prometheus/config/v1/rules").text()));
+    let silences = server.get("/alertmanager/api/v2/silences").json();
+    answers.push(json!([silences[0]["id"], silences[0]["comment"], silences.as_array().unwrap().len()]));
+    answers.push(json!(asking(server, &["checks", "list", "--output", "csv"])));
     answers
 }
 
@@ -71,21 +99,16 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn back_up(server: &Server, to: &Path) -> Value {
-    let answer = server.send("POST", &format!("/-/backup?dir={}", to.display()), &[], b"");
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["data"].clone()
-}
-
-#[test]
-fn a_backup_under_load_gives_the_same_answers_elsewhere() {
-    let directory = tempfile::tempdir().unwrap();
-    let at = |name: &str| directory.path().join(name);
-    let (now, done) = (now_s(), AtomicBool::new(false));
-    let server = Server::start(&at("data"), &[]);
-    fill(&server, now);
-    let expected = answers(&server, now);
-    let (first, second) = std::thread::scope(|scope| {
+/// Two backups to one place, while samples and lines are pushed. Gives their figures.
+fn back_up_under_load(server: &Server, to: &str, now: i64) -> (Value, Value) {
+    let (done, pushed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let wait_for_more = || {
+        let before = pushed.load(Relaxed);
+        while pushed.load(Relaxed) < before + 2 {
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut t_ms = now * 1000;
             while !done.load(Relaxed) {
@@ -96,50 +119,163 @@ fn a_backup_under_load_gives_the_same_answers_elsewhere() {
                 assert!(matches!(server.push(&load).status, 200 | 204));
                 let line = (t_ms * 1_000_000, format!("load {t_ms}"));
                 assert_eq!(server.push_logs(&json!({"app": "load"}), &[line]).status, 204);
+                pushed.fetch_add(1, Relaxed);
             }
         });
-        let backups = (back_up(&server, &at("backup")), back_up(&server, &at("backup")));
+        wait_for_more();
+        let backups = (back_up(server, to), back_up(server, to));
+        // The load was not over before the backups were.
+        wait_for_more();
         done.store(true, Relaxed);
         backups
-    });
+    })
+}
+
+fn back_up(server: &Server, to: &str) -> Value {
+    let answer = server.send("POST", &format!("/-/backup?to={}", escape(to)), &[], b"");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["data"].clone()
+}
+
+/// A backup under load answers elsewhere as the server did, and what was closed is copied once.
+fn round(to: &str, data: &Path, restored: &Path, variables: &[(&str, String)]) {
+    let run = |arguments: &[&str]| run_with(arguments, variables);
+    let now = now_s();
+    let server = Server::start_with(data, &[], variables);
+    fill(&server, now);
+    set_up(&server);
+    let expected = answers(&server, now);
+    let (first, second) = back_up_under_load(&server, to, now);
     assert!(first["files"].as_u64().unwrap() > 5 && first["copiedFiles"] == first["files"], "{first}");
-    assert!(second["files"].as_u64() >= first["files"].as_u64(), "{second}");
+    assert!(second["copiedFiles"].as_u64() < second["files"].as_u64(), "{second}");
     assert_eq!(answers(&server, now), expected);
-    let (data, backup, restored) = (at("data"), at("backup"), at("restored"));
-    let (data, backup, restored) =
-        (data.to_str().unwrap(), backup.to_str().unwrap(), restored.to_str().unwrap());
-    // Its own directory, and one of somebody else's, are refused.
-    let inside = server.send("POST", &format!("/-/backup?dir={data}/backup"), &[], b"");
-    assert_eq!((inside.status, server.send("POST", "/-/backup?dir=here", &[], b"").status), (400, 400));
+    let idle = server.get("/-/backup").json();
+    assert_eq!(idle["data"]["running"], false);
     assert!(server.stop().success());
 
-    assert!(good(&["backup", backup, "--verify"]).contains("is whole"));
-    good(&["restore", backup, "--data-dir", restored]);
-    assert!(!run(&["restore", backup, "--data-dir", restored]).status.success(), "it is not empty");
-    let server = Server::start(Path::new(restored), &[]);
+    assert!(run(&["backup", to, "--verify"]).0.contains("is whole"));
+    let back = ["restore", to, "--data-dir", restored.to_str().unwrap()];
+    let (said, errors) = run(&back);
+    assert!(said.contains("restored"), "{errors}");
+    assert!(run(&back).1.contains("is not empty"));
+    let server = Server::start(restored, &[]);
     assert_eq!(answers(&server, now), expected);
     assert!(server.stop().success());
-    let looked = good(&["check-data", restored]);
+    let looked = good(&["check-data", restored.to_str().unwrap()]);
     assert!(looked.contains("all is well"), "{looked}");
+}
 
-    // A stopped server's data is backed up without it.
-    let offline = at("offline");
-    good(&["backup", offline.to_str().unwrap(), "--data-dir", data]);
-    let whole = files_below(&at("offline"));
-    let largest = whole.iter().max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
-    let mut bytes = std::fs::read(largest).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(largest, bytes).unwrap();
-    let refused = run(&["backup", offline.to_str().unwrap(), "--verify"]);
+/// What a command printed, on both ways out.
+fn run_with(arguments: &[&str], variables: &[(&str, String)]) -> (String, String) {
+    let mut command = Command::new(binary());
+    command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_backup_under_load_gives_the_same_answers_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (data, backup) = (at("data"), at("backup"));
+    round(backup.to_str().unwrap(), &data, &at("restored"), &[]);
+
+    // Its own directory, and what is no place, are refused.
+    let server = Server::start(&data, &[]);
+    let refused = |to: &str| server.send("POST", &format!("/-/backup?to={}", escape(to)), &[], b"").status;
+    let inside = format!("{}/backup", data.display());
+    assert_eq!([refused(&inside), refused("here"), refused(""), refused("s3://b/p")], [400; 4]);
+    assert!(server.stop().success());
+
+    // A stopped server's data is backed up without it, by links where that is asked for.
+    let (data, offline) = (data.to_str().unwrap(), at("offline"));
+    let to = offline.to_str().unwrap();
+    good(&["backup", to, "--data-dir", data, "--links", "--quiet"]);
+    let whole = files_below(&offline);
+    let links = |path: &&PathBuf| std::fs::metadata(path).unwrap().nlink() > 1;
+    let linked: Vec<_> = whole.iter().filter(links).collect();
+    assert!(
+        !linked.is_empty() && linked.iter().all(|path| path.to_string_lossy().contains("/day/")),
+        "{linked:?}"
+    );
+    let largest =
+        whole.iter().filter(|path| !links(path)).max_by_key(|path| std::fs::metadata(path).unwrap().len());
+    flip(largest.unwrap());
+    let refused = run(&["backup", to, "--verify"]);
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("checksum is wrong"), "{text}");
     let elsewhere = at("elsewhere");
-    assert!(
-        !run(&["restore", offline.to_str().unwrap(), "--data-dir", elsewhere.to_str().unwrap()])
-            .status
-            .success()
-    );
+    assert!(!run(&["restore", to, "--data-dir", elsewhere.to_str().unwrap()]).status.success());
+}
+
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_backup_in_a_bucket_gives_the_same_answers_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let bucket = BucketServer::start();
+    let (to, variables) = ("s3://backups/vm/1", bucket.environment());
+    round(to, &at("data"), &at("restored"), &variables);
+    assert!(bucket.keys().iter().all(|key| key.starts_with("/backups/vm/1/")), "{:?}", bucket.keys());
+    assert!(!at("data/backup.tmp").exists(), "nothing is left nearby");
+    let run = |arguments: &[&str]| run_with(arguments, &variables);
+    let data = at("data");
+    let offline = ["backup", to, "--data-dir", data.to_str().unwrap()];
+
+    // Whatever breaks off, the backup that was there stays whole.
+    for writes in [0, 1, 4] {
+        bucket.refuse_after(Some(writes));
+        let (_, errors) = run(&offline);
+        assert!(errors.contains("s3://backups/vm/1"), "{errors}");
+        bucket.refuse_after(None);
+        assert!(run(&["backup", to, "--verify"]).0.contains("is whole"), "after {writes}");
+    }
+    bucket.be_busy(2);
+    let (said, errors) = run(&offline);
+    assert!(said.contains("backed up"), "{errors}");
+    assert!(run(&["backup", to, "--verify"]).0.contains("is whole"));
+
+    let key = bucket.keys().into_iter().find(|key| key.contains("/day/")).unwrap();
+    bucket.flip(&key);
+    assert!(run(&["backup", to, "--verify"]).1.contains("checksum is wrong"));
+    let elsewhere = at("elsewhere");
+    assert!(run(&["restore", to, "--data-dir", elsewhere.to_str().unwrap()]).1.contains("checksum is wrong"));
+    // Without keys nobody is called.
+    assert!(run_with(&["backup", to, "--verify"], &variables[..1]).1.contains("AWS_ACCESS_KEY_ID"));
+}
+
+#[test]
+fn a_large_file_goes_in_parts() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let server = Server::start(&at("data"), &[]);
+    assert!(server.stop().success());
+    // What lies beside the stores is part of a backup too.
+    let large: Vec<u8> = (0..20u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(at("data/large"), &large).unwrap();
+    let bucket = BucketServer::start();
+    let run = |arguments: &[&str]| run_with(arguments, &bucket.environment());
+    let data = at("data");
+    let offline = ["backup", "s3://b", "--data-dir", data.to_str().unwrap()];
+    // Enough for the small files and a part or two.
+    bucket.refuse_after(Some(8));
+    assert!(!run(&offline).1.is_empty());
+    bucket.refuse_after(None);
+    let (said, errors) = run(&offline);
+    assert!(said.contains("backed up"), "{errors}");
+    let (_, parts, largest_body) = bucket.figures();
+    assert!(parts >= 3 && largest_body <= 8 << 20, "{parts} parts, {largest_body} bytes");
+    let restored = at("restored");
+    let (said, errors) = run(&["restore", "s3://b", "--data-dir", restored.to_str().unwrap()]);
+    assert!(said.contains("restored"), "{errors}");
+    assert!(std::fs::read(restored.join("large")).unwrap() == large);
 }
 
 #[test]
@@ -165,4 +301,47 @@ fn damage_to_stopped_data_is_found_and_cut_out() {
     let server = Server::start(directory.path(), &[]);
     assert_eq!(server.query("count(kept)", now - 60)[0]["value"][1], "40");
     assert_eq!(server.count_logs("{app=~\"web|db\"}"), 400);
+}
+
+/// A row of the control plane's file that makes no sense is in the way of a start, which says so, and
+/// is all that is lost.
+#[test]
+fn a_damaged_control_plane_is_told_at_the_start_and_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let root = "2f9d1c5e-7b34-4c8e-a1d6-5e0b93f47c18";
+    let flags = ["--auth", "required", "--root-token", root];
+    let server = Server::start(directory.path(), &flags);
+    let token = |name: &str| {
+        let body = json!({"name": name, "token_scopes": ["read_only_metrics"]}).to_string();
+        let path = "/cockpit/v1/regions/fr-par/tokens";
+        let made = server.send("POST", path, &[("X-Auth-Token", root)], body.as_bytes()).json();
+        made["secret_key"].as_str().unwrap().to_owned()
+    };
+    let (kept, lost) = (token("kept"), token("to-be-lost"));
+    assert!(server.stop().success());
+
+    let path = directory.path().join("control.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let name = b"to-be-lost";
+    let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(name)).collect();
+    // In old pages too: redb keeps what is not in use any more.
+    found.iter().for_each(|at| bytes[*at..*at + name.len()].fill(0xff));
+    std::fs::write(&path, &bytes).unwrap();
+
+    let refused =
+        run(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data], flags.as_slice()].concat());
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && text.contains("control.redb"), "{text}");
+    assert!(text.contains(&format!("check-data {data} --repair")), "{text}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing was changed");
+
+    let repaired = good(&["check-data", data, "--repair"]);
+    assert!(repaired.contains("rows of tokens are lost, 1 of them known"), "{repaired}");
+    assert!(repaired.contains("of which 0 are left"), "{repaired}");
+    let server = Server::start(directory.path(), &flags);
+    let status = |token: &str| {
+        server.send("GET", "/prometheus/api/v1/query?query=1", &[("X-Token", token)], b"").status
+    };
+    assert_eq!((status(&kept), status(&lost)), (200, 401));
 }

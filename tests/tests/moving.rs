@@ -5,9 +5,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pilothouse_tests::{Server, binary, series};
+use pilothouse_tests::{Flaky, Server, binary, series};
 use serde_json::{Value, json};
 
 fn now_s() -> i64 {
@@ -169,4 +169,141 @@ fn a_move_that_broke_off_goes_on_where_it_was() {
     assert!(!state.exists());
     let answers = metrics(&to, now);
     assert_eq!(answers[0].as_array().unwrap().len(), 20, "the good part of the batch is stored");
+}
+
+#[test]
+fn a_busy_server_is_asked_again_when_it_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let now = now_s();
+    let (from, to) = (Server::start(&at("from"), &[]), Server::start(&at("to"), &[]));
+    fill(&from, now);
+    let busy = Flaky::start(to.address, &[429, 503]);
+    let push = format!("http://{}/api/v1/push", busy.address);
+    let export = ["export", "metrics", "--match", "{i=~\".+\"}", "--since", "1h", "--remote-write", &push];
+    let begun = Instant::now();
+    let output = run(&from, &export);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("answered 429; trying again"), "{said}");
+    assert!(said.contains("answered 503") && begun.elapsed() >= Duration::from_secs(2), "{said}");
+    let seen = busy.seen();
+    assert_eq!(seen.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [429, 503, 200]);
+    assert!(seen.iter().all(|(_, body)| *body == seen[0].1), "the same batch each time");
+    assert_eq!(metrics(&to, now)[0], metrics(&from, now)[0]);
+
+    // The same where it is read from.
+    let third = Server::start(&at("third"), &[]);
+    let busy = Flaky::start(from.address, &[500, 429]);
+    let url = format!("http://{}", busy.address);
+    let import = ["import", "loki", "--query", "{app=~\".+\"}", "--since", "7d", "--url", &url];
+    assert_eq!(good(&third, &import), "carried 4002 lines\n");
+    assert_eq!(logs(&third), logs(&from));
+
+    // What will not change by waiting is told at once.
+    let refusing = Flaky::start(to.address, &[400]);
+    let push = format!("http://{}/api/v1/push", refusing.address);
+    let export = ["export", "metrics", "--match", "{i=~\".+\"}", "--since", "1h", "--remote-write", &push];
+    assert!(refused(&from, &export).contains("answered 400: not now"));
+    assert_eq!(refusing.seen().len(), 1);
+}
+
+#[test]
+fn metrics_and_lines_are_written_as_parquet() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let server = Server::start(&at("data"), &[]);
+    fill(&server, now_s());
+    let (samples, lines) = (at("samples"), at("lines"));
+    let metrics = ["export", "metrics", "--match", "{i=~\".+\"}", "--since", "3d", "--parquet"];
+    let metrics = [&metrics[..], &[samples.to_str().unwrap()]].concat();
+    assert_eq!(good(&server, &metrics), "carried 4000 samples\n");
+    let logs = ["export", "logs", "--query", "{app=~\".+\"}", "--since", "7d", "--parquet"];
+    assert_eq!(good(&server, &[&logs[..], &[lines.to_str().unwrap()]].concat()), "carried 4002 lines\n");
+    // What is in them is compared where they are written; here, that they are whole.
+    for directory in [&samples, &lines] {
+        let bytes = std::fs::read(directory.join("part-000001.parquet")).unwrap();
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
+    }
+    assert!(!at("samples.state").exists());
+    assert!(refused(&server, &metrics).contains("is not empty"));
+}
+
+/// Blocks that `promtool` made of OpenMetrics, one that a Prometheus made of native histograms, and
+/// a deletion in the first; and what that Prometheus answered.
+fn blocks() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/prometheus-blocks")
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_directory(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// Keeps for ever, since the blocks are from 2023.
+fn keeper(data_dir: &Path) -> Server {
+    Server::start(data_dir, &["--retention", "0"])
+}
+
+fn as_prometheus_answered(server: &Server) {
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(blocks().join("answers.json")).unwrap()).unwrap();
+    for row in expected.as_array().unwrap() {
+        let (query, time) = (row["query"].as_str().unwrap(), row["time"].as_i64().unwrap());
+        assert_eq!(sorted(server.query(query, time)), row["result"], "{query}");
+    }
+}
+
+#[test]
+fn blocks_of_a_prometheus_answer_here_as_they_did_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let server = keeper(&at("all"));
+    let blocks = blocks();
+    let import = ["import", "tsdb", blocks.to_str().unwrap()];
+    assert_eq!(good(&server, &import), "carried 930 samples\n");
+    as_prometheus_answered(&server);
+    // Taken twice, and from blocks that overlap, samples are there once.
+    copy_directory(&blocks, &at("doubled"));
+    let one = blocks.join("01M81QEHVATDT80454Y9BNHTPR");
+    copy_directory(&one, &at("doubled/01M81QEHVATDT80454Y9BNHTPX"));
+    let doubled = at("doubled");
+    good(&server, &["import", "tsdb", doubled.to_str().unwrap()]);
+    as_prometheus_answered(&server);
+
+    let some = keeper(&at("some"));
+    let one = ["import", "tsdb", one.to_str().unwrap(), "--match", "{shop=~\"a|b\"}"];
+    assert_eq!(good(&some, &one), "carried 240 samples\n");
+    let counted = some.query("count_over_time({__name__=~\".+\"}[4h])", 1_700_014_500);
+    assert_eq!(counted.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_damaged_chunk_is_named_and_the_rest_comes_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    copy_directory(&blocks(), &at("blocks"));
+    // The last chunk of the first block's only segment, and the whole index of another.
+    let segment = at("blocks/01M81QEHVATDT80454Y9BNHTPR/chunks/000001");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let index = at("blocks/01M81QFFXXRA4B6RB0N6C8PE28/index");
+    std::fs::write(&index, b"nothing of the kind").unwrap();
+    let server = keeper(&at("data"));
+    let output = run(&server, &["import", "tsdb", at("blocks").to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("000001: its checksum is wrong; left out at ") && said.contains("odd"), "{said}");
+    assert!(said.contains(index.to_str().unwrap()) && said.contains("2 parts could not be read"), "{said}");
+    assert_eq!(output.stdout, b"carried 800 samples\n");
+    let empty = run(&server, &["import", "tsdb", at("data").to_str().unwrap()]);
+    assert_eq!(empty.status.code(), Some(1));
 }

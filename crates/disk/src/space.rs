@@ -186,7 +186,7 @@ fn is_full(found: &Found, was_full: bool) -> bool {
 }
 
 /// Disk blocks of all files below a directory. Files may come and go meanwhile.
-fn files_bytes(directory: &Path) -> Result<u64, Error> {
+pub fn files_bytes(directory: &Path) -> Result<u64, Error> {
     use std::os::unix::fs::MetadataExt as _;
     let mut bytes = 0;
     let mut directories = vec![directory.to_owned()];

@@ -30,6 +30,50 @@ pub const PROBE_MESSAGES: usize = 4;
 /// One limit as the reference page and the command line show it.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitInfo {
+/// Bytes of an answer that a move reads; a piece of this size was too large, and less is asked for.
+pub const MOVE_ANSWER_BYTES: usize = 32 << 20;
+/// Bytes of samples of an answer that is not streamed, after decompression.
+pub const MOVE_PLAIN_BYTES: u64 = 128 << 20;
+/// Bytes of one frame of a streamed answer; Prometheus makes them of 1 MiB unless told otherwise.
+pub const MOVE_FRAME_BYTES: usize = 8 << 20;
+/// Samples of one push, and bytes of samples or lines.
+pub const MOVE_PUSH_SAMPLES: usize = 10_000;
+pub const MOVE_PUSH_BYTES: usize = 1 << 20;
+/// Lines that are asked for at once; Loki and this server refuse more than 5,000 unless told
+/// otherwise.
+pub const MOVE_PAGE_LINES: u64 = 1_000;
+/// Bytes of a line of OpenMetrics; the labels of the widest series take far less.
+pub const MOVE_TEXT_LINE_BYTES: u64 = 1 << 20;
+/// Bytes of text that are held before they are written to a file.
+pub const MOVE_TEXT_BYTES: usize = 4 << 20;
+/// Calls for one thing before a move gives up; the waits between them make about two minutes.
+pub const MOVE_TRIES: u32 = 9;
+/// The longest wait between two of them, whatever the other server asks for.
+pub const MOVE_WAIT_SECONDS: u64 = 30;
+/// Damaged parts of blocks that are named; further ones are counted.
+pub const TSDB_DAMAGE_NAMED: u64 = 100;
+/// Bytes of one chunk of a Prometheus block; a chunk of a hundred wide histograms has a fifth.
+pub const TSDB_CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes that a series and the places of its chunks take in the index of a Prometheus block: a
+/// year of samples every second.
+pub const TSDB_SERIES_BYTES: u64 = 4 << 20;
+/// Bytes of one text of such an index.
+pub const TSDB_SYMBOL_BYTES: u64 = 1 << 20;
+/// Bytes of such texts that are held for each index that is being read.
+pub const TSDB_SYMBOL_CACHE_BYTES: usize = 8 << 20;
+/// Bytes of a Prometheus block's list of what was deleted of it.
+pub const TSDB_TOMBSTONES_BYTES: u64 = 64 << 20;
+/// Rows that are written to a file of Parquet together, and the memory that they may take before.
+pub const PARQUET_GROUP_ROWS: usize = 1 << 19;
+pub const PARQUET_GROUP_BYTES: usize = 32 << 20;
+/// Rows after which a file of Parquet is finished and another begun.
+pub const PARQUET_FILE_ROWS: usize = 1 << 22;
+/// Bytes of a part in which a file goes to a bucket and comes back.
+pub const BUCKET_PART_BYTES: u64 = 8 << 20;
+/// Parts of one file; of a larger file, parts are larger. S3 takes 10,000.
+pub const BUCKET_PARTS: u64 = 9_000;
+/// Parts on their way to a bucket at once.
+pub const BUCKET_PARTS_IN_FLIGHT: usize = 3;
     pub name: &'static str,
     pub default: u64,
     pub unit: &'static str,

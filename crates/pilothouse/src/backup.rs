@@ -6,9 +6,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pilothouse_api::Backups;
 use pilothouse_control::{Control, SourceKind};
-use pilothouse_disk::backup::{Backup, BackupError, Summary};
+use pilothouse_disk::backup::{Backup, BackupError, Directory, Place, Progress, Summary};
 use pilothouse_disk::files;
 
+use crate::bucket::{Address, Bucket, BucketOptions};
 use crate::sources::{Opened, Stores};
 
 /// Makes backups, one at a time.
@@ -16,20 +17,23 @@ use crate::sources::{Opened, Stores};
 pub(crate) struct Archive {
     stores: Arc<Stores>,
     control: Arc<Control>,
+    buckets: BucketOptions,
     running: Mutex<()>,
+    progress: Arc<Progress>,
 }
 
 impl Archive {
-    pub(crate) fn new(stores: Arc<Stores>, control: Arc<Control>) -> Self {
-        Self { stores, control, running: Mutex::new(()) }
+    pub(crate) fn new(stores: Arc<Stores>, control: Arc<Control>, buckets: BucketOptions) -> Self {
+        Self { stores, control, buckets, running: Mutex::new(()), progress: Arc::default() }
     }
 
     /// What never changes is copied while everything goes on; then one store after the other
     /// stands still for its few open files, and at last the control plane. What was acknowledged
-    /// before the call is in it, of what comes meanwhile some.
-    fn copy_all(&self, to: &Path) -> Result<Summary, BackupError> {
+    /// before the call is in it, of what comes meanwhile some. What stood still is sent to a place
+    /// far away before the next store does, so that little lies nearby at once.
+    fn copy_all(&self, to: &mut dyn Place) -> Result<Summary, BackupError> {
         let data_dir = self.stores.data_dir();
-        let mut backup = Backup::begin(data_dir, to)?;
+        let mut backup = Backup::begin(data_dir, to, Arc::clone(&self.progress))?;
         backup.add_closed(data_dir)?;
         for source in self.stores.with_data() {
             let directory = self.stores.directory(source.kind, &source.directory());
@@ -41,6 +45,7 @@ impl Archive {
                     backup.add_all(&directory)?;
                 }
             }
+            backup.send()?;
         }
         let control = data_dir.join(CONTROL);
         self.control.standing_still(|| backup.add_all(&control)).map_err(BackupError::Disk)??;
@@ -56,7 +61,7 @@ impl Archive {
 /// The control plane's file.
 pub(crate) const CONTROL: &str = "control.redb";
 
-fn copy_store(backup: &mut Backup, opened: &Opened, directory: &Path) -> Result<(), BackupError> {
+fn copy_store(backup: &mut Backup<'_>, opened: &Opened, directory: &Path) -> Result<(), BackupError> {
     match opened {
         Opened::Metrics(store, _) => {
             // A short log is quickly copied. What cannot be flushed is in the log.
@@ -79,11 +84,33 @@ fn copy_store(backup: &mut Backup, opened: &Opened, directory: &Path) -> Result<
 }
 
 impl Backups for Archive {
-    fn back_up(&self, to: &Path) -> Result<Option<Summary>, BackupError> {
+    fn back_up(&self, to: &str, links: bool) -> Result<Option<Summary>, BackupError> {
         let Some(_running) = self.running.try_lock() else { return Ok(None) };
-        refuse_inside(self.stores.data_dir(), to)?;
-        self.copy_all(to).map(Some)
+        let mut place = place(to, links, &self.buckets)?;
+        if Address::parse(to).is_none() {
+            if !Path::new(to).is_absolute() {
+                let reason = "an absolute path on the server's machine is wanted".to_owned();
+                return Err(BackupError::Unusable { at: to.to_owned(), reason });
+            }
+            refuse_inside(self.stores.data_dir(), Path::new(to))?;
+        }
+        self.copy_all(&mut *place).map(Some)
     }
+
+    fn progress(&self) -> Option<(u64, u64)> {
+        let is_running = self.running.is_locked();
+        is_running.then(|| (self.progress.done_bytes(), self.progress.whole_bytes()))
+    }
+}
+
+/// Where a backup is said to lie: `s3://BUCKET/PREFIX`, or a directory.
+pub(crate) fn place(text: &str, links: bool, buckets: &BucketOptions) -> Result<Box<dyn Place>, BackupError> {
+    let directory = || Directory::new(Path::new(text));
+    Ok(match Address::parse(text) {
+        Some(address) => Box::new(Bucket::open(address, buckets)?),
+        None if links => Box::new(directory().with_links()),
+        None => Box::new(directory()),
+    })
 }
 
 /// A backup within the data would contain itself.
@@ -92,7 +119,8 @@ pub(crate) fn refuse_inside(data_dir: &Path, to: &Path) -> Result<(), BackupErro
     // The directory itself may not be there yet.
     let known = to.ancestors().find_map(|part| part.canonicalize().ok());
     if known.is_some_and(|known| known.starts_with(&data_dir)) {
-        return Err(BackupError::NotEmpty { path: to.to_owned() });
+        let reason = "it lies within the data directory".to_owned();
+        return Err(BackupError::Unusable { at: to.display().to_string(), reason });
     }
     Ok(())
 }

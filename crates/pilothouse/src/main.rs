@@ -8,6 +8,7 @@ mod allocator;
 mod audit;
 mod backup;
 mod banner;
+mod bucket;
 mod cli;
 mod command;
 mod config;

@@ -171,7 +171,8 @@ fn settings(config: &Config, control: &Arc<Control>, auth: Auth) -> Settings {
 /// Opens the default sources and hands them to the server. Returns the one of series.
 async fn start_data(ground: &Ground) -> Result<Store, ServeError> {
     let Ground { app, control, stores, .. } = ground;
-    app.start_backups(Arc::new(Archive::new(Arc::clone(stores), Arc::clone(control))));
+    let buckets = ground.config.buckets.clone().or_environment();
+    app.start_backups(Arc::new(Archive::new(Arc::clone(stores), Arc::clone(control), buckets)));
     let store = ground.blocking(|stores| stores.default_metrics()).await?;
     let logs = ground.blocking(|stores| stores.default_logs()).await?;
     app.start_logs(logs::backend(&logs));

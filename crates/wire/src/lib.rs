@@ -3,7 +3,8 @@
 //! Everything that comes over the network as a body, and every body that leaves, is taken apart
 //! or put together here: compression ([`body`]), remote write 1.0 and 2.0 ([`remote_write`]),
 //! remote read ([`remote_read`]) with Prometheus' chunks ([`chunk`]), the text formats
-//! ([`exposition`]), pushes of logs ([`logs`]), OTLP metrics and logs ([`otlp`]).
+//! ([`exposition`]), pushes of logs ([`logs`]), OTLP metrics and logs ([`otlp`]). So are the files
+//! of a Prometheus ([`tsdb`]), which come from elsewhere just the same.
 //! Nothing here knows HTTP: a caller hands in bytes and the value of a header.
 //!
 //! What holds for every decoder: it never allocates by a length that the input only claims, the
@@ -24,6 +25,7 @@ pub mod logs;
 pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;
+pub mod tsdb;
 
 mod decoded;
 mod proto;

@@ -23,6 +23,7 @@ pub enum Endpoint {
     Metrics,
     Reload,
     Backup,
+    BackupProgress,
 }
 
 impl Endpoint {
@@ -33,6 +34,7 @@ impl Endpoint {
             Self::Metrics => "metrics",
             Self::Reload => "reload",
             Self::Backup => "backup",
+            Self::BackupProgress => "backup_progress",
         }
     }
 }
@@ -52,6 +54,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/api/iacp/v3/metrics", Scope::ReadMetrics, Endpoint::Metrics),
     Route { methods: Methods::POST_PUT, ..route("/-/reload", Scope::Root, Endpoint::Reload) },
     Route { methods: Methods::POST_PUT, ..route("/-/backup", Scope::Root, Endpoint::Backup) },
+    route("/-/backup", Scope::Root, Endpoint::BackupProgress),
 ];
 
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
@@ -61,6 +64,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Metrics => exposition::own_metrics(app, &call).await,
         Endpoint::Reload => reload::reload(app).await,
         Endpoint::Backup => backup::back_up(app, &call).await,
+        Endpoint::BackupProgress => backup::progress(app),
     }
 }
 

@@ -7,8 +7,10 @@ use clap::Args;
 use pilothouse_control::{Control, Options, SourceKind};
 use pilothouse_disk::check::Checked;
 
+use pilothouse_disk::space;
 use super::print;
 use crate::backup::{CONTROL, store_directories};
+use super::progress::{Loudness, Meter};
 
 const HELP: &str = "\
 Every page, block, record and file is read and compared with its checksum. Nothing is changed unless --repair is
@@ -29,6 +31,8 @@ pub(crate) struct CheckData {
     repair: bool,
 }
 
+    #[command(flatten)]
+    loudness: Loudness,
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("{} is no data directory", .0.display())]
@@ -51,7 +55,7 @@ pub(crate) fn run(said: &CheckData) -> ExitCode {
 }
 
 fn look_again(said: &CheckData) -> usize {
-    let again = CheckData { data_dir: said.data_dir.clone(), repair: false };
+    let again = CheckData { data_dir: said.data_dir.clone(), repair: false, loudness: said.loudness.clone() };
     look(&again).map_or(1, |checked| checked.findings.len())
 }
 
@@ -75,12 +79,19 @@ fn look(said: &CheckData) -> Result<Checked, Failed> {
     if !control.is_file() && stores.is_empty() {
         return Err(Failed::NoData(said.data_dir.clone()));
     }
-    let mut checked = Checked::default();
-    checked.add(check_control(&control)?);
-    for (kind, directory) in stores {
-        checked.add(check_store(kind, &directory, said.repair)?);
-    }
-    Ok(checked)
+    let progress = Progress::default();
+    let sizes: Vec<u64> =
+        stores.iter().map(|(_, directory)| space::files_bytes(directory).unwrap_or(0)).collect();
+    progress.add_whole(sizes.iter().sum());
+    Meter::new(&said.loudness).during(&progress, || {
+        let mut checked = Checked::default();
+        checked.add(check_control(&control, said.repair)?);
+        for ((kind, directory), bytes) in stores.into_iter().zip(sizes) {
+            checked.add(check_store(kind, &directory, said.repair)?);
+            progress.add_done(bytes);
+        }
+        Ok(checked)
+    })
 }
 
 fn check_store(kind: SourceKind, directory: &Path, repair: bool) -> Result<Checked, Failed> {

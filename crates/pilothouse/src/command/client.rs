@@ -46,6 +46,9 @@ pub(crate) enum CommandError {
     OtherRefused { host: String, status: u16, text: String },
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
+    /// Named one by one before.
+    #[error("{parts} parts could not be read; all others are carried")]
+    Damaged { parts: u64 },
     #[error("{0}")]
     Usage(String),
     #[error("cannot make a client: {0}")]

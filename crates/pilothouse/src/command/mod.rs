@@ -1,7 +1,7 @@
 //! What the binary does besides serving: one file for each command.
 //!
-//! `client` calls a running server, `table`, `plot` and `series` show what it answers, `when`
-//! reads times.
+//! `client` calls a running server, `table`, `plot` and `series` show what it answers, `progress`
+//! how far long work is, `when` reads times.
 
 pub(crate) mod backup;
 pub(crate) mod check_data;
@@ -12,6 +12,7 @@ mod flags;
 pub(crate) mod logs;
 pub(crate) mod moving;
 mod plot;
+mod progress;
 pub(crate) mod query;
 pub(crate) mod ready;
 pub(crate) mod rules;

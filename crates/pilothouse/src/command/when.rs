@@ -30,6 +30,15 @@ pub(crate) struct Bounds {
     pub(crate) end_ms: i64,
 }
 
+impl Bounds {
+    /// What lies up to a time, of the whole. `None` where the start is that of all time, and says
+    /// nothing of what there is.
+    pub(crate) fn share(&self, up_to_ms: i64) -> Option<(u64, u64)> {
+        let of = |end_ms: i64| u64::try_from(end_ms.saturating_sub(self.start_ms)).unwrap_or(0);
+        (self.start_ms != 0).then(|| (of(up_to_ms.min(self.end_ms)), of(self.end_ms)))
+    }
+}
+
 impl Range {
     /// `None` where neither `--since` nor `--start` is there.
     pub(crate) fn bounds(&self) -> Result<Option<Bounds>, CommandError> {

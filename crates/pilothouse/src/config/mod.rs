@@ -21,6 +21,7 @@ use pilothouse_model::Labels;
 use pilothouse_model::limits::Limits;
 
 use crate::alerting::AlertingConfig;
+use crate::bucket::BucketOptions;
 use crate::room::RoomConfig;
 use crate::rules::RuleConfig;
 use crate::scrape::ScrapeConfig;
@@ -68,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) alerting: AlertingConfig,
     pub(crate) synthetic: SyntheticConfig,
     pub(crate) scraping: ScrapeConfig,
+    /// How backups reach a bucket.
+    pub(crate) buckets: BucketOptions,
     /// What the operator should know though it stops nothing.
     pub(crate) warnings: Vec<String>,
     /// What was said, and where.
@@ -162,6 +165,7 @@ fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         warnings,
         synthetic,
         scraping,
+        buckets: buckets(&settings),
         data_dir: settings.data_dir.clone(),
         listen: settings.listen.0.clone(),
         retention_ms: settings.retention.0,
@@ -246,6 +250,18 @@ fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, (&'static str, &'s
         (Some(_), None, _) => Err(("tls_cert", "tls_key must name the key of the certificate")),
         (None, Some(_), _) => Err(("tls_key", "tls_cert must name the certificate of the key")),
         (None, None, Some(_)) => Err(("tls_client_ca", "means nothing without tls_cert and tls_key")),
+fn buckets(settings: &Settings) -> BucketOptions {
+    BucketOptions {
+        endpoint_url: settings.s3_endpoint_url.clone(),
+        region: settings.s3_region.clone(),
+        access_key_id: settings.s3_access_key_id.clone(),
+        secret_access_key: settings.s3_secret_access_key.clone().unwrap_or_default(),
+        session_token: settings.s3_session_token.clone().unwrap_or_default(),
+        path_style: settings.s3_path_style,
+        ca_file: settings.s3_ca_file.clone(),
+    }
+}
+
         (None, None, None) => Ok(None),
     }
 }

@@ -173,6 +173,30 @@ settings! {
     "Logs on their way in" {
         "discover_service_name" => discover_service_name: Vec<String> = super::enrichment().service_names, Restart,
             "Labels whose value becomes service_name where a stream has none, the first that is there. \
+    "Backup" {
+        "s3.endpoint_url" => s3_endpoint_url: Option<String> = None, Restart,
+            "Where backups to s3:// go. Unsaid: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL of the environment, else \
+             Amazon's address of the region.",
+            e.g. "\"https://s3.fr-par.scw.cloud\"";
+        "s3.region" => s3_region: Option<String> = None, Restart,
+            "Region of the bucket. Unsaid: AWS_REGION or AWS_DEFAULT_REGION, else us-east-1.",
+            e.g. "\"fr-par\"";
+        "s3.access_key_id" => s3_access_key_id: Option<String> = None, Restart,
+            "Unsaid: AWS_ACCESS_KEY_ID.",
+            e.g. "\"SCWXXXXXXXXXXXXXXXXX\"";
+        "s3.secret_access_key" => s3_secret_access_key: Option<Secret> = None, Restart,
+            "Unsaid: AWS_SECRET_ACCESS_KEY.",
+            e.g. "\"file:/etc/pilothouse/s3-secret\"";
+        "s3.session_token" => s3_session_token: Option<Secret> = None, Restart,
+            "Goes with keys that hold for a while. Unsaid: AWS_SESSION_TOKEN.",
+            e.g. "\"file:/etc/pilothouse/s3-session\"";
+        "s3.path_style" => s3_path_style: bool = true, Restart,
+            "Whether the bucket stands in the path of an address; else it stands in the name of the host.";
+        "s3.ca_file" => s3_ca_file: Option<PathBuf> = None, Restart,
+            "Certificates that the server of the bucket may be signed by, in PEM, besides those of the system. \
+             Unsaid: AWS_CA_BUNDLE.",
+            e.g. "\"/etc/pilothouse/tls/minio-ca.pem\"";
+    }
              Empty: it is not added.";
         "discover_log_levels" => discover_log_levels: bool = super::enrichment().detect_levels, Restart,
             "Whether entries get detected_level.";

@@ -1,6 +1,5 @@
-//! How far a move came: in a small file for the next run, and on the terminal for people.
+//! How far a move came: in a small file for the next run, and on standard error for people.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,10 +7,11 @@ use pilothouse_disk::files;
 use serde::{Deserialize, Serialize};
 
 use super::super::client::CommandError;
+use super::super::progress::{Meter, say};
 use super::super::when::Bounds;
 
 const VERSION: u32 = 1;
-/// Between two writes of the file, and between two lines on the terminal.
+/// Between two writes of the file.
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// What is done: all of the lanes before this one, and of this one what is before `next`.
@@ -20,9 +20,10 @@ pub(super) struct Place {
     /// A part that is gone through by itself, such as one metric; lanes are in the order of their
     /// names.
     pub(super) lane: String,
-    /// A time in the unit of what is carried, or an offset into a file that is read.
+    /// A time in the unit of what is carried, an offset into a file that is read, or a number of
+    /// series of the lane.
     pub(super) next: i64,
-    /// Length of a file that is written.
+    /// Length of a file that is written, or how many files are.
     pub(super) file_bytes: u64,
     /// Samples or lines carried.
     pub(super) items: u64,
@@ -46,8 +47,9 @@ pub(super) struct Ledger {
     path: Option<PathBuf>,
     state: State,
     saved: Instant,
-    shown: Instant,
-    is_terminal: bool,
+    meter: Meter,
+    /// Samples or lines carried over all runs, also those that `place` does not count yet.
+    items: u64,
 }
 
 impl Ledger {
@@ -55,6 +57,7 @@ impl Ledger {
     pub(super) fn open(
         path: Option<PathBuf>,
         what: String,
+        meter: Meter,
         bounds: impl FnOnce() -> Result<Bounds, CommandError>,
     ) -> Result<Self, CommandError> {
         let bytes = match path.as_ref().map(std::fs::read) {
@@ -72,8 +75,8 @@ impl Ledger {
                 State { version: VERSION, what, start_ms, end_ms, place: None }
             }
         };
-        let is_terminal = std::io::stderr().is_terminal();
-        Ok(Self { path, state, saved: Instant::now(), shown: Instant::now(), is_terminal })
+        let items = state.place.as_ref().map_or(0, |place| place.items);
+        Ok(Self { path, state, saved: Instant::now(), meter, items })
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -85,20 +88,19 @@ impl Ledger {
         self.state.place.as_ref()
     }
 
-    /// Everything before `place` is done and durable at the other side. `at` shows it to people.
-    pub(super) fn advance(&mut self, place: Place, at: impl FnOnce() -> String) -> Result<(), CommandError> {
+    /// Everything before `place` is done and durable at the other side; `None` where nothing more is
+    /// than before. `share` of the whole, where that is known, and `at` show it to people.
+    pub(super) fn advance(
+        &mut self,
+        place: Option<Place>,
+        share: Option<(u64, u64)>,
+        at: impl FnOnce() -> String,
+    ) -> Result<(), CommandError> {
+        self.meter.show(share, at);
+        let Some(place) = place else { return Ok(()) };
+        self.items = place.items;
         self.state.place = Some(place);
-        if self.is_terminal && self.shown.elapsed() >= BETWEEN {
-            self.shown = Instant::now();
-            let items = self.items();
-            // A terminal that is gone does not stop the work.
-            let _ = write!(std::io::stderr(), "\r\x1b[K{items} carried, {}", at());
-        }
         if self.saved.elapsed() >= BETWEEN { self.save() } else { Ok(()) }
-    }
-
-    fn items(&self) -> u64 {
-        self.state.place.as_ref().map_or(0, |place| place.items)
     }
 
     fn save(&mut self) -> Result<(), CommandError> {
@@ -108,31 +110,28 @@ impl Ledger {
         files::write_atomic(path, &bytes).map_err(|e| CommandError::Usage(e.to_string()))
     }
 
+    /// So many samples or lines are carried in the end.
+    pub(super) fn carried(&mut self, items: u64) {
+        self.items = items;
+    }
+
     /// After a failure: the next run goes on from here, if there is anything to go on from.
     pub(super) fn keep(mut self) -> Result<(), CommandError> {
-        self.end_line();
         if self.state.place.is_none() {
             return Ok(());
         }
         self.save()?;
         if let Some(path) = &self.path {
-            eprintln!("run the same command again to go on; {} knows where", path.display());
+            say(&format!("run the same command again to go on; {} knows where", path.display()));
         }
         Ok(())
     }
 
     /// After the end; tells what was carried over all runs.
     pub(super) fn finish(self) -> Result<u64, CommandError> {
-        self.end_line();
         match self.path.as_ref().map(std::fs::remove_file) {
             Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
-            _ => Ok(self.items()),
-        }
-    }
-
-    fn end_line(&self) {
-        if self.is_terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            _ => Ok(self.items),
         }
     }
 }
@@ -150,10 +149,12 @@ fn read(bytes: &[u8], what: &str) -> Result<State, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::progress::Loudness;
     use super::*;
 
     fn open(path: &std::path::Path, what: &str, end_ms: i64) -> Result<Ledger, CommandError> {
-        Ledger::open(Some(path.to_owned()), what.to_owned(), || Ok(Bounds { start_ms: 0, end_ms }))
+        let meter = Meter::new(&Loudness { quiet: true });
+        Ledger::open(Some(path.to_owned()), what.to_owned(), meter, || Ok(Bounds { start_ms: 0, end_ms }))
     }
 
     #[test]
@@ -162,7 +163,7 @@ mod tests {
         let path = directory.path().join("state");
         let mut ledger = open(&path, "this", 10).unwrap();
         let place = Place { lane: "up".to_owned(), next: 7, file_bytes: 3, items: 2 };
-        ledger.advance(place.clone(), String::new).unwrap();
+        ledger.advance(Some(place.clone()), None, String::new).unwrap();
         ledger.keep().unwrap();
         assert!(open(&path, "that", 10).is_err());
         let ledger = open(&path, "this", 99).unwrap();

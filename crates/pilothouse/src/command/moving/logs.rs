@@ -1,4 +1,5 @@
-//! Lines, from Loki's query API to its push API or to a file with a JSON object a line.
+//! Lines, from Loki's query API to its push API, to a file with a JSON object a line, or to files of
+//! Parquet.
 //!
 //! Pages are asked for forward in time. A full page may end amid entries of one time, so the
 //! entries of its last time are left to the next page, which begins there: nothing has to be
@@ -8,12 +9,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::Method;
+use pilothouse_model::limits::{MOVE_PAGE_LINES, MOVE_PUSH_BYTES};
 use serde::{Deserialize, Serialize};
 
 use super::super::client::CommandError;
 use super::super::when;
 use super::ledger::{Ledger, Place};
 use super::openmetrics::append;
+use super::parquet::{Files, Lines};
 use super::peer::Peer;
 use super::{Carriage, Counts, LogsTarget, settle};
 
@@ -21,10 +24,6 @@ const MS_NS: i64 = 1_000_000;
 const HOUR_NS: i64 = 3_600 * 1_000 * MS_NS;
 /// Loki answers queries over 30 days at most, unless told otherwise.
 const MAX_WIDTH_NS: i64 = 28 * 24 * HOUR_NS;
-/// Entries of a page; Loki and this server refuse more than 5,000 unless told otherwise.
-const PAGE: u64 = 1_000;
-/// A push is sent when its lines have this many bytes.
-const PUSH_BYTES: usize = 1 << 20;
 /// What an entry takes in a push besides its texts.
 const ENTRY_BYTES: usize = 48;
 /// Without it labels and structured metadata come as one.
@@ -33,15 +32,21 @@ const CATEGORIZE: (&str, &str) = ("x-loki-response-encoding-flags", "categorize-
 /// From this server.
 pub(super) async fn export(query: &str, to: &LogsTarget, carriage: &Carriage) -> Result<(), CommandError> {
     let here = carriage.here()?;
-    let (ledger, target) = match &to.jsonl {
-        Some(path) => {
+    let (ledger, target) = match (&to.jsonl, &to.parquet) {
+        (_, Some(directory)) => {
+            let ledger =
+                carriage.ledger(&format!("logs {query} into {}", directory.display()), Some(directory))?;
+            let finished = ledger.place().map(|place| place.file_bytes);
+            (ledger, Target::Parquet(Box::new(Files::open(directory, finished)?)))
+        }
+        (Some(path), None) => {
             let ledger = carriage.ledger(&format!("logs {query} into {}", path.display()), Some(path))?;
             let length = ledger.place().map(|place| place.file_bytes);
             super::openmetrics::may_write(path, length)?;
             let file = Target::File { path: path.clone(), length: length.unwrap_or(0), text: String::new() };
             (ledger, file)
         }
-        None => {
+        (None, None) => {
             let there = carriage.there(to.loki.as_deref().unwrap_or_default())?;
             let ledger = carriage.ledger(&format!("logs {query} to {}", there.host()), None)?;
             (ledger, Target::Push { peer: Box::new(there), skip_refused: carriage.skip_refused })
@@ -78,12 +83,12 @@ async fn pages(
         .unwrap_or_else(|| Place { next: bounds.start_ms.saturating_mul(MS_NS), ..Place::default() });
     // The APIs' ends are exclusive, and this one is not.
     let end = bounds.end_ms.saturating_mul(MS_NS).saturating_add(1);
-    let (mut width, mut limit) = (HOUR_NS, PAGE);
+    let (mut width, mut limit) = (HOUR_NS, MOVE_PAGE_LINES);
     while place.next < end {
         let until = place.next.saturating_add(width).min(end);
         let Some(streams) = page(from, query, place.next, until, limit).await? else {
             // Long lines; a page that had to be longer than usual cannot be made shorter.
-            if limit == 1 || limit > PAGE {
+            if limit == 1 || limit > MOVE_PAGE_LINES {
                 return Err(too_many(place.next));
             }
             limit /= 2;
@@ -95,7 +100,7 @@ async fn pages(
         } else {
             match cut(streams, until) {
                 Some(part) => part,
-                None if limit < PAGE => return Err(too_many(place.next)),
+                None if limit < MOVE_PAGE_LINES => return Err(too_many(place.next)),
                 None => {
                     limit *= 2;
                     continue;
@@ -103,12 +108,16 @@ async fn pages(
             }
         };
         place.items += streams.iter().map(|stream| stream.values.len() as u64).sum::<u64>();
-        place.file_bytes = target.take(&streams, counts).await?;
+        let settled = target.take(&streams, counts).await?;
         place.next = next;
-        ledger.advance(place.clone(), || format!("up to {}", when::shown(next / MS_NS)))?;
+        let (share, items) = (bounds.share(next / MS_NS), place.items);
+        let reached = settled.map(|file_bytes| Place { file_bytes, ..place.clone() });
+        ledger.advance(reached, share, || format!("{items} carried, up to {}", when::shown(next / MS_NS)))?;
         width = if entries < limit { (width * 2).min(MAX_WIDTH_NS) } else { width };
-        limit = limit.min(PAGE);
+        limit = limit.min(MOVE_PAGE_LINES);
     }
+    target.end()?;
+    ledger.carried(place.items);
     Ok(())
 }
 
@@ -202,17 +211,29 @@ struct Layers {
 
 enum Target {
     File { path: std::path::PathBuf, length: u64, text: String },
+    Parquet(Box<Files<Lines>>),
     Push { peer: Box<Peer>, skip_refused: bool },
 }
 
 impl Target {
-    /// Everything is at the other side when it returns. Gives the length of a file.
-    async fn take(&mut self, streams: &[Stream], counts: &mut Counts) -> Result<u64, CommandError> {
+    /// If everything is at the other side when it returns, gives the length of a file, or the number
+    /// of files.
+    async fn take(&mut self, streams: &[Stream], counts: &mut Counts) -> Result<Option<u64>, CommandError> {
         match self {
             Self::File { path, length, text } => {
                 write_lines(streams, text)?;
                 append(path, length, text)?;
-                Ok(*length)
+                Ok(Some(*length))
+            }
+            Self::Parquet(files) => {
+                for Stream { stream, values } in streams {
+                    files.waiting().begin_stream(stream);
+                    for Entry(Time(t_ns), line, layers) in values {
+                        files.waiting().push(*t_ns, line, &layers.metadata);
+                    }
+                }
+                files.added()?;
+                files.settle()
             }
             Self::Push { peer, skip_refused } => {
                 for body in bodies(streams)? {
@@ -221,8 +242,15 @@ impl Target {
                     let answer = peer.call(Method::POST, path, &headers, Bytes::from(body)).await?;
                     counts.pushed(peer, &answer, *skip_refused)?;
                 }
-                Ok(0)
+                Ok(Some(0))
             }
+        }
+    }
+
+    fn end(&mut self) -> Result<(), CommandError> {
+        match self {
+            Self::Parquet(files) => files.end(),
+            _ => Ok(()),
         }
     }
 }
@@ -269,7 +297,7 @@ fn bodies(streams: &[Stream]) -> Result<Vec<String>, CommandError> {
     for Stream { stream, values } in streams {
         push.streams.push(PushStream { stream, values: Vec::new() });
         for Entry(Time(t_ns), line, layers) in values {
-            if bytes >= PUSH_BYTES {
+            if bytes >= MOVE_PUSH_BYTES {
                 bodies.push(serde_json::to_string(&push).map_err(std::io::Error::from)?);
                 push.streams = vec![PushStream { stream, values: Vec::new() }];
                 bytes = 0;
@@ -342,9 +370,11 @@ mod tests {
     #[test]
     fn pushes_are_bounded() {
         let mut one = streams(&[&[1, 2, 3, 4]]);
-        one.iter_mut().flat_map(|s| &mut s.values).for_each(|entry| entry.1 = "x".repeat(PUSH_BYTES / 2));
+        one.iter_mut()
+            .flat_map(|s| &mut s.values)
+            .for_each(|entry| entry.1 = "x".repeat(MOVE_PUSH_BYTES / 2));
         let bodies = bodies(&one).unwrap();
         assert_eq!(bodies.len(), 2);
-        assert!(bodies.iter().all(|body| body.len() < 2 * PUSH_BYTES));
+        assert!(bodies.iter().all(|body| body.len() < 2 * MOVE_PUSH_BYTES));
     }
 }

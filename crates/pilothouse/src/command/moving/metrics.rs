@@ -1,4 +1,4 @@
-//! Samples, from remote read to remote write or to a file of OpenMetrics.
+//! Samples, from remote read to remote write, to a file of OpenMetrics or to files of Parquet.
 //!
 //! They are asked for window by window, because an answer may have any size: a window is halved
 //! where it is too large, and grows where there is little. Pushes go through time with all
@@ -8,33 +8,25 @@
 use bytes::Bytes;
 use http::{Method, header};
 use pilothouse_model::labels::METRIC_NAME;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, MOVE_ANSWER_BYTES, MOVE_FRAME_BYTES, MOVE_PLAIN_BYTES};
 use pilothouse_model::{Labels, Matcher, SampleColumns};
 use pilothouse_promql::{ParseContext, parse_selector};
 use pilothouse_wire::body::{BodyError, Encoding, decompress, snappy};
 use pilothouse_wire::remote_read::{
     ReadQuery, ReadSeries, ResponseType, encode_request, read_frame, read_response,
 };
-use pilothouse_wire::remote_write::push_series;
 use serde_json::Value;
 
 use super::super::client::{CommandError, json};
 use super::super::when::{self, Bounds};
 use super::ledger::{Ledger, Place};
 use super::openmetrics::TextFile;
-use super::peer::{MAX_ANSWER_BYTES, Peer};
+use super::parquet::{Files, Samples};
+use super::peer::Peer;
+use super::pusher::Pusher;
 use super::{Carriage, Counts, MetricsTarget, settle};
 
 const HOUR_MS: i64 = 3_600_000;
-/// Prometheus makes frames of 1 MiB unless told otherwise.
-const MAX_FRAME_BYTES: usize = 8 << 20;
-/// Samples of an answer that is not streamed, after decompression.
-const MAX_PLAIN_BYTES: u64 = 128 << 20;
-/// A push is sent when it has this many samples or bytes.
-const PUSH_SAMPLES: usize = 10_000;
-const PUSH_BYTES: usize = 1 << 20;
-/// How many samples of a series are put in before the size is looked at.
-const RUN: usize = 500;
 
 /// From this server.
 pub(super) async fn export(
@@ -57,9 +49,17 @@ pub(super) async fn export(
         let done = carry(&reader, &lanes, &mut Target::File(text), &mut ledger).await;
         return settle(done, ledger, "samples");
     }
+    if let Some(directory) = &to.parquet {
+        let what = format!("metrics {selector} into {}", directory.display());
+        let mut ledger = carriage.ledger(&what, Some(directory))?;
+        let finished = ledger.place().map(|place| place.file_bytes);
+        let mut target = Target::Parquet(Box::new(Files::open(directory, finished)?), Counts::default());
+        let done = carry(&reader, &[(String::new(), matchers)], &mut target, &mut ledger).await;
+        return settle(done, ledger, "samples");
+    }
     let url = to.remote_write.as_deref().unwrap_or_default();
     let pusher = Pusher::new(carriage.there(url)?, "", carriage.skip_refused);
-    let what = format!("metrics {selector} to {}", pusher.peer.host());
+    let what = format!("metrics {selector} to {}", pusher.host());
     push(&reader, matchers, pusher, carriage.ledger(&what, None)?).await
 }
 
@@ -83,7 +83,7 @@ async fn push(
     settle(done, ledger, "samples")
 }
 
-fn matchers(selector: &str) -> Result<Vec<Matcher>, CommandError> {
+pub(super) fn matchers(selector: &str) -> Result<Vec<Matcher>, CommandError> {
     parse_selector(selector, &ParseContext::from(&Limits::default()))
         .map_err(|e| CommandError::Usage(e.to_string()))
 }
@@ -103,17 +103,23 @@ async fn names(here: &Peer, selector: &str, bounds: Bounds) -> Result<Vec<String
     Ok(names)
 }
 
-type Lane = (String, Vec<Matcher>);
+/// What is gone through by itself, and which of how many it is.
+struct Lane<'a> {
+    name: &'a str,
+    matchers: &'a [Matcher],
+    nth: u64,
+    of: u64,
+}
 
 async fn carry(
     reader: &Reader<'_>,
-    lanes: &[Lane],
+    lanes: &[(String, Vec<Matcher>)],
     target: &mut Target,
     ledger: &mut Ledger,
 ) -> Result<Counts, CommandError> {
     let reached = ledger.place().cloned();
     let mut items = reached.as_ref().map_or(0, |place| place.items);
-    for (name, matchers) in lanes {
+    for (nth, (name, matchers)) in lanes.iter().enumerate() {
         let start_ms = match &reached {
             Some(place) if *name < place.lane => continue,
             Some(place) if *name == place.lane => place.next,
@@ -123,14 +129,17 @@ async fn carry(
             }
         };
         let rest = Bounds { start_ms, end_ms: ledger.bounds().end_ms };
-        carry_lane(reader, (name, matchers), rest, target, ledger, &mut items).await?;
+        let lane = Lane { name, matchers, nth: nth as u64, of: lanes.len() as u64 };
+        carry_lane(reader, &lane, rest, target, ledger, &mut items).await?;
     }
-    target.end()
+    let counts = target.end()?;
+    ledger.carried(items);
+    Ok(counts)
 }
 
 async fn carry_lane(
     reader: &Reader<'_>,
-    (name, matchers): (&str, &[Matcher]),
+    lane: &Lane<'_>,
     rest: Bounds,
     target: &mut Target,
     ledger: &mut Ledger,
@@ -141,7 +150,7 @@ async fn carry_lane(
     let mut width = target.first_width(whole);
     while start <= end_ms {
         let end = start.saturating_add(width - 1).min(end_ms);
-        let Some(mut piece) = reader.read(matchers, start, end).await? else {
+        let Some(mut piece) = reader.read(lane.matchers, start, end).await? else {
             if width == 1 {
                 return Err(CommandError::Answer(format!(
                     "the samples of one millisecond, {}, are too many; ask for fewer series",
@@ -151,17 +160,22 @@ async fn carry_lane(
             width = ((end - start) / 2).max(1);
             continue;
         };
-        let little = piece.len_bytes() < MAX_ANSWER_BYTES / 8;
+        let little = piece.len_bytes() < MOVE_ANSWER_BYTES / 8;
         while let Some(series) = piece.next()? {
             for mut one in series {
                 keep_within(&mut one.samples, start, end);
                 *items += target.take(&one.labels, &one.samples).await?;
             }
         }
-        let file_bytes = target.flush().await?;
+        let settled = target.flush().await?;
         start = end + 1;
-        let place = Place { lane: name.to_owned(), next: start, file_bytes, items: *items };
-        ledger.advance(place, || format!("{name} up to {}", when::shown(end)))?;
+        let place = settled.map(|file_bytes| {
+            let lane = lane.name.to_owned();
+            Place { lane, next: start, file_bytes, items: *items }
+        });
+        let share = if lane.of > 1 { Some((lane.nth, lane.of)) } else { ledger.bounds().share(end) };
+        let at = || format!("{items} read, {} up to {}", lane.name, when::shown(end));
+        ledger.advance(place, share, at)?;
         if little {
             width = width.saturating_mul(2).min(whole);
         }
@@ -171,7 +185,7 @@ async fn carry_lane(
 
 /// Streamed chunks come whole, with samples before and behind what was asked for; and what is
 /// sent on has to be in order.
-fn keep_within(samples: &mut SampleColumns, start_ms: i64, end_ms: i64) {
+pub(super) fn keep_within(samples: &mut SampleColumns, start_ms: i64, end_ms: i64) {
     let within = |t: &i64| (start_ms..=end_ms).contains(t);
     if !samples.times_ms.iter().all(within) || !samples.times_ms.is_sorted_by(|a, b| a < b) {
         let pairs = samples.times_ms.iter().copied().zip(samples.values.iter().copied());
@@ -220,7 +234,7 @@ impl Reader<'_> {
         if kind.starts_with("application/x-streamed-protobuf") {
             return Ok(Some(Piece::Frames { body: answer.body, at: 0 }));
         }
-        let plain = match decompress(Encoding::Snappy, &answer.body, MAX_PLAIN_BYTES) {
+        let plain = match decompress(Encoding::Snappy, &answer.body, MOVE_PLAIN_BYTES) {
             Err(BodyError::TooLarge { .. }) => return Ok(None),
             plain => plain.map_err(|e| CommandError::Answer(e.to_string()))?,
         };
@@ -249,7 +263,7 @@ impl Piece {
             return Ok(None);
         }
         let mut found = Vec::new();
-        read_frame(&mut rest, MAX_FRAME_BYTES, |_, series| found.push(series))
+        read_frame(&mut rest, MOVE_FRAME_BYTES, |_, series| found.push(series))
             .map_err(|e| CommandError::Answer(e.to_string()))?;
         *at = body.len() - rest.len();
         Ok(Some(found))
@@ -258,6 +272,7 @@ impl Piece {
 
 enum Target {
     File(TextFile),
+    Parquet(Box<Files<Samples>>, Counts),
     Push(Box<Pusher>),
 }
 
@@ -272,7 +287,7 @@ impl Target {
     fn first_width(&self, whole: i64) -> i64 {
         match self {
             Self::File(_) => whole.max(1),
-            Self::Push(_) => (2 * HOUR_MS).min(whole).max(1),
+            Self::Parquet(..) | Self::Push(_) => (2 * HOUR_MS).min(whole).max(1),
         }
     }
 
@@ -280,76 +295,32 @@ impl Target {
     async fn take(&mut self, labels: &Labels, samples: &SampleColumns) -> Result<u64, CommandError> {
         match self {
             Self::File(file) => file.take(labels, samples),
+            Self::Parquet(files, counts) => {
+                let taken = files.waiting().push(labels, samples);
+                counts.left_out += samples.histograms.len() as u64;
+                files.added()?;
+                Ok(taken)
+            }
             Self::Push(pusher) => pusher.take(labels, samples).await,
         }
     }
 
-    /// What was taken is at the other side; gives the length of a file.
-    async fn flush(&mut self) -> Result<u64, CommandError> {
+    /// Sends on what was taken. If all of it is at the other side now, gives the length of a file, or
+    /// the number of files.
+    async fn flush(&mut self) -> Result<Option<u64>, CommandError> {
         match self {
-            Self::File(file) => file.flush(),
-            Self::Push(pusher) => pusher.flush().await.map(|()| 0),
+            Self::File(file) => file.flush().map(Some),
+            Self::Parquet(files, _) => files.settle(),
+            Self::Push(pusher) => pusher.flush().await.map(|()| Some(0)),
         }
     }
 
     fn end(&mut self) -> Result<Counts, CommandError> {
         match self {
             Self::File(file) => file.end(),
-            Self::Push(pusher) => Ok(std::mem::take(&mut pusher.counts)),
+            Self::Parquet(files, counts) => files.end().map(|()| std::mem::take(counts)),
+            Self::Push(pusher) => Ok(pusher.take_counts()),
         }
-    }
-}
-
-/// Remote write in bounded requests.
-struct Pusher {
-    peer: Peer,
-    path: &'static str,
-    skip_refused: bool,
-    body: Vec<u8>,
-    samples: usize,
-    counts: Counts,
-}
-
-impl Pusher {
-    fn new(peer: Peer, path: &'static str, skip_refused: bool) -> Self {
-        Self { peer, path, skip_refused, body: Vec::new(), samples: 0, counts: Counts::default() }
-    }
-
-    async fn take(&mut self, labels: &Labels, samples: &SampleColumns) -> Result<u64, CommandError> {
-        let floats = samples.times_ms.chunks(RUN).zip(samples.values.chunks(RUN));
-        for (times, values) in floats {
-            let run =
-                SampleColumns { times_ms: times.to_vec(), values: values.to_vec(), histograms: Vec::new() };
-            self.take_run(labels, &run).await?;
-        }
-        for histograms in samples.histograms.chunks(RUN) {
-            let run = SampleColumns { histograms: histograms.to_vec(), ..SampleColumns::default() };
-            self.take_run(labels, &run).await?;
-        }
-        Ok(samples.len() as u64)
-    }
-
-    async fn take_run(&mut self, labels: &Labels, run: &SampleColumns) -> Result<(), CommandError> {
-        push_series(&mut self.body, labels, run);
-        self.samples += run.len();
-        let full = self.samples >= PUSH_SAMPLES || self.body.len() >= PUSH_BYTES;
-        if full { self.flush().await } else { Ok(()) }
-    }
-
-    async fn flush(&mut self) -> Result<(), CommandError> {
-        if self.samples == 0 {
-            return Ok(());
-        }
-        let body = Bytes::from(snappy(&self.body));
-        self.body.clear();
-        self.samples = 0;
-        let headers = [
-            ("content-type", "application/x-protobuf"),
-            ("content-encoding", "snappy"),
-            ("x-prometheus-remote-write-version", "0.1.0"),
-        ];
-        let answer = self.peer.call(Method::POST, self.path, &headers, body).await?;
-        self.counts.pushed(&self.peer, &answer, self.skip_refused)
     }
 }
 

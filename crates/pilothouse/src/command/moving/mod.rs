@@ -9,7 +9,10 @@ mod ledger;
 mod logs;
 mod metrics;
 mod openmetrics;
+mod parquet;
 mod peer;
+mod pusher;
+mod tsdb;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,17 +22,19 @@ use pilothouse_model::Clock as _;
 use pilothouse_model::ports::SystemClock;
 
 use super::client::{CommandError, Server, run as run_client};
+use super::progress::{Loudness, Meter};
 use super::query::root_of;
 use super::when::{Bounds, Range};
 use ledger::Ledger;
 use peer::Peer;
 
 const METRICS_HELP: &str = "\
-OpenMetrics has no native histograms and no stale markers: they go by remote write alone. A file that is
-left unfinished is gone on with when the same command is run again.
+OpenMetrics and Parquet have no native histograms and no stale markers: they go by remote write alone. A file
+that is left unfinished is gone on with when the same command is run again.
 
 Examples:
   pilothouse export metrics --openmetrics all.txt
+  pilothouse export metrics --since 30d --parquet metrics.parquet
   pilothouse export metrics --match '{job=\"shop\"}' --since 30d --remote-write http://mimir:9009/api/v1/push \\
     --header 'X-Scope-OrgID: shop' --state shop.state";
 
@@ -39,6 +44,7 @@ makes are left out.
 
 Examples:
   pilothouse export logs --query '{app=\"shop\"}' --since 7d --jsonl shop.jsonl
+  pilothouse export logs --query '{app=\"shop\"}' --since 7d --parquet logs.parquet
   pilothouse export logs --query '{app=~\".+\"}' --loki http://loki:3100 --state shop.state";
 
 const PROMETHEUS_HELP: &str = "\
@@ -51,6 +57,14 @@ Examples:
 const LOKI_HELP: &str = "\
 Examples:
   pilothouse import loki --url http://loki:3100 --query '{namespace=~\".+\"}' --since 30d --state loki.state";
+
+const TSDB_HELP: &str = "\
+DIR is the data directory of a Prometheus, or one of its blocks, or a directory of such blocks, such as a snapshot.
+What cannot be read is named and left out, and the command ends with 1 after the rest.
+
+Examples:
+  pilothouse import tsdb /var/lib/prometheus/metrics2
+  pilothouse import tsdb snapshots/20261120T101500Z-4f2 --match '{job=\"node\"}' --since 15d --state node.state";
 
 const FILE_HELP: &str = "\
 Examples:
@@ -111,6 +125,17 @@ pub(crate) enum Import {
         #[command(flatten)]
         carriage: Carriage,
     },
+    /// Blocks of a Prometheus, from the disk
+    #[command(after_help = TSDB_HELP)]
+    Tsdb {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Which series
+        #[arg(long = "match", value_name = "SELECTOR", default_value = ALL_SERIES)]
+        selector: String,
+        #[command(flatten)]
+        carriage: Carriage,
+    },
     /// A file of OpenMetrics text
     #[command(after_help = FILE_HELP, name = "openmetrics")]
     OpenMetrics {
@@ -127,6 +152,9 @@ pub(crate) struct MetricsTarget {
     /// Write a file of OpenMetrics text
     #[arg(long, value_name = "FILE")]
     openmetrics: Option<PathBuf>,
+    /// Write files of Parquet into this directory
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
     /// Push to this address by remote write
     #[arg(long, value_name = "URL")]
     remote_write: Option<String>,
@@ -138,6 +166,9 @@ pub(crate) struct LogsTarget {
     /// Write a file with a JSON object a line
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
+    /// Write files of Parquet into this directory
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
     /// Push to the Loki at this address; /loki/api/v1/push is put behind it
     #[arg(long, value_name = "URL")]
     loki: Option<String>,
@@ -161,6 +192,8 @@ pub(crate) struct Carriage {
     /// The data source with this id instead of the default one
     #[arg(long, value_name = "ID")]
     data_source: Option<String>,
+    #[command(flatten)]
+    loudness: Loudness,
     #[command(flatten)]
     server: Server,
 }
@@ -197,7 +230,7 @@ impl Carriage {
                 Ok(Bounds { start_ms: 0, end_ms })
             }
         };
-        Ledger::open(path, what, bounds)
+        Ledger::open(path, what, Meter::new(&self.loudness), bounds)
     }
 }
 
@@ -215,6 +248,9 @@ pub(crate) fn import(what: &Import) -> ExitCode {
         match what {
             Import::Prometheus { url, selector, carriage } => metrics::import(url, selector, carriage).await,
             Import::Loki { url, query, carriage } => logs::import(url, query, carriage).await,
+            Import::Tsdb { directory, selector, carriage } => {
+                tsdb::import(directory, selector, carriage).await
+            }
             Import::OpenMetrics { file, carriage } => openmetrics::import(file, carriage).await,
         }
     })

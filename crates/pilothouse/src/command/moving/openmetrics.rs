@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http::Method;
 use pilothouse_disk::files::write_from;
+use pilothouse_model::limits::{MOVE_PUSH_BYTES, MOVE_TEXT_BYTES, MOVE_TEXT_LINE_BYTES};
 use pilothouse_model::sample::is_stale;
 use pilothouse_model::{Labels, SampleColumns};
 use pilothouse_wire::exposition::{push_open_metrics_sample, push_unknown_family};
@@ -15,12 +16,6 @@ use super::super::client::CommandError;
 use super::ledger::Place;
 use super::{Carriage, Counts, settle};
 
-/// What is held before it is written.
-const BUFFER_BYTES: usize = 4 << 20;
-/// Text of one request.
-const PIECE_BYTES: usize = 1 << 20;
-/// No line is longer; also the labels of the widest series take far less.
-const MAX_LINE_BYTES: u64 = 1 << 20;
 const END: &[u8] = b"# EOF";
 
 /// A file being written.
@@ -52,7 +47,7 @@ impl TextFile {
         for (t_ms, value) in floats.filter(|(_, value)| !is_stale(**value)) {
             push_open_metrics_sample(&mut self.text, labels, *t_ms, *value);
             taken += 1;
-            if self.text.len() >= BUFFER_BYTES {
+            if self.text.len() >= MOVE_TEXT_BYTES {
                 self.flush()?;
             }
         }
@@ -119,7 +114,10 @@ pub(super) async fn import(path: &Path, carriage: &Carriage) -> Result<(), Comma
             let answer = here.call(Method::POST, path, &headers, Bytes::from(piece.text)).await?;
             counts.pushed(&here, &answer, carriage.skip_refused)?;
             let place = Place { next: offset, items, ..Place::default() };
-            ledger.advance(place, || format!("{} %", offset.unsigned_abs() * 100 / whole.max(1)))?;
+            let done = offset.unsigned_abs();
+            ledger.advance(Some(place), Some((done, whole)), || {
+                format!("{items} samples, byte {done} of {whole}")
+            })?;
         }
         Ok(counts)
     };
@@ -136,11 +134,11 @@ struct Piece {
 /// The next whole lines, or `None` at the end mark or the end of the file.
 fn next_piece(lines: &mut BufReader<File>) -> Result<Option<Piece>, CommandError> {
     let mut piece = Piece::default();
-    while piece.text.len() < PIECE_BYTES {
+    while piece.text.len() < MOVE_PUSH_BYTES {
         let start = piece.text.len();
-        let read = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut piece.text)?;
-        if read as u64 == MAX_LINE_BYTES {
-            return Err(CommandError::Usage(format!("a line is longer than {MAX_LINE_BYTES} bytes")));
+        let read = lines.by_ref().take(MOVE_TEXT_LINE_BYTES).read_until(b'\n', &mut piece.text)?;
+        if read as u64 == MOVE_TEXT_LINE_BYTES {
+            return Err(CommandError::Usage(format!("a line is longer than {MOVE_TEXT_LINE_BYTES} bytes")));
         }
         let line = piece.text.get(start..).unwrap_or_default().trim_ascii_end();
         if read == 0 {
@@ -165,13 +163,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("text");
         let line = "m{a=\"b\"} 1 2.000\n";
-        let many = PIECE_BYTES / line.len() + 10;
+        let many = MOVE_PUSH_BYTES / line.len() + 10;
         let text = format!("# TYPE m unknown\n{}# EOF\nm 3 4\n", line.repeat(many));
         std::fs::write(&path, &text).unwrap();
         let mut lines = BufReader::new(File::open(&path).unwrap());
         let mut pieces = Vec::new();
         while let Some(piece) = next_piece(&mut lines).unwrap() {
-            assert!(piece.text.ends_with(b"\n") && piece.text.len() < PIECE_BYTES + line.len());
+            assert!(piece.text.ends_with(b"\n") && piece.text.len() < MOVE_PUSH_BYTES + line.len());
             pieces.push(piece.samples);
         }
         assert_eq!((pieces.len(), pieces.iter().sum::<u64>()), (2, many as u64));

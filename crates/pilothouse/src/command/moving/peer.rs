@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use pilothouse_model::limits::{MOVE_ANSWER_BYTES, MOVE_TRIES, MOVE_WAIT_SECONDS};
 use pilothouse_net::{Client, Request, Response, Secret};
 
 use super::super::client::{CommandError, Server};
+use super::super::progress::say;
 
 /// Longer than a server works on a query by default.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// What is read of an answer. A piece of this size was too large and is asked for in halves.
-pub(super) const MAX_ANSWER_BYTES: usize = 32 << 20;
-/// Calls for one thing before giving up; the waits between them make about two minutes.
-const MAX_TRIES: u32 = 9;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const MAX_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(MOVE_WAIT_SECONDS);
 
 /// One of the two servers.
 #[derive(Debug)]
@@ -62,7 +60,7 @@ impl Peer {
         let authority =
             authority.ok_or_else(|| CommandError::Usage("an address is http://HOST:PORT".to_owned()))?;
         let host = authority.rsplit('@').next().unwrap_or_default().to_owned();
-        let client = server.client_for(url, TIMEOUT, MAX_ANSWER_BYTES)?;
+        let client = server.client_for(url, TIMEOUT, MOVE_ANSWER_BYTES)?;
         Ok(Self { client, url: Secret::new(url), headers, host, has_answered: Cell::new(false) })
     }
 
@@ -99,14 +97,14 @@ impl Peer {
                     self.has_answered.set(true);
                     return Ok(answer);
                 }
-                Ok(answer) if tries < MAX_TRIES => {
+                Ok(answer) if tries < MOVE_TRIES => {
                     self.has_answered.set(true);
-                    eprintln!("{} answered {}; trying again", self.host, answer.status.as_u16());
+                    say(&format!("{} answered {}; trying again", self.host, answer.status.as_u16()));
                     retry_after(&answer)
                 }
                 Ok(answer) => return Err(self.refused(&answer)),
-                Err(cause) if cause.is_temporary() && self.has_answered.get() && tries < MAX_TRIES => {
-                    eprintln!("{}: {cause}; trying again", self.host);
+                Err(cause) if cause.is_temporary() && self.has_answered.get() && tries < MOVE_TRIES => {
+                    say(&format!("{}: {cause}; trying again", self.host));
                     None
                 }
                 Err(cause) => return Err(CommandError::Unreachable { url: self.host.clone(), cause }),
@@ -127,7 +125,7 @@ impl Peer {
     ) -> Result<Option<Response>, CommandError> {
         let answer = self.call(method, path, own, body).await?;
         let too_large = matches!(answer.status.as_u16(), 413 | 422)
-            || answer.status.is_success() && answer.body.len() >= MAX_ANSWER_BYTES;
+            || answer.status.is_success() && answer.body.len() >= MOVE_ANSWER_BYTES;
         match answer.status.is_success() {
             _ if too_large => Ok(None),
             true => Ok(Some(answer)),

@@ -1,0 +1,382 @@
+//! Copies of a data directory that can be checked and put back.
+//!
+//! A backup is a [`Place`], such as a [`Directory`], that holds copies by name and a manifest,
+//! which lists each with its size and checksum. The manifest is replaced in one step when all
+//! copies are there to stay, so what a broken-off run leaves is the backup before it and some
+//! copies that the next run clears away.
+//!
+//! A file whose name says that it never changes (see [`is_closed`]) is copied once; a further run
+//! into the same place takes it over. All others are copied anew under a name of that run, and
+//! nothing that the manifest names is ever written to again.
+//!
+//! Whoever calls this sees to it that the files stand still, or are such as a crash would leave:
+//! files are copied in the order of their paths, and a store's log comes last in that order. A
+//! place that is far away gets what stands still by way of a copy nearby, so that nobody waits
+//! for a network.
+
+mod directory;
+mod manifest;
+mod place;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use directory::Directory;
+pub use place::{Copied, Place, Progress};
+
+use self::manifest::{Entry, Manifest};
+use crate::Error;
+use crate::files;
+
+/// Of names that are copied again with each run.
+const RUN_MARK: &str = ".run-";
+/// Of the copies nearby, in the data directory; the name keeps it out of every backup.
+const STAGING: &str = "backup.tmp";
+
+/// What can go wrong besides the disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    #[error(transparent)]
+    Disk(#[from] Error),
+    #[error("{at} is no backup, or its manifest is damaged: {reason}")]
+    Manifest { at: String, reason: &'static str },
+    #[error("{at} is not what was backed up: {reason}")]
+    Damaged { at: String, reason: &'static str },
+    #[error("{at} is not empty")]
+    NotEmpty { at: String },
+    /// It cannot be a place of a backup, whatever is tried.
+    #[error("{at}: {reason}")]
+    Unusable { at: String, reason: String },
+    /// Something between here and there.
+    #[error("{at}: {reason}")]
+    Far { at: String, reason: String },
+}
+
+/// Figures of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub files: u64,
+    pub bytes: u64,
+    /// Of these, what was copied now; the rest was there.
+    pub copied_files: u64,
+    pub copied_bytes: u64,
+}
+
+/// Whether a file of this name is never written to again: days of series that are over, and
+/// segments of tantivy's.
+pub fn is_closed(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let is_segment = || {
+        let stem = name.split('.').next().unwrap_or("");
+        path.contains("/day/") && stem.len() == 32 && stem.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    name.ends_with(".l1.redb") || is_segment()
+}
+
+/// Files that mean nothing elsewhere: locks, and what is not finished.
+fn is_left_out(name: &str) -> bool {
+    name == "LOCK" || name.ends_with(".lock") || name.ends_with(".tmp") || name.ends_with(".gone")
+}
+
+/// A run of a backup.
+#[derive(Debug)]
+pub struct Backup<'p> {
+    place: &'p mut dyn Place,
+    data_dir: PathBuf,
+    previous: Manifest,
+    /// Names of copies that the previous manifest counts on.
+    in_use: BTreeSet<String>,
+    /// Lengths of what is there, also of what the manifest does not name.
+    present: BTreeMap<String, u64>,
+    manifest: Manifest,
+    /// Paths of which a copy lies nearby and waits to be sent.
+    staged: Vec<String>,
+    summary: Summary,
+    progress: Arc<Progress>,
+}
+
+impl<'p> Backup<'p> {
+    /// Begins a run that copies files of a data directory to a place, which is new, empty, or
+    /// holds an earlier run.
+    pub fn begin(
+        data_dir: &Path,
+        place: &'p mut dyn Place,
+        progress: Arc<Progress>,
+    ) -> Result<Self, BackupError> {
+        place.begin()?;
+        let previous = load(place)?.unwrap_or_default();
+        let present = place.copies()?;
+        let staging = data_dir.join(STAGING);
+        if staging.exists() {
+            fs::remove_dir_all(&staging).map_err(Error::io("remove", &staging))?;
+        }
+        let manifest = Manifest { run: previous.run + 1, entries: BTreeMap::new() };
+        let run = Self {
+            place,
+            data_dir: data_dir.to_owned(),
+            in_use: previous.entries.values().map(|entry| entry.stored.clone()).collect(),
+            previous,
+            present,
+            manifest,
+            staged: Vec::new(),
+            summary: Summary::default(),
+            progress,
+        };
+        run.progress.reset();
+        for path in run.list(data_dir)? {
+            run.progress.add_whole(run.length_of(&path).unwrap_or(0));
+        }
+        Ok(run)
+    }
+
+    /// Copies what never changes below a directory of the data directory, without anything having
+    /// to stand still. What goes away meanwhile is left out.
+    pub fn add_closed(&mut self, below: &Path) -> Result<(), BackupError> {
+        for path in self.list(below)? {
+            if is_closed(&path) {
+                self.add(&path, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies everything below a directory, or one file, of the data directory, which stands still.
+    /// To a place that is far away it goes with [`Backup::send`].
+    pub fn add_all(&mut self, below: &Path) -> Result<(), BackupError> {
+        let paths = self.list(below)?;
+        let present: BTreeSet<&String> = paths.iter().collect();
+        // What was copied before and has gone since is not part of this moment.
+        let prefix = match self.relative(below) {
+            all if all.is_empty() => all,
+            directory => format!("{directory}/"),
+        };
+        self.manifest.entries.retain(|path, _| !path.starts_with(&prefix) || present.contains(path));
+        let is_staged = self.place.is_far();
+        paths.iter().try_for_each(|path| self.add(path, is_staged))
+    }
+
+    /// Sends what lies nearby; nothing has to stand still for it.
+    pub fn send(&mut self) -> Result<(), BackupError> {
+        for path in std::mem::take(&mut self.staged) {
+            let Some(entry) = self.manifest.entries.get(&path) else { continue };
+            let nearby = self.data_dir.join(STAGING).join(&entry.stored);
+            let sent = self.place.put(&entry.stored, &nearby, &self.progress)?;
+            if sent != (Copied { bytes: entry.bytes, crc32c: entry.crc32c }) {
+                let reason = "it has changed while it was sent";
+                return Err(BackupError::Damaged { at: nearby.display().to_string(), reason });
+            }
+            files::remove(&nearby)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the run the one that counts, and clears away what earlier ones leave.
+    pub fn finish(mut self) -> Result<Summary, BackupError> {
+        self.send()?;
+        self.place.commit(self.manifest.to_text().as_bytes())?;
+        let _ = fs::remove_dir_all(self.data_dir.join(STAGING));
+        let used: BTreeSet<&str> = self.manifest.entries.values().map(|e| e.stored.as_str()).collect();
+        for stored in self.place.copies()?.keys() {
+            if !used.contains(stored.as_str()) {
+                self.place.remove(stored)?;
+            }
+        }
+        self.summary.files = self.manifest.entries.len() as u64;
+        self.summary.bytes = self.manifest.entries.values().map(|e| e.bytes).sum();
+        Ok(self.summary)
+    }
+
+    fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(&self.data_dir).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
+    fn list(&self, below: &Path) -> Result<Vec<String>, BackupError> {
+        if below.is_file() {
+            return Ok(vec![self.relative(below)]);
+        }
+        let prefix = self.relative(below);
+        let join = |name: String| if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        Ok(list_files(below)?.into_iter().map(join).collect())
+    }
+
+    fn length_of(&self, path: &str) -> Option<u64> {
+        fs::metadata(self.data_dir.join(path)).ok().map(|m| m.len())
+    }
+
+    fn add(&mut self, path: &str, is_staged: bool) -> Result<(), BackupError> {
+        let known = self.manifest.entries.get(path).or_else(|| self.previous.entries.get(path));
+        if let Some(known) = known.filter(|known| is_closed(path) && self.is_copied(path, known)) {
+            let known = known.clone();
+            // It may have been counted by `add_closed` already.
+            if !self.manifest.entries.contains_key(path) {
+                self.progress.add_done(known.bytes);
+            }
+            self.manifest.entries.insert(path.to_owned(), known);
+            return Ok(());
+        }
+        let stored = self.name_for(path);
+        let source = self.data_dir.join(path);
+        let copied = match is_staged {
+            true => self.stage(&source, &stored),
+            false => self.place.put(&stored, &source, &self.progress),
+        };
+        let copied = match copied {
+            // Compacted or removed since it was listed.
+            Err(BackupError::Disk(Error::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            copied => copied?,
+        };
+        if is_staged {
+            self.staged.push(path.to_owned());
+        }
+        self.summary.copied_files += 1;
+        self.summary.copied_bytes += copied.bytes;
+        let Copied { bytes, crc32c } = copied;
+        self.present.insert(stored.clone(), bytes);
+        self.manifest.entries.insert(path.to_owned(), Entry { stored, bytes, crc32c });
+        Ok(())
+    }
+
+    /// What never changes keeps its own name, unless the manifest that counts names a copy of
+    /// that name which turned out to be another: that one must stay whole until the end.
+    fn name_for(&self, path: &str) -> String {
+        match is_closed(path) && !self.in_use.contains(path) {
+            true => path.to_owned(),
+            false => format!("{path}{RUN_MARK}{}", self.manifest.run),
+        }
+    }
+
+    fn stage(&self, source: &Path, stored: &str) -> Result<Copied, BackupError> {
+        let nearby = self.data_dir.join(STAGING).join(stored);
+        if let Some(directory) = nearby.parent() {
+            files::create_directory(directory)?;
+        }
+        Ok(directory::copy(source, &nearby, &Progress::default())?)
+    }
+
+    /// Whether the copy of a file that never changes is there as a whole. One that was copied
+    /// while it was being written is shorter than what it has become.
+    fn is_copied(&self, path: &str, known: &Entry) -> bool {
+        self.present.get(&known.stored) == Some(&known.bytes) && self.length_of(path) == Some(known.bytes)
+    }
+}
+
+/// All plain files below a directory by path from there, sorted. Links are not followed.
+fn list_files(directory: &Path) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    let mut directories = vec![(directory.to_owned(), String::new())];
+    while let Some((path, prefix)) = directories.pop() {
+        let failed = |e| Error::io("list", &path)(e);
+        let entries = match fs::read_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(kind) = entry.file_type() else { continue };
+            if is_left_out(&name) {
+                continue;
+            }
+            if kind.is_dir() {
+                directories.push((entry.path(), format!("{prefix}{name}/")));
+            } else if kind.is_file() {
+                found.push(format!("{prefix}{name}"));
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+// ---- back ----
+
+/// Reads all copies of a backup and compares; the first that is wrong is the error.
+pub fn verify(place: &mut dyn Place, progress: &Progress) -> Result<Summary, BackupError> {
+    let manifest = load_whole(place, progress)?;
+    let mut summary = Summary::default();
+    for entry in manifest.entries.values() {
+        check(place, entry, &mut io::sink(), progress)?;
+        summary.files += 1;
+        summary.bytes += entry.bytes;
+    }
+    Ok(summary)
+}
+
+/// Puts a backup into a directory that is new or empty. Checks every copy while it is read; after
+/// an error the directory is to be thrown away. Where the place keeps no permissions, files are
+/// for their owner alone.
+pub fn restore(place: &mut dyn Place, data_dir: &Path, progress: &Progress) -> Result<Summary, BackupError> {
+    let manifest = load_whole(place, progress)?;
+    files::create_directory(data_dir)?;
+    let mut present = fs::read_dir(data_dir).map_err(Error::io("list", data_dir))?;
+    if present.any(|entry| entry.is_ok_and(|e| e.file_name() != "lost+found")) {
+        return Err(BackupError::NotEmpty { at: data_dir.display().to_string() });
+    }
+    let mut summary = Summary::default();
+    for (path, entry) in &manifest.entries {
+        let to = data_dir.join(path);
+        if let Some(directory) = to.parent() {
+            files::create_directory(directory)?;
+        }
+        let mut target = create_for_owner(&to)?;
+        if let Some(permissions) = place.permissions(&entry.stored) {
+            target.set_permissions(permissions).map_err(Error::io("set permissions of", &to))?;
+        }
+        check(place, entry, &mut target, progress)?;
+        target.sync_all().map_err(Error::io("sync", &to))?;
+        summary.files += 1;
+        summary.bytes += entry.bytes;
+    }
+    directory::sync_tree(data_dir)?;
+    Ok(summary)
+}
+
+fn create_for_owner(path: &Path) -> Result<File, Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path).map_err(Error::io("create", path))
+}
+
+fn load(place: &mut dyn Place) -> Result<Option<Manifest>, BackupError> {
+    let Some(bytes) = place.manifest()? else { return Ok(None) };
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text");
+    let manifest = text.and_then(Manifest::parse);
+    manifest.map(Some).map_err(|reason| BackupError::Manifest { at: place.shown(), reason })
+}
+
+fn load_whole(place: &mut dyn Place, progress: &Progress) -> Result<Manifest, BackupError> {
+    let manifest = load(place)?;
+    let missing = || BackupError::Manifest { at: place.shown(), reason: "it is not there" };
+    let manifest = manifest.ok_or_else(missing)?;
+    progress.reset();
+    progress.add_whole(manifest.entries.values().map(|entry| entry.bytes).sum());
+    Ok(manifest)
+}
+
+/// Reads one copy through to somewhere and compares it with what was noted.
+fn check(
+    place: &mut dyn Place,
+    entry: &Entry,
+    to: &mut dyn Write,
+    progress: &Progress,
+) -> Result<(), BackupError> {
+    let copied = place.get(&entry.stored, to, progress)?;
+    let damaged = |reason| BackupError::Damaged { at: format!("{}/{}", place.shown(), entry.stored), reason };
+    if copied.bytes != entry.bytes {
+        return Err(damaged("its length is another"));
+    }
+    if copied.crc32c != entry.crc32c {
+        return Err(damaged("its checksum is wrong"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
