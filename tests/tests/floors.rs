@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const FLOORS: [(&str, u32); 18] = [
+const FLOORS: [(&str, u32); 19] = [
     ("model", 0),
     ("query", 1),
     ("index", 1),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u32); 18] = [
     ("alertmanager", 3),
     ("probes", 3),
     ("scrape", 3),
+    ("remote", 3),
     ("api", 4),
     ("pilothouse", 5),
     // Drives the binary from outside and links none of it.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use pilothouse_model::{EntrySink, EntrySource, Matcher, SampleSink, SeriesSource, SourceError};
+use pilothouse_remote::Peer;
 
 use crate::telemetry::Family;
 
@@ -23,6 +24,10 @@ pub trait StoreAdmin: Send + Sync {
     fn delete(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<(), SourceError>;
     /// The store's own metrics.
     fn families(&self) -> Vec<Family>;
+    /// The system that keeps the data and answers queries, where it is not this server.
+    fn remote(&self) -> Option<Arc<Peer>> {
+        None
+    }
 }
 
 #[derive(Clone)]
@@ -43,6 +48,10 @@ pub trait LogsAdmin: Send + Sync {
     fn cancel_deletion(&self, id: u64) -> Result<bool, SourceError>;
     /// The store's own metrics.
     fn families(&self) -> Vec<Family>;
+    /// As [`StoreAdmin::remote`].
+    fn remote(&self) -> Option<Arc<Peer>> {
+        None
+    }
 }
 
 /// Entries to be deleted: of matching streams, with `start <= t < end`, that pass the filter.

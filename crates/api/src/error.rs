@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderValue, StatusCode, header};
 use pilothouse_disk::space::Full;
-use pilothouse_model::{BudgetError, NoMemory, SourceError};
+use pilothouse_model::{BudgetError, NoMemory, RemoteError, SourceError};
 
 use crate::auth::Refusal;
 use crate::backend::DeletionError;
@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     TooManyRequests,
     TooLarge,
     UnsupportedMediaType,
+    /// What a remote store refuses, with its own status.
+    Passed(u16),
 }
 
 impl Kind {
@@ -48,7 +50,8 @@ impl Kind {
             Self::Unavailable => "unavailable",
             Self::TooManyRequests => "too_many_requests",
             Self::TooLarge => "too_large",
-            Self::UnsupportedMediaType => "bad_data",
+            Self::Passed(422) => "execution",
+            Self::UnsupportedMediaType | Self::Passed(_) => "bad_data",
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Passed(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
         }
     }
 }
@@ -152,7 +156,13 @@ impl From<BudgetError> for ApiError {
 
 impl ApiError {
     fn max_series(e: &BudgetError) -> Self {
-        Self::new(Kind::Execution, format!("{e} (err-mimir-max-series-per-query)"))
+        let text = format!(
+            "{e} (err-mimir-max-series-per-query). Consider reducing the time range and/or number of series selected \
+             by the query. One way to reduce the number of selected series is to add more label matchers to the query. \
+             Otherwise, to adjust the related per-tenant limit, configure -querier.max-fetched-series-per-query, or \
+             contact your service administrator."
+        );
+        Self::new(Kind::Execution, text)
     }
 }
 
@@ -186,6 +196,19 @@ impl From<SourceError> for ApiError {
                 Self::new(Kind::Internal, e.to_string())
             }
             SourceError::NotWritable(_) => Self::new(Kind::Unavailable, e.to_string()).retry_after(SOON_S),
+            SourceError::Remote(e) => e.into(),
         }
+    }
+}
+
+impl From<RemoteError> for ApiError {
+    fn from(e: RemoteError) -> Self {
+        let text = e.to_string();
+        let (kind, retry_after_s) = match e {
+            RemoteError::Away { retry_after_s, .. } => (Kind::Unavailable, retry_after_s),
+            RemoteError::Busy { retry_after_s, .. } => (Kind::TooManyRequests, retry_after_s),
+            RemoteError::Refused { status, .. } => return Self::new(Kind::Passed(status), text),
+        };
+        Self::new(kind, text).retry_after(retry_after_s.unwrap_or(SOON_S))
     }
 }

@@ -15,14 +15,17 @@ mod answer;
 mod auth;
 mod backend;
 mod census;
+mod client;
 mod cockpit;
 mod error;
+mod forward;
 mod json;
 mod logs;
 mod metrics;
 mod offload;
 mod own;
 mod params;
+mod queue;
 mod reply;
 mod roots;
 pub mod routes;
@@ -44,7 +47,7 @@ use pilothouse_alertmanager::Alertmanager;
 use pilothouse_control::{Control, DataSource};
 use pilothouse_disk::space::Guard;
 use pilothouse_model::budget::Ceilings;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::{AlertSink, Budget, Clock, EntrySink, Memory};
 use pilothouse_scrape::Scraper;
 
@@ -68,7 +71,7 @@ pub use tls::{Tls, TlsError, TlsFiles};
 /// What the server is told once, at its start.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub limits: Limits,
+    pub limits: LiveLimits,
     pub auth: Auth,
     /// Who may what, and which data sources there are.
     pub control: Arc<Control>,
@@ -133,10 +136,10 @@ impl App {
         offload::start();
         Arc::new(Self {
             started_ms: clock.now_ms(),
-            admission: Arc::new(admission::Admission::new(&settings.limits)),
+            admission: Arc::new(admission::Admission::new(settings.limits.clone())),
             telemetry: Arc::default(),
             failures: auth::Failures::default(),
-            logs: logs::State::new(&settings.limits, &settings.enrichment),
+            logs: logs::State::new(settings.limits.clone(), &settings.enrichment),
             backend: OnceLock::new(),
             logs_backend: OnceLock::new(),
             source: None,
@@ -165,7 +168,7 @@ impl App {
             admission: Arc::clone(&self.admission),
             telemetry: Arc::clone(&self.telemetry),
             failures: auth::Failures::default(),
-            logs: self.logs.below(&self.settings.limits),
+            logs: self.logs.below(),
             backend: OnceLock::new(),
             logs_backend: OnceLock::new(),
             source: Some(source),
@@ -266,9 +269,8 @@ impl App {
         self.logs_backend.get().ok_or_else(own::starting)
     }
 
-    /// Where entries go in, those of the server itself included, so that who follows logs sees
-    /// them. `None` until the data is there.
-    pub fn log_sink(&self) -> Option<Arc<dyn EntrySink>> {
+    /// Where entries go in, so that who follows logs sees them. `None` until the data is there.
+    pub(crate) fn log_sink(&self) -> Option<Arc<dyn EntrySink>> {
         let logs = self.logs_backend.get()?;
         let (tails, sink) = (Arc::clone(&self.logs.tails), Arc::clone(&logs.sink));
         Some(Arc::new(logs::Tee { tails, sink }))
@@ -279,9 +281,18 @@ impl App {
         telemetry::render(&own::exposition::families(self), format)
     }
 
+    fn limits(&self) -> Arc<Limits> {
+        self.settings.limits.now()
+    }
+
     /// What the process holds, and may hold.
     pub fn memory(&self) -> &Arc<Memory> {
         &self.settings.memory
+    }
+
+    /// How long a client may read nothing of an answer.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.limits().send_timeout_ms)
     }
 
     fn now_ms(&self) -> i64 {
@@ -292,12 +303,17 @@ impl App {
         self.clock.now_ns()
     }
 
+    /// How long a query may wait, and how long it may then run.
+    fn query_timeout(&self, asked: Option<Duration>) -> Duration {
+        let longest = Duration::from_millis(self.limits().query_timeout_ms);
+        asked.map_or(longest, |asked| asked.min(longest))
+    }
+
     /// The budget of one query; `timeout` may only shorten the limit's.
     fn budget(&self, timeout: Option<Duration>) -> Budget {
-        let limits = &self.settings.limits;
-        let longest = Duration::from_millis(limits.query_timeout_ms);
+        let limits = self.limits();
         let ceilings = Ceilings {
-            timeout: timeout.map_or(longest, |t| t.min(longest)),
+            timeout: self.query_timeout(timeout),
             samples: limits.max_query_samples,
             series: limits.max_query_series,
             memory_bytes: limits.max_query_memory_bytes,

@@ -15,7 +15,8 @@ use pilothouse_model::{EntrySink, SourceError};
 use crate::auth::Caller;
 use crate::error::{ApiError, Kind};
 use crate::logs::Tee;
-use crate::routes::Endpoint;
+use crate::routes::{Endpoint, Scope};
+use crate::telemetry::Family;
 use crate::{App, Backend, LogsBackend, own};
 
 /// What is behind the root of a data source.
@@ -37,7 +38,7 @@ pub struct SourceFigures {
 pub trait Sources: Send + Sync + fmt::Debug {
     /// The store of a source, opened if it is not open. Blocks.
     fn open(&self, source: &DataSource) -> Result<SourceBackend, SourceError>;
-    /// Retention or limits of a source have changed.
+    /// Retention or limits of a source have changed, or where its data is kept.
     fn update(&self, source: &DataSource);
     /// Removes the data of sources that were deleted. Blocks.
     fn remove_deleted(&self) -> Result<(), SourceError>;
@@ -45,6 +46,10 @@ pub trait Sources: Send + Sync + fmt::Debug {
     fn totals(&self) -> SourceFigures;
     /// Of the sources that are open, the default ones among them.
     fn figures(&self) -> Vec<(SourceId, SourceFigures)>;
+    /// How calls to remote stores went.
+    fn families(&self) -> Vec<Family> {
+        Vec::new()
+    }
 }
 
 /// The roots of data sources that are in use.
@@ -90,9 +95,22 @@ impl App {
     /// A sink for entries of the server's own in a data source: who follows the source is told of
     /// them. To be asked for with each write, since roots come and go.
     pub fn telling(&self, source: SourceId, sink: Arc<dyn EntrySink>) -> Arc<dyn EntrySink> {
-        match self.roots.open.read().get(&source) {
-            Some(root) => Arc::new(Tee { tails: Arc::clone(&root.app.logs.tails), sink }),
-            None => sink,
+        let control = &self.settings.control;
+        let is_shared = control.default_source(SourceKind::Logs).is_some_and(|shared| shared.id == source);
+        let tails = match self.roots.open.read().get(&source) {
+            _ if is_shared => Arc::clone(&self.logs.tails),
+            Some(root) => Arc::clone(&root.app.logs.tails),
+            None => return sink,
+        };
+        Arc::new(Tee { tails, sink })
+    }
+
+    /// Whether what a scope writes below this root goes to another system alone.
+    pub(crate) fn is_kept_elsewhere(&self, scope: Scope) -> bool {
+        match scope {
+            Scope::WriteMetrics => self.backend.get().is_some_and(|b| b.store.remote().is_some()),
+            Scope::WriteLogs => self.logs_backend.get().is_some_and(|b| b.admin.remote().is_some()),
+            _ => false,
         }
     }
 

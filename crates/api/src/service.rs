@@ -22,6 +22,7 @@ use pilothouse_model::memory::Reservation;
 
 use crate::App;
 use crate::auth::{Caller, Peer, Refusal};
+use crate::client::Client;
 use crate::error::{ApiError, Kind};
 use crate::offload;
 use crate::params::{Params, is_form};
@@ -39,6 +40,8 @@ pub(crate) struct Call {
     pub(crate) params: Params,
     pub(crate) body: Bytes,
     pub(crate) caller: Caller,
+    /// The same, as far as the order of queries goes.
+    pub(crate) client: Client,
     /// The named segments of the path, percent-decoded.
     segments: Vec<(String, String)>,
 }
@@ -101,7 +104,7 @@ async fn answer(
         Err(e) => route.endpoint.refuse(&app, e),
     };
     app.telemetry.served(route.endpoint, reply.status.as_u16(), started.elapsed());
-    let mut response = reply.into_response(gzip).await;
+    let mut response = reply.into_response(gzip, app.patience()).await;
     if origin.is_some() {
         allow_origins(response.headers_mut());
     }
@@ -132,15 +135,17 @@ async fn handle(
     };
     let _place = app.admission.request()?;
     if route.scope.stores() {
-        may_store(app)?;
+        may_store(root, route.scope)?;
     }
     let mut held = Reservation::nothing(&app.settings.memory);
     let body = match parts.method {
         Method::GET | Method::HEAD => Bytes::new(),
-        _ => read_body(body, &app.settings.limits, &mut held).await?,
+        _ => read_body(body, &app.limits(), &mut held).await?,
     };
     let (parts, params) = read_params(parts, body.clone()).await?;
-    let call = Call { parts, params, body, caller: caller.clone(), segments };
+    let source = segments.iter().find(|(name, _)| name == SOURCE).map_or("", |(_, id)| id.as_str());
+    let client = Client::of(&caller, peer, source, &parts.headers);
+    let call = Call { parts, params, body, caller: caller.clone(), client, segments };
     let reply = route.endpoint.answer(root, call).await?;
     if reply.stored != Amounts::default() {
         root.account(&caller, reply.stored);
@@ -161,12 +166,15 @@ async fn admit(app: &App, scope: Scope, headers: &HeaderMap, peer: Option<Peer>)
     Err(refusal.into())
 }
 
-/// Whether there is room for more, on the disk and in memory. Asked before the body is read.
-fn may_store(app: &App) -> Result<(), ApiError> {
-    if let Some(full) = app.settings.disk.refusal() {
+/// Whether there is room for more, on the disk and in memory. Asked before the body is read. What
+/// another system keeps takes no room on the disk.
+fn may_store(root: &App, scope: Scope) -> Result<(), ApiError> {
+    if let Some(full) = root.settings.disk.refusal()
+        && !root.is_kept_elsewhere(scope)
+    {
         return Err(full.into());
     }
-    Ok(app.settings.memory.check_write()?)
+    Ok(root.settings.memory.check_write()?)
 }
 
 /// The whole body, up to the limit on what it may be after decompression. Its memory is taken
@@ -209,7 +217,7 @@ async fn read_params(parts: Parts, body: Bytes) -> Result<(Parts, Params), ApiEr
         let params = Params::read(parts.uri.query(), &parts.headers, &body);
         (parts, params)
     };
-    if is_large { Ok(offload::query(read).await?) } else { Ok(read()) }
+    if is_large { Ok(offload::short(read).await?) } else { Ok(read()) }
 }
 
 pub(crate) fn too_large(limit: u64) -> ApiError {
@@ -225,7 +233,7 @@ pub(crate) fn too_large(limit: u64) -> ApiError {
 async fn not_found(app: Arc<App>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     if synthetic::owns(parts.uri.path()) {
-        return synthetic::absent(&app, &parts.headers).into_response(false).await;
+        return synthetic::absent(&app, &parts.headers).into_response(false, app.patience()).await;
     }
     let reply = match admit(&app, Scope::Root, &parts.headers, parts.extensions.get().copied()).await {
         // Which paths there are is no secret from who has a token.
@@ -234,10 +242,10 @@ async fn not_found(app: Arc<App>, request: Request) -> Response {
         }
         Err(e) => e.into_json(),
     };
-    reply.into_response(false).await
+    reply.into_response(false, app.patience()).await
 }
 
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
     accepted.flat_map(|v| v.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);

@@ -14,7 +14,8 @@
 //!
 //! Reading order: `control` (what there is, and how a change is made), `image` (what is held in
 //! memory), then a module per kind of record: `token` with `grant` and `scope`, `source`,
-//! `alerting`, `grafana`, `plan`, `usage`, `audit`; `state` is the port of the workers. The bytes
+//! `alerting`, `grafana`, `plan`, `usage`, `audit`; `state` is the port of the workers, `salvage` what
+//! is done about a damaged file. The bytes
 //! are told in `docs/formats/control.md`.
 
 mod alerting;
@@ -30,6 +31,7 @@ mod plan;
 mod project;
 mod region;
 mod row;
+mod salvage;
 mod scope;
 mod source;
 mod state;
@@ -50,7 +52,10 @@ pub use plan::Plan;
 pub use project::Project;
 pub use region::Region;
 pub use row::Stamp;
+pub use salvage::{Salvaged, salvage};
 pub use scope::{Scope, Scopes};
-pub use source::{DataSource, NewSource, Origin, SourceChange, SourceFilter, SourceKind, SourceLimits};
+pub use source::{
+    DataSource, NewSource, Origin, RemoteSettings, SourceChange, SourceFilter, SourceKind, SourceLimits,
+};
 pub use token::{NewToken, Secret, Token, TokenFilter};
 pub use usage::{Amounts, UsageQuery};

@@ -1,6 +1,8 @@
 //! Data sources: partitions of the data, each with a root of its own.
 
+use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -85,6 +87,28 @@ pub struct SourceLimits {
     pub max_log_streams: Option<u64>,
 }
 
+/// Settings of another system that keeps a source's data: JSON as it was said, passwords included,
+/// which is why it never prints. What it means is not decided here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteSettings(Arc<str>);
+
+impl RemoteSettings {
+    pub fn new(json: impl Into<Arc<str>>) -> Self {
+        Self(json.into())
+    }
+
+    /// For the one place that reads it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RemoteSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RemoteSettings")
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataSource {
     pub id: SourceId,
@@ -100,6 +124,8 @@ pub struct DataSource {
     pub limits: SourceLimits,
     /// The server's own source for its audit trail; in no list that does not ask for it.
     pub internal: bool,
+    /// Where another system keeps the data.
+    pub remote: Option<RemoteSettings>,
 }
 
 impl DataSource {
@@ -122,6 +148,8 @@ pub struct NewSource {
     pub kind: SourceKind,
     pub retention_days: Option<u32>,
     pub limits: SourceLimits,
+    /// See [`DataSource::remote`]; who hands them over has checked them.
+    pub remote: Option<RemoteSettings>,
 }
 
 /// Only what is said changes.
@@ -132,6 +160,8 @@ pub struct SourceChange {
     /// `Some(None)` takes the own limit away.
     pub max_active_series: Option<Option<u64>>,
     pub max_log_streams: Option<Option<u64>>,
+    /// `Some(None)` brings the source back to this server.
+    pub remote: Option<Option<RemoteSettings>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -163,6 +193,15 @@ fn check_retention(days: Option<u32>) -> Result<(), Error> {
     }
 }
 
+/// Only series and entries can be elsewhere, and the server's own lines never are.
+fn check_remote(source: &DataSource, is_remote: bool) -> Result<(), Error> {
+    let may_be = matches!(source.kind, SourceKind::Metrics | SourceKind::Logs) && !source.internal;
+    if is_remote && !may_be {
+        return Err(Error::constraint("remote", "only data sources of metrics and logs can be remote"));
+    }
+    Ok(())
+}
+
 // ---- what may be done ----
 
 impl Control {
@@ -185,7 +224,9 @@ impl Control {
                 own_retention_days: new.retention_days,
                 limits: new.limits,
                 internal: false,
+                remote: new.remote,
             };
+            check_remote(&source, source.remote.is_some())?;
             draft.put(source.clone());
             let event = event("create", &source);
             Ok((source, event))
@@ -195,6 +236,11 @@ impl Control {
     /// Whatever its region.
     pub fn source(&self, id: SourceId) -> Option<DataSource> {
         self.image().get::<DataSource>(&id).map(|s| (**s).clone())
+    }
+
+    /// Settings of the system that keeps a source's data, where that is not this server.
+    pub fn remote_of(&self, id: SourceId) -> Option<RemoteSettings> {
+        self.image().get::<DataSource>(&id)?.remote.clone()
     }
 
     pub fn source_in(&self, region: Region, id: SourceId) -> Result<DataSource, Error> {
@@ -257,6 +303,10 @@ impl Control {
             let limits = &mut source.limits;
             limits.max_active_series = change.max_active_series.unwrap_or(limits.max_active_series);
             limits.max_log_streams = change.max_log_streams.unwrap_or(limits.max_log_streams);
+            if let Some(remote) = change.remote {
+                check_remote(&source, remote.is_some())?;
+                source.remote = remote;
+            }
             source.stamp.updated_ms = draft.now_ms();
             draft.put(source.clone());
             let event = event("update", &source);
@@ -334,6 +384,7 @@ impl Control {
                     own_retention_days: None,
                     limits: SourceLimits::default(),
                     internal,
+                    remote: None,
                 };
                 let event = event("create", &source);
                 draft.put(source);
@@ -357,7 +408,8 @@ fn event(action: &'static str, source: &DataSource) -> Event {
     let event = Event::new(action, Resource::DataSource, source.id)
         .of(source.project, Some(source.region))
         .with("name", &source.name)
-        .with("type", source.kind.as_str());
+        .with("type", source.kind.as_str())
+        .with("backend", if source.remote.is_some() { "remote" } else { "local" });
     match source.own_retention_days {
         Some(days) => event.with("retention_days", days),
         None => event,
@@ -392,6 +444,25 @@ pub(crate) struct SourceMessage {
     max_log_streams: Option<u64>,
     #[prost(bool, tag = "12")]
     internal: bool,
+    #[prost(message, optional, tag = "13")]
+    remote: Option<RemoteMessage>,
+}
+
+/// The settings have a version of their own, since their form is not decided here.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RemoteMessage {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(string, tag = "2")]
+    settings: String,
+}
+
+const REMOTE_VERSION: u32 = 1;
+
+impl RemoteMessage {
+    fn settings(self) -> Option<RemoteSettings> {
+        (self.version == REMOTE_VERSION).then(|| RemoteSettings::new(self.settings))
+    }
 }
 
 impl Row for DataSource {
@@ -421,6 +492,10 @@ impl Row for DataSource {
             max_active_series: self.limits.max_active_series,
             max_log_streams: self.limits.max_log_streams,
             internal: self.internal,
+            remote: self.remote.as_ref().map(|settings| RemoteMessage {
+                version: REMOTE_VERSION,
+                settings: settings.expose().to_owned(),
+            }),
         }
     }
 
@@ -440,6 +515,10 @@ impl Row for DataSource {
                 max_log_streams: m.max_log_streams,
             },
             internal: m.internal,
+            remote: match m.remote {
+                Some(remote) => Some(remote.settings()?),
+                None => None,
+            },
         })
     }
 }

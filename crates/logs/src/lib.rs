@@ -38,7 +38,7 @@ mod seen;
 mod stats;
 mod store;
 mod tail;
-mod validate;
+pub mod validate;
 
 pub use check::{check, repair};
 pub use delete::DeletionRequest;

@@ -13,11 +13,13 @@ const DETECTED_LEVEL: &str = "detected_level";
 /// No line is longer, whatever the limit says: a block must be able to hold it.
 const LONGEST_LINE: u64 = 8 << 20;
 
-pub(crate) fn line_limit(limits: &Limits) -> u64 {
+/// Bytes that a line may have.
+pub fn line_limit(limits: &Limits) -> u64 {
     if limits.max_line_bytes == 0 { LONGEST_LINE } else { limits.max_line_bytes.min(LONGEST_LINE) }
 }
 
-pub(crate) fn labels(labels: &Labels, limits: &Limits) -> Option<EntryReason> {
+/// Why a stream is refused, if it is.
+pub fn labels(labels: &Labels, limits: &Limits) -> Option<EntryReason> {
     let actual = (labels.len() - usize::from(labels.get(SERVICE_NAME).is_some())) as u64;
     if actual > limits.max_labels_per_stream {
         return Some(EntryReason::TooManyLabels { actual, limit: limits.max_labels_per_stream });
@@ -33,7 +35,8 @@ pub(crate) fn labels(labels: &Labels, limits: &Limits) -> Option<EntryReason> {
     })
 }
 
-pub(crate) fn metadata(metadata: &Labels, limits: &Limits) -> Option<EntryReason> {
+/// Why an entry with this structured metadata is refused, if it is.
+pub fn metadata(metadata: &Labels, limits: &Limits) -> Option<EntryReason> {
     let (bytes, limit) = (metadata_bytes(metadata) as u64, limits.max_entry_metadata_bytes);
     if limit > 0 && bytes > limit {
         return Some(EntryReason::MetadataTooLarge { bytes, limit });

@@ -47,7 +47,7 @@ mod room;
 mod select;
 mod stats;
 mod store;
-mod validate;
+pub mod validate;
 
 pub use check::{check, repair};
 pub use error::Error;

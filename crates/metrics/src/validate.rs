@@ -12,7 +12,7 @@ use pilothouse_model::{Histogram, Labels, LabelsBuilder};
 use pilothouse_query::histogram::{self, InvalidHistogram};
 
 /// Checks one label set and brings it into its one order. `pairs` is sorted in place.
-pub(crate) fn canonical(pairs: &mut [RawPair<'_>], limits: &Limits) -> Result<Labels, Rejection> {
+pub fn canonical(pairs: &mut [RawPair<'_>], limits: &Limits) -> Result<Labels, Rejection> {
     pairs.sort_by(|a, b| a.0.cmp(b.0));
     check(pairs, limits).map_err(|reason| Rejection { reason, series: series_text(pairs) })?;
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or("");
@@ -64,7 +64,7 @@ fn check_label(name: &[u8], value: &[u8], limits: &Limits) -> Result<(), Reason>
 }
 
 /// A histogram as it is stored: checked, and reduced where it is finer than anything stored.
-pub(crate) fn histogram(sample: &HistogramSample) -> Result<Cow<'_, Histogram>, Reason> {
+pub fn histogram(sample: &HistogramSample) -> Result<Cow<'_, Histogram>, Reason> {
     let invalid = |e: InvalidHistogram| Reason::InvalidHistogram { t_ms: sample.t_ms, why: e.to_string() };
     if sample.histogram.schema <= *EXPONENTIAL_SCHEMAS.end() {
         return histogram::validate(&sample.histogram)

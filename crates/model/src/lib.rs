@@ -39,7 +39,8 @@ pub use logs::{EntryBatch, EntryRun, LogBatch, LogSelection};
 pub use matcher::{MatchOp, Matcher};
 pub use memory::{Memory, NoMemory};
 pub use ports::{
-    Clock, LabelNeeds, SampleSink, SelectedSeries, Selection, SeriesSamples, SeriesSource, SourceError,
+    Clock, Evaluator, LabelNeeds, RemoteError, SampleSink, SelectedSeries, Selection, SeriesSamples,
+    SeriesSource, SourceError,
 };
 pub use result::{Annotations, MatrixSeries, QueryValue, SampleValue, VectorSample};
 pub use sample::SampleColumns;

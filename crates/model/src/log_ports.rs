@@ -1,7 +1,7 @@
 //! The ports to entries: what LogQL and the log API may ask of a store.
 //!
-//! Two implementers: the store of tantivy blocks, and a list in memory for tests. Calls block
-//! and belong on rayon or a blocking thread.
+//! Three implementers: the store of tantivy blocks, a remote system, and a list in memory for
+//! tests. Calls block and belong on rayon or a blocking thread.
 //!
 //! # Reading
 //!
@@ -27,8 +27,10 @@
 //! whole blocks by [`EntryVisitor::run`] where buckets are given.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::logs::{EntryBatch, EntryRun, LogBatch, LogSelection, ReadOrder};
+use crate::ports::Evaluator;
 use crate::write::Durable;
 use crate::{Budget, Labels, Matcher, SourceError};
 
@@ -94,7 +96,7 @@ pub struct StreamVolume {
     pub buckets: Vec<(i64, u64, u64)>,
 }
 
-/// A source of entries: the store, a list in memory, later a remote system.
+/// A source of entries: the store, a remote system, a list in memory.
 pub trait EntrySource: Send + Sync {
     fn read(
         &self,
@@ -123,6 +125,11 @@ pub trait EntrySource: Send + Sync {
         period_ns: i64,
         budget: &Budget,
     ) -> Result<Vec<StreamVolume>, SourceError>;
+
+    /// As [`crate::SeriesSource::evaluator`].
+    fn evaluator(&self) -> Option<Arc<dyn Evaluator>> {
+        None
+    }
 }
 
 /// Why a stream or an entry was not taken. The texts that callers see are made at the edge.

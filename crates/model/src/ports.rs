@@ -1,14 +1,14 @@
 //! The ports: what a language or a worker may ask of a store, and nothing more.
 //!
-//! Each has two real implementers: the store, and a list in memory for tests (later a remote
-//! system). A port speaks in batches, not in items.
+//! Each has three implementers: the store, a remote system, and a list in memory for tests.
+//! A port speaks in batches, not in items.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::write::{Appended, MetadataEntry, WriteBatch};
-use crate::{Budget, BudgetError, Labels, Matcher, SampleColumns, SampleValue};
+use crate::{Budget, BudgetError, Labels, Matcher, QueryValue, SampleColumns, SampleValue};
 
 /// Which labels of the selected series the caller will look at. A store may leave out the
 /// others, and need not keep series apart whose remaining labels are equal: each stays an
@@ -42,6 +42,31 @@ pub enum SourceError {
     /// No room, or a log that could not be written: refused, nothing stored.
     #[error("not writable: {0}")]
     NotWritable(Arc<str>),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+/// What the system behind a remote data source answered where it did not do what was asked. The
+/// texts are for clients: they hold neither addresses nor secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteError {
+    /// It cannot be reached, cannot work now, or does not let this server in. The same call may go
+    /// through later.
+    #[error("the remote store cannot do this now: {why}")]
+    Away { why: Arc<str>, retry_after_s: Option<u64> },
+    /// It asks for slower calls.
+    #[error("the remote store asks to wait: {why}")]
+    Busy { why: Arc<str>, retry_after_s: Option<u64> },
+    /// It will not do it, now or later. `status` is what HTTP numbers that with.
+    #[error("{text}")]
+    Refused { status: u16, text: Arc<str> },
+}
+
+impl RemoteError {
+    /// Whether the same call may go through later.
+    pub fn is_temporary(&self) -> bool {
+        !matches!(self, Self::Refused { .. })
+    }
 }
 
 impl SourceError {
@@ -100,7 +125,7 @@ pub struct Exemplar {
     pub t_ms: i64,
 }
 
-/// A source of series: the store, a list in memory, later a remote system. Calls block (they
+/// A source of series: the store, a remote system, a list in memory. Calls block (they
 /// may read the disk) and belong on rayon or a blocking thread.
 pub trait SeriesSource: Send + Sync {
     /// In any order, each series once. Series without a sample in the range may be among them.
@@ -119,6 +144,18 @@ pub trait SeriesSource: Send + Sync {
     fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError>;
     /// By family name; of one family or of all.
     fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError>;
+
+    /// Who evaluates whole expressions over these series where they are kept, if somebody does;
+    /// what is selected from far away need not be brought here then.
+    fn evaluator(&self) -> Option<Arc<dyn Evaluator>> {
+        None
+    }
+}
+
+/// A store that evaluates expressions itself, in the language of what it holds. Calls block.
+pub trait Evaluator: Send + Sync {
+    /// What an expression gives at a time: a vector, a scalar or a string.
+    fn instant(&self, expression: &str, t_ms: i64, budget: &Budget) -> Result<QueryValue, SourceError>;
 }
 
 /// A sink of samples. `append` does not wait for the disk: the answer's `durable` does.

@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::oauth::{Tokens, secret_header};
 use crate::options::{BasicAuth, HttpOptions};
+use crate::stream::Streamed;
+use crate::websocket::{self, ConnectError, WebSocket};
 use crate::{BuildError, CallError, Secret, tls};
 
 /// What holds for every call of a client.
@@ -60,6 +62,7 @@ pub struct Client {
     options: HttpOptions,
     tokens: Option<Tokens>,
     max_response_bytes: usize,
+    timeout: Duration,
 }
 
 impl Client {
@@ -69,22 +72,59 @@ impl Client {
         options.validate()?;
         let tokens = options.oauth2.as_ref().map(|o| Tokens::new(o, &settings)).transpose()?;
         let inner = builder(options, &settings)?.build().map_err(|e| BuildError::new(e.to_string()))?;
-        let max_response_bytes = settings.max_response_bytes;
-        Ok(Self { inner, options: options.clone(), tokens, max_response_bytes })
+        let ClientSettings { max_response_bytes, timeout, .. } = settings;
+        Ok(Self { inner, options: options.clone(), tokens, max_response_bytes, timeout })
     }
 
     /// Makes a call with everything the options ask for. Answers of any status are answers.
     pub async fn send(&self, mut request: Request) -> Result<Response, CallError> {
-        self.add_headers(&mut request.headers).await?;
-        let authorized = self.authorization().await?;
-        if let Some(value) = authorized {
-            request.headers.insert(header::AUTHORIZATION, value);
-        }
+        self.complete(&mut request.headers).await?;
         let answer = self.send_plain(request).await?;
-        if let (Some(tokens), StatusCode::UNAUTHORIZED) = (&self.tokens, answer.status) {
+        self.heed(answer.status).await;
+        Ok(answer)
+    }
+
+    /// As [`Client::send`], and gives the body as it comes, at most `max_bytes` of it.
+    pub async fn open(&self, mut request: Request, max_bytes: u64) -> Result<Streamed, CallError> {
+        self.complete(&mut request.headers).await?;
+        let Request { method, url, headers, body } = request;
+        let sent = self.inner.request(method, url.expose()).headers(headers).body(body).send().await?;
+        let streamed = Streamed::new(sent, max_bytes);
+        self.heed(streamed.status).await;
+        Ok(streamed)
+    }
+
+    /// Opens a WebSocket with everything the options ask for, but a proxy.
+    pub async fn follow(
+        &self,
+        mut request: Request,
+        max_message_bytes: usize,
+    ) -> Result<WebSocket, ConnectError> {
+        self.complete(&mut request.headers).await?;
+        let opening = websocket::connect(
+            request.url.expose(),
+            request.headers,
+            &self.options.tls_config,
+            max_message_bytes,
+        );
+        let opened = tokio::time::timeout(self.timeout, opening).await;
+        opened.map_err(|_| CallError::Timeout(format!("no connection within {:?}", self.timeout)))?
+    }
+
+    /// Adds what the options ask for.
+    async fn complete(&self, headers: &mut HeaderMap) -> Result<(), CallError> {
+        self.add_headers(headers).await?;
+        if let Some(value) = self.authorization().await? {
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        Ok(())
+    }
+
+    /// An access token that is not taken is not shown again.
+    async fn heed(&self, status: StatusCode) {
+        if let (Some(tokens), StatusCode::UNAUTHORIZED) = (&self.tokens, status) {
             tokens.forget().await;
         }
-        Ok(answer)
     }
 
     /// Makes a call with the request's own headers alone.

@@ -28,12 +28,14 @@ pub enum CallError {
     /// No access token was given out.
     #[error("oauth2: {0}")]
     Token(String),
+    #[error("the answer is longer than {limit_bytes} bytes")]
+    TooLong { limit_bytes: u64 },
 }
 
 impl CallError {
     /// Whether the same call may go through later.
     pub fn is_temporary(&self) -> bool {
-        !matches!(self, Self::Invalid(_))
+        !matches!(self, Self::Invalid(_) | Self::TooLong { .. })
     }
 }
 

@@ -13,11 +13,14 @@ mod error;
 mod oauth;
 pub mod options;
 mod secret;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod websocket;
 
 pub use client::{Client, ClientSettings, Request, Response};
 pub use error::{BuildError, CallError};
 pub use options::HttpOptions;
 pub use secret::{REDACTED, Secret};
+pub use stream::{BodyStream, Streamed};

@@ -1,19 +1,12 @@
 //! The rulers: where rules read and write, which files hold some, and when they run.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilothouse_api::{RuleConnector, SourceBackend, Sources as _};
+use pilothouse_api::RuleConnector;
 use pilothouse_control::{Control, DataSource, SourceKind};
-use pilothouse_model::log_ports::{LogStats, StreamVolume};
-use pilothouse_model::ports::{Exemplar, LabelQuery};
-use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
-use pilothouse_model::{
-    AlertSink, Budget, Clock, EntrySource, EntryVisitor, Labels, LogSelection, Memory, ReadReport,
-    SampleSink, SelectedSeries, Selection, SeriesSource, SourceError, StreamQuery,
-};
+use pilothouse_model::{AlertSink, Clock, Labels};
 use pilothouse_rules::{Data, Language, Parts, RuleFile, RuleSource, Ruler, Settings, load_files};
 
 use crate::config::Config;
@@ -21,7 +14,9 @@ use crate::reload::{Apply, Part};
 use crate::rule_book::{MANAGED, managed_file};
 use crate::serve::ServeError;
 use crate::sources::Stores;
+use crate::stored::{Stored, Writer};
 use crate::transitions::Transitions;
+use crate::workers::Ground;
 
 /// How often sources that came or went, and shipped rules that were switched, are looked for.
 const TICK: Duration = Duration::from_secs(10);
@@ -51,24 +46,21 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Reads what is stored and what files say, and starts to evaluate. `external_url` is where
-    /// people reach the server. Blocks.
+    /// Reads what is stored and what files say, and starts to evaluate. Blocks.
     pub(crate) fn start(
-        config: &Config,
-        external_url: &str,
-        control: Arc<Control>,
-        stores: Arc<Stores>,
+        ground: &Ground,
         alerts: Arc<dyn AlertSink>,
-        memory: Arc<Memory>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, ServeError> {
+        let config = &ground.config;
+        let (control, stores) = (Arc::clone(&ground.control), Arc::clone(&ground.stores));
         let defaults = Settings::default();
         let settings = Settings {
-            external_url: Arc::from(external_url),
+            external_url: Arc::from(ground.url.as_str()),
             external_labels: config.rules.external_labels.clone(),
             default_interval_ms: config.rules.interval_ms,
-            limits: config.limits.clone(),
-            memory,
+            limits: ground.limits.clone(),
+            memory: Arc::clone(ground.app.memory()),
             ..defaults
         };
         let store = Arc::clone(&control) as _;
@@ -216,9 +208,8 @@ impl Part for Files {
 
 impl RuleConnector for Rules {
     fn connect(&self, source: &DataSource) -> Option<RuleSource> {
-        let stored =
-            |source: &DataSource| Stored { stores: Arc::clone(&self.stores), source: source.clone() };
-        let own = Arc::new(stored(source));
+        let stored = |source: DataSource| Stored::new(&self.stores, source, Writer::Worker);
+        let own = Arc::new(stored(source.clone()));
         match source.kind {
             SourceKind::Metrics => Some(RuleSource {
                 data: Data::Metrics(Arc::clone(&own) as _),
@@ -226,117 +217,10 @@ impl RuleConnector for Rules {
                 written: own,
             }),
             SourceKind::Logs => {
-                let metrics = Arc::new(stored(&self.log_target()?));
+                let metrics = Arc::new(stored(self.log_target()?));
                 Some(RuleSource { data: Data::Logs(own), sink: Arc::clone(&metrics) as _, written: metrics })
             }
             _ => None,
         }
-    }
-}
-
-/// A data source by name: its store is opened when something is asked of it, so that rules go on
-/// after it was closed for being idle.
-struct Stored {
-    stores: Arc<Stores>,
-    source: DataSource,
-}
-
-impl fmt::Debug for Stored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Stored").field(&self.source.id).finish()
-    }
-}
-
-impl Stored {
-    fn metrics(&self) -> Result<pilothouse_api::Backend, SourceError> {
-        match self.stores.open(&self.source)? {
-            SourceBackend::Metrics(backend) => Ok(backend),
-            SourceBackend::Logs(_) => Err(SourceError::storage("a source of logs holds no series")),
-        }
-    }
-
-    fn entries(&self) -> Result<Arc<dyn EntrySource>, SourceError> {
-        match self.stores.open(&self.source)? {
-            SourceBackend::Logs(backend) => Ok(backend.source),
-            SourceBackend::Metrics(_) => Err(SourceError::storage("a source of series holds no entries")),
-        }
-    }
-}
-
-impl SampleSink for Stored {
-    fn append(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
-        self.metrics()?.sink.append(batch)
-    }
-}
-
-impl SeriesSource for Stored {
-    fn select(&self, selection: &Selection, budget: &Budget) -> Result<Vec<SelectedSeries>, SourceError> {
-        self.metrics()?.source.select(selection, budget)
-    }
-
-    fn label_names(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
-        self.metrics()?.source.label_names(query, budget)
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        query: &LabelQuery,
-        budget: &Budget,
-    ) -> Result<Vec<String>, SourceError> {
-        self.metrics()?.source.label_values(name, query, budget)
-    }
-
-    fn series(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {
-        self.metrics()?.source.series(query, budget)
-    }
-
-    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        self.metrics()?.source.exemplars(query)
-    }
-
-    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
-        self.metrics()?.source.metadata(family)
-    }
-}
-
-impl EntrySource for Stored {
-    fn read(
-        &self,
-        selection: &LogSelection,
-        visitor: &dyn EntryVisitor,
-        budget: &Budget,
-    ) -> Result<ReadReport, SourceError> {
-        self.entries()?.read(selection, visitor, budget)
-    }
-
-    fn label_names(&self, query: &StreamQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
-        self.entries()?.label_names(query, budget)
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        query: &StreamQuery,
-        budget: &Budget,
-    ) -> Result<Vec<String>, SourceError> {
-        self.entries()?.label_values(name, query, budget)
-    }
-
-    fn streams(&self, query: &StreamQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {
-        self.entries()?.streams(query, budget)
-    }
-
-    fn stats(&self, query: &StreamQuery, budget: &Budget) -> Result<LogStats, SourceError> {
-        self.entries()?.stats(query, budget)
-    }
-
-    fn volume(
-        &self,
-        query: &StreamQuery,
-        period_ns: i64,
-        budget: &Budget,
-    ) -> Result<Vec<StreamVolume>, SourceError> {
-        self.entries()?.volume(query, period_ns, budget)
     }
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilothouse_api::{App, TextFormat};
-use pilothouse_metrics::Store;
-use pilothouse_model::SampleSink;
+use pilothouse_api::TextFormat;
+use pilothouse_model::{SampleSink, SourceError};
 use pilothouse_scrape::host::Host;
 use pilothouse_scrape::{ConfigError, Job, LocalTarget, Scraper, Sections, config};
 use tokio::runtime::Handle;
@@ -15,6 +14,8 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, Settings};
 use crate::reload::{Apply, Part};
+use crate::stored::{Stored, Writer};
+use crate::workers::Ground;
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const OWN_JOB: &str = "pilothouse";
@@ -49,17 +50,17 @@ pub(crate) struct Scraping {
 
 impl Scraping {
     /// Takes a first round of what needs no request, so that the first query finds something, and
-    /// starts all jobs. `instance` is this server's address.
-    pub(crate) async fn start(app: &Arc<App>, store: &Store, config: &Config, instance: &str) -> Self {
-        let sink: Arc<dyn SampleSink> = Arc::new(store.internal_sink());
-        let limits = config.limits.clone();
+    /// starts all jobs.
+    pub(crate) async fn start(ground: &Ground) -> Result<Self, SourceError> {
+        let Ground { config, limits, app, stores, instance, .. } = ground;
+        let sink: Arc<dyn SampleSink> = Arc::new(Stored::default_metrics(stores, Writer::Own)?);
         let rendered = Arc::clone(app);
         let own = Box::new(move || rendered.own_metrics(TextFormat::Prometheus));
         let mut targets = vec![LocalTarget::new(OWN_JOB, instance, Arc::clone(&sink), limits.clone(), own)];
         // Elsewhere there is nothing under these names.
         if config.scraping.host_metrics && cfg!(target_os = "linux") {
             let host = Host::default();
-            let name = host.name().unwrap_or_else(|| instance.to_owned());
+            let name = host.name().unwrap_or_else(|| instance.clone());
             targets.push(LocalTarget::new(
                 HOST_JOB,
                 &name,
@@ -72,10 +73,10 @@ impl Scraping {
             target.once().await;
         }
         let local = targets.into_iter().map(|target| tokio::spawn(target.run(INTERVAL))).collect();
-        let scraper = Scraper::new(Arc::new(store.clone()), limits);
+        let scraper = Scraper::new(Arc::new(Stored::default_metrics(stores, Writer::Worker)?), limits.clone());
         scraper.apply(config.scraping.jobs.clone()).await;
         app.start_scraping(scraper.clone());
-        Self { scraper, local }
+        Ok(Self { scraper, local })
     }
 
     /// The part of a reload.

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use pilothouse_api::{App, Auth, Backend, Build, Configuration, Listening, Settings, Tls, TlsError};
+use pilothouse_api::{App, Auth, Build, Configuration, Listening, Settings, Tls, TlsError};
 use pilothouse_control::{Control, Options};
 use pilothouse_disk::space::Guard;
-use pilothouse_metrics::Store;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::{Clock as _, Memory};
 use tokio::net::TcpListener;
@@ -19,10 +19,9 @@ use crate::backup::Archive;
 use crate::banner;
 use crate::config::{AuthMode, Config, ConfigError};
 use crate::descriptors;
-use crate::logs;
 use crate::reload::{self, Reloader};
 use crate::sources::Stores;
-use crate::store;
+use crate::stored::{Stored, Writer};
 use crate::token;
 use crate::watch::{Watch, Watched};
 use crate::workers::{Ground, Workers};
@@ -35,8 +34,8 @@ pub(crate) enum ServeError {
     DataDir { path: String, cause: std::io::Error },
     #[error("cannot listen on {address}: {cause}")]
     Listen { address: String, cause: std::io::Error },
-    #[error("cannot make or read the root token: {0}")]
-    Token(std::io::Error),
+    #[error("cannot make or read {path}: {cause}")]
+    Token { path: String, cause: std::io::Error },
     #[error("cannot start: {0}")]
     Start(std::io::Error),
     #[error("rules: {0}")]
@@ -45,6 +44,11 @@ pub(crate) enum ServeError {
     Alertmanager(#[from] pilothouse_alertmanager::service::StartError),
     #[error("control plane: {0}")]
     Control(#[from] pilothouse_control::Error),
+    #[error(
+        "control plane: {cause}. Nothing was changed. Restore a backup, or run `pilothouse check-data {data_dir} --repair`, \
+         which saves the tokens, data sources, rules and checks that can be read and sets the damaged file aside"
+    )]
+    DamagedControl { cause: pilothouse_control::Error, data_dir: String },
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
     #[error("data: {0}")]
@@ -67,18 +71,19 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let limits = LiveLimits::from(config.limits.clone());
     pilothouse_model::matcher::pattern::set_max_compiled_bytes(config.limits.max_regex_bytes);
     let max_connections = descriptors::raise_limit(config.limits.max_open_days);
     make_directory(&config.data_dir)?;
     let (root, made) = root_token(&config)?;
-    let control = open_control(&config)?;
+    let control = open_control(&config, &limits)?;
     let auth = match root {
         Some(root) => Auth::Required { root, control: Arc::clone(&control) },
         None => Auth::Off,
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Start)?;
-    let served = runtime.block_on(serve(config, control, auth, made, max_connections));
+    let served = runtime.block_on(serve(config, limits, control, auth, made, max_connections));
     // Nothing is left that must end; threads that sleep are not waited for.
     runtime.shutdown_background();
     served
@@ -97,21 +102,42 @@ fn root_token(config: &Config) -> Result<(Option<String>, Option<String>), Serve
     if let Some(token) = &config.root_token {
         return Ok((Some(token.clone()), None));
     }
-    let (token, made) = token::load_or_make(&config.data_dir).map_err(ServeError::Token)?;
+    let (token, made) = token::load_or_make(&config.data_dir).map_err(|cause| ServeError::Token {
+        path: config.data_dir.join(token::FILE_NAME).display().to_string(),
+        cause,
+    })?;
     Ok((Some(token.clone()), made.then_some(token)))
 }
 
-fn open_control(config: &Config) -> Result<Arc<Control>, ServeError> {
-    let options = Options { limits: Arc::new(config.limits.clone()), ..Options::default() };
+fn open_control(config: &Config, limits: &LiveLimits) -> Result<Arc<Control>, ServeError> {
+    let options = Options { limits: limits.clone(), ..Options::default() };
     let path = config.data_dir.join("control.redb");
-    let control = Control::open(&path, options)?;
+    tell_damage(&path)?;
+    let control = Control::open(&path, options).map_err(|cause| match cause.is_damage() {
+        true => ServeError::DamagedControl { cause, data_dir: config.data_dir.display().to_string() },
+        false => cause.into(),
+    })?;
     // Checks and receivers present secrets to others, and those are in there as they are.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(ServeError::Start)?;
     Ok(Arc::new(control))
 }
 
+/// Tells of damage with which the file may open all the same: what is not in the way of a start is
+/// no reason to stay away.
+fn tell_damage(path: &Path) -> Result<(), ServeError> {
+    let mut checked = pilothouse_disk::check::Checked::default();
+    let is_there = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    if is_there && !pilothouse_control::check(path, &mut checked).map_err(pilothouse_control::Error::from)? {
+        for finding in &checked.findings {
+            tracing::error!(%finding, "the file of the control plane is damaged; stop the server and run `pilothouse check-data` with --repair");
+        }
+    }
+    Ok(())
+}
+
 async fn serve(
     config: Config,
+    limits: LiveLimits,
     control: Arc<Control>,
     auth: Auth,
     made: Option<String>,
@@ -124,20 +150,21 @@ async fn serve(
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Start)?;
     let stop = stop_signal().map_err(ServeError::Start)?;
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
-    let settings = settings(&config, &control, auth);
+    let settings = settings(&config, &limits, &control, auth);
     let (disk, memory) = (Arc::clone(&settings.disk), Arc::clone(&settings.memory));
     let configuration = Arc::clone(&settings.configuration);
     let app = App::new(settings, Arc::new(SystemClock));
     let (stopped, serving) = start_listener(&app, listener, Listening { max_connections, tls });
-    let stores = Arc::new(Stores::new(Arc::clone(&control), config.clone()));
+    let stores = Arc::new(Stores::new(Arc::clone(&control), &config, limits.clone(), Handle::current()));
     let when_full = config.room.when_full;
     let watched =
         Watched { stores: Arc::clone(&stores), disk, memory, when_full, runtime: Handle::current() };
     let watch = Watch::start(watched).map_err(ServeError::Start)?;
     let url = config.url(local);
-    let ground = Ground { config: Arc::new(config), app, control, stores, url, instance: local.to_string() };
-    let store = start_data(&ground).await?;
-    let workers = Workers::start(&ground, &store).await?;
+    let instance = local.to_string();
+    let ground = Ground { config: Arc::new(config), limits, app, control, stores, url, instance };
+    start_data(&ground).await?;
+    let workers = Workers::start(&ground).await?;
     let reloader = Reloader::new(Config::clone(&ground.config), configuration, workers.parts());
     ground.app.start_reload(Arc::clone(&reloader) as _);
     let reloading = tokio::spawn(reloader.follow(hangup));
@@ -154,9 +181,9 @@ async fn serve(
     ground.blocking(|stores| stores.close_all()).await
 }
 
-fn settings(config: &Config, control: &Arc<Control>, auth: Auth) -> Settings {
+fn settings(config: &Config, limits: &LiveLimits, control: &Arc<Control>, auth: Auth) -> Settings {
     Settings {
-        limits: config.limits.clone(),
+        limits: limits.clone(),
         auth,
         control: Arc::clone(control),
         disk: Arc::new(Guard::new(&config.data_dir, config.room.disk)),
@@ -168,21 +195,16 @@ fn settings(config: &Config, control: &Arc<Control>, auth: Auth) -> Settings {
     }
 }
 
-/// Opens the default sources and hands them to the server. Returns the one of series.
-async fn start_data(ground: &Ground) -> Result<Store, ServeError> {
+/// Opens the default sources and hands them to the server.
+async fn start_data(ground: &Ground) -> Result<(), ServeError> {
     let Ground { app, control, stores, .. } = ground;
     let buckets = ground.config.buckets.clone().or_environment();
     app.start_backups(Arc::new(Archive::new(Arc::clone(stores), Arc::clone(control), buckets)));
-    let store = ground.blocking(|stores| stores.default_metrics()).await?;
-    let logs = ground.blocking(|stores| stores.default_logs()).await?;
-    app.start_logs(logs::backend(&logs));
-    app.start_data(Backend {
-        source: Arc::new(store.clone()),
-        sink: Arc::new(store.clone()),
-        store: Arc::new(store::Admin(store.clone())),
-    });
+    ground.blocking(Stores::open_default).await?;
+    app.start_logs(Stored::default_logs(stores, Writer::Client)?.logs_backend());
+    app.start_data(Stored::default_metrics(stores, Writer::Client)?.metrics_backend());
     app.start_sources(Arc::clone(stores) as _);
-    Ok(store)
+    Ok(())
 }
 
 /// Answers from the first moment on; what needs the data answers 503 until it is there.

@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pilothouse_api::{App, Backend, SourceBackend, SourceFigures, Sources};
+use pilothouse_api::{App, Backend, Family, SourceBackend, SourceFigures, Sources};
 use pilothouse_control::{Control, DataSource, SourceId, SourceKind};
 use pilothouse_metrics::Store;
+use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::{ActiveLimit, Clock as _, EntrySink, ServerCount, SourceError};
+use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::logs::{self, OwnLines};
 use crate::reload::{Apply, Part};
+use crate::remotes::Remotes;
 use crate::store::{self, Admin};
 
 const DAY_MS: i64 = 86_400_000;
@@ -31,13 +34,16 @@ const TICKS_OF_RETENTION: u32 = 30;
 #[derive(Debug)]
 pub(crate) struct Stores {
     control: Arc<Control>,
-    config: Config,
+    data_dir: PathBuf,
+    limits: LiveLimits,
     /// Of sources that have none of their own; 0 keeps for ever.
     retention_ms: AtomicI64,
     open: Mutex<HashMap<SourceId, Opened>>,
     /// Active series and streams of all sources together.
     series: Arc<ServerCount>,
     streams: Arc<ServerCount>,
+    /// Those that other systems keep. A source that went to one may still have data here.
+    remotes: Remotes,
     /// Who opens, closes or removes a store. Held over the work; the map above is not.
     changing: Mutex<()>,
 }
@@ -97,28 +103,37 @@ impl Opened {
 }
 
 impl Stores {
-    pub(crate) fn new(control: Arc<Control>, config: Config) -> Self {
+    /// Calls to other systems are made on `runtime`.
+    pub(crate) fn new(control: Arc<Control>, config: &Config, limits: LiveLimits, runtime: Handle) -> Self {
+        let now = limits.now();
+        let series = Arc::new(ServerCount::new(now.max_active_series));
+        let streams = Arc::new(ServerCount::new(now.max_log_streams));
+        let (of_remotes, lines) = (Arc::clone(&series), Arc::clone(&streams));
         Self {
+            remotes: Remotes::new(Arc::clone(&control), limits.clone(), runtime, of_remotes, lines),
             control,
             retention_ms: AtomicI64::new(config.retention_ms),
-            config,
+            data_dir: config.data_dir.clone(),
+            limits,
             open: Mutex::default(),
-            series: Arc::default(),
-            streams: Arc::default(),
+            series,
+            streams,
             changing: Mutex::default(),
         }
     }
 
-    /// The default source of series, which is always open.
-    pub(crate) fn default_metrics(&self) -> Result<Store, SourceError> {
-        let source = self.control.default_source(SourceKind::Metrics);
-        self.metrics_of(&source.ok_or_else(|| SourceError::storage("there is no default source of metrics"))?)
+    /// The source of a kind behind the shared root.
+    pub(crate) fn default_source(&self, kind: SourceKind) -> Result<DataSource, SourceError> {
+        let source = self.control.default_source(kind);
+        source.ok_or_else(|| SourceError::storage(format!("there is no default source of {}", kind.as_str())))
     }
 
-    /// The default source of logs, which is always open too.
-    pub(crate) fn default_logs(&self) -> Result<pilothouse_logs::Store, SourceError> {
-        let source = self.control.default_source(SourceKind::Logs);
-        self.logs_of(&source.ok_or_else(|| SourceError::storage("there is no default source of logs"))?)
+    /// Opens what has to be there before anything is served.
+    pub(crate) fn open_default(&self) -> Result<(), SourceError> {
+        for kind in [SourceKind::Metrics, SourceKind::Logs] {
+            self.open(&self.default_source(kind)?)?;
+        }
+        Ok(())
     }
 
     fn own_source(&self) -> Result<DataSource, SourceError> {
@@ -137,24 +152,26 @@ impl Stores {
         Ok(Arc::new(OwnLines { app, source: source.id, store: self.logs_of(&source)? }))
     }
 
-    /// A source of series that is not the default one.
-    pub(crate) fn metrics_of(&self, source: &DataSource) -> Result<Store, SourceError> {
-        match self.opened(source)? {
-            Opened::Metrics(store, _) => Ok(store),
-            Opened::Logs(..) => Err(SourceError::storage("a source of metrics holds logs")),
-        }
-    }
-
-    pub(crate) fn logs_of(&self, source: &DataSource) -> Result<pilothouse_logs::Store, SourceError> {
+    fn logs_of(&self, source: &DataSource) -> Result<pilothouse_logs::Store, SourceError> {
         match self.opened(source)? {
             Opened::Logs(store, _) => Ok(store),
             Opened::Metrics(..) => Err(SourceError::storage("a source of logs holds metrics")),
         }
     }
 
-    /// Every store that is open now.
+    pub(crate) fn remotes(&self) -> &Remotes {
+        &self.remotes
+    }
+
+    /// Every store that is open now, of those that this server keeps.
     pub(crate) fn all_open(&self) -> Vec<Opened> {
         self.open.lock().values().cloned().collect()
+    }
+
+    /// From now on at most as many active series and streams as these limits say.
+    pub(crate) fn obey(&self, limits: &Limits) {
+        self.series.set_limit(limits.max_active_series);
+        self.streams.set_limit(limits.max_log_streams);
     }
 
     /// Active series and streams of all sources together.
@@ -163,11 +180,11 @@ impl Stores {
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
-        &self.config.data_dir
+        &self.data_dir
     }
 
     pub(crate) fn directory(&self, kind: SourceKind, name: &str) -> PathBuf {
-        self.config.data_dir.join(kind.as_str()).join(name)
+        self.data_dir.join(kind.as_str()).join(name)
     }
 
     pub(crate) fn opened(&self, source: &DataSource) -> Result<Opened, SourceError> {
@@ -193,20 +210,16 @@ impl Stores {
             |e: pilothouse_metrics::Error| SourceError::storage(format!("{}: {e}", directory.display()));
         match source.kind {
             SourceKind::Metrics => {
-                let mut options = store::options(&self.config);
-                options.retention_ms = self.retention_ms(source);
+                let mut options = store::options(&self.limits, self.retention_ms(source));
                 let own = source.limits.max_active_series.unwrap_or(0);
-                let limit = self.config.limits.max_active_series;
-                let active = Arc::new(ActiveLimit::new(Arc::clone(&self.series), limit, own));
+                let active = Arc::new(ActiveLimit::new(Arc::clone(&self.series), own));
                 options.active = Some(Arc::clone(&active));
                 Ok(Opened::Metrics(Store::open(&directory, options).map_err(fault)?, active))
             }
             SourceKind::Logs => {
-                let mut options = logs::options(&self.config);
-                options.retention_ms = self.retention_ms(source);
+                let mut options = logs::options(&self.limits, self.retention_ms(source));
                 let own = source.limits.max_log_streams.unwrap_or(0);
-                let limit = self.config.limits.max_log_streams;
-                let active = Arc::new(ActiveLimit::new(Arc::clone(&self.streams), limit, own));
+                let active = Arc::new(ActiveLimit::new(Arc::clone(&self.streams), own));
                 options.active = Some(Arc::clone(&active));
                 Ok(Opened::Logs(pilothouse_logs::Store::open(&directory, options)?, active))
             }
@@ -220,6 +233,7 @@ impl Stores {
 
     /// Closes a store; what is written to it while it closes is refused and comes again.
     fn close(&self, id: SourceId) {
+        self.remotes.close(id);
         let _changing = self.changing.lock();
         let opened = self.open.lock().remove(&id);
         if let Some(Err(e)) = opened.map(|o| o.close()) {
@@ -230,10 +244,12 @@ impl Stores {
     /// Closes everything. Writes down what is only in memory, so that the next start has nothing
     /// to replay.
     pub(crate) fn close_all(&self) -> Result<(), SourceError> {
+        self.remotes.drain();
         let _changing = self.changing.lock();
         let all: Vec<Opened> = self.open.lock().drain().map(|(_, opened)| opened).collect();
         let closed: Vec<_> = all.iter().map(Opened::close).collect();
         self.control.save_usage()?;
+        self.control.compact();
         closed.into_iter().collect()
     }
 
@@ -254,6 +270,7 @@ impl Stores {
     }
 
     fn warm_up(&self) {
+        self.remotes.warm_up();
         if let Err(e) = self.remove_deleted() {
             tracing::error!("data of deleted data sources stays: {e}");
         }
@@ -317,10 +334,15 @@ impl Part for Retention {
 
 impl Sources for Stores {
     fn open(&self, source: &DataSource) -> Result<SourceBackend, SourceError> {
-        Ok(self.opened(source)?.backend())
+        match self.remotes.of(source.id)? {
+            Some(remote) if remote.is_copy() => remote.copying(self.opened(source)?.backend()),
+            Some(remote) => Ok(remote.backend()),
+            None => Ok(self.opened(source)?.backend()),
+        }
     }
 
     fn update(&self, source: &DataSource) {
+        self.remotes.update(source);
         let opened = self.open.lock().get(&source.id).cloned();
         match opened {
             Some(Opened::Metrics(store, active)) => {
@@ -337,6 +359,7 @@ impl Sources for Stores {
 
     fn remove_deleted(&self) -> Result<(), SourceError> {
         for removal in self.control.removals() {
+            self.remotes.close(removal.source);
             let _changing = self.changing.lock();
             let opened = self.open.lock().remove(&removal.source);
             // Ends its threads; what it still writes goes with the rest.
@@ -359,7 +382,18 @@ impl Sources for Stores {
 
     fn figures(&self) -> Vec<(SourceId, SourceFigures)> {
         let open: Vec<_> = self.open.lock().iter().map(|(id, opened)| (*id, opened.clone())).collect();
-        open.into_iter().map(|(id, opened)| (id, opened.figures())).collect()
+        let mut figures: HashMap<SourceId, SourceFigures> =
+            open.into_iter().map(|(id, opened)| (id, opened.figures())).collect();
+        // What lies here still of a source that went to another system goes on taking room.
+        for (id, remote) in self.remotes.figures() {
+            let disk_bytes = figures.get(&id).map_or(0, |here| here.disk_bytes);
+            figures.insert(id, SourceFigures { disk_bytes, ..remote });
+        }
+        figures.into_iter().collect()
+    }
+
+    fn families(&self) -> Vec<Family> {
+        self.remotes.families()
     }
 }
 

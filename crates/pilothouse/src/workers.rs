@@ -6,14 +6,15 @@ use std::sync::Arc;
 use pilothouse_alertmanager::Alertmanager;
 use pilothouse_api::App;
 use pilothouse_control::Control;
-use pilothouse_metrics::Store;
 use pilothouse_model::SourceError;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::SystemClock;
 use tokio::task::JoinHandle;
 
 use crate::alerting;
 use crate::audit;
 use crate::config::Config;
+use crate::limits::InForce;
 use crate::reload::Part;
 use crate::rule_book::Book;
 use crate::rules::{self, Rules};
@@ -26,6 +27,7 @@ use crate::synthetic;
 #[derive(Debug, Clone)]
 pub(crate) struct Ground {
     pub(crate) config: Arc<Config>,
+    pub(crate) limits: LiveLimits,
     pub(crate) app: Arc<App>,
     pub(crate) control: Arc<Control>,
     pub(crate) stores: Arc<Stores>,
@@ -51,6 +53,7 @@ impl Ground {
 #[derive(Debug)]
 pub(crate) struct Workers {
     stores: Arc<Stores>,
+    limits: LiveLimits,
     alertmanager: Alertmanager,
     rules: Arc<Rules>,
     scraping: Scraping,
@@ -62,16 +65,15 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// `store` is the default source of series. Once this returns, who asks for rules, alerts,
-    /// targets or checks finds them.
-    pub(crate) async fn start(ground: &Ground, store: &Store) -> Result<Self, ServeError> {
-        let Ground { config, app, control, stores, url, instance } = ground;
-        let alertmanager = alerting::start(config, url, control).await?;
+    /// Once this returns, who asks for rules, alerts, targets or checks finds them.
+    pub(crate) async fn start(ground: &Ground) -> Result<Self, ServeError> {
+        let Ground { config, limits, app, control, stores, url, .. } = ground;
+        let alertmanager = alerting::start(config, limits, url, control).await?;
         app.start_alertmanager(alertmanager.clone());
         let rules = start_rules(ground, &alertmanager).await?;
         let book = Book { rules: Arc::clone(&rules), alertmanager: alertmanager.clone() };
         app.start_alerting(Arc::new(alertmanager.clone()), Arc::new(book));
-        let scraping = Scraping::start(app, store, config, instance).await;
+        let scraping = Scraping::start(ground).await?;
         let told = Arc::clone(app);
         let lines = ground.blocking(|stores| stores.own_lines(told)).await?;
         let past = ground.blocking(Stores::own_logs).await?;
@@ -82,14 +84,16 @@ impl Workers {
             tokio::spawn(alerting::follow(alertmanager.clone(), rules.transitions(), past, lines)),
         ];
         let following = tokio::spawn(Arc::clone(&rules).run());
-        let synthetic = synthetic::start(config, app, control, stores, rules.ruler()).await?;
-        let stores = Arc::clone(stores);
-        Ok(Self { stores, alertmanager, rules, scraping, synthetic, following, followers })
+        let synthetic = synthetic::start(ground, rules.ruler()).await?;
+        let (stores, limits) = (Arc::clone(stores), limits.clone());
+        Ok(Self { stores, limits, alertmanager, rules, scraping, synthetic, following, followers })
     }
 
     /// What takes over a changed configuration.
     pub(crate) fn parts(&self) -> Vec<Arc<dyn Part>> {
         vec![
+            // First: what others take over is judged by the limits in force then.
+            Arc::new(InForce { limits: self.limits.clone(), stores: Arc::clone(&self.stores) }),
             Arc::new(rules::Files(Arc::clone(&self.rules))),
             Arc::new(alerting::ConfigFile(self.alertmanager.clone())),
             Arc::new(sources::Retention(Arc::clone(&self.stores))),
@@ -112,9 +116,9 @@ impl Workers {
 }
 
 async fn start_rules(ground: &Ground, alertmanager: &Alertmanager) -> Result<Arc<Rules>, ServeError> {
-    let Ground { config, app, control, stores, url, .. } = ground.clone();
-    let (alerts, memory) = (Arc::new(alertmanager.clone()), Arc::clone(app.memory()));
-    let start = move || Rules::start(&config, &url, control, stores, alerts, memory, Arc::new(SystemClock));
+    let (ground, alerts) = (ground.clone(), Arc::new(alertmanager.clone()));
+    let app = Arc::clone(&ground.app);
+    let start = move || Rules::start(&ground, alerts, Arc::new(SystemClock));
     let started = tokio::task::spawn_blocking(start).await;
     let rules = started.map_err(|e| ServeError::Start(std::io::Error::other(e)))??;
     app.start_rules(Arc::clone(rules.ruler()), Arc::clone(&rules) as _);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use pilothouse_logql::{LogqlError, LogqlValue};
-use pilothouse_model::{Annotations, Budget, Labels, QueryValue, SampleValue};
+use pilothouse_model::{Annotations, Budget, Labels, QueryValue, SampleValue, SourceError};
 use pilothouse_promql::printer::OneLine;
 use pilothouse_promql::{Engine, EvalError, Options, ParseContext};
 
@@ -49,6 +49,9 @@ pub enum ExpressionError {
     Logql(#[from] LogqlError),
     #[error("rule result is not a vector or scalar")]
     NotAVector,
+    /// Of a system that evaluates expressions itself.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The rule's data source is of the other kind.
     #[error("the data source cannot answer this language")]
     WrongSource,
@@ -87,6 +90,14 @@ impl Expression {
         }
     }
 
+    /// As another system is asked.
+    fn asked(&self) -> String {
+        match self {
+            Self::Promql(expr) => expr.text().to_owned(),
+            Self::Logql(expr) => expr.to_string(),
+        }
+    }
+
     /// The vector at a time; a scalar is an element without labels. Blocks.
     pub fn evaluate(
         &self,
@@ -95,6 +106,11 @@ impl Expression {
         options: &EvaluationOptions,
         budget: &Budget,
     ) -> Result<Vec<Element>, ExpressionError> {
+        if let Some(evaluator) = data.evaluator()
+            && self.language() == data.language()
+        {
+            return elements_of(evaluator.instant(&self.asked(), t_ms, budget)?);
+        }
         match (self, data) {
             (Self::Promql(expr), Data::Metrics(source)) => {
                 let outcome = Engine::instant(source.as_ref(), expr, t_ms, &options.promql, budget)?;

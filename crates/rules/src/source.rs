@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pilothouse_model::{EntrySource, SampleSink, SeriesSource};
+use pilothouse_model::{EntrySource, Evaluator, SampleSink, SeriesSource};
 
 use crate::expression::Language;
 
@@ -15,6 +15,14 @@ pub enum Data {
 }
 
 impl Data {
+    /// Who answers expressions in place of this server.
+    pub(crate) fn evaluator(&self) -> Option<Arc<dyn Evaluator>> {
+        match self {
+            Self::Metrics(source) => source.evaluator(),
+            Self::Logs(source) => source.evaluator(),
+        }
+    }
+
     pub fn language(&self) -> Language {
         match self {
             Self::Metrics(_) => Language::Promql,

@@ -123,6 +123,16 @@ impl Input {
         }
     }
 
+    /// As [`Input::object`]; `Some(None)` where it is said to be null.
+    pub(super) fn optional_object(&self, name: &str) -> Result<Option<Option<&Value>>> {
+        match self.body.get(name) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(value @ Value::Object(_)) => Ok(Some(Some(value))),
+            Some(_) => Err(malformed(name, "an object")),
+        }
+    }
+
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>> {
         match self.value(name) {
             None => match self.query(name) {

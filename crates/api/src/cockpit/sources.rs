@@ -1,9 +1,10 @@
 //! Data sources, and the retention that they may have.
 
 use pilothouse_control::{
-    Amounts, DataSource, Fault, NewSource, Origin, SortKey, SourceChange, SourceFilter, SourceId, SourceKind,
+    Amounts, DataSource, Fault, NewSource, Origin, RemoteSettings, SortKey, SourceChange, SourceFilter, SourceId, SourceKind,
     SourceLimits, UsageQuery,
 };
+use pilothouse_remote::{Kind as RemoteKind, Settings};
 use serde_json::{Value, json};
 
 use super::error::Refusal;
@@ -52,6 +53,7 @@ pub(super) fn create(context: &Context<'_>, input: &Input) -> Result<Answer, Ref
             max_active_series: input.number("max_active_series")?,
             max_log_streams: input.number("max_log_streams")?,
         },
+        remote: remote(kind, input)?.flatten(),
     };
     let source = context.control().create_source(&input.actor(), new)?;
     Ok(Answer::Object(shape(context, &source)))
@@ -63,6 +65,44 @@ fn kind(context: &Context<'_>, kind: SourceKind) -> Result<SourceKind, Refusal> 
         return Err(Refusal::argument("type", Fault::Unknown, "metrics, logs or traces"));
     }
     Ok(kind)
+}
+
+/// Where the data is kept: `backend` is `local` or `remote`, and `remote` says where that is. It is
+/// kept as it was said, once it has been read without a fault.
+fn remote(kind: SourceKind, input: &Input) -> Result<Option<Option<RemoteSettings>>, Refusal> {
+    let settings = input.optional_object("remote")?;
+    let settings = match (input.text("backend")?, settings) {
+        (None, settings) => settings,
+        (Some("local"), None | Some(None)) => Some(None),
+        (Some("remote"), Some(Some(settings))) => Some(Some(settings)),
+        (Some("local"), _) => return Err(misplaced("remote", "stands with the backend remote alone")),
+        (Some("remote"), _) => return Err(Refusal::argument("remote", Fault::Required, "remote is required")),
+        (Some(_), _) => return Err(Refusal::argument("backend", Fault::Unknown, "local or remote")),
+    };
+    let Some(Some(settings)) = settings else { return Ok(settings.map(|_| None)) };
+    let remote_kind = remote_kind(kind)
+        .ok_or_else(|| misplaced("remote", "only data sources of metrics and logs can be remote"))?;
+    Settings::read(remote_kind, settings)
+        .map_err(|e| Refusal::argument(e.key, Fault::Constraint, e.why))?;
+    Ok(Some(Some(RemoteSettings::new(settings.to_string()))))
+}
+
+fn misplaced(name: &str, why: &str) -> Refusal {
+    Refusal::argument(name, Fault::Constraint, why)
+}
+
+fn remote_kind(kind: SourceKind) -> Option<RemoteKind> {
+    match kind {
+        SourceKind::Metrics => Some(RemoteKind::Metrics),
+        SourceKind::Logs => Some(RemoteKind::Logs),
+        _ => None,
+    }
+}
+
+/// The settings without what is secret in them.
+fn shown_remote(source: &DataSource) -> Option<Value> {
+    let settings = serde_json::from_str(source.remote.as_ref()?.expose()).ok()?;
+    Some(Settings::read(remote_kind(source.kind)?, &settings).ok()?.shown())
 }
 
 /// A number beyond what can be is left to the check of the range.
@@ -95,7 +135,9 @@ pub(super) fn get(context: &Context<'_>, input: &Input) -> Result<Answer, Refusa
 
 pub(super) fn update(context: &Context<'_>, input: &Input) -> Result<Answer, Refusal> {
     let id: SourceId = input.id("data_source")?;
+    let before = context.control().source_in(input.region, id)?;
     let change = SourceChange {
+        remote: remote(before.kind, input)?,
         name: input.present_text("name")?,
         retention_days: retention_days(input)?,
         max_active_series: input.optional_number("max_active_series")?,
@@ -107,6 +149,9 @@ pub(super) fn update(context: &Context<'_>, input: &Input) -> Result<Answer, Ref
     let source = context.control().update_source(&input.actor(), input.region, id, change)?;
     if let Ok(sources) = context.app.sources() {
         sources.update(&source);
+    }
+    if source.remote != before.remote {
+        context.app.forget_root(id);
     }
     Ok(Answer::Object(shape(context, &source)))
 }
@@ -146,6 +191,10 @@ fn shape(context: &Context<'_>, source: &DataSource) -> Value {
         ("max_active_series", source.limits.max_active_series),
         ("max_log_streams", source.limits.max_log_streams),
     ];
+    if source.remote.is_some() {
+        object["backend"] = "remote".into();
+        object["remote"] = shown_remote(source).unwrap_or(Value::Null);
+    }
     for (name, limit) in own {
         if let Some(limit) = limit {
             object[name] = limit.into();

@@ -27,11 +27,13 @@ mod volume;
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use pilothouse_wire::otlp::OtlpFormat;
 
 use crate::App;
 use crate::census::Question;
 use crate::error::{ApiError, Kind};
+use crate::forward::forward;
 use crate::reply::Reply;
 use crate::routes::Scope::{ReadLogs, WriteLogs};
 use crate::routes::{self, Base, Methods, Route, Scope};
@@ -70,6 +72,8 @@ pub enum Endpoint {
     CancelDeletion,
     DrilldownLimits,
     BuildInfo,
+    Configuration,
+    Services,
     LegacyQuery,
     LegacyLabels,
     LegacyLabelValues,
@@ -103,11 +107,36 @@ impl Endpoint {
             Self::CancelDeletion => "logs_cancel_deletion",
             Self::DrilldownLimits => "logs_drilldown_limits",
             Self::BuildInfo => "logs_buildinfo",
+            Self::Configuration => "logs_config",
+            Self::Services => "logs_services",
             Self::LegacyQuery => "logs_legacy_query",
             Self::LegacyLabels => "logs_legacy_labels",
             Self::LegacyLabelValues => "logs_legacy_label_values",
             Self::LegacyTail => "logs_legacy_tail",
         }
+    }
+}
+
+impl Endpoint {
+    /// Whether it is answered by who keeps the data, where that is not this server. The others take
+    /// entries in, are about this server or its language, or are not on every other system; a tail
+    /// is handed on otherwise.
+    fn is_forwarded(self) -> bool {
+        !matches!(
+            self,
+            Self::BuildInfo
+                | Self::CardinalityActive
+                | Self::CardinalityNames
+                | Self::CardinalityValues
+                | Self::Configuration
+                | Self::DrilldownLimits
+                | Self::FormatQuery
+                | Self::LegacyTail
+                | Self::Otlp
+                | Self::Push
+                | Self::Services
+                | Self::Tail
+        )
     }
 }
 
@@ -149,6 +178,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/loki/api/v1/delete", Methods::DELETE, Scope::Root, Endpoint::CancelDeletion),
     route("/loki/api/v1/drilldown-limits", GET, ReadLogs, Endpoint::DrilldownLimits),
     route("/loki/api/v1/status/buildinfo", GET, ReadLogs, Endpoint::BuildInfo),
+    route("/config", GET, ReadLogs, Endpoint::Configuration),
+    route("/services", GET, ReadLogs, Endpoint::Services),
     // The first generation.
     route("/api/prom/query", GET_POST, ReadLogs, Endpoint::LegacyQuery),
     route("/api/prom/label", GET_POST, ReadLogs, Endpoint::LegacyLabels),
@@ -158,6 +189,10 @@ pub(crate) const ROUTES: &[Route] = &[
 ];
 
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
+    if let Some(peer) = app.logs_backend.get().and_then(|b| b.admin.remote()).filter(|_| endpoint.is_forwarded()) {
+        query::check_forwarded(app, &call.params, endpoint)?;
+        return forward(peer, &call, &["/loki/api/v1/", "/api/prom/"]).await;
+    }
     match endpoint {
         Endpoint::Push => push::push(app, call).await,
         Endpoint::Otlp => push::otlp(app, call).await,
@@ -183,6 +218,8 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::CancelDeletion => deletes::cancel(app, call).await,
         Endpoint::DrilldownLimits => Ok(status::drilldown_limits(app)),
         Endpoint::BuildInfo => Ok(status::build_info(app)),
+        Endpoint::Configuration => Ok(Reply::text(StatusCode::OK, app.settings.configuration.yaml())),
+        Endpoint::Services => Ok(status::services(app)),
         Endpoint::LegacyQuery => query::legacy(app, call).await,
         Endpoint::LegacyLabels => discover::labels(app, call, Shape::Legacy).await,
         Endpoint::LegacyLabelValues => discover::label_values(app, call, Shape::Legacy).await,
@@ -192,7 +229,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
 
 pub(crate) fn refuse(app: &App, endpoint: Endpoint, mut error: ApiError) -> Reply {
     if error.kind == Kind::TooLarge {
-        error = push::too_large(app.settings.limits.max_body_bytes);
+        error = push::too_large(app.limits().max_body_bytes);
     }
     match endpoint {
         Endpoint::Otlp => push::otlp_refusal(OtlpFormat::Protobuf, error),

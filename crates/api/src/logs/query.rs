@@ -1,18 +1,21 @@
 //! `query` and `query_range`: parameters in, evaluation on the pool, answer out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pilothouse_logql::{self as logql, Direction, Expr, LogqlValue, QueryResult, RangeQuery, ResultStream};
 use pilothouse_model::Budget;
-use pilothouse_model::budget::CancelOnDrop;
 
 use crate::App;
+use crate::admission::InTurn;
+use crate::client::Client;
 use crate::error::ApiError;
+use crate::logs::Endpoint;
 use crate::logs::answer::{self, Shape};
+use crate::logs::errors::from_source;
 use crate::logs::params::{self, Span};
 use crate::logs::stats::stats_json;
-use crate::offload;
+use crate::params::Params;
 use crate::reply::Reply;
 use crate::service::Call;
 
@@ -53,7 +56,7 @@ pub(crate) async fn instant(app: &Arc<App>, call: Call) -> Result<Reply, ApiErro
         direction: params::direction(params)?,
         shape: Shape::V1 { categorize: categorizes(&call) },
     };
-    answer(app, question).await
+    answer(app, call.client, question).await
 }
 
 pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
@@ -82,25 +85,12 @@ async fn ranged(app: &Arc<App>, call: &Call, shape: Shape) -> Result<Reply, ApiE
         direction,
         shape,
     };
-    answer(app, question).await
+    answer(app, call.client, question).await
 }
 
-async fn answer(app: &Arc<App>, question: Question) -> Result<Reply, ApiError> {
-    let queued = Instant::now();
-    let permit = app.admission.query().await?;
-    let queued = queued.elapsed();
-    let budget = app.budget(None);
-    let guard = CancelOnDrop::new(&budget);
-    let work = {
-        let app = Arc::clone(app);
-        move || {
-            let _permit = permit;
-            evaluate(&app, &question, queued, &budget)
-        }
-    };
-    let reply = offload::query(work).await?;
-    guard.disarm();
-    reply.inspect_err(|_| app.logs.telemetry.query_failures.add(1))
+async fn answer(app: &Arc<App>, client: Client, question: Question) -> Result<Reply, ApiError> {
+    let work = move |app: &App, asked: &InTurn| evaluate(app, &question, asked.waited, &asked.budget);
+    app.in_turn(client, None, work).await.inspect_err(|_| app.logs.telemetry.query_failures.add(1))
 }
 
 fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -> Result<Reply, ApiError> {
@@ -112,7 +102,26 @@ fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -
     telemetry.query_lines.add(result.stats.lines);
     telemetry.query_bytes.add(result.stats.bytes);
     let stats = stats_json(&result.stats, queued);
-    Ok(answer::reply(result, question.shape, &stats))
+    // Entries are taken from the budget as they are kept.
+    let bytes = match &result.value {
+        LogqlValue::Matrix(series) => series.iter().map(|s| s.floats.len() as u64 * 16).sum(),
+        _ => 0,
+    };
+    let reply = answer::reply(result, question.shape, &stats).holding(budget, bytes);
+    reply.map_err(|e| from_source(e.into()))
+}
+
+/// What this server's limits say of a query that another system answers. Its expression is not
+/// read, so an entries' limit counts for metric queries too where one is asked for.
+pub(crate) fn check_forwarded(app: &App, params: &Params, endpoint: Endpoint) -> Result<(), ApiError> {
+    if !matches!(endpoint, Endpoint::Query | Endpoint::QueryRange | Endpoint::LegacyQuery) {
+        return Ok(());
+    }
+    check_entries(app, params::limit(params)?)?;
+    match endpoint {
+        Endpoint::Query => Ok(()),
+        _ => Span::ordered(params, app.now_ns())?.check_length(app.limits().max_log_query_range_ms),
+    }
 }
 
 /// The query with the line filter that stands beside it.
@@ -125,7 +134,7 @@ pub(crate) fn with_regexp(query: &str, regexp: &str) -> String {
 
 /// What Loki refuses of a query that reads well.
 fn check(app: &App, question: &Question, expr: &Expr) -> Result<(), ApiError> {
-    let limits = &app.settings.limits;
+    let limits = app.limits();
     match expr {
         Expr::Metric(_) if question.shape == Shape::Legacy => {
             return Err(ApiError::bad_data("legacy endpoints only support streams result type"));
@@ -133,15 +142,16 @@ fn check(app: &App, question: &Question, expr: &Expr) -> Result<(), ApiError> {
         Expr::Log(_) => check_entries(app, question.limit)?,
         Expr::Metric(_) => {}
     }
-    match &question.when {
-        When::Range { span, .. } => span.check_length(limits.max_log_query_range_ms),
-        When::Instant { .. } => Ok(()),
-    }
+    let span = match question.when {
+        When::Range { span, .. } => span,
+        When::Instant { t_ns } => Span { start_ns: t_ns, end_ns: t_ns },
+    };
+    span.check_reach(expr.longest_range_ns(), limits.max_log_query_range_ms)
 }
 
 /// Refuses more entries than the limit (0: none).
 pub(crate) fn check_entries(app: &App, asked: usize) -> Result<(), ApiError> {
-    let limit = app.settings.limits.max_log_query_entries;
+    let limit = app.limits().max_log_query_entries;
     if limit > 0 && asked as u64 > limit {
         return Err(ApiError::bad_data(format!(
             "max entries limit per query exceeded, limit > max_entries_limit_per_query ({asked} > {limit})"
@@ -152,7 +162,7 @@ pub(crate) fn check_entries(app: &App, asked: usize) -> Result<(), ApiError> {
 
 fn run(app: &App, question: &Question, expr: &Expr, budget: &Budget) -> Result<QueryResult, ApiError> {
     let source = &*app.logs_backend()?.source;
-    let max_series = usize::try_from(app.settings.limits.max_log_query_series).unwrap_or(usize::MAX);
+    let max_series = usize::try_from(app.limits().max_log_query_series).unwrap_or(usize::MAX);
     let (span, step_ns, interval_ns) = match question.when {
         When::Instant { t_ns } => {
             return Ok(logql::query_instant(source, expr, t_ns, max_series, budget)?);

@@ -11,6 +11,12 @@ use crate::error::{ApiError, Kind};
 
 /// A whole query.
 pub(crate) fn query(text: &str, limits: &Limits) -> Result<Expr, ApiError> {
+    check_length(text, limits)?;
+    promql::parse(text, &ParseContext::from(limits)).map_err(|e| ApiError::parameter("query", e))
+}
+
+/// Whether a query's text is not too long.
+pub(crate) fn check_length(text: &str, limits: &Limits) -> Result<(), ApiError> {
     if text.len() as u64 > limits.max_query_length_bytes {
         let text = format!(
             "the query expression size in bytes exceeds the limit (query size: {}, limit: {}) \
@@ -21,7 +27,7 @@ pub(crate) fn query(text: &str, limits: &Limits) -> Result<Expr, ApiError> {
         );
         return Err(ApiError::new(Kind::Execution, text));
     }
-    promql::parse(text, &ParseContext::from(limits)).map_err(|e| ApiError::parameter("query", e))
+    Ok(())
 }
 
 /// A series selector, as `match[]` has it.

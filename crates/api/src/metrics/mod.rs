@@ -23,6 +23,7 @@ use pilothouse_control::SourceKind;
 use crate::App;
 use crate::census::Question;
 use crate::error::ApiError;
+use crate::forward::forward;
 use crate::reply::Reply;
 use crate::routes::Base::{Both, Plain, Root};
 use crate::routes::Scope::{ReadMetrics, WriteMetrics};
@@ -99,6 +100,23 @@ impl Endpoint {
         self != Self::Alertmanagers && kind == SourceKind::Metrics
     }
 
+    /// Whether it is answered by who keeps the data, where that is not this server. The others are about
+    /// this server or its language, are asked about few series, or are not on every other system.
+    fn is_forwarded(self) -> bool {
+        matches!(
+            self,
+            Self::DeleteSeries
+                | Self::LabelValues
+                | Self::Labels
+                | Self::Metadata
+                | Self::Query
+                | Self::QueryExemplars
+                | Self::QueryRange
+                | Self::RemoteRead
+                | Self::Series
+        )
+    }
+
     /// Errors are plain text: writers log them, and Mimir's cardinality paths have no envelope.
     fn speaks_text(self) -> bool {
         matches!(
@@ -161,6 +179,10 @@ pub(crate) const ROUTES: &[Route] = &[
 ];
 
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
+    if let Some(peer) = app.backend.get().and_then(|b| b.store.remote()).filter(|_| endpoint.is_forwarded()) {
+        query::check_forwarded(app, &call, endpoint)?;
+        return forward(peer, &call, &["/api/v1/"]).await;
+    }
     match endpoint {
         Endpoint::Push => push::remote_write(app, call).await,
         Endpoint::Query => query::instant(app, call).await,

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::{Annotations, Budget, QueryValue};
 use pilothouse_promql::{Options, QueryOutcome};
 
 use crate::App;
+use crate::admission::InTurn;
 use crate::answer::{Numbers, query_reply};
 use crate::error::ApiError;
 use crate::metrics::discover::TRUNCATED;
+use crate::metrics::Endpoint;
 use crate::metrics::language::{self, Grid};
 use crate::metrics::stats::stats_json;
-use crate::offload;
 use crate::params::{Params, parse_duration_ns};
 use crate::reply::Reply;
 use crate::service::Call;
@@ -31,12 +31,17 @@ pub(crate) async fn instant(app: &Arc<App>, call: Call) -> Result<Reply, ApiErro
     let params = &call.params;
     let limit = params.limit()?;
     let t_ms = params.time_or("time", app.now_ms())?;
-    answer(app, params, limit, Grid::Instant { t_ms }).await
+    answer(app, &call, limit, Grid::Instant { t_ms }).await
 }
 
 pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let params = &call.params;
-    let limit = params.limit()?;
+    let limit = call.params.limit()?;
+    let grid = steps(app, &call.params)?;
+    answer(app, &call, limit, grid).await
+}
+
+/// The steps of a range query, if there are not too many.
+fn steps(app: &App, params: &Params) -> Result<Grid, ApiError> {
     let (start_ms, end_ms) = (params.time("start")?, params.time("end")?);
     if end_ms < start_ms {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
@@ -48,17 +53,28 @@ pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError>
         let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(ApiError::parameter("step", reason));
     }
-    let max_points = app.settings.limits.max_query_points;
+    let max_points = app.limits().max_query_points;
     if (end_ms.saturating_sub(start_ms) / step_ms).unsigned_abs() > max_points {
         return Err(ApiError::bad_data(format!(
             "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
             grouped(max_points)
         )));
     }
-    answer(app, params, limit, Grid::Range { start_ms, end_ms, step_ms }).await
+    Ok(Grid::Range { start_ms, end_ms, step_ms })
 }
 
-async fn answer(app: &Arc<App>, params: &Params, limit: usize, grid: Grid) -> Result<Reply, ApiError> {
+/// What this server's limits say of a query that another system answers. Its expression is not
+/// read: the other system may know more functions.
+pub(crate) fn check_forwarded(app: &App, call: &Call, endpoint: Endpoint) -> Result<(), ApiError> {
+    language::check_length(call.params.text("query"), &app.limits())?;
+    match endpoint {
+        Endpoint::QueryRange => steps(app, &call.params).map(drop),
+        _ => Ok(()),
+    }
+}
+
+async fn answer(app: &Arc<App>, call: &Call, limit: usize, grid: Grid) -> Result<Reply, ApiError> {
+    let params = &call.params;
     let timeout = params.duration_ns("timeout")?.map(|ns| Duration::from_nanos(ns.max(0).unsigned_abs()));
     let stats = params.text("stats").to_owned();
     let mut options = Options { per_step_stats: stats == "all", ..Options::default() };
@@ -67,21 +83,8 @@ async fn answer(app: &Arc<App>, params: &Params, limit: usize, grid: Grid) -> Re
     }
     let question = Question { query: params.text("query").to_owned(), grid, options, limit, stats };
 
-    let queued = Instant::now();
-    let permit = app.admission.query().await?;
-    let queued = queued.elapsed();
-    let budget = app.budget(timeout);
-    let guard = CancelOnDrop::new(&budget);
-    let work = {
-        let app = Arc::clone(app);
-        move || {
-            let _permit = permit;
-            evaluate(&app, &question, queued, &budget)
-        }
-    };
-    let reply = offload::query(work).await?;
-    guard.disarm();
-    reply.inspect_err(|_| app.telemetry.query_failures.add(1))
+    let work = move |app: &App, asked: &InTurn| evaluate(app, &question, asked.waited, &asked.budget);
+    app.in_turn(call.client, timeout, work).await.inspect_err(|_| app.telemetry.query_failures.add(1))
 }
 
 fn lookback(params: &Params) -> Result<Option<i64>, ApiError> {
@@ -96,7 +99,7 @@ fn lookback(params: &Params) -> Result<Option<i64>, ApiError> {
 }
 
 fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -> Result<Reply, ApiError> {
-    let expr = language::query(&question.query, &app.settings.limits)?;
+    let expr = language::query(&question.query, &app.limits())?;
     language::check_grid(&expr, question.grid)?;
     let source = &app.backend()?.source;
     let started = Instant::now();
@@ -114,7 +117,8 @@ fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -
             stats_json(&stats, queued)
         }
     };
-    Ok(query_reply(value, &annotations, &shown, Numbers::Short))
+    let bytes = value.about_bytes();
+    Ok(query_reply(value, &annotations, &shown, Numbers::Short).holding(budget, bytes)?)
 }
 
 fn truncate(value: &mut QueryValue, limit: usize) -> bool {

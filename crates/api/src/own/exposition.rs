@@ -8,8 +8,10 @@ use pilothouse_model::memory::Part;
 use pilothouse_wire::exposition::Exposition;
 
 use crate::App;
+use crate::client::Kind;
 use crate::error::ApiError;
 use crate::offload;
+use crate::queue::Queue;
 use crate::reply::Reply;
 use crate::roots::SourceFigures;
 use crate::service::Call;
@@ -29,17 +31,15 @@ pub(crate) async fn own_metrics(app: &Arc<App>, call: &Call) -> Result<Reply, Ap
 /// All families, in the order in which they are shown.
 pub(crate) fn families(app: &App) -> Vec<Family> {
     let build = &app.settings.build;
-    let limits = &app.settings.limits;
     let mut families = vec![
         Family::gauge("pilothouse_build_info", "The build; always 1.")
             .labelled(&[("revision", build.revision), ("version", build.version)], 1.0),
         Family::gauge("pilothouse_ready", "Whether the data is served.")
             .value(f64::from(u8::from(app.backend.get().is_some()))),
         Family::gauge("pilothouse_queries_running", "Queries being evaluated.")
-            .value(app.admission.running_queries(limits) as f64),
-        Family::gauge("pilothouse_queries_queued", "Queries that wait their turn.")
-            .value(app.admission.queued_queries() as f64),
+            .value(app.admission.queries.running() as f64),
     ];
+    families.extend(queue_families(&app.admission.queries));
     families.extend(super::reload::families(&app.settings.configuration));
     families.extend(control_families(app));
     families.extend(room_families(app));
@@ -56,9 +56,26 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     if let Some(logs) = app.logs_backend.get() {
         families.extend(logs.admin.families());
     }
+    families.extend(app.sources().map_or_else(|_| Vec::new(), |sources| sources.families()));
     families.extend(crate::synthetic::families(app));
     families.extend(process::families(app.started_ms));
     families
+}
+
+/// Who waits for queries, by the kind of client.
+fn queue_families(queue: &Queue) -> [Family; 3] {
+    let mut waiting = Family::gauge("pilothouse_queries_queued", "Queries that wait their turn.");
+    let mut refused =
+        Family::counter("pilothouse_queries_refused_total", "Queries refused since too many waited already.");
+    let mut waits = Family::histogram("pilothouse_query_wait_seconds", "How long queries waited for their turn.");
+    let counts = queue.waiting_by_kind();
+    for kind in Kind::ALL {
+        let (labels, figures) = ([("client", kind.name())], queue.of(kind));
+        waiting = waiting.labelled(&labels, counts[kind as usize] as f64);
+        refused = refused.labelled(&labels, figures.refused.get() as f64);
+        waits = waits.distribution(&labels, figures.waits.counts().into());
+    }
+    [waiting, refused, waits]
 }
 
 /// Room on the disk and in memory, and how often it was short.
@@ -96,7 +113,7 @@ fn room_families(app: &App) -> [Family; 9] {
 
 /// What the control plane holds, and the limits that the server's data is measured by.
 fn control_families(app: &App) -> [Family; 7] {
-    let (control, limits) = (&app.settings.control, &app.settings.limits);
+    let (control, limits) = (&app.settings.control, app.limits());
     let sources = control.all_sources();
     let totals = app.sources().map_or_else(|_| SourceFigures::default(), |s| s.totals());
     let mut by_kind = Family::gauge("pilothouse_data_sources", "Data sources, internal ones included.");

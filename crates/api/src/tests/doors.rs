@@ -129,6 +129,8 @@ const PATHS: &[(Door, &[&str])] = &[
             "/loki/api/v1/cardinality/active_series",
             "/loki/api/v1/drilldown-limits",
             "/loki/api/v1/status/buildinfo",
+            "/config",
+            "/services",
             "/api/prom/query",
             "/api/prom/label",
             "/api/prom/label/{name}/values",
@@ -322,6 +324,7 @@ fn new_source(project: ProjectId, kind: SourceKind) -> NewSource {
         kind,
         retention_days: None,
         limits: SourceLimits::default(),
+        remote: None,
     }
 }
 

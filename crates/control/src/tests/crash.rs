@@ -46,6 +46,7 @@ fn changes(fixture: &Fixture, mut around: impl FnMut(&str, &mut dyn FnMut())) {
         kind: SourceKind::Logs,
         retention_days: Some(3),
         limits: SourceLimits::default(),
+        remote: None,
     };
     around("create token", &mut || token = Some(fixture.token("t", scopes).0));
     around("create source", &mut || source = Some(control.create_source(&by, new()).unwrap()));

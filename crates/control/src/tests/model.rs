@@ -64,6 +64,7 @@ proptest! {
                         kind: if logs { SourceKind::Logs } else { SourceKind::Metrics },
                         retention_days: Some(u32::from(name) + 1),
                         limits: SourceLimits::default(),
+                        remote: None,
                     };
                     let source = fixture.control.create_source(&root(), new).unwrap();
                     sources.insert(source.id, source);

@@ -22,6 +22,7 @@ fn source(project: ProjectId, kind: SourceKind) -> NewSource {
         kind,
         retention_days: None,
         limits: SourceLimits::default(),
+        remote: None,
     }
 }
 
@@ -89,6 +90,29 @@ fn only_what_is_said_of_a_source_changes() {
         assert!(fixture.control.update_source(&root(), Region::FrPar, made.id, change).is_err(), "{days}");
     }
     assert_eq!(fixture.control.source(made.id), Some(changed));
+}
+
+#[test]
+fn where_another_system_keeps_the_data_is_remembered_and_not_told() {
+    let fixture = Fixture::new();
+    let settings = crate::RemoteSettings::new(r#"{"password":"hush"}"#);
+    let new = NewSource { remote: Some(settings.clone()), ..source(ProjectId::DEFAULT, SourceKind::Logs) };
+    let made = fixture.control.create_source(&root(), new).unwrap();
+    let traces =
+        NewSource { remote: Some(settings.clone()), ..source(ProjectId::DEFAULT, SourceKind::Traces) };
+    assert!(fixture.control.create_source(&root(), traces).is_err());
+    let internal = fixture.control.internal_source().unwrap().id;
+    let change = SourceChange { remote: Some(Some(settings.clone())), ..SourceChange::default() };
+    assert!(fixture.control.update_source(&root(), Region::FrPar, internal, change).is_err());
+
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.control.remote_of(made.id), Some(settings));
+    let trail = fixture.control.audit(None, 1).unwrap();
+    assert!(trail[0].details.contains(&("backend".to_owned(), "remote".to_owned())));
+    assert!(!format!("{made:?}{trail:?}").contains("hush"));
+    let back = SourceChange { remote: Some(None), ..SourceChange::default() };
+    fixture.control.update_source(&root(), Region::FrPar, made.id, back).unwrap();
+    assert_eq!(fixture.reopened().control.remote_of(made.id), None);
 }
 
 #[test]

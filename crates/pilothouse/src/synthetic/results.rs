@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pilothouse_api::App;
 use pilothouse_control::{Control, DataSource, Scope, SourceId, SourceKind};
 use pilothouse_model::write::WriteBatch;
-use pilothouse_model::{EntrySink, Labels, LogBatch, SampleSink as _, SourceError};
+use pilothouse_model::{Labels, LogBatch, SampleSink, SourceError};
 use pilothouse_probes::registry::Registry;
 use pilothouse_probes::run::ResultSink;
 use pilothouse_probes::words::Remote;
@@ -14,6 +14,7 @@ use pilothouse_wire::logs::Enricher;
 
 use crate::config::{AuthMode, Config};
 use crate::sources::Stores;
+use crate::stored::{Stored, Writer};
 
 /// Results go where a push of the tenant would go.
 #[derive(Debug)]
@@ -70,11 +71,11 @@ impl ResultSink for Sink {
         samples.iter().for_each(|(labels, t_ms, value)| batch.push_float(labels, *t_ms, *value));
         let tenant = self.registry.tenant(tenant);
         let remote = tenant.as_ref().and_then(|tenant| tenant.metrics_remote.as_ref());
-        let store = match self.named(remote, SourceKind::Metrics, Scope::WriteMetrics) {
-            Some(source) => self.stores.metrics_of(&source)?,
-            None => self.stores.default_metrics()?,
+        let sink = match self.named(remote, SourceKind::Metrics, Scope::WriteMetrics) {
+            Some(source) => Stored::new(&self.stores, source, Writer::Worker),
+            None => Stored::default_metrics(&self.stores, Writer::Worker)?,
         };
-        let appended = store.append(&batch)?;
+        let appended = SampleSink::append(&sink, &batch)?;
         if appended.rejected > 0 {
             let first = appended.rejections.first();
             tracing::warn!(rejected = appended.rejected, "samples of checks were refused: {first:?}");
@@ -86,11 +87,13 @@ impl ResultSink for Sink {
         let tenant = self.registry.tenant(tenant);
         let remote = tenant.as_ref().and_then(|tenant| tenant.events_remote.as_ref());
         let batch = enriched(&self.enricher, entries);
-        match self.named(remote, SourceKind::Logs, Scope::WriteLogs) {
-            Some(source) => self.stores.logs_of(&source)?.append(&batch).map(drop),
-            // Who follows the default logs sees them.
-            None => self.app.log_sink().map_or(Ok(()), |sink| sink.append(&batch).map(drop)),
-        }
+        let source = match self.named(remote, SourceKind::Logs, Scope::WriteLogs) {
+            Some(source) => source,
+            None => self.stores.default_source(SourceKind::Logs)?,
+        };
+        // Who follows the source sees them.
+        let (id, sink) = (source.id, Stored::new(&self.stores, source, Writer::Worker));
+        self.app.telling(id, Arc::new(sink)).append(&batch).map(drop)
     }
 }
 

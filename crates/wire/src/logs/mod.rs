@@ -14,6 +14,7 @@
 //! Nothing is allocated for an entry but the place of its line: sets of metadata are shared
 //! within a request, and most entries have one of eight.
 
+mod encode;
 mod enrich;
 mod intake;
 mod json;
@@ -31,6 +32,7 @@ use pilothouse_model::log_ports::EntryRejection;
 use crate::DecodeError;
 use crate::body::{BodyError, Encoding, decompress};
 
+pub use encode::PushWriter;
 pub use enrich::{Enricher, Enrichment};
 pub(crate) use intake::{Intake, StreamStart};
 pub use level::Level;

@@ -3,6 +3,7 @@
 //! Sources: the protobuf definitions of Prometheus' `prompb` and the two published
 //! specifications. Start timestamps (2.0) and Cortex' `source` (1.0) are accepted and dropped.
 
+mod encode;
 pub(crate) mod histogram;
 mod v1;
 mod v2;
@@ -11,6 +12,8 @@ use pilothouse_model::limits::Limits;
 use pilothouse_model::{Labels, SampleColumns};
 
 use crate::{DecodeError, Decoded, proto, remote_read};
+
+pub use encode::{RequestWriter, SeriesParts};
 
 /// Which message a body holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::log_ports::LogAppended;
 use pilothouse_model::{EntrySink, Labels, LogBatch, Matcher, SourceError};
 use tokio::sync::Notify;
@@ -19,9 +19,9 @@ const MAX_TOLD_LOSSES: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Tails {
     open: RwLock<Vec<Arc<Follower>>>,
-    max_open: usize,
-    max_entries: usize,
-    max_bytes: usize,
+    /// Who follows what another system keeps: they count, and nothing is kept for them.
+    guests: AtomicUsize,
+    pub(crate) limits: LiveLimits,
     stopping: AtomicBool,
     telemetry: Arc<Telemetry>,
 }
@@ -70,14 +70,23 @@ pub(crate) struct Place {
     pub(crate) follower: Arc<Follower>,
 }
 
+/// The place of who follows what another system keeps; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Guest(Arc<Tails>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.guests.fetch_sub(1, Relaxed);
+        self.0.telemetry.tails.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Tails {
-    pub(crate) fn new(limits: &Limits, telemetry: Arc<Telemetry>) -> Self {
-        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    pub(crate) fn new(limits: LiveLimits, telemetry: Arc<Telemetry>) -> Self {
         Self {
             open: RwLock::default(),
-            max_open: size(limits.max_tails),
-            max_entries: size(limits.max_tail_entries).max(1),
-            max_bytes: size(limits.max_tail_bytes),
+            guests: AtomicUsize::new(0),
+            limits,
             stopping: AtomicBool::new(false),
             telemetry,
         }
@@ -88,20 +97,34 @@ impl Tails {
     pub(crate) fn follow(self: &Arc<Self>, matchers: Vec<Matcher>) -> Result<Place, String> {
         let follower = Arc::new(Follower { matchers, queue: Mutex::default(), bell: Notify::new() });
         let mut open = self.open.write();
-        if open.len() >= self.max_open {
-            return Err(format!(
-                "max concurrent tail requests limit exceeded, count > limit ({} > {})",
-                open.len() + 1,
-                self.max_open
-            ));
-        }
+        self.admit(open.len())?;
         open.push(Arc::clone(&follower));
         self.telemetry.tails.fetch_add(1, Relaxed);
         Ok(Place { tails: Arc::clone(self), follower })
     }
 
+    /// A place for who follows what another system keeps.
+    pub(crate) fn guest(self: &Arc<Self>) -> Result<Guest, String> {
+        let open = self.open.write();
+        self.admit(open.len())?;
+        self.guests.fetch_add(1, Relaxed);
+        self.telemetry.tails.fetch_add(1, Relaxed);
+        Ok(Guest(Arc::clone(self)))
+    }
+
+    /// Whether there is room beside so many followers. To be asked under the lock.
+    fn admit(&self, followers: usize) -> Result<(), String> {
+        let (count, limit) = (followers + self.guests.load(Relaxed) + 1, self.limits.now().max_tails);
+        if count as u64 > limit {
+            return Err(format!(
+                "max concurrent tail requests limit exceeded, count > limit ({count} > {limit})"
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn count(&self) -> usize {
-        self.open.read().len()
+        self.open.read().len() + self.guests.load(Relaxed)
     }
 
     /// Ends every tail; no new one begins to wait.
@@ -120,6 +143,7 @@ impl Tails {
         if open.is_empty() {
             return;
         }
+        let limits = self.limits.now();
         for stream in &batch.streams {
             let fits =
                 |f: &&Arc<Follower>| f.matchers.iter().all(|m| m.matches(stream.labels.value(&m.name)));
@@ -135,16 +159,18 @@ impl Tails {
                     line: batch.line_of(entry).to_owned(),
                     metadata: entry.metadata.clone(),
                 };
-                followers.iter().for_each(|f| self.keep(f, arrived.clone()));
+                followers.iter().for_each(|f| self.keep(f, arrived.clone(), &limits));
             }
             followers.iter().for_each(|f| f.bell.notify_one());
         }
     }
 
-    fn keep(&self, follower: &Follower, arrived: Arrived) {
+    fn keep(&self, follower: &Follower, arrived: Arrived, limits: &Limits) {
         let mut queue = follower.queue.lock();
         let bytes = arrived.bytes();
-        if queue.arrived.len() < self.max_entries && queue.bytes + bytes <= self.max_bytes {
+        let has_room = (queue.arrived.len() as u64) < limits.max_tail_entries.max(1)
+            && (queue.bytes + bytes) as u64 <= limits.max_tail_bytes;
+        if has_room {
             queue.bytes += bytes;
             queue.arrived.push_back(arrived);
             return;
@@ -212,7 +238,7 @@ mod tests {
 
     fn tails(max_open: u64, max_entries: u64) -> Arc<Tails> {
         let limits = Limits { max_tails: max_open, max_tail_entries: max_entries, ..Limits::default() };
-        Arc::new(Tails::new(&limits, Arc::default()))
+        Arc::new(Tails::new(limits.into(), Arc::default()))
     }
 
     fn lines(follower: &Follower) -> Vec<String> {
@@ -250,6 +276,9 @@ mod tests {
         let refused = tails.follow(Vec::new()).unwrap_err();
         assert_eq!(refused, "max concurrent tail requests limit exceeded, count > limit (2 > 1)");
         drop(first);
+        let guest = tails.guest().unwrap();
+        assert!(tails.follow(Vec::new()).is_err() && tails.guest().is_err());
+        drop(guest);
         assert!(tails.follow(Vec::new()).is_ok());
     }
 }

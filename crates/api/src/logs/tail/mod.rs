@@ -2,9 +2,11 @@
 //!
 //! A push hands what it stored to the followers whose selectors match (`hub`), each with a
 //! bounded queue of its own, so that a client which reads slowly loses entries and never holds
-//! up a push. Filters and parsers run later, on the query pool, in the client's own session
-//! (`session`); `frame` writes what it is told.
+//! up a push. Filters and parsers run later, on the pool for short work, in the client's own session
+//! (`session`); `frame` writes what it is told. Of a remote data source the other system tells
+//! what comes in, and `bridge` hands it on.
 
+mod bridge;
 mod frame;
 mod hub;
 mod session;
@@ -47,6 +49,9 @@ struct Wish {
 }
 
 pub(crate) async fn tail(app: &Arc<App>, call: Call, shape: Shape) -> Result<Reply, ApiError> {
+    if let Some(peer) = app.logs_backend()?.admin.remote() {
+        return bridge::bridge(app, &peer, call).await;
+    }
     let (mut call, wish) = read(app, call, shape).await?;
     app.logs_backend()?;
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await {
@@ -56,7 +61,7 @@ pub(crate) async fn tail(app: &Arc<App>, call: Call, shape: Shape) -> Result<Rep
             return Ok(Reply::text(status, "Bad Request\n"));
         }
     };
-    let session = Session::new(app, wish, call.parts.headers);
+    let session = Session::new(app, wish, call.parts.headers, call.client);
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
     let response = upgrade.on_upgrade(move |socket| session.run(socket));
     let headers = response.headers().clone();
@@ -79,14 +84,13 @@ async fn read(app: &Arc<App>, call: Call, shape: Shape) -> Result<(Call, Wish), 
         let wish = Wish {
             expr,
             start_ns: span.start_ns,
-            limit: limit
-                .min(usize::try_from(app.settings.limits.max_log_query_entries).unwrap_or(usize::MAX)),
+            limit: limit.min(usize::try_from(app.limits().max_log_query_entries).unwrap_or(usize::MAX)),
             delay: Duration::from_secs(delay_s),
             shape,
         };
         Ok::<_, ApiError>((call, wish))
     };
-    offload::query(work).await?
+    offload::short(work).await?
 }
 
 fn delay_s(text: &str) -> Result<u64, ApiError> {

@@ -12,36 +12,39 @@ use pilothouse_logql::{
     self as logql, Direction, Expr, LogExpr, LogPipeline, LogqlValue, Processed, RangeQuery,
 };
 use pilothouse_model::Budget;
-use pilothouse_model::budget::CancelOnDrop;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::frame::{Outgoing, frame};
 use super::hub::{Arrived, Place};
 use super::{SCOPE, Wish};
 use crate::App;
+use crate::admission::InTurn;
+use crate::client::Client;
 use crate::error::ApiError;
 use crate::logs::answer::Shape;
 use crate::offload;
+use crate::routes::Scope;
 
 /// As Loki: a client that is gone is noticed this fast.
-const PING_EVERY: Duration = Duration::from_secs(1);
+pub(super) const PING_EVERY: Duration = Duration::from_secs(1);
 const MAX_DURATION: Duration = Duration::from_secs(3_600);
 const ENTRIES_PER_FRAME: usize = 100;
 /// A client that takes longer than this for one message is given up.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that the reason of a closing frame may have.
 const MAX_REASON_BYTES: usize = 123;
 
 /// Codes of closing frames.
-const GOING_AWAY: u16 = 1001;
+pub(super) const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
-const INTERNAL: u16 = 1011;
+pub(super) const INTERNAL: u16 = 1011;
 
 pub(crate) struct Session {
     app: Arc<App>,
     wish: Wish,
     /// Shown again and again, so that a token that is withdrawn ends the tail.
     headers: HeaderMap,
+    client: Client,
 }
 
 /// Why the server closes a connection.
@@ -63,20 +66,14 @@ enum End {
 }
 
 impl Session {
-    pub(crate) fn new(app: &Arc<App>, wish: Wish, headers: HeaderMap) -> Self {
-        Self { app: Arc::clone(app), wish, headers }
+    pub(crate) fn new(app: &Arc<App>, wish: Wish, headers: HeaderMap, client: Client) -> Self {
+        Self { app: Arc::clone(app), wish, headers, client }
     }
 
     pub(crate) async fn run(self, mut socket: WebSocket) {
-        let End::Told(Closing { code, reason }) = self.follow(&mut socket).await else { return };
-        let mut cut = reason.len().min(MAX_REASON_BYTES);
-        while !reason.is_char_boundary(cut) {
-            cut -= 1;
+        if let End::Told(Closing { code, reason }) = self.follow(&mut socket).await {
+            close(&mut socket, code, &reason).await;
         }
-        let reason = reason.get(..cut).unwrap_or("").to_owned();
-        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-        // The client may be gone already.
-        let _ = timeout(SEND_TIMEOUT, socket.send(close)).await;
     }
 
     async fn follow(&self, socket: &mut WebSocket) -> End {
@@ -124,35 +121,21 @@ impl Session {
     }
 
     fn check(&self, began: Instant) -> Result<(), End> {
-        let told = |code, reason: &str| Err(End::Told(Closing { code, reason: reason.to_owned() }));
-        if self.app.logs.tails.is_stopping() {
-            return told(GOING_AWAY, "the server is stopping");
+        match reason_to_end(&self.app, SCOPE, &self.headers, began) {
+            Some((code, reason)) => Err(End::Told(Closing { code, reason })),
+            None => Ok(()),
         }
-        if began.elapsed() >= MAX_DURATION {
-            return told(INTERNAL, "reached tail max duration limit");
-        }
-        if !self.app.settings.auth.permits(SCOPE, &self.headers) {
-            return told(POLICY, "the token is no longer valid");
-        }
-        Ok(())
     }
 
     /// Reads the history on the pool, as any other query does.
     async fn begin(&self, log: &LogExpr, place: &Place) -> Result<Feed, ApiError> {
-        let permit = self.app.admission.query().await?;
-        let budget = self.app.budget(None);
-        let guard = CancelOnDrop::new(&budget);
-        let work = {
-            let (app, log, shape) = (Arc::clone(&self.app), log.clone(), self.wish.shape);
-            let (start_ns, limit, max) = (self.wish.start_ns, self.wish.limit, self.max_pending());
-            move || {
-                let _permit = permit;
-                let history = history(&app, &log, start_ns, limit, &budget)?;
-                Ok::<_, ApiError>((history, LogPipeline::new(&log)?, shape, max))
-            }
+        let (log, shape) = (log.clone(), self.wish.shape);
+        let (start_ns, limit, max) = (self.wish.start_ns, self.wish.limit, self.max_pending());
+        let work = move |app: &App, asked: &InTurn| {
+            let history = history(app, &log, start_ns, limit, &asked.budget)?;
+            Ok((history, LogPipeline::new(&log)?, shape, max))
         };
-        let (history, pipeline, shape, max) = offload::query(work).await??;
-        guard.disarm();
+        let (history, pipeline, shape, max) = self.app.in_turn(self.client, None, work).await?;
         let mut feed = Feed::new(pipeline, shape, max);
         // What came in while the history was read may be part of it.
         let known: HashSet<(i64, String, logql::LabelPairs)> =
@@ -167,7 +150,7 @@ impl Session {
     }
 
     fn max_pending(&self) -> usize {
-        let entries = usize::try_from(self.app.settings.limits.max_tail_entries).unwrap_or(usize::MAX);
+        let entries = usize::try_from(self.app.limits().max_tail_entries).unwrap_or(usize::MAX);
         entries.max(self.wish.limit).max(1)
     }
 
@@ -188,7 +171,39 @@ impl Session {
     }
 }
 
-async fn send(socket: &mut WebSocket, message: Message) -> Result<(), ()> {
+/// Why a tail that began then must end now: the code and the reason of the closing frame.
+pub(super) fn reason_to_end(
+    app: &App,
+    scope: Scope,
+    headers: &HeaderMap,
+    began: Instant,
+) -> Option<(u16, String)> {
+    let told = |code, reason: &str| Some((code, reason.to_owned()));
+    if app.logs.tails.is_stopping() {
+        return told(GOING_AWAY, "the server is stopping");
+    }
+    if began.elapsed() >= MAX_DURATION {
+        return told(INTERNAL, "reached tail max duration limit");
+    }
+    if !app.settings.auth.permits(scope, headers) {
+        return told(POLICY, "the token is no longer valid");
+    }
+    None
+}
+
+/// Closes a connection with as much of the reason as fits.
+pub(super) async fn close(socket: &mut WebSocket, code: u16, reason: &str) {
+    let mut cut = reason.len().min(MAX_REASON_BYTES);
+    while !reason.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let reason = reason.get(..cut).unwrap_or("").to_owned();
+    let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+    // The client may be gone already.
+    let _ = timeout(SEND_TIMEOUT, socket.send(close)).await;
+}
+
+pub(super) async fn send(socket: &mut WebSocket, message: Message) -> Result<(), ()> {
     match timeout(SEND_TIMEOUT, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(()),
@@ -302,7 +317,7 @@ impl Feed {
             let passed: Vec<_> = arrived.into_iter().filter_map(&mut run).collect();
             (passed, pipeline)
         };
-        let (passed, pipeline) = offload::query(work).await?;
+        let (passed, pipeline) = offload::short(work).await?;
         self.pipeline = Some(pipeline);
         Ok(passed)
     }

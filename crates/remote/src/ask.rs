@@ -1,0 +1,42 @@
+//! Asking the other system from threads that may block, as ports are asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pilothouse_model::{Budget, SourceError};
+use tokio::runtime::Handle;
+
+use crate::Peer;
+
+/// How soon a query that is ended lets its call go.
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) peer: Arc<Peer>,
+    /// Where calls are made.
+    pub(crate) runtime: Handle,
+}
+
+impl Asker {
+    /// Waits for the answer as long as the budget lasts. Blocks; never on a thread of the runtime
+    /// that runs tasks.
+    pub(crate) fn ask(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+        budget: &Budget,
+    ) -> Result<Bytes, SourceError> {
+        self.runtime.block_on(async {
+            let call = self.peer.ask(path, form);
+            tokio::pin!(call);
+            loop {
+                tokio::select! {
+                    answer = &mut call => return answer.map_err(SourceError::from),
+                    () = tokio::time::sleep(LOOK) => budget.check("a query to the remote store")?,
+                }
+            }
+        })
+    }
+}
