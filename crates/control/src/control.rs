@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use pilothouse_disk::Database;
+use pilothouse_disk::remains::guarded;
 use pilothouse_model::Clock;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::SystemClock;
@@ -28,14 +29,15 @@ use crate::token::TokenUseRow;
 use crate::usage::{UsageBook, UsageRow};
 
 /// The kind and the version of the file. Rows have versions of their own.
-const KIND: &str = "control";
-const VERSION: u32 = 1;
-const CACHE_BYTES: usize = 4 << 20;
+pub(crate) const KIND: &str = "control";
+pub(crate) const VERSION: u32 = 1;
+pub(crate) const CACHE_BYTES: usize = 4 << 20;
 const MAX_NAME_CHARS: usize = 255;
 
-const AUDIT: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new(AuditEntry::TABLE);
+pub(crate) const AUDIT: TableDefinition<'static, u64, &'static [u8]> =
+    TableDefinition::new(AuditEntry::TABLE);
 
-fn table_of<R: Row>() -> TableDefinition<'static, &'static str, &'static [u8]> {
+pub(crate) fn table_of<R: Row>() -> TableDefinition<'static, &'static str, &'static [u8]> {
     TableDefinition::new(R::TABLE)
 }
 
@@ -83,6 +85,10 @@ impl fmt::Debug for Control {
 impl Control {
     /// Opens the file or makes it, with the default data sources in it.
     pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
+        guarded(path, || Self::open_file(path, options))
+    }
+
+    fn open_file(path: &Path, options: Options) -> Result<Self, Error> {
         let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
         make_tables(&database)?;
         let (image, next_number, usage) = load(&database)?;
@@ -117,6 +123,11 @@ impl Control {
     /// Runs `work` while nobody writes to the file, which can be copied meanwhile.
     pub fn standing_still<T>(&self, work: impl FnOnce() -> T) -> Result<T, pilothouse_disk::Error> {
         self.database.standing_still(work)
+    }
+
+    /// At the end: gives back what room the file does not need.
+    pub fn compact(&self) {
+        self.database.compact_small();
     }
 
     pub(crate) fn usage(&self) -> MutexGuard<'_, UsageBook> {
@@ -163,7 +174,7 @@ pub fn check(
     pilothouse_disk::check::database(path, KIND, VERSION, checked)
 }
 
-fn make_tables(database: &Database) -> Result<(), Error> {
+pub(crate) fn make_tables(database: &Database) -> Result<(), Error> {
     let fault = |e: redb::TableError| Error::from(pilothouse_disk::Error::database(database.path())(e));
     database.write(|transaction| {
         transaction.open_table(AUDIT).map_err(fault)?;

@@ -80,6 +80,15 @@ impl Error {
         Self::NotFound { resource, id: id.to_string() }
     }
 
+    /// Whether bytes on the disk are at fault, which no other try will mend.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(e) => e.is_damage(),
+            Self::Damaged { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the fault lies with the storage rather than with the caller.
     pub fn is_storage(&self) -> bool {
         matches!(self, Self::Disk(_) | Self::Damaged { .. })

@@ -157,7 +157,14 @@ impl Inner {
     pub(crate) fn flush_last(&self) -> Result<(), Error> {
         self.flush_all()?;
         let least = self.trim()?;
-        self.catalog.save_log_start(least)
+        if least >= self.wal.next() {
+            self.catalog.save_log_end(least)?;
+            self.wal.clear()?;
+        } else {
+            self.catalog.save_log_start(least)?;
+        }
+        self.catalog.compact();
+        Ok(())
     }
 
     fn overdue_groups(&self) -> Vec<u32> {

@@ -3,6 +3,7 @@
 mod crash;
 mod model;
 mod rules;
+mod salvage;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use pilothouse_control::{Control, Options, SourceKind};
+use pilothouse_control::{Control, Options, Salvaged, SourceKind};
+use pilothouse_disk::backup::Progress;
 use pilothouse_disk::check::Checked;
-
 use pilothouse_disk::space;
+
 use super::print;
-use crate::backup::{CONTROL, store_directories};
 use super::progress::{Loudness, Meter};
+use crate::backup::{CONTROL, store_directories};
 
 const HELP: &str = "\
 Every page, block, record and file is read and compared with its checksum. Nothing is changed unless --repair is
-given; it sets what cannot be read aside under another name and writes anew what is around it.
+given; it sets what cannot be read aside under another name and writes anew what is around it. Of control.redb it
+takes over all rows that can be read; where a backup is at hand, restoring it is better.
 
 Examples:
   pilothouse check-data /var/lib/pilothouse
@@ -29,10 +31,10 @@ pub(crate) struct CheckData {
     /// Cut out what is damaged
     #[arg(long)]
     repair: bool,
-}
-
     #[command(flatten)]
     loudness: Loudness,
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("{} is no data directory", .0.display())]
@@ -110,17 +112,29 @@ fn check_store(kind: SourceKind, directory: &Path, repair: bool) -> Result<Check
     }
 }
 
-/// The control plane is small and precious: what is wrong with it is told, and left to a backup.
-fn check_control(path: &Path) -> Result<Checked, Failed> {
+fn check_control(path: &Path, repair: bool) -> Result<Checked, Failed> {
     let failed = |e: &dyn std::fmt::Display| Failed::Store(path.to_owned(), e.to_string());
     let mut checked = Checked::default();
     if !path.is_file() {
         return Ok(checked);
     }
-    if pilothouse_control::check(path, &mut checked).map_err(|e| failed(&e))?
-        && let Err(error) = Control::open(path, Options::default())
-    {
-        checked.found(path, "", error);
+    if pilothouse_control::check(path, &mut checked).map_err(|e| failed(&e))? {
+        match Control::open(path, Options::default()) {
+            Err(error) if error.is_damage() => checked.found(path, "", error),
+            opened => drop(opened.map_err(|e| failed(&e))?),
+        }
+    }
+    if repair && !checked.findings.is_empty() {
+        tell_saved(&pilothouse_control::salvage(path).map_err(|e| failed(&e))?);
     }
     Ok(checked)
+}
+
+fn tell_saved(saved: &Salvaged) {
+    let Salvaged { rows, incomplete, aside } = saved;
+    print(&format!("control.redb: {rows} rows saved; the damaged file is {}\n", aside.display()));
+    for (table, undecodable) in incomplete {
+        let known = if *undecodable > 0 { format!(", {undecodable} of them known") } else { String::new() };
+        print(&format!("control.redb: rows of {table} are lost{known}\n"));
+    }
 }

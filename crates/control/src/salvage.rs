@@ -1,0 +1,192 @@
+//! A damaged file of the control plane: what can be read of it goes to a fresh one.
+//!
+//! A row is taken over if it decodes. What is lost stays lost: a token that is not there is
+//! refused, a data source that is not there leaves its directory alone.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pilothouse_disk::remains::Remains;
+use pilothouse_disk::{Database, files};
+
+use crate::audit::AuditEntry;
+use crate::control::{AUDIT, CACHE_BYTES, KIND, VERSION, make_tables, table_of};
+use crate::error::Error;
+use crate::image::{Image, LoadTable};
+use crate::row::{self, Row};
+use crate::state::RECORDS;
+use crate::token::TokenUseRow;
+use crate::usage::UsageRow;
+
+/// Begins of keys: most are UUIDs, all are printable.
+const PRINTABLE: std::ops::RangeInclusive<u8> = b'!'..=b'~';
+/// Entries of the audit trail that are read as one piece.
+const AUDIT_STEP: usize = 16;
+/// More of them than any limit keeps.
+const AUDIT_MAX: u64 = 1 << 20;
+
+/// What became of a damaged file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salvaged {
+    pub rows: u64,
+    /// Tables of which some rows cannot be read, with how many are known to be lost.
+    pub incomplete: Vec<(&'static str, u64)>,
+    /// Where the damaged file is now.
+    pub aside: PathBuf,
+}
+
+/// Puts a fresh file in the place of a damaged one that nobody has open, with all rows that can be
+/// read; the damaged one gets another name. Where nothing can be read there is no file afterwards,
+/// and the next start makes an empty one.
+pub fn salvage(path: &Path) -> Result<Salvaged, Error> {
+    let mut salvage = Salvage::default();
+    if let Ok(remains) = Remains::open(path) {
+        salvage.read(&remains)?;
+    }
+    let (rows, incomplete) = (salvage.count(), salvage.incomplete.take());
+    if rows == 0 {
+        return Ok(Salvaged { rows, incomplete, aside: files::set_aside(path, "damaged")? });
+    }
+    let fresh = path.with_extension("salvaged");
+    files::remove(&fresh)?;
+    salvage.write(&fresh)?;
+    // Secrets of checks are in there.
+    let permissions = fs::metadata(path).map(|m| m.permissions());
+    let failed = |source| pilothouse_disk::Error::Io { action: "protect", path: fresh.clone(), source };
+    permissions.and_then(|permissions| fs::set_permissions(&fresh, permissions)).map_err(failed)?;
+    let aside = files::keep_aside(path, "damaged")?;
+    files::rename_durably(&fresh, path)?;
+    Ok(Salvaged { rows, incomplete, aside })
+}
+
+#[derive(Debug, Default)]
+struct Salvage {
+    /// Rows of the tables that are held in memory, by table.
+    rows: RefCell<Vec<(&'static str, String, Vec<u8>)>>,
+    audit: Vec<(u64, Vec<u8>)>,
+    /// By the worker's table and its key.
+    records: BTreeMap<(String, String), Vec<u8>>,
+    incomplete: RefCell<Vec<(&'static str, u64)>>,
+}
+
+struct Reading<'a> {
+    salvage: &'a Salvage,
+    remains: &'a Remains,
+}
+
+impl LoadTable<Error> for Reading<'_> {
+    fn table<R: Row>(&self) -> Result<BTreeMap<R::Key, Arc<R>>, Error> {
+        let bounds: Vec<String> = begins().collect();
+        let mut lost = 0;
+        let is_whole = self.remains.each(table_of::<R>(), bounds.iter().map(String::as_str), |key, bytes| {
+            match row::decode::<R>(bytes) {
+                Ok(row) if R::key_text(&row.key()) == key => {
+                    self.salvage.rows.borrow_mut().push((R::TABLE, key.to_owned(), bytes.to_vec()));
+                }
+                _ => lost += 1,
+            }
+        });
+        self.salvage.tell(R::TABLE, is_whole, lost);
+        Ok(BTreeMap::new())
+    }
+}
+
+/// One printable character, then two hexadecimal digits where a UUID may begin.
+fn begins() -> impl Iterator<Item = String> {
+    PRINTABLE.map(char::from).flat_map(|first| {
+        let second = "123456789abcdef".chars().map(move |second| format!("{first}{second}"));
+        let second = if first.is_ascii_hexdigit() { Some(second) } else { None };
+        std::iter::once(first.to_string()).chain(second.into_iter().flatten())
+    })
+}
+
+impl Salvage {
+    fn tell(&self, table: &'static str, is_whole: bool, lost: u64) {
+        if !is_whole || lost > 0 {
+            self.incomplete.borrow_mut().push((table, lost));
+        }
+    }
+
+    fn count(&self) -> u64 {
+        (self.rows.borrow().len() + self.audit.len() + self.records.len()) as u64
+    }
+
+    fn read(&mut self, remains: &Remains) -> Result<(), Error> {
+        let reading = Reading { salvage: self, remains };
+        Image::load(&reading)?;
+        reading.table::<TokenUseRow>()?;
+        reading.table::<UsageRow>()?;
+        self.read_audit(remains);
+        self.read_records(remains);
+        Ok(())
+    }
+
+    fn read_audit(&mut self, remains: &Remains) {
+        // In one piece where that goes: numbers grow for ever.
+        if self.read_audit_by(remains, 0) {
+            return;
+        }
+        self.audit.clear();
+        self.read_audit_by(remains, AUDIT_MAX);
+    }
+
+    fn read_audit_by(&mut self, remains: &Remains, upto: u64) -> bool {
+        let mut lost = 0;
+        let bounds = (0..upto).step_by(AUDIT_STEP);
+        let is_whole = remains.each(AUDIT, bounds, |number, bytes| match row::decode::<AuditEntry>(bytes) {
+            Ok(entry) if entry.number == number => self.audit.push((number, bytes.to_vec())),
+            _ => lost += 1,
+        });
+        if is_whole || upto > 0 {
+            self.tell(AuditEntry::TABLE, is_whole, lost);
+        }
+        is_whole
+    }
+
+    /// What the bytes of a worker mean is the worker's: they are taken as they are.
+    fn read_records(&mut self, remains: &Remains) {
+        let mut visit = |(table, key): (&str, &str), bytes: &[u8]| {
+            self.records.insert((table.to_owned(), key.to_owned()), bytes.to_vec());
+        };
+        let letters: Vec<String> = begins().collect();
+        let mut is_whole = remains.each(RECORDS, letters.iter().map(|l| (l.as_str(), "")), &mut visit);
+        if !is_whole {
+            // Once more, in smaller pieces of the tables that are known now.
+            let tables: std::collections::BTreeSet<String> =
+                self.records.keys().map(|(table, _)| table.clone()).collect();
+            let pairs = tables.iter().flat_map(|t| letters.iter().map(move |l| (t.as_str(), l.as_str())));
+            let mut more = BTreeMap::new();
+            is_whole = remains.each(RECORDS, pairs, |(table, key), bytes| {
+                more.insert((table.to_owned(), key.to_owned()), bytes.to_vec());
+            });
+            self.records.extend(more);
+        }
+        self.tell("records", is_whole, 0);
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Error> {
+        let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
+        make_tables(&database)?;
+        database.write(|transaction| {
+            let fault = |e: redb::Error| Error::from(pilothouse_disk::Error::database(path)(e));
+            for (table, key, bytes) in &*self.rows.borrow() {
+                let table: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new(table);
+                let mut table = transaction.open_table(table).map_err(|e| fault(e.into()))?;
+                table.insert(key.as_str(), bytes.as_slice()).map_err(|e| fault(e.into()))?;
+            }
+            let mut audit = transaction.open_table(AUDIT).map_err(|e| fault(e.into()))?;
+            for (number, bytes) in &self.audit {
+                audit.insert(number, bytes.as_slice()).map_err(|e| fault(e.into()))?;
+            }
+            let mut records = transaction.open_table(RECORDS).map_err(|e| fault(e.into()))?;
+            for ((table, key), bytes) in &self.records {
+                let key = (table.as_str(), key.as_str());
+                records.insert(key, bytes.as_slice()).map_err(|e| fault(e.into()))?;
+            }
+            Ok(())
+        })
+    }
+}

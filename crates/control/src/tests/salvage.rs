@@ -1,0 +1,113 @@
+//! Of a damaged file all is saved that can be read, and nothing is made up.
+
+use std::path::Path;
+
+use pilothouse_disk::check::Checked;
+use pilothouse_model::{StateChange, StateStore as _};
+
+use super::*;
+use crate::{NewSource, Scope, SourceKind, SourceLimits};
+
+const TOKENS: usize = 60;
+
+/// A file with many rows, closed; the names of its tokens.
+fn filled() -> (tempfile::TempDir, Options) {
+    let fixture = Fixture::new();
+    for i in 0..TOKENS {
+        fixture.token(&format!("token-{i}"), Scopes::from_iter([Scope::ReadLogs]));
+        let new = NewSource {
+            project: ProjectId::random(),
+            region: Region::FrPar,
+            name: format!("source-{i}"),
+            kind: SourceKind::Logs,
+            retention_days: None,
+            limits: SourceLimits::default(),
+            remote: None,
+        };
+        fixture.control.create_source(&root(), new).unwrap();
+        let record = |table: &'static str| StateChange {
+            table,
+            key: format!("key-{i}"),
+            value: Some(vec![i as u8; 200]),
+        };
+        fixture.control.apply(&[record("rules"), record("silences")]).unwrap();
+    }
+    let options = fixture.options();
+    let Fixture { directory, control, .. } = fixture;
+    drop(control);
+    (directory, options)
+}
+
+fn is_whole(path: &Path) -> bool {
+    let mut checked = Checked::default();
+    crate::check(path, &mut checked).unwrap()
+}
+
+/// Numbers of tokens, sources besides the default ones, and records.
+fn counts(control: &Control) -> [usize; 3] {
+    let image = control.image();
+    let tokens = image.tokens.len();
+    let sources = image.sources.values().filter(|s| s.name.starts_with("source-")).count();
+    let records = control.load("rules").unwrap().len() + control.load("silences").unwrap().len();
+    [tokens, sources, records]
+}
+
+#[test]
+fn all_of_a_whole_file_is_taken_over() {
+    let (dir, options) = filled();
+    let path = dir.path().join(FILE);
+    let before = Control::open(&path, options.clone()).unwrap();
+    let (image, audit) = (before.image(), before.audit(None, usize::MAX).unwrap());
+    drop(before);
+    let saved = crate::salvage(&path).unwrap();
+    assert!(saved.incomplete.is_empty() && saved.aside.exists(), "{saved:?}");
+    let after = Control::open(&path, options).unwrap();
+    assert!(image.same_rows(&after.image()));
+    assert_eq!(after.audit(None, usize::MAX).unwrap(), audit);
+    assert_eq!(counts(&after), [TOKENS, TOKENS, 2 * TOKENS]);
+}
+
+#[test]
+fn a_damaged_page_takes_its_own_rows_and_no_others() {
+    let (dir, options) = filled();
+    let path = dir.path().join(FILE);
+    let whole = std::fs::read(&path).unwrap();
+    let (mut repaired, mut kept) = (0, 0);
+    for page in (1..whole.len() / 4096).filter(|page| page % 4 == 0) {
+        let mut bytes = whole.clone();
+        let place = &mut bytes[page * 4096..page * 4096 + 200];
+        if place.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        place.fill(0xff);
+        std::fs::write(&path, &bytes).unwrap();
+        if is_whole(&path) {
+            continue;
+        }
+        let saved = crate::salvage(&path).unwrap();
+        assert_eq!(std::fs::read(&saved.aside).unwrap(), bytes, "page {page}");
+        let control = Control::open(&path, options.clone()).unwrap();
+        let found = counts(&control);
+        repaired += 1;
+        kept += found.iter().sum::<usize>();
+        let lost = found.iter().sum::<usize>() < 4 * TOKENS;
+        assert!(!lost || !saved.incomplete.is_empty(), "page {page}: {found:?} {saved:?}");
+        // It goes on.
+        drop(control);
+        assert!(is_whole(&path), "page {page}");
+        std::fs::remove_file(&saved.aside).unwrap();
+    }
+    assert!(repaired > 3 && kept > repaired * 2 * TOKENS, "{repaired} files, {kept} rows");
+}
+
+#[test]
+fn a_file_of_which_nothing_is_left_is_set_aside() {
+    let (dir, options) = filled();
+    let path = dir.path().join(FILE);
+    std::fs::write(&path, vec![0x5a; 10_000]).unwrap();
+    let error = Control::open(&path, options.clone()).unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    let saved = crate::salvage(&path).unwrap();
+    assert_eq!((saved.rows, path.exists(), saved.aside.exists()), (0, false, true));
+    assert_eq!(counts(&Control::open(&path, options).unwrap()), [0, 0, 0]);
+}
