@@ -20,9 +20,10 @@ else
     set -- $(cargo fuzz list)
 fi
 for target; do
-    # What was found before is kept between runs, out of the repository.
-    mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
-    ASAN_OPTIONS=detect_odr_violation=0 "$CARGO_TARGET_DIR/$host/release/$target" "fuzz/corpus/$target" \
+    # What is found stays between runs, out of the repository; keep.sh takes some of it in.
+    corpus=$CARGO_TARGET_DIR/corpus/$target
+    mkdir -p "$corpus" "fuzz/corpus/$target" "fuzz/artifacts/$target"
+    ASAN_OPTIONS=detect_odr_violation=0 "$CARGO_TARGET_DIR/$host/release/$target" "$corpus" "fuzz/corpus/$target" \
         -artifact_prefix="fuzz/artifacts/$target/" -max_total_time="$seconds" \
         -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
         2>"$logs/$target.log" || { tail -40 "$logs/$target.log"; echo "$target: FINDING"; exit 1; }
