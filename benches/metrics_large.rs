@@ -241,7 +241,7 @@ fn main() {
     let clock = Arc::new(Manual(AtomicI64::new(start)));
     let options = || StoreOptions {
         clock: clock.clone(),
-        limits: Arc::new(Limits { max_active_series: 0, ..Limits::default() }),
+        limits: Limits { max_active_series: 0, ..Limits::default() }.into(),
         ..StoreOptions::default()
     };
     let values = (0..KINDS).map(|i| hard_mix::values(i, 5_760)).collect();

@@ -92,7 +92,7 @@ fn main() {
     let clock = Arc::new(Stepped(AtomicI64::new(start_ms)));
     let options = StoreOptions { clock: Arc::clone(&clock) as _, ..StoreOptions::default() };
     let limits = pilothouse_model::limits::Limits { max_active_series: 0, ..Default::default() };
-    let options = StoreOptions { limits: Arc::new(limits), ..options };
+    let options = StoreOptions { limits: limits.into(), ..options };
     let store = Store::open(directory.path(), options).unwrap();
     let sent = Arc::new(Counted::default());
     let ruler = Ruler::new(Parts {

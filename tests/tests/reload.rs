@@ -44,12 +44,12 @@ fn all_takes_effect_or_nothing_does() {
     assert!(rules(&server).contains("a:b"));
 
     // What can change does; what cannot is named.
-    fs::write(&file, with("two", "retention: 10d\nlimits: {max_tails: 3}\n")).unwrap();
+    fs::write(&file, with("two", "retention: 10d\nlimits: {max_tails: 3, max_exemplars: 7}\n")).unwrap();
     let (status, text) = reload(&server);
-    assert_eq!((status, text.as_str()), (200, "reloaded; a restart is needed for: limits.max_tails\n"));
+    assert_eq!((status, text.as_str()), (200, "reloaded; a restart is needed for: limits.max_exemplars\n"));
     assert!(rules(&server).contains("c:d") && !rules(&server).contains("a:b"));
     let shown = server.get("/prometheus/api/v1/status/config").text();
-    assert!(shown.contains(r#"retention: \"10d\""#) && shown.contains("max_tails: 10"), "{shown}");
+    assert!(shown.contains(r#"retention: \"10d\""#) && shown.contains("max_tails: 3"), "{shown}");
 
     // The rules are good and the Alertmanager's file is not: neither is taken.
     fs::write(directory.path().join("am.yaml"), "route: {}\n").unwrap();

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::{Alert, AlertSink, Clock, SourceError, StateChange, StateStore};
 use pilothouse_net::Secret;
 use tokio::runtime::Handle;
@@ -36,7 +36,7 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 /// What an Alertmanager is told at its start.
 #[derive(Debug, Clone)]
 pub struct Options {
-    pub limits: Arc<Limits>,
+    pub limits: LiveLimits,
     /// Where people reach it: goes into payloads and links.
     pub external_url: String,
     /// Says the configuration as long as none is stored through the API.
@@ -120,7 +120,7 @@ impl Alertmanager {
     ) -> Result<Self, StartError> {
         let now_ms = clock.now_ms();
         let kept = Kept::load(store.as_ref())?;
-        let (engine, unreadable) = Engine::new(kept, Arc::clone(&options.limits), now_ms);
+        let (engine, unreadable) = Engine::new(kept, options.limits.clone(), now_ms);
         if unreadable > 0 {
             tracing::error!(unreadable, "alerts, silences or log entries that cannot be read were left out");
         }
@@ -231,7 +231,7 @@ impl Alertmanager {
     pub fn set_document(&self, body: &[u8]) -> Result<(), ChangeError<DocumentError>> {
         let shared = &self.shared;
         let (document, config, templates) =
-            Document::read(body, &shared.options.limits).map_err(ChangeError::Refused)?;
+            Document::read(body, &shared.options.limits.now()).map_err(ChangeError::Refused)?;
         let setup =
             shared.setup(config, templates).map_err(|e| ChangeError::Refused(DocumentError::Invalid(e)))?;
         let mut current = shared.document.lock();
@@ -353,7 +353,7 @@ impl Shared {
     }
 
     fn concurrency(&self) -> usize {
-        usize::try_from(self.options.limits.max_concurrent_notifications).unwrap_or(1)
+        usize::try_from(self.options.limits.now().max_concurrent_notifications).unwrap_or(1)
     }
 
     fn configure(&self, setup: Arc<Setup>) {
@@ -389,7 +389,7 @@ impl Shared {
             return Err("of a version that is not known".into());
         };
         let document: Document = serde_norway::from_slice(yaml).map_err(|e| ConfigError(e.to_string()))?;
-        let (config, templates) = document.check(&self.options.limits)?;
+        let (config, templates) = document.check(&self.options.limits.now())?;
         let setup = self.setup(config, templates)?;
         Ok((document, setup))
     }

@@ -53,7 +53,7 @@ pub async fn serve(
     listening: Listening,
     stop: impl Future<Output = ()>,
 ) {
-    let limits = &app.settings.limits;
+    let limits = app.limits();
     let head_timeout = Duration::from_millis(limits.header_timeout_ms);
     let send_timeout = Duration::from_millis(limits.send_timeout_ms);
     let builder = protocols(head_timeout);

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use pilothouse_disk::Database;
 use pilothouse_disk::remains::guarded;
 use pilothouse_model::Clock;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::ports::SystemClock;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 
@@ -44,12 +44,12 @@ pub(crate) fn table_of<R: Row>() -> TableDefinition<'static, &'static str, &'sta
 #[derive(Debug, Clone)]
 pub struct Options {
     pub clock: Arc<dyn Clock>,
-    pub limits: Arc<Limits>,
+    pub limits: LiveLimits,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), limits: Arc::new(Limits::default()) }
+        Self { clock: Arc::new(SystemClock), limits: LiveLimits::default() }
     }
 }
 
@@ -161,7 +161,7 @@ impl Control {
 
     /// A page of the audit trail, newest first.
     pub fn audit_page(&self, page: Page) -> Result<Listed<AuditEntry>, Error> {
-        let kept = usize::try_from(self.options.limits.max_audit_entries).unwrap_or(usize::MAX);
+        let kept = usize::try_from(self.options.limits.now().max_audit_entries).unwrap_or(usize::MAX);
         Ok(page.of(self.audit(None, kept)?))
     }
 }
@@ -258,8 +258,8 @@ impl Draft<'_> {
         &self.image
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.options.limits
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.options.limits.now()
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -397,7 +397,7 @@ impl Control {
     fn write_audit(&self, transaction: &WriteTransaction, entry: &AuditEntry) -> Result<(), Error> {
         let mut table = transaction.open_table(AUDIT).map_err(|e| self.fault(e.into()))?;
         table.insert(entry.number, row::encode(entry).as_slice()).map_err(|e| self.fault(e.into()))?;
-        let oldest = entry.number.saturating_sub(self.options.limits.max_audit_entries);
+        let oldest = entry.number.saturating_sub(self.options.limits.now().max_audit_entries);
         table.retain_in(..oldest, |_, _| false).map_err(|e| self.fault(e.into()))
     }
 

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use parking_lot::MutexGuard;
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::active::{ActiveCount, minute_of};
+use pilothouse_model::limits::Limits;
 use pilothouse_model::log_ports::{EntryReason, EntryRejection, LogAppended};
 use pilothouse_model::logs::{LogBatch, PushEntry, PushStream};
 use pilothouse_model::write::{Appended, Durable};
@@ -129,6 +130,7 @@ pub(crate) fn not_writable(error: WalError) -> SourceError {
 /// The running sums of one batch.
 struct Batch<'a> {
     inner: &'a Inner,
+    limits: Arc<Limits>,
     batch: &'a LogBatch,
     checked: &'a Checked,
     now_ms: i64,
@@ -233,9 +235,11 @@ impl<'a> Batch<'a> {
         now_ms: i64,
         internal: bool,
     ) -> Self {
-        let newest_ms = now_ms.saturating_add_unsigned(inner.limits.max_future_ms);
+        let limits = inner.limits.now();
+        let newest_ms = now_ms.saturating_add_unsigned(limits.max_future_ms);
         Self {
             inner,
+            limits,
             batch,
             checked,
             now_ms,
@@ -368,7 +372,7 @@ impl<'a> Batch<'a> {
 
     #[inline]
     fn fault_of(&self, entry: &PushEntry, line: &str) -> Option<EntryReason> {
-        let limits = &self.inner.limits;
+        let limits = &self.limits;
         if entry.t_ns < self.oldest_ns {
             return Some(EntryReason::TooOld { t_ns: entry.t_ns, oldest_ns: self.oldest_ns });
         }
@@ -402,7 +406,7 @@ impl<'a> Batch<'a> {
                 _ => Ok(*known),
             };
         }
-        if let Some(reason) = validate::labels(&stream.labels, &self.inner.limits) {
+        if let Some(reason) = validate::labels(&stream.labels, &self.limits) {
             return Err(reason);
         }
         if let Some(reason) = self.fault_of_all(entries) {

@@ -305,7 +305,7 @@ impl Inner {
         if request.matchers.is_empty() || request.start_ns >= request.end_ns {
             return Err(Error::BadDeletion("a deletion needs a selector and a range of time".to_owned()));
         }
-        if self.deletions.pending() >= self.limits.max_log_deletions {
+        if self.deletions.pending() >= self.limits.now().max_log_deletions {
             return Err(Error::BadDeletion("too many deletion requests are pending".to_owned()));
         }
         let (id, position) = {
@@ -381,7 +381,7 @@ impl Inner {
     /// Rewrites the blocks that deletions mean which can no longer be canceled. The caller holds
     /// the flusher's lock.
     pub(crate) fn settle_deletions(&self, now_ms: i64) -> Result<(), Error> {
-        let delay_ms = i64::try_from(self.limits.log_deletion_delay_ms).unwrap_or(i64::MAX);
+        let delay_ms = i64::try_from(self.limits.now().log_deletion_delay_ms).unwrap_or(i64::MAX);
         let all = self.deletions.all();
         let uncommitted = {
             let layers = self.layers.read();
@@ -421,7 +421,7 @@ impl Inner {
     fn forget_done(&self) -> Result<(), Error> {
         let all = self.deletions.all();
         let done: Vec<u64> = all.iter().filter(|k| k.deletion.done).map(|k| k.deletion.id).collect();
-        let excess = done.len().saturating_sub(self.limits.max_log_deletions as usize);
+        let excess = done.len().saturating_sub(self.limits.now().max_log_deletions as usize);
         let gone = done.get(..excess).unwrap_or(&[]);
         if !gone.is_empty() {
             self.catalog.remove_deletions(gone)?;

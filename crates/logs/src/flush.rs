@@ -184,7 +184,7 @@ impl Inner {
         }
         sizes.sort_unstable();
         let mut held: u64 = sizes.iter().map(|s| s.0).sum();
-        while held > self.limits.log_tail_bytes / 2
+        while held > self.limits.now().log_tail_bytes / 2
             && let Some((bytes, number)) = sizes.pop()
         {
             held -= bytes;

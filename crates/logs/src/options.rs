@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::{ActiveLimit, Clock, Labels};
 
@@ -41,7 +41,7 @@ impl fmt::Debug for FilterCompiler {
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    pub limits: Arc<Limits>,
+    pub limits: LiveLimits,
     /// Entries older than this are refused, not shown, and removed day by day; 0 for ever.
     pub retention_ms: i64,
     /// How many active streams there may be; unsaid, as many as `limits` say.
@@ -58,7 +58,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            limits: Arc::new(Limits::default()),
+            limits: LiveLimits::default(),
             retention_ms: 0,
             active: None,
             clock: Arc::new(SystemClock),

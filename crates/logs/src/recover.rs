@@ -39,7 +39,7 @@ const GAP: u64 = 1 << 32;
 pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Error> {
     let lock = DirectoryLock::acquire(directory)?;
     let began = Instant::now();
-    let limits = options.limits.clone();
+    let limits = options.limits.now();
     files::remove_unfinished(directory)?;
     let (catalog, mut registry, mut loaded, is_whole) = find_catalog(&directory.join("streams.redb"))?;
     let days = Days::open(&directory.join("day"), limits.max_open_log_days)?;
@@ -79,7 +79,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     active_limit.report(appender.active.total());
     let waiting_bytes = replay.layers.cuts.iter().map(|c| c.bytes).sum();
     Ok(Inner {
-        limits,
+        limits: options.limits,
         clock: options.clock,
         retention_ms: options.retention_ms.into(),
         active_limit,

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::DirectoryLock;
 use pilothouse_disk::{Position, Wal};
 use pilothouse_index::RoaringBitmap;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::log_ports::{EntrySink, EntrySource, LogAppended, LogStats, StreamVolume};
 use pilothouse_model::logs::{LogBatch, LogSelection};
 use pilothouse_model::{
@@ -50,7 +50,7 @@ pub struct Store {
 /// then any other, each of which is a leaf. Only the appender goes from a tail to the layers.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: LiveLimits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retention_ms: AtomicI64,
     pub(crate) active_limit: Arc<ActiveLimit>,
@@ -96,7 +96,7 @@ impl Inner {
     /// Waits while more lines wait for the disk than memory is meant for; refuses when that
     /// does not get better.
     pub(crate) fn wait_for_room(&self) -> Result<(), SourceError> {
-        let limit = self.limits.log_tail_bytes.max(16 << 20) as usize;
+        let limit = self.limits.now().log_tail_bytes.max(16 << 20) as usize;
         if self.waiting_bytes.load(Relaxed) <= limit {
             return Ok(());
         }

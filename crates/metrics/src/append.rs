@@ -5,12 +5,14 @@
 //! order as the head; the caller then waits for the log without the lock. Whatever was sealed
 //! under the same lock therefore holds exactly what lies before some position of the log.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::active::{ActiveCount, minute_of};
 use pilothouse_model::labels::SeriesText;
+use pilothouse_model::limits::Limits;
 use pilothouse_model::time::DAY_MS;
 use pilothouse_model::write::{Appended, BatchSeries, Durable, RawPair, Reason, Rejection, WriteBatch};
 use pilothouse_model::{Labels, SourceError};
@@ -137,6 +139,7 @@ pub(crate) fn not_writable(error: WalError) -> SourceError {
 /// The running sums of one batch.
 struct Batch<'a> {
     inner: &'a Inner,
+    limits: Arc<Limits>,
     batch: &'a WriteBatch,
     /// Samples before and after are refused.
     oldest_ms: i64,
@@ -183,11 +186,13 @@ impl Inner {
         appender.record.clear();
         appender.is_open = true;
         appender.active.advance(minute_of(now_ms));
+        let limits = self.limits.now();
         let mut state = Batch {
             inner: self,
             batch,
             oldest_ms: self.oldest_ms(now_ms).max(FIRST_MS),
-            newest_ms: now_ms.saturating_add_unsigned(self.limits.max_future_ms).min(LAST_MS),
+            newest_ms: now_ms.saturating_add_unsigned(limits.max_future_ms).min(LAST_MS),
+            limits,
             now_ms,
             internal,
             position: self.wal.next(),
@@ -329,7 +334,7 @@ impl Batch<'_> {
             let reason = Reason::InvalidLabelValue { name: String::new() };
             return Err(Rejection { reason, series: validate::series_text(&pairs) });
         }
-        let labels = validate::canonical(&mut pairs, &self.inner.limits)?;
+        let labels = validate::canonical(&mut pairs, &self.limits)?;
         let fingerprint = labels.fingerprint();
         let known = self.inner.registry.read().id_of(fingerprint);
         let id = match known {
@@ -357,7 +362,7 @@ impl Batch<'_> {
         }
         // Series that are no longer active stay until their day is compacted: names that change
         // with every request would fill the memory without ever being many at a time.
-        let (held, limit) = (self.inner.registry.read().len(), self.inner.limits.max_series_in_memory);
+        let (held, limit) = (self.inner.registry.read().len(), self.limits.max_series_in_memory);
         if !self.internal && limit > 0 && held as u64 >= limit {
             return refuse(Reason::MaxSeries { limit });
         }
@@ -410,7 +415,7 @@ impl Batch<'_> {
             let lost = (floats.len() + histograms.len()).max(1) as u64;
             return self.refuse_sample(series, lost, Reason::MaxSeries { limit });
         }
-        let window = self.inner.limits.out_of_order_window_ms;
+        let window = self.limits.out_of_order_window_ms;
         for sample in floats {
             if let Some(reason) = self.out_of_time(sample.t_ms) {
                 self.refuse_sample(series, 1, reason);
@@ -431,7 +436,7 @@ impl Batch<'_> {
     }
 
     fn histograms(&mut self, appender: &mut Appender, group: &mut Group, id: u32, series: &BatchSeries) {
-        let window = self.inner.limits.out_of_order_window_ms;
+        let window = self.limits.out_of_order_window_ms;
         for sample in self.batch.histograms_of(series) {
             let t_ms = sample.t_ms;
             let checked = match self.out_of_time(t_ms) {
@@ -484,7 +489,7 @@ impl Batch<'_> {
     }
 
     fn exemplars(&mut self, appender: &mut Appender, id: u32, series: &BatchSeries) {
-        let max_chars = self.inner.limits.max_exemplar_label_chars;
+        let max_chars = self.limits.max_exemplar_label_chars;
         let mut ring = self.inner.exemplars.lock();
         for exemplar in self.batch.exemplars_of(series) {
             let kept = match self.out_of_time(exemplar.t_ms) {
@@ -507,7 +512,7 @@ impl Batch<'_> {
         if self.batch.metadata.is_empty() {
             return;
         }
-        let limits = &self.inner.limits;
+        let limits = &self.limits;
         let mut known = self.inner.metadata.lock();
         for entry in &self.batch.metadata {
             if known.insert(entry, limits.max_metadata_families, limits.max_metadata_text_bytes) {

@@ -186,7 +186,7 @@ impl Inner {
 
     /// The groups to flush when the head is over its memory: the largest, down to half of it.
     fn largest(&self, mut sizes: Vec<(u64, u32)>) -> Vec<u32> {
-        let limit = self.limits.head_memory_bytes;
+        let limit = self.limits.now().head_memory_bytes;
         let mut held: u64 = sizes.iter().map(|s| s.0).sum();
         if limit == 0 || held <= limit {
             return Vec::new();

@@ -11,6 +11,7 @@ use pilothouse_disk::files::{self, DirectoryLock};
 use pilothouse_disk::wal::{OnDamage, Options, Replayed, SyncMode};
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::active::{ActiveCount, minute_of};
+use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::Exemplar;
 use pilothouse_model::time::DAY_MS;
 use pilothouse_model::write::MetadataEntry;
@@ -36,7 +37,7 @@ use crate::store::Inner;
 pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Error> {
     let lock = DirectoryLock::acquire(directory)?;
     let began = Instant::now();
-    let limits = options.limits.clone();
+    let limits = options.limits.now();
     files::remove_unfinished(directory)?;
     let found = find_catalog(&directory.join("series.redb"), &directory.join("day"))?;
     let (catalog, mut registry, mut loaded, lost) = found;
@@ -91,8 +92,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let active_limit = options.active.unwrap_or_else(own);
     active_limit.report(appender.active.total());
     Ok(Inner {
-        head_ceiling: limits.head_memory_bytes.max(64 << 20).saturating_mul(2),
-        limits,
+        limits: options.limits,
         clock: options.clock,
         retention_ms: options.retention_ms.into(),
         active_limit,
@@ -181,7 +181,7 @@ struct Replay {
     saved_exemplars: HashSet<u128, foldhash::fast::FixedState>,
     metadata: Metadata,
     deletions: Vec<Deletion>,
-    limits: Arc<pilothouse_model::limits::Limits>,
+    limits: Arc<Limits>,
     next_flush: u32,
     next_deletion: u32,
     position: Position,
@@ -199,7 +199,7 @@ struct Replay {
 
 impl Replay {
     fn new(registry: Registry, loaded: Loaded, options: &StoreOptions, now_ms: i64) -> Self {
-        let limits = options.limits.clone();
+        let limits = options.limits.now();
         let mut exemplars =
             Exemplars::new(limits.max_exemplars as usize, loaded.exemplars.first().map_or(0, |e| e.0));
         let mut saved = 0;

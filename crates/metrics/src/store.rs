@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::Wal;
 use pilothouse_disk::files::DirectoryLock;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
 use pilothouse_model::{
@@ -50,7 +50,7 @@ pub struct Store {
 /// which is a leaf.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: LiveLimits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retention_ms: AtomicI64,
     pub(crate) active_limit: Arc<ActiveLimit>,
@@ -72,8 +72,6 @@ pub(crate) struct Inner {
     /// No sample that was on the disk when the store was opened is newer; beyond it the head
     /// knows the newest sample of a series.
     pub(crate) floor_ms: AtomicI64,
-    /// Bytes of the head above which writes are refused; flushing is far behind then.
-    pub(crate) head_ceiling: u64,
     pub(crate) room: Room,
     /// One compaction at a time.
     pub(crate) compacting: Mutex<Compaction>,
@@ -118,7 +116,9 @@ impl Inner {
             );
             return Err(SourceError::NotWritable(text.into()));
         }
-        if self.head.heap_bytes() > self.head_ceiling {
+        // Twice what it may hold: flushing is far behind then.
+        let ceiling = self.limits.now().head_memory_bytes.max(64 << 20).saturating_mul(2);
+        if self.head.heap_bytes() > ceiling {
             self.flusher.wake();
             let text = "the samples in memory are over their limit because the disk does not take them";
             return Err(SourceError::NotWritable(text.into()));

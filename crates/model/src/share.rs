@@ -3,14 +3,26 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// How many all stores have together.
+/// How many all stores have together, and may have.
 #[derive(Debug, Default)]
 pub struct ServerCount {
     total: AtomicU64,
+    /// 0: none.
+    limit: AtomicU64,
     is_closed: AtomicBool,
 }
 
 impl ServerCount {
+    /// 0 is no limit.
+    pub fn new(limit: u64) -> Self {
+        Self { limit: limit.into(), ..Self::default() }
+    }
+
+    /// Those that are above a lower limit already go on.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Relaxed);
+    }
+
     pub fn total(&self) -> u64 {
         self.total.load(Relaxed)
     }
@@ -29,7 +41,6 @@ impl ServerCount {
 pub struct ActiveLimit {
     server: Arc<ServerCount>,
     /// 0: none.
-    server_limit: u64,
     own_limit: AtomicU64,
     /// What `server` holds of this store.
     reported: AtomicU64,
@@ -37,13 +48,13 @@ pub struct ActiveLimit {
 
 impl ActiveLimit {
     /// 0 is no limit.
-    pub fn new(server: Arc<ServerCount>, server_limit: u64, own_limit: u64) -> Self {
-        Self { server, server_limit, own_limit: AtomicU64::new(own_limit), reported: AtomicU64::new(0) }
+    pub fn new(server: Arc<ServerCount>, own_limit: u64) -> Self {
+        Self { server, own_limit: own_limit.into(), reported: AtomicU64::new(0) }
     }
 
     /// For a store that is alone.
     pub fn alone(limit: u64) -> Self {
-        Self::new(Arc::default(), limit, 0)
+        Self::new(Arc::new(ServerCount::new(limit)), 0)
     }
 
     pub fn set_own_limit(&self, limit: u64) {
@@ -59,9 +70,10 @@ impl ActiveLimit {
         if self.server.is_closed.load(Relaxed) {
             return Err(self.server.total());
         }
+        let server_limit = self.server.limit.load(Relaxed);
         let others = self.server.total().saturating_sub(self.reported.load(Relaxed));
-        if self.server_limit > 0 && others.saturating_add(active) >= self.server_limit {
-            return Err(self.server_limit);
+        if server_limit > 0 && others.saturating_add(active) >= server_limit {
+            return Err(server_limit);
         }
         Ok(())
     }
@@ -89,9 +101,9 @@ mod tests {
 
     #[test]
     fn stores_share_the_servers_limit_and_have_their_own() {
-        let server = Arc::new(ServerCount::default());
-        let a = ActiveLimit::new(Arc::clone(&server), 10, 0);
-        let b = ActiveLimit::new(Arc::clone(&server), 10, 3);
+        let server = Arc::new(ServerCount::new(10));
+        let a = ActiveLimit::new(Arc::clone(&server), 0);
+        let b = ActiveLimit::new(Arc::clone(&server), 3);
         a.report(6);
         assert_eq!((a.admit(9), a.admit(10)), (Ok(()), Err(10)));
         assert_eq!((b.admit(2), b.admit(3)), (Ok(()), Err(3)));
@@ -102,6 +114,8 @@ mod tests {
         assert!(!server.close(true));
         assert_eq!((a.admit(0), b.admit(0)), (Err(9), Err(9)));
         assert!(server.close(false) && a.admit(0).is_ok());
+        server.set_limit(9);
+        assert_eq!(a.admit(6), Err(9));
         a.report(2);
         drop(b);
         assert_eq!(server.total(), 2);

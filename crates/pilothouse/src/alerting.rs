@@ -10,6 +10,7 @@ use pilothouse_alertmanager::{Alertmanager, Contact, Mail, Options, Secret};
 use pilothouse_control::Control;
 use pilothouse_logql::{Direction, LogqlError, LogqlValue, RangeQuery, parse, query_range};
 use pilothouse_logs::Store;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::time::DAY_MS;
 use pilothouse_model::{Budget, Clock as _, EntrySink, Labels, LogBatch, SourceError};
@@ -50,11 +51,12 @@ impl AlertingConfig {
 /// Reads what was kept and starts. `base` is where people reach the server.
 pub(crate) async fn start(
     config: &Config,
+    limits: &LiveLimits,
     base: &str,
     control: &Arc<Control>,
 ) -> Result<Alertmanager, ServeError> {
     let options = Options {
-        limits: Arc::new(config.limits.clone()),
+        limits: limits.clone(),
         external_url: format!("{base}/alertmanager"),
         config_file: config.alerting.config_file.clone(),
         heartbeat_url: config.alerting.heartbeat_url.clone(),

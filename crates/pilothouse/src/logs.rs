@@ -9,15 +9,14 @@ use pilothouse_logql::{LogPipeline, LogqlError, parse_log};
 use pilothouse_logs::{
     DeletionRequest, Error, FilterCompiler, LinePredicate, Store, StoreOptions, StoreStats,
 };
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::log_ports::LogAppended;
 use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
 
-use crate::config::Config;
-
-pub(crate) fn options(config: &Config) -> StoreOptions {
+pub(crate) fn options(limits: &LiveLimits, retention_ms: i64) -> StoreOptions {
     StoreOptions {
-        limits: Arc::new(config.limits.clone()),
-        retention_ms: config.retention_ms,
+        limits: limits.clone(),
+        retention_ms,
         filters: FilterCompiler(Arc::new(|filter| predicate(filter).map_err(|e| e.to_string()))),
         ..StoreOptions::default()
     }

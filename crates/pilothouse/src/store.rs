@@ -1,19 +1,12 @@
 //! The series store as the HTTP side knows it.
 
-use std::sync::Arc;
-
 use pilothouse_api::{Family, HeadFigures, StoreAdmin};
 use pilothouse_metrics::{Store, StoreOptions, StoreStats};
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::{Matcher, SourceError};
 
-use crate::config::Config;
-
-pub(crate) fn options(config: &Config) -> StoreOptions {
-    StoreOptions {
-        limits: Arc::new(config.limits.clone()),
-        retention_ms: config.retention_ms,
-        ..StoreOptions::default()
-    }
+pub(crate) fn options(limits: &LiveLimits, retention_ms: i64) -> StoreOptions {
+    StoreOptions { limits: limits.clone(), retention_ms, ..StoreOptions::default() }
 }
 
 pub(crate) struct Admin(pub(crate) Store);

@@ -282,7 +282,8 @@ impl Ruler {
         if !problems.is_empty() {
             return Err(Error::Invalid { problems });
         }
-        let (limit, actual) = (self.around.settings.limits.max_rules_per_group, group.rules.len() as u64);
+        let (limit, actual) =
+            (self.around.settings.limits.now().max_rules_per_group, group.rules.len() as u64);
         if limit > 0 && actual > limit {
             return Err(Error::Refused(format!(
                 "per-user rules per rule group limit (limit: {limit} actual: {actual}) exceeded"
@@ -292,7 +293,7 @@ impl Ruler {
     }
 
     fn check_number(&self, key: &GroupKey) -> Result<(), Error> {
-        let limit = self.around.settings.limits.max_rule_groups;
+        let limit = self.around.settings.limits.now().max_rule_groups;
         let groups = self.groups.read();
         if limit == 0 || groups.contains_key(key) {
             return Ok(());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use pilothouse_model::budget::Ceilings;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::time::{HOUR_MS, MINUTE_MS};
 use pilothouse_model::{Alert, AlertSink, Clock, Labels, Memory};
 
@@ -30,7 +30,7 @@ pub struct Settings {
     /// The least time that a restored alert still waits.
     pub for_grace_period_ms: i64,
     pub evaluation: EvaluationOptions,
-    pub limits: Limits,
+    pub limits: LiveLimits,
     /// What the process holds, and may hold.
     pub memory: Arc<Memory>,
     /// Groups evaluated at once.
@@ -48,7 +48,7 @@ impl Default for Settings {
             outage_tolerance_ms: HOUR_MS,
             for_grace_period_ms: 10 * MINUTE_MS,
             evaluation: EvaluationOptions::default(),
-            limits: Limits::default(),
+            limits: LiveLimits::default(),
             memory: Arc::default(),
             workers: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
         }
@@ -58,7 +58,7 @@ impl Default for Settings {
 impl Settings {
     /// The ceilings of one expression.
     pub(crate) fn ceilings(&self) -> Ceilings {
-        let limits = &self.limits;
+        let limits = self.limits.now();
         let or_none = |limit: u64| if limit == 0 { u64::MAX } else { limit };
         Ceilings {
             timeout: Duration::from_millis(limits.query_timeout_ms),

@@ -192,7 +192,9 @@ impl Owner {
             return;
         }
         let work = move || {
-            let ingest = self.shared.ingest(&self.job, &self.state, end_ms);
+            let Target { public, histograms, .. } = &self.state.target;
+            let (histograms, limits) = (*histograms, &*self.shared.limits.now());
+            let ingest = Ingest { job: &self.job, public, histograms, limits, t_ms: end_ms };
             let mut batch = WriteBatch::of_labels();
             for labels in cache.into_live() {
                 batch.push_float(&labels, end_ms, stale_nan());
@@ -223,7 +225,9 @@ struct Scrape<'a> {
 
 impl Scrape<'_> {
     fn take(&self, cache: &mut SeriesCache, fetched: Result<Fetched, ScrapeError>) -> AppendResult {
-        let ingest = self.shared.ingest(self.job, self.state, self.t_ms);
+        let Target { public, histograms, .. } = &self.state.target;
+        let (histograms, limits) = (*histograms, &*self.shared.limits.now());
+        let ingest = Ingest { job: self.job, public, histograms, limits, t_ms: self.t_ms };
         let (mut ingested, bytes) = read(ingest, cache, fetched);
         let duration_s = self.started.elapsed().as_secs_f64();
         let report =

@@ -11,7 +11,7 @@ use pilothouse_wire::exposition::{self, UNTIMED};
 use pilothouse_wire::{DecodeError, Decoded};
 
 use crate::cache::{Known, SeriesCache};
-use crate::config::Job;
+use crate::config::{Histograms, Job};
 use crate::exchange::{Form, ScrapeError};
 use crate::nhcb::{self, Converted};
 use crate::relabel;
@@ -43,6 +43,7 @@ pub(crate) struct Ingest<'a> {
     pub(crate) job: &'a Job,
     /// The target's labels.
     pub(crate) public: &'a Labels,
+    pub(crate) histograms: Histograms,
     pub(crate) limits: &'a Limits,
     pub(crate) t_ms: i64,
 }
@@ -91,8 +92,8 @@ impl Ingest<'_> {
         match form {
             Form::Text(format) => exposition::parse_prefix(format, body, UNTIMED, self.limits),
             Form::Protobuf => {
-                let job = self.job;
-                let forms = HistogramForms { native: job.native_histograms, classic_too: job.always_classic };
+                let Histograms { native, always_classic, .. } = self.histograms;
+                let forms = HistogramForms { native, classic_too: always_classic };
                 protobuf::parse_prefix(body, UNTIMED, forms, self.limits)
             }
         }
@@ -170,10 +171,11 @@ struct Filling<'a> {
 impl Filling<'_> {
     /// The series of a body in their order; what is converted comes behind.
     fn all(&mut self, cache: &mut SeriesCache, decoded: &Decoded) -> Result<(), ScrapeError> {
-        let job = self.ingest.job;
-        let (told, made) = if job.convert_classic { nhcb::convert(decoded) } else { Default::default() };
+        let histograms = self.ingest.histograms;
+        let (told, made) =
+            if histograms.convert_classic { nhcb::convert(decoded) } else { Default::default() };
         for series in &decoded.batch.series {
-            if job.always_classic || !told.contains(&series.key) {
+            if histograms.always_classic || !told.contains(&series.key) {
                 self.series(cache, decoded, series)?;
             }
         }

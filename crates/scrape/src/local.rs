@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::write::Appended;
 use pilothouse_model::{Clock as _, Labels, SampleSink, SourceError};
@@ -33,7 +33,7 @@ struct Inner {
     /// `job` and `instance`.
     public: Labels,
     sink: Arc<dyn SampleSink>,
-    limits: Limits,
+    limits: LiveLimits,
     cache: SeriesCache,
     collect: Collect,
 }
@@ -49,7 +49,7 @@ impl LocalTarget {
         job: &str,
         instance: &str,
         sink: Arc<dyn SampleSink>,
-        limits: Limits,
+        limits: LiveLimits,
         collect: Collect,
     ) -> Self {
         let public = Labels::from_pairs([("job", job), ("instance", instance)]);
@@ -96,7 +96,9 @@ impl Inner {
         let started = Instant::now();
         let text = (self.collect)();
         let t_ms = SystemClock.now_ms();
-        let ingest = Ingest { job: &self.job, public: &self.public, limits: &self.limits, t_ms };
+        let limits = &*self.limits.now();
+        let (job, public) = (&self.job, &self.public);
+        let ingest = Ingest { job, public, histograms: job.histograms, limits, t_ms };
         let mut ingested = ingest.body(&mut self.cache, text.as_bytes(), Form::Text(TextFormat::Prometheus));
         if let Err(e) = &ingested.result {
             tracing::warn!(job = self.job.name, "own metrics: {e}");

@@ -49,7 +49,7 @@ impl Pool {
     pub(crate) fn start(job: Job, shared: Arc<Shared>) -> Self {
         let job = Arc::new(job);
         let (found, discoveries) =
-            discovery::start(&job.discoveries, &job.name, shared.limits.max_discovery_bytes);
+            discovery::start(&job.discoveries, &job.name, shared.limits.now().max_discovery_bytes);
         let (stop, stopped) = watch::channel(Order::Go);
         let roster = Arc::new(Mutex::new(Roster::default()));
         let mut keeper = Keeper::new(Arc::clone(&job), shared, Arc::clone(&roster), found);
@@ -83,7 +83,7 @@ struct Keeper {
 impl Keeper {
     fn new(job: Arc<Job>, shared: Arc<Shared>, roster: Arc<Mutex<Roster>>, found: Arc<Found>) -> Self {
         Self {
-            exchange: Arc::new(Exchange::new(&job, shared.limits.max_scrape_body_bytes)),
+            exchange: Arc::new(Exchange::new(&job, shared.limits.now().max_scrape_body_bytes)),
             job,
             shared,
             roster,
@@ -132,9 +132,10 @@ impl Keeper {
     }
 
     fn populate(&self, group: &Group, wanted: &mut HashMap<u64, Target>, roster: &mut Roster) {
+        let most = self.shared.limits.now().max_scrape_targets;
         let keep = match self.job.keep_dropped_targets {
-            0 => self.shared.limits.max_scrape_targets,
-            own => own.min(self.shared.limits.max_scrape_targets),
+            0 => most,
+            own => own.min(most),
         };
         for own in &group.targets {
             match populate(&self.job, group, own) {
@@ -156,7 +157,7 @@ impl Keeper {
     /// The bound of this process, whatever the job says; what runs stays.
     fn cut(&self, wanted: &mut HashMap<u64, Target>) {
         let of_others = self.shared.targets.load(Relaxed).saturating_sub(self.running.len());
-        let limit = usize::try_from(self.shared.limits.max_scrape_targets).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.shared.limits.now().max_scrape_targets).unwrap_or(usize::MAX);
         let limit = limit.saturating_sub(of_others);
         if wanted.len() <= limit {
             return;

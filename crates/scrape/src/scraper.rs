@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::write::MetadataEntry;
 use pilothouse_model::{Labels, SampleSink};
 
@@ -53,7 +53,7 @@ pub struct DroppedView {
 
 impl Scraper {
     /// Scrapes nothing yet.
-    pub fn new(sink: Arc<dyn SampleSink>, limits: Limits) -> Self {
+    pub fn new(sink: Arc<dyn SampleSink>, limits: LiveLimits) -> Self {
         Self {
             shared: Arc::new(Shared::new(sink, limits)),
             pools: Arc::default(),

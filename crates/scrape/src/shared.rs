@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
 use pilothouse_model::{Labels, SampleSink, SourceError};
 use tokio::sync::Semaphore;
 
-use crate::config::Job;
 use crate::cycle::TargetState;
-use crate::ingest::{Counts, Ingest};
+use crate::ingest::Counts;
 
 pub(crate) type AppendResult = Result<Appended, SourceError>;
 
@@ -43,7 +42,7 @@ impl Stats {
 
 pub(crate) struct Shared {
     sink: Arc<dyn SampleSink>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: LiveLimits,
     pub(crate) places: Semaphore,
     /// Targets with an owner, of all jobs.
     pub(crate) targets: AtomicUsize,
@@ -60,8 +59,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(sink: Arc<dyn SampleSink>, limits: Limits) -> Self {
-        let places = usize::try_from(limits.max_concurrent_scrapes).unwrap_or(usize::MAX);
+    pub(crate) fn new(sink: Arc<dyn SampleSink>, limits: LiveLimits) -> Self {
+        let places = usize::try_from(limits.now().max_concurrent_scrapes).unwrap_or(usize::MAX);
         Self {
             sink,
             places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
@@ -71,10 +70,6 @@ impl Shared {
             carriers: Mutex::default(),
             families: Mutex::default(),
         }
-    }
-
-    pub(crate) fn ingest<'a>(&'a self, job: &'a Job, state: &'a TargetState, t_ms: i64) -> Ingest<'a> {
-        Ingest { job, public: &state.target.public, limits: &self.limits, t_ms }
     }
 
     pub(crate) fn append(&self, batch: &WriteBatch) -> AppendResult {

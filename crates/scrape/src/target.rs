@@ -4,7 +4,7 @@ use pilothouse_model::labels::quote;
 use pilothouse_model::time::parse_duration_ms;
 use pilothouse_model::{Labels, LabelsBuilder};
 
-use crate::config::Job;
+use crate::config::{Histograms, Job};
 use crate::discovery::{ADDRESS, Group, check_address};
 use crate::relabel;
 
@@ -12,6 +12,12 @@ const SCHEME: &str = "__scheme__";
 const METRICS_PATH: &str = "__metrics_path__";
 const INTERVAL: &str = "__scrape_interval__";
 const TIMEOUT: &str = "__scrape_timeout__";
+/// Which forms of histograms are taken, and how a text that says it wrongly is told.
+const HISTOGRAMS: [(&str, &str); 3] = [
+    ("__convert_classic_histograms_to_nhcb__", "convert classic histograms to nhcb"),
+    ("__always_scrape_classic_histograms__", "always scrape classic histograms"),
+    ("__scrape_native_histograms__", "scrape native histograms"),
+];
 const PARAMETER: &str = "__param_";
 const META: &str = "__meta_";
 /// Labels with this prefix are for the scraper alone.
@@ -32,6 +38,7 @@ pub(crate) struct Target {
     /// What every series of it carries.
     pub(crate) public: Labels,
     pub(crate) url: String,
+    pub(crate) histograms: Histograms,
     pub(crate) interval_ms: i64,
     pub(crate) timeout_ms: i64,
     /// The intervals as the labels say them.
@@ -54,6 +61,7 @@ pub(crate) fn populate(job: &Job, group: &Group, own: &Labels) -> Result<Populat
     }
     check_address(&address)?;
     let (interval_ms, timeout_ms) = times(&labels)?;
+    let histograms = histograms(job, &labels)?;
     labels.retain(|name| !name.starts_with(META));
     if labels.get("instance").is_none() {
         labels.set("instance", &address);
@@ -71,6 +79,7 @@ pub(crate) fn populate(job: &Job, group: &Group, own: &Labels) -> Result<Populat
         discovered: before,
         public,
         url,
+        histograms,
         interval_ms,
         timeout_ms,
         id,
@@ -87,6 +96,10 @@ fn discovered(job: &Job, group: &Group, own: &Labels) -> LabelsBuilder {
     };
     for (name, value) in &group.labels {
         unless_set(&mut labels, name, value);
+    }
+    let said = Histograms::said(job.histograms);
+    for ((name, _), said) in HISTOGRAMS.iter().zip(said) {
+        unless_set(&mut labels, name, if said { "true" } else { "false" });
     }
     for (name, value) in [
         ("job", job.name.as_str()),
@@ -125,6 +138,36 @@ fn times(labels: &LabelsBuilder) -> Result<(i64, i64), String> {
         ));
     }
     Ok((interval_ms, timeout_ms))
+}
+
+impl Histograms {
+    /// In the order of their labels.
+    fn said(self) -> [bool; 3] {
+        [self.convert_classic, self.always_classic, self.native]
+    }
+}
+
+/// What the job says, which rules may have changed.
+fn histograms(job: &Job, labels: &LabelsBuilder) -> Result<Histograms, String> {
+    let mut said = job.histograms.said();
+    for ((name, what), said) in HISTOGRAMS.iter().zip(&mut said) {
+        if let Some(text) = labels.get(name).filter(|text| !text.is_empty()) {
+            *said = boolean(text).ok_or_else(|| {
+                format!("error parsing {what}: strconv.ParseBool: parsing {}: invalid syntax", quote(text))
+            })?;
+        }
+    }
+    let [convert_classic, always_classic, native] = said;
+    Ok(Histograms { native, always_classic, convert_classic })
+}
+
+/// As Go reads a truth.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 /// The job's parameters, the first of each as the labels say it.
@@ -203,9 +246,13 @@ mod tests {
         );
         assert_eq!(made.url, "http://h:1/metrics");
         assert_eq!((made.interval.as_str(), made.timeout.as_str()), ("1m", "10s"));
-        for (name, value) in
-            [(METRICS_PATH, "/metrics"), (SCHEME, "http"), (INTERVAL, "1m"), ("__meta_x", "y")]
-        {
+        for (name, value) in [
+            (METRICS_PATH, "/metrics"),
+            (SCHEME, "http"),
+            (INTERVAL, "1m"),
+            ("__meta_x", "y"),
+            ("__scrape_native_histograms__", "false"),
+        ] {
             assert_eq!(made.discovered.value(name), value);
         }
     }
@@ -240,6 +287,11 @@ mod tests {
         assert_eq!(made.url, "http://prober:9115/metrics?target=http%3A%2F%2Fsite%2F");
         assert_eq!(made.public, Labels::from_pairs([("instance", "http://site/")]));
         assert_eq!((made.interval_ms, made.timeout_ms), (5_000, 1_000));
+        let labelled = "scrape_native_histograms: true, relabel_configs: \
+                        [{target_label: __convert_classic_histograms_to_nhcb__, replacement: T}, \
+                        {target_label: __always_scrape_classic_histograms__, replacement: ''}]";
+        let made = target(labelled, &[(ADDRESS, "h")], &[]).histograms;
+        assert_eq!(made, Histograms { native: true, always_classic: false, convert_classic: true });
         let dropped = populated(
             "relabel_configs: [{action: drop, source_labels: [a], regex: x}]",
             &[(ADDRESS, "h"), ("a", "x")],
@@ -259,6 +311,10 @@ mod tests {
             (rule(INTERVAL, "x"), "error parsing scrape interval: not a valid duration string: \"x\""),
             (rule(INTERVAL, "0s"), "scrape interval cannot be 0"),
             (rule(TIMEOUT, "0"), "scrape timeout cannot be 0"),
+            (
+                rule("__scrape_native_histograms__", "yes"),
+                "error parsing scrape native histograms: strconv.ParseBool: parsing \"yes\": invalid syntax",
+            ),
             (rule(TIMEOUT, "2m"), "scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")"),
         ] {
             assert_eq!(populated(&fields, &[(ADDRESS, "h")], &[]), Err(why.to_owned()));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::sample::is_stale;
 use pilothouse_model::write::{Appended, RawPair, WriteBatch};
 use pilothouse_model::{Labels, SampleSink, SourceError};
@@ -150,7 +150,7 @@ struct World {
 impl World {
     async fn with(jobs: &str) -> Self {
         let kept = Arc::new(Kept::default());
-        let scraper = Scraper::new(Arc::clone(&kept) as _, Limits::default());
+        let scraper = Scraper::new(Arc::clone(&kept) as _, LiveLimits::default());
         let world = Self { scraper, kept };
         world.apply(jobs).await;
         world
@@ -371,7 +371,7 @@ async fn dropped_targets_are_counted_and_some_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_jobs_together_have_so_many_targets() {
     let limits = Limits { max_scrape_targets: 3, ..Limits::default() };
-    let scraper = Scraper::new(Arc::new(Kept::default()), limits);
+    let scraper = Scraper::new(Arc::new(Kept::default()), limits.into());
     let job = |name: &str| {
         format!("{{job_name: {name}, static_configs: [{{targets: ['{name}1:1', '{name}2:1']}}]}}")
     };
@@ -391,7 +391,8 @@ async fn what_is_local_needs_no_request() {
         *calls += 1;
         if *calls == 1 { "a 1\nb 1\n".to_owned() } else { "a 2\n".to_owned() }
     };
-    let local = LocalTarget::new("own", "i", Arc::clone(&kept) as _, Limits::default(), Box::new(collect));
+    let local =
+        LocalTarget::new("own", "i", Arc::clone(&kept) as _, LiveLimits::default(), Box::new(collect));
     local.once().await;
     assert_eq!((kept.last("a{job=\"own\"}"), kept.last("up{job=\"own\"}")), (Some(1.0), Some(1.0)));
     tokio::time::sleep(Duration::from_millis(2)).await;

@@ -47,7 +47,7 @@ impl Engine {
                 group.alerts.insert(alert.fingerprint, Arc::clone(alert));
                 continue;
             }
-            if self.groups.len() as u64 >= self.limits.max_alert_groups {
+            if self.groups.len() as u64 >= self.limits.now().max_alert_groups {
                 self.counters.groups_limited += 1;
                 continue;
             }

@@ -13,7 +13,7 @@ mod setup;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::{Alert, Labels, SourceError, StateChange, StateStore};
 
 pub use jobs::{Attempt, JobId};
@@ -57,7 +57,7 @@ impl Kept {
 #[derive(Debug)]
 pub struct Engine {
     setup: Option<Arc<Setup>>,
-    limits: Arc<Limits>,
+    limits: LiveLimits,
     alerts: Alerts,
     keeper: Keeper,
     inhibitor: Inhibitor,
@@ -87,7 +87,7 @@ enum Due {
 impl Engine {
     /// An engine that remembers, without a configuration. The number says how many records could
     /// not be read.
-    pub fn new(kept: Kept, limits: Arc<Limits>, now_ms: i64) -> (Self, usize) {
+    pub fn new(kept: Kept, limits: LiveLimits, now_ms: i64) -> (Self, usize) {
         let (keeper, held, unread_alerts) = Keeper::load(kept.alerts, now_ms);
         let mut alerts = Alerts::default();
         for alert in held {
@@ -95,7 +95,7 @@ impl Engine {
         }
         let (silences, unread_silences) = Silences::load(kept.silences);
         let (nflog, unread_entries) = Nflog::load(kept.nflog);
-        let most_events = usize::try_from(limits.max_alert_events).unwrap_or(usize::MAX);
+        let most_events = usize::try_from(limits.now().max_alert_events).unwrap_or(usize::MAX);
         let engine = Self {
             setup: None,
             limits,
@@ -185,7 +185,7 @@ impl Engine {
     }
 
     fn has_room(&mut self, alert: &Held) -> Result<(), String> {
-        let most = self.limits.max_alerts;
+        let most = self.limits.now().max_alerts;
         if self.alerts.get(alert.fingerprint).is_some() || (self.alerts.len() as u64) < most {
             return Ok(());
         }
@@ -219,7 +219,7 @@ impl Engine {
         new_id: String,
         now_ms: i64,
     ) -> Result<Changed, SilenceError> {
-        let changed = self.silences.set(wanted, new_id, now_ms, &self.limits)?;
+        let changed = self.silences.set(wanted, new_id, now_ms, &self.limits.now())?;
         let id = changed.id.clone();
         self.history.add(now_ms, EventKind::SilenceSet, Labels::empty(), id);
         Ok(changed)

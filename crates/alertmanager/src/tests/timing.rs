@@ -259,7 +259,7 @@ fn a_clock_that_goes_back_delays_nothing() {
 
 #[test]
 fn limits_refuse_what_is_too_much() {
-    let limits = std::sync::Arc::new(Limits { max_alerts: 1, ..Limits::default() });
+    let limits = Limits { max_alerts: 1, ..Limits::default() }.into();
     let (mut engine, _) = crate::engine::Engine::new(Default::default(), limits, 0);
     let alert = |i: &str| pilothouse_model::Alert {
         labels: pilothouse_model::Labels::from_pairs([("i", i)]),

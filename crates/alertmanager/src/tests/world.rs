@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::state::MemoryState;
 use pilothouse_model::{Alert, Labels, StateStore as _};
 
@@ -64,7 +64,7 @@ pub(super) struct World {
 
 fn engine(store: &MemoryState, now_ms: i64) -> Engine {
     let kept = Kept::load(store).unwrap();
-    let (engine, unreadable) = Engine::new(kept, Arc::new(Limits::default()), now_ms);
+    let (engine, unreadable) = Engine::new(kept, LiveLimits::default(), now_ms);
     assert_eq!(unreadable, 0);
     engine
 }

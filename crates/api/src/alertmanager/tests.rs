@@ -23,7 +23,7 @@ impl pilothouse_model::Clock for Stopped {
 fn fixture() -> (Fixture, Alertmanager) {
     let fixture = Fixture::new();
     let options = Options {
-        limits: Arc::new(Limits::default()),
+        limits: Limits::default().into(),
         external_url: "http://here/alertmanager".to_owned(),
         config_file: None,
         heartbeat_url: None,

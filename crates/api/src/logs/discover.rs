@@ -5,22 +5,21 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pilothouse_logql as logql;
-use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::{Budget, EntrySource, Matcher, StreamQuery};
 
 use crate::App;
+use crate::client::Client;
 use crate::error::ApiError;
 use crate::json::{push_labels, push_list, push_string};
 use crate::logs::answer::{Shape, json, texts_reply};
 use crate::logs::errors::from_source;
 use crate::logs::params::Span;
-use crate::offload;
 use crate::params::Params;
 use crate::reply::Reply;
 use crate::service::Call;
 
 pub(crate) async fn labels(app: &Arc<App>, call: Call, shape: Shape) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let query = stream_query(app, &call.params)?;
         source.label_names(&query, budget).map_err(from_source)
     });
@@ -28,7 +27,7 @@ pub(crate) async fn labels(app: &Arc<App>, call: Call, shape: Shape) -> Result<R
 }
 
 pub(crate) async fn label_values(app: &Arc<App>, call: Call, shape: Shape) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let query = stream_query(app, &call.params)?;
         source.label_values(call.segment("name"), &query, budget).map_err(from_source)
     });
@@ -39,26 +38,17 @@ pub(crate) async fn label_values(app: &Arc<App>, call: Call, shape: Shape) -> Re
 /// read there too: they may hold regular expressions that take a while to compile.
 pub(crate) async fn ask<T: Send + 'static>(
     app: &Arc<App>,
+    client: Client,
     work: impl FnOnce(&App, &dyn EntrySource, &Budget) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let permit = app.admission.query().await?;
-    let budget = app.budget(None);
-    let guard = CancelOnDrop::new(&budget);
     let source = Arc::clone(&app.logs_backend()?.source);
-    let app = Arc::clone(app);
-    let answer = offload::query(move || {
-        let _permit = permit;
-        work(&app, &*source, &budget)
-    });
-    let answer = answer.await?;
-    guard.disarm();
-    answer
+    app.in_turn(client, None, move |app, asked| work(app, &*source, &asked.budget)).await
 }
 
 /// The streams of `query`, a bare selector that may be left out, within the range.
 fn stream_query(app: &App, params: &Params) -> Result<StreamQuery, ApiError> {
     let span = Span::read(params, app.now_ns())?;
-    span.check_length(app.settings.limits.max_log_query_range_ms)?;
+    span.check_length(app.limits().max_log_query_range_ms)?;
     let matcher_sets = match params.text("query") {
         "" => Vec::new(),
         text => vec![logql::parse_matchers(text, true)?],
@@ -67,9 +57,9 @@ fn stream_query(app: &App, params: &Params) -> Result<StreamQuery, ApiError> {
 }
 
 pub(crate) async fn series(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let span = Span::read(&call.params, app.now_ns())?;
-        span.check_length(app.settings.limits.max_log_query_range_ms)?;
+        span.check_length(app.limits().max_log_query_range_ms)?;
         let matcher_sets = selectors(&call.params)?;
         let query = StreamQuery { matcher_sets, start_ns: span.start_ns, end_ns: span.end_ns };
         let streams = source.streams(&query, budget).map_err(from_source)?;
@@ -92,10 +82,10 @@ fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
 }
 
 pub(crate) async fn index_stats(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let span = Span::ordered(&call.params, app.now_ns())?;
         span.step_ns(&call.params)?;
-        span.check_length(app.settings.limits.max_log_query_range_ms)?;
+        span.check_length(app.limits().max_log_query_range_ms)?;
         let matcher_sets = vec![logql::parse_matchers(call.params.text("query"), true)?];
         let query = StreamQuery { matcher_sets, start_ns: span.start_ns, end_ns: span.end_ns };
         source.stats(&query, budget).map_err(from_source)
@@ -109,7 +99,7 @@ pub(crate) async fn index_stats(app: &Arc<App>, call: Call) -> Result<Reply, Api
 
 /// Labels worth showing to a person: those whose values say more than a number or an id.
 pub(crate) async fn detected_labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         Span::ordered(&call.params, app.now_ns())?;
         let query = stream_query(app, &call.params)?;
         let mut found = Vec::new();
@@ -141,9 +131,8 @@ fn is_telling(name: &str, values: &[String]) -> bool {
     !values.is_empty() && (is_flag || !values.iter().all(|v| is_number(v) || is_uuid(v)))
 }
 
-/// What Go's `ParseFloat` takes, but for hexadecimal numbers and underscores.
 fn is_number(text: &str) -> bool {
-    text.parse::<f64>().is_ok()
+    pilothouse_query::go_number::parse_float(text).is_ok()
 }
 
 /// Hexadecimal digits in groups of 8-4-4-4-12, or 32 of them; braces and the URN may be around.

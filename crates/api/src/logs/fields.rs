@@ -20,7 +20,7 @@ const DEFAULT_LINES: usize = 100;
 const DEFAULT_LIMIT: usize = 1_000;
 
 pub(crate) async fn fields(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let (log, query) = read(app, &call.params)?;
         Ok((logql::detected_fields(source, &log, &query, budget)?, query.limit))
     });
@@ -31,7 +31,7 @@ pub(crate) async fn fields(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
 }
 
 pub(crate) async fn values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let (log, query) = read(app, &call.params)?;
         let name = call.segment("name");
         Ok((logql::detected_field_values(source, &log, name, &query, budget)?, query.limit))
@@ -53,7 +53,7 @@ fn read(app: &App, params: &Params) -> Result<(LogExpr, FieldQuery), ApiError> {
     span.step_ns(params)?;
     let log = logql::parse_log(params.text("query"))?;
     check_entries(app, line_limit)?;
-    span.check_length(app.settings.limits.max_log_query_range_ms)?;
+    span.check_length(app.limits().max_log_query_range_ms)?;
     Ok((log, FieldQuery { start_ns: span.start_ns, end_ns: span.end_ns, line_limit, limit }))
 }
 

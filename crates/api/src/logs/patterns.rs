@@ -15,10 +15,10 @@ use crate::reply::Reply;
 use crate::service::Call;
 
 pub(crate) async fn patterns(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let span = Span::read(&call.params, app.now_ns())?;
         let step_ns = span.step_ns(&call.params)?;
-        let limits = &app.settings.limits;
+        let limits = app.limits();
         span.check_length(limits.max_log_query_range_ms)?;
         let query = PatternQuery {
             matchers: logql::parse_matchers(call.params.text("query"), true)?,

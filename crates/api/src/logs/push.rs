@@ -124,11 +124,11 @@ async fn store(
     let work = {
         let app = Arc::clone(app);
         move || {
-            let decoded = decode(&app, &app.settings.limits)?;
+            let decoded = decode(&app, &app.limits())?;
             append(&app, decoded)
         }
     };
-    let (mut stored, durable) = offload::write(work).await??;
+    let (mut stored, durable) = offload::write_lines(work).await??;
     let waited = Instant::now();
     durable.await?;
     app.logs.telemetry.durable_seconds.add(waited.elapsed());
@@ -162,7 +162,7 @@ fn append(app: &App, decoded: LogDecoded) -> Result<(Stored, Durable), ApiError>
         rejections,
         rejected: rejected + refused,
         too_fast,
-        stream_rate: app.settings.limits.max_stream_bytes_per_second,
+        stream_rate: app.limits().max_stream_bytes_per_second,
     };
     let amounts = Amounts { entries, streams: created, ..Amounts::default() };
     Ok((Stored { refusals, amounts }, durable))

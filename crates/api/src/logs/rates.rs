@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::logs::PushStream;
 use pilothouse_model::{Labels, LogBatch};
 
-use crate::admission::Bucket;
+use crate::admission::{Bucket, Rate};
 use crate::error::{ApiError, Kind};
 
 /// Buckets of streams that are kept before those that are full again are forgotten.
@@ -16,9 +16,8 @@ const MAX_BUCKETS: usize = 20_000;
 
 #[derive(Debug)]
 pub(crate) struct Rates {
-    all: Option<Mutex<Bucket>>,
-    stream_bytes_per_second: u64,
-    stream_burst_bytes: u64,
+    limits: LiveLimits,
+    all: Mutex<Bucket>,
     streams: Mutex<HashMap<u128, Bucket>>,
 }
 
@@ -32,26 +31,23 @@ pub(crate) struct TooFast {
 }
 
 impl Rates {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            all: Bucket::new(limits.max_log_bytes_per_second, limits.max_log_burst_bytes).map(Mutex::new),
-            stream_bytes_per_second: limits.max_stream_bytes_per_second,
-            stream_burst_bytes: limits.max_stream_burst_bytes,
-            streams: Mutex::default(),
-        }
+    pub(crate) fn new(limits: LiveLimits) -> Self {
+        Self { limits, all: Mutex::default(), streams: Mutex::default() }
     }
 
     /// Takes the bytes of a whole push, all or none.
     pub(crate) fn admit(&self, batch: &LogBatch) -> Result<(), ApiError> {
-        let Some(bucket) = &self.all else { return Ok(()) };
+        let limits = self.limits.now();
+        let Some(rate) = Rate::of(limits.max_log_bytes_per_second, limits.max_log_burst_bytes) else {
+            return Ok(());
+        };
         let bytes: u64 = batch.streams.iter().map(|s| bytes_of(batch, s)).sum();
-        let mut bucket = bucket.lock();
-        bucket.take(bytes as f64, Instant::now()).map_err(|wait| {
+        self.all.lock().take(bytes as f64, rate, Instant::now()).map_err(|wait| {
             let text = format!(
                 "ingestion rate limit exceeded for user fake (limit: {} bytes/sec) while attempting to ingest '{}' \
                  lines totaling '{bytes}' bytes, reduce log volume or contact your Loki administrator to see if the \
                  limit can be increased",
-                bucket.per_second,
+                rate.per_second,
                 batch.entries.len(),
             );
             ApiError::new(Kind::TooManyRequests, text).retry_after(wait.as_secs().max(1))
@@ -60,14 +56,15 @@ impl Rates {
 
     /// Leaves out of a batch the streams that come too fast.
     pub(crate) fn thin(&self, batch: &mut LogBatch) -> Vec<TooFast> {
-        if self.stream_bytes_per_second == 0 {
+        let limits = self.limits.now();
+        let Some(rate) = Rate::of(limits.max_stream_bytes_per_second, limits.max_stream_burst_bytes) else {
             return Vec::new();
-        }
+        };
         let mut too_fast = Vec::new();
         let streams = std::mem::take(&mut batch.streams);
         for stream in streams {
             let bytes = bytes_of(batch, &stream);
-            if self.admit_stream(&stream.labels, bytes) {
+            if self.admit_stream(&stream.labels, bytes, rate) {
                 batch.streams.push(stream);
                 continue;
             }
@@ -82,20 +79,13 @@ impl Rates {
         too_fast
     }
 
-    fn admit_stream(&self, labels: &Labels, bytes: u64) -> bool {
+    fn admit_stream(&self, labels: &Labels, bytes: u64, rate: Rate) -> bool {
         let now = Instant::now();
         let mut streams = self.streams.lock();
         if streams.len() >= MAX_BUCKETS {
-            streams.retain(|_, bucket| !bucket.is_full(now));
+            streams.retain(|_, bucket| !bucket.is_full(rate, now));
         }
-        let (rate, burst) = (self.stream_bytes_per_second, self.stream_burst_bytes);
-        match streams.entry(labels.fingerprint()) {
-            std::collections::hash_map::Entry::Occupied(mut known) => {
-                known.get_mut().take(bytes as f64, now).is_ok()
-            }
-            std::collections::hash_map::Entry::Vacant(new) => Bucket::new(rate, burst)
-                .is_none_or(|bucket| new.insert(bucket).take(bytes as f64, now).is_ok()),
-        }
+        streams.entry(labels.fingerprint()).or_default().take(bytes as f64, rate, now).is_ok()
     }
 }
 
@@ -107,6 +97,8 @@ fn bytes_of(batch: &LogBatch, stream: &PushStream) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_model::limits::Limits;
+
     use super::*;
 
     fn batch(streams: &[(&str, usize)]) -> LogBatch {
@@ -121,7 +113,7 @@ mod tests {
     #[test]
     fn a_push_beyond_the_rate_is_refused_as_a_whole() {
         let limits = Limits { max_log_bytes_per_second: 10, max_log_burst_bytes: 100, ..Limits::default() };
-        let rates = Rates::new(&limits);
+        let rates = Rates::new(limits.into());
         assert!(rates.admit(&batch(&[("a", 60), ("b", 30)])).is_ok());
         let refused = rates.admit(&batch(&[("a", 30)])).unwrap_err();
         assert_eq!((refused.kind, refused.retry_after_s), (Kind::TooManyRequests, Some(1)));
@@ -134,7 +126,7 @@ mod tests {
     fn a_fast_stream_does_not_take_the_others_with_it() {
         let limits =
             Limits { max_stream_bytes_per_second: 1, max_stream_burst_bytes: 50, ..Limits::default() };
-        let rates = Rates::new(&limits);
+        let rates = Rates::new(limits.into());
         assert!(rates.thin(&mut batch(&[("a", 40), ("b", 10)])).is_empty());
         let mut next = batch(&[("a", 40), ("b", 10)]);
         let refused = rates.thin(&mut next);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pilothouse_model::durations::Durations;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_wire::logs::{Enricher, Enrichment};
 
 use crate::logs::rates::Rates;
@@ -40,17 +40,17 @@ pub(crate) struct Telemetry {
 }
 
 impl State {
-    pub(crate) fn new(limits: &Limits, enrichment: &Enrichment) -> Self {
+    pub(crate) fn new(limits: LiveLimits, enrichment: &Enrichment) -> Self {
         Self::with(limits, Arc::new(Enricher::new(enrichment)), Arc::default())
     }
 
     /// That of the root of a data source: it has followers and rates of its own.
-    pub(crate) fn below(&self, limits: &Limits) -> Self {
-        Self::with(limits, Arc::clone(&self.enricher), Arc::clone(&self.telemetry))
+    pub(crate) fn below(&self) -> Self {
+        Self::with(self.tails.limits.clone(), Arc::clone(&self.enricher), Arc::clone(&self.telemetry))
     }
 
-    fn with(limits: &Limits, enricher: Arc<Enricher>, telemetry: Arc<Telemetry>) -> Self {
-        let tails = Arc::new(Tails::new(limits, Arc::clone(&telemetry)));
+    fn with(limits: LiveLimits, enricher: Arc<Enricher>, telemetry: Arc<Telemetry>) -> Self {
+        let tails = Arc::new(Tails::new(limits.clone(), Arc::clone(&telemetry)));
         Self { tails, rates: Rates::new(limits), enricher, telemetry }
     }
 

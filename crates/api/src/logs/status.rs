@@ -1,5 +1,6 @@
 //! What the server says of itself in Loki's words.
 
+use http::StatusCode;
 use pilothouse_model::time::format_duration_ms;
 
 use crate::App;
@@ -29,9 +30,16 @@ pub(crate) fn build_info(app: &App) -> Reply {
     json(out)
 }
 
+/// The parts of the server and how they are, a line each.
+pub(crate) fn services(app: &App) -> Reply {
+    let state = if app.serving.get().is_some() { "Running" } else { "Starting" };
+    let parts = ["server", "metrics-store", "logs-store", "ruler", "alertmanager", "synthetic-monitoring"];
+    Reply::text(StatusCode::OK, parts.map(|part| format!("{part} => {state}\n")).concat())
+}
+
 /// The limits that Grafana's Logs Drilldown asks for before it shows anything.
 pub(crate) fn drilldown_limits(app: &App) -> Reply {
-    let limits = &app.settings.limits;
+    let limits = app.limits();
     let duration = |ms: u64| format!("\"{}\"", format_duration_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
     let list = |items: &[String]| {
         let mut out = String::new();

@@ -50,10 +50,10 @@ pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError>
 }
 
 async fn answered(app: &Arc<App>, call: Call, in_steps: bool) -> Result<Reply, ApiError> {
-    let asked = ask(app, move |app, source, budget| {
+    let asked = ask(app, call.client, move |app, source, budget| {
         let began = Instant::now();
         let question = Question::read(app, &call.params, in_steps)?;
-        let max = app.settings.limits.max_volume_series;
+        let max = app.limits().max_volume_series;
         let sums = question.sums(source, budget, max)?;
         let exec_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(question.written(sums, &QueryStats { exec_ns, ..QueryStats::default() }))
@@ -83,7 +83,7 @@ impl Question {
             "labels" => false,
             _ => return Err(ApiError::bad_data("invalid aggregation option")),
         };
-        span.check_length(app.settings.limits.max_log_query_range_ms)?;
+        span.check_length(app.limits().max_log_query_range_ms)?;
         let targets = targets(params.text("targetLabels"));
         let mut matchers = match params.text("query") {
             "{}" => Vec::new(),
@@ -182,10 +182,10 @@ impl Question {
         self.step_ns <= 0 || self.first_bucket_ns().saturating_add(self.step_ns) >= self.span.end_ns
     }
 
-    /// A vector where the range is one step, as Loki answers. Loki does so too where it happens that
+    /// A vector where the range is one step, or nothing was found, as Loki answers. Loki does so too where it happens that
     /// every series has one point of many; clients that asked for a matrix do not expect that.
     fn written(&self, sums: Sums, stats: &QueryStats) -> String {
-        let is_vector = self.is_one_bucket();
+        let is_vector = self.is_one_bucket() || sums.is_empty();
         let (kind, name) = if is_vector { ("vector", "value") } else { ("matrix", "values") };
         let mut out = format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":");
         push_list(&mut out, &sums, |out, (key, points)| {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::labels::METRIC_NAME;
 use pilothouse_model::ports::LabelQuery;
 use pilothouse_model::{Annotations, Labels, MatchOp, Matcher};
@@ -10,10 +9,10 @@ use pilothouse_model::{Annotations, Labels, MatchOp, Matcher};
 use crate::App;
 use crate::answer::success;
 use crate::census::{Census, Question, push_count, push_pair, top};
+use crate::client::Client;
 use crate::error::ApiError;
 use crate::json::{push_integer, push_list};
 use crate::metrics::language;
-use crate::offload;
 use crate::params::Params;
 use crate::reply::Reply;
 use crate::service::Call;
@@ -37,7 +36,7 @@ pub(crate) async fn tsdb_status(app: &Arc<App>, call: Call) -> Result<Reply, Api
         return Err(ApiError::bad_data(format!("limit must not exceed {MAX_TSDB_LIMIT}")));
     }
     let store = Arc::clone(&app.backend()?.store);
-    recent(app, any_series(), move |series| {
+    recent(app, call.client, any_series(), move |series| {
         let head = store.head();
         let census = Census::of(&series);
         success(&Annotations::default(), |out| {
@@ -71,7 +70,7 @@ fn push_stats<S: AsRef<str>>(out: &mut String, list: &str, counts: &[(S, usize)]
 
 pub(crate) async fn cardinality(app: &Arc<App>, question: Question, call: Call) -> Result<Reply, ApiError> {
     let matchers = selector(app, &call.params)?;
-    recent(app, matchers, move |series| question.answer(&series)).await
+    recent(app, call.client, matchers, move |series| question.answer(&series)).await
 }
 
 fn any_series() -> Vec<Matcher> {
@@ -81,7 +80,7 @@ fn any_series() -> Vec<Matcher> {
 fn selector(app: &App, params: &Params) -> Result<Vec<Matcher>, ApiError> {
     match params.text("selector") {
         "" => Ok(any_series()),
-        text => language::selector(text, &app.settings.limits)
+        text => language::selector(text, &app.limits())
             .map_err(|e| ApiError::bad_data(format!("failed to parse selector: {e}"))),
     }
 }
@@ -89,12 +88,10 @@ fn selector(app: &App, params: &Params) -> Result<Vec<Matcher>, ApiError> {
 /// Lists recent series on the pool and makes an answer of them.
 async fn recent(
     app: &Arc<App>,
+    client: Client,
     matchers: Vec<Matcher>,
     make: impl FnOnce(Vec<Labels>) -> Reply + Send + 'static,
 ) -> Result<Reply, ApiError> {
-    let permit = app.admission.query().await?;
-    let budget = app.budget(None);
-    let guard = CancelOnDrop::new(&budget);
     let source = Arc::clone(&app.backend()?.source);
     let now = app.now_ms();
     let query = LabelQuery {
@@ -103,11 +100,5 @@ async fn recent(
         end_ms: now.saturating_add(RECENT_MS),
         limit: 0,
     };
-    let work = move || {
-        let _permit = permit;
-        source.series(&query, &budget).map(make)
-    };
-    let reply = offload::query(work).await??;
-    guard.disarm();
-    Ok(reply)
+    app.in_turn(client, None, move |_, asked| Ok(make(source.series(&query, &asked.budget)?))).await
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::labels::{quote, unescape_name};
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::sample::push_float;
@@ -10,7 +9,9 @@ use pilothouse_model::write::MetadataEntry;
 use pilothouse_model::{Annotations, Budget, Labels, Matcher, SeriesSource, SourceError};
 
 use crate::App;
+use crate::admission::InTurn;
 use crate::answer::success;
+use crate::client::Client;
 use crate::error::ApiError;
 use crate::json::{push_labels, push_list, push_seconds, push_string};
 use crate::metrics::language;
@@ -28,6 +29,7 @@ pub(crate) async fn series(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
     let query = label_query(app, &call.params)?;
     listed(
         app,
+        call.client,
         query,
         |source, query, budget| source.series(query, budget),
         |out, labels| push_labels(out, &labels),
@@ -39,7 +41,7 @@ pub(crate) async fn labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
     let query = label_query(app, &call.params)?;
     let ask =
         |source: &dyn SeriesSource, query: &LabelQuery, budget: &Budget| source.label_names(query, budget);
-    listed(app, query, ask, |out, name| push_string(out, &name)).await
+    listed(app, call.client, query, ask, |out, name| push_string(out, &name)).await
 }
 
 pub(crate) async fn label_values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
@@ -51,7 +53,7 @@ pub(crate) async fn label_values(app: &Arc<App>, call: Call) -> Result<Reply, Ap
     let ask = move |source: &dyn SeriesSource, query: &LabelQuery, budget: &Budget| {
         source.label_values(&name, query, budget)
     };
-    listed(app, query, ask, |out, value| push_string(out, &value)).await
+    listed(app, call.client, query, ask, |out, value| push_string(out, &value)).await
 }
 
 /// `match[]`, `start`, `end` and `limit`.
@@ -65,8 +67,8 @@ fn label_query(app: &App, params: &Params) -> Result<LabelQuery, ApiError> {
 /// The selectors of `match[]`; each must hold a matcher that does not match the empty text.
 pub(crate) fn matcher_sets(app: &App, params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     const EMPTY: &str = "match[] must contain at least one non-empty matcher";
-    let limits = &app.settings.limits;
-    let read = |text| match language::selector(text, limits) {
+    let limits = app.limits();
+    let read = |text| match language::selector(text, &limits) {
         Ok(set) if set.iter().all(Matcher::matches_empty) => Err(ApiError::parameter("match[]", EMPTY)),
         Ok(set) => Ok(set),
         // The parser asks the same of selectors in queries, in other words.
@@ -81,29 +83,25 @@ pub(crate) fn matcher_sets(app: &App, params: &Params) -> Result<Vec<Vec<Matcher
 /// Asks for a list with one more entry than the limit, so that a cut shows, and writes it.
 async fn listed<T: Send + 'static>(
     app: &Arc<App>,
+    client: Client,
     mut query: LabelQuery,
     ask: impl FnOnce(&dyn SeriesSource, &LabelQuery, &Budget) -> Result<Vec<T>, SourceError> + Send + 'static,
     element: impl Fn(&mut String, T) + Send + 'static,
 ) -> Result<Reply, ApiError> {
-    let permit = app.admission.query().await?;
-    let budget = app.budget(None);
-    let guard = CancelOnDrop::new(&budget);
     let source = Arc::clone(&app.backend()?.source);
     let limit = query.limit;
     query.limit = if limit == 0 { 0 } else { limit.saturating_add(1) };
-    let work = move || {
-        let _permit = permit;
-        let mut items = ask(&*source, &query, &budget)?;
+    let work = move |_: &App, asked: &InTurn| {
+        let mut items = ask(&*source, &query, &asked.budget)?;
         let mut annotations = Annotations::default();
         if limit > 0 && items.len() > limit {
             items.truncate(limit);
             annotations.warnings.insert(TRUNCATED.to_owned());
         }
-        Ok::<_, SourceError>(success(&annotations, |out| push_list(out, items, element)))
+        let reply = success(&annotations, |out| push_list(out, items, element));
+        Ok(reply.holding(&asked.budget, 0)?)
     };
-    let reply = offload::query(work).await??;
-    guard.disarm();
-    Ok(reply)
+    app.in_turn(client, None, work).await
 }
 
 pub(crate) async fn metadata(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
@@ -116,7 +114,7 @@ pub(crate) async fn metadata(app: &Arc<App>, call: Call) -> Result<Reply, ApiErr
     let per_family = number("limit_per_metric")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
     let family = Some(call.params.text("metric").to_owned()).filter(|m| !m.is_empty());
     let source = Arc::clone(&app.backend()?.source);
-    let entries = offload::query(move || source.metadata(family.as_deref())).await??;
+    let entries = offload::short(move || source.metadata(family.as_deref())).await??;
     let mut families: Vec<&[MetadataEntry]> = entries.chunk_by(|a, b| a.family == b.family).collect();
     families.truncate(limit);
     Ok(success(&Annotations::default(), |out| {
@@ -154,7 +152,7 @@ pub(crate) async fn exemplars(app: &Arc<App>, call: Call) -> Result<Reply, ApiEr
     let work = {
         let app = Arc::clone(app);
         move || {
-            let matcher_sets = language::selectors(call.params.text("query"), &app.settings.limits)
+            let matcher_sets = language::selectors(call.params.text("query"), &app.limits())
                 .map_err(|e| ApiError::bad_data(e.to_string()))?;
             if matcher_sets.is_empty() {
                 return Ok(Vec::new());
@@ -163,7 +161,7 @@ pub(crate) async fn exemplars(app: &Arc<App>, call: Call) -> Result<Reply, ApiEr
             source.exemplars(&query).map_err(ApiError::from)
         }
     };
-    let found = offload::query(work).await??;
+    let found = offload::short(work).await??;
     Ok(success(&Annotations::default(), |out| push_list(out, found, push_exemplars)))
 }
 

@@ -32,8 +32,8 @@ async fn printed(
 ) -> Result<Reply, ApiError> {
     let app = Arc::clone(app);
     let work = move || {
-        let expr = language::query(call.params.text("query"), &app.settings.limits)?;
+        let expr = language::query(call.params.text("query"), &app.limits())?;
         Ok(success(&Annotations::default(), |out| print(out, &expr)))
     };
-    offload::query(work).await?
+    offload::short(work).await?
 }

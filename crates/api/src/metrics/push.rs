@@ -120,11 +120,11 @@ pub(crate) async fn store(
     let work = {
         let app = Arc::clone(app);
         move || {
-            let limits = &app.settings.limits;
+            let limits = app.limits();
             let plain = decompress(encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
             drop(body);
             let _held = app.settings.memory.reserve(plain.len() as u64 * DECODED)?;
-            let decoded = decode(plain, limits).map_err(|e| decode_error(&e))?;
+            let decoded = decode(plain, &limits).map_err(|e| decode_error(&e))?;
             append(&app, decoded)
         }
     };

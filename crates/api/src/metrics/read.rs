@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
-use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::{
     Budget, LabelNeeds, SampleColumns, SelectedSeries, Selection, SeriesSource, SourceError,
@@ -15,8 +14,8 @@ use pilothouse_wire::remote_read::{
 };
 
 use crate::App;
+use crate::admission::InTurn;
 use crate::error::ApiError;
-use crate::offload;
 use crate::params::TIME_BOUND_MS;
 use crate::reply::{BrokenBody, PIECE_BYTES, Pieces, Reply, ReplyBody};
 use crate::service::Call;
@@ -31,20 +30,12 @@ struct Selected {
 }
 
 pub(crate) async fn remote_read(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let permit = app.admission.query().await?;
-    let budget = app.budget(None);
-    let guard = CancelOnDrop::new(&budget);
-    let work = {
-        let app = Arc::clone(app);
-        move || {
-            let _permit = permit;
-            let request = decode(&call.body, &app.settings.limits)?;
-            answer(&*app.backend()?.source, request, budget).map_err(ApiError::from)
-        }
+    let client = call.client;
+    let work = move |app: &App, asked: &InTurn| {
+        let request = decode(&call.body, &app.limits())?;
+        Ok(answer(&*app.backend()?.source, request, asked.budget.clone())?)
     };
-    let reply = offload::query(work).await??;
-    guard.disarm();
-    Ok(reply)
+    app.in_turn(client, None, work).await
 }
 
 fn decode(body: &[u8], limits: &Limits) -> Result<ReadRequest, ApiError> {
@@ -62,6 +53,7 @@ fn answer(source: &dyn SeriesSource, request: ReadRequest, budget: Budget) -> Re
             let message = samples(&selected, &budget)?;
             Reply::new(StatusCode::OK, kind.content_type(), snappy(&message))
                 .header(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"))
+                .holding(&budget, 0)?
         }
         ResponseType::StreamedXorChunks => {
             let frames = Frames { selected: selected.into_iter().enumerate().collect(), at: 0, budget };

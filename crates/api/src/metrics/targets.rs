@@ -143,8 +143,9 @@ pub(crate) fn metadata(app: &App, call: &Call) -> Result<Reply, ApiError> {
     let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
     let matchers = match call.params.text("match_target") {
         "" => Vec::new(),
-        text => language::selector(text, &app.settings.limits)
-            .map_err(|e| ApiError::parameter("match_target", e))?,
+        text => {
+            language::selector(text, &app.limits()).map_err(|e| ApiError::parameter("match_target", e))?
+        }
     };
     let metric = call.params.text("metric");
     let matches = |labels: &Labels| matchers.iter().all(|m: &Matcher| m.matches(labels.value(&m.name)));

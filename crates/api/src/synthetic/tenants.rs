@@ -110,15 +110,15 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Refused> {
 }
 
 pub(super) fn limits(request: &Request<'_>) -> Result<Reply, Refused> {
-    let settings = request.registry.settings();
+    let limits = request.registry.settings().limits.now();
     ok(&json!({
-        "MaxChecks": settings.max_checks,
+        "MaxChecks": limits.max_checks,
         "MaxScriptedChecks": 0,
         "MaxBrowserChecks": 0,
-        "MaxMetricLabels": settings.labels.max_labels,
-        "MaxLogLabels": settings.labels.max_labels,
-        "maxAllowedMetricLabels": settings.labels.max_labels,
-        "maxAllowedLogLabels": settings.labels.max_labels,
+        "MaxMetricLabels": limits.max_check_labels,
+        "MaxLogLabels": limits.max_check_labels,
+        "maxAllowedMetricLabels": limits.max_check_labels,
+        "maxAllowedLogLabels": limits.max_check_labels,
     }))
 }
 

@@ -105,7 +105,7 @@ impl Fixture {
 
     fn server(limits: Limits, auth: Auth, control: Arc<Control>) -> Arc<App> {
         let settings = Settings {
-            limits,
+            limits: limits.into(),
             auth,
             control,
             disk: Arc::new(Guard::unbounded()),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::Request;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::sample::stale_nan;
 use pilothouse_model::state::MemoryState;
 use pilothouse_model::{Labels, LogBatch, SourceError};
 use pilothouse_probes::registry::{DeclaredCheck, Registry, RegistrySettings};
 use pilothouse_probes::run::{Prober, Publisher, Recorder, ResultSink, Schedule, Target};
 use pilothouse_probes::status::StatusPage;
-use pilothouse_probes::validate::LabelRules;
 use pilothouse_probes::words::{Check, CheckSettings, HttpSettings, Probe, Remote};
 use serde_json::{Value, json};
 
@@ -58,10 +58,7 @@ impl Remotes for Nowhere {
 pub(super) fn idle() -> Synthetic {
     let settings = RegistrySettings {
         builtin: Probe { name: "local".to_owned(), ..Probe::default() },
-        labels: LabelRules { max_labels: 5, max_bytes: 32 },
-        max_checks: 10,
-        max_tenants: 10,
-        max_probes: 10,
+        limits: LiveLimits::default(),
     };
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(Stopped)).unwrap();
     let registry = Arc::new(registry);

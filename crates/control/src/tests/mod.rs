@@ -55,13 +55,13 @@ impl Fixture {
     fn with(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(Stepped(AtomicI64::new(1_700_000_000_000)));
-        let options = Options { clock: Arc::clone(&clock) as _, limits: Arc::new(limits.clone()) };
+        let options = Options { clock: Arc::clone(&clock) as _, limits: limits.clone().into() };
         let control = Control::open(&directory.path().join(FILE), options).unwrap();
         Self { directory, clock, limits, control }
     }
 
     fn options(&self) -> Options {
-        Options { clock: Arc::clone(&self.clock) as _, limits: Arc::new(self.limits.clone()) }
+        Options { clock: Arc::clone(&self.clock) as _, limits: self.limits.clone().into() }
     }
 
     /// Closes the file and opens it again.

@@ -80,7 +80,7 @@ pub(crate) fn options(clock: &Arc<TestClock>) -> StoreOptions {
 pub(crate) fn limited(clock: &Arc<TestClock>, change: impl FnOnce(&mut Limits)) -> StoreOptions {
     let mut limits = Limits::default();
     change(&mut limits);
-    StoreOptions { limits: Arc::new(limits), ..options(clock) }
+    StoreOptions { limits: limits.into(), ..options(clock) }
 }
 
 pub(crate) fn open(directory: &Path, clock: &Arc<TestClock>) -> Store {

@@ -84,7 +84,7 @@ pub(crate) fn options(clock: &Arc<Stepped>) -> StoreOptions {
 }
 
 pub(crate) fn limited(clock: &Arc<Stepped>, limits: Limits) -> StoreOptions {
-    StoreOptions { limits: Arc::new(limits), ..options(clock) }
+    StoreOptions { limits: limits.into(), ..options(clock) }
 }
 
 fn read_encoded<'a>(raw: &'a [u8], pairs: &mut Vec<RawPair<'a>>) -> Result<(), MalformedLabels> {

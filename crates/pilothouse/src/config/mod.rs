@@ -206,7 +206,15 @@ impl Config {
         let mut settings = self.settings.clone();
         let waiting = settings.take_reloaded(&next.settings);
         let directory = directory(&self.flags);
-        let layers = Layers { settings, directory, origins: next.origins.clone(), faults: Vec::new() };
+        let mut origins = next.origins.clone();
+        // Whether a limit was said decides whether memory may lower it, so that too has to wait.
+        for key in &waiting {
+            match self.origins.get(key) {
+                Some(place) => origins.insert(key.clone(), place.clone()),
+                None => origins.remove(key),
+            };
+        }
+        let layers = Layers { settings, directory, origins, faults: Vec::new() };
         Ok((Config { flags: self.flags.clone(), ..resolve(layers)? }, waiting))
     }
 
@@ -242,14 +250,6 @@ fn take_global(layers: &mut Layers) {
     }
 }
 
-/// What TLS needs, if it is asked for; else the key that is missing.
-fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, (&'static str, &'static str)> {
-    let Settings { tls_cert, tls_key, tls_client_ca, .. } = settings.clone();
-    match (tls_cert, tls_key, tls_client_ca) {
-        (Some(cert), Some(key), client_ca) => Ok(Some(TlsFiles { cert, key, client_ca })),
-        (Some(_), None, _) => Err(("tls_cert", "tls_key must name the key of the certificate")),
-        (None, Some(_), _) => Err(("tls_key", "tls_cert must name the certificate of the key")),
-        (None, None, Some(_)) => Err(("tls_client_ca", "means nothing without tls_cert and tls_key")),
 fn buckets(settings: &Settings) -> BucketOptions {
     BucketOptions {
         endpoint_url: settings.s3_endpoint_url.clone(),
@@ -262,6 +262,14 @@ fn buckets(settings: &Settings) -> BucketOptions {
     }
 }
 
+/// What TLS needs, if it is asked for; else the key that is missing.
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, (&'static str, &'static str)> {
+    let Settings { tls_cert, tls_key, tls_client_ca, .. } = settings.clone();
+    match (tls_cert, tls_key, tls_client_ca) {
+        (Some(cert), Some(key), client_ca) => Ok(Some(TlsFiles { cert, key, client_ca })),
+        (Some(_), None, _) => Err(("tls_cert", "tls_key must name the key of the certificate")),
+        (None, Some(_), _) => Err(("tls_key", "tls_cert must name the certificate of the key")),
+        (None, None, Some(_)) => Err(("tls_client_ca", "means nothing without tls_cert and tls_key")),
         (None, None, None) => Ok(None),
     }
 }

@@ -144,11 +144,13 @@ pub(crate) fn markdown() -> String {
 
 fn limits(out: &mut String) {
     out.push_str(
-        "\n## Limits\n\nKeys below `limits`. All of them need a restart. Where the unit is bytes, a value may have one of kB, MB, \
-         GB, KiB, MiB, GiB behind it; where it is ms, it may be a duration.\n\n| key | default | unit | |\n|---|---:|---|---|\n",
+        "\n## Limits\n\nKeys below `limits`. A reload takes them over, but for those marked *start*, which need a restart. Where \
+         the unit is bytes, a value may have one of kB, MB, GB, KiB, MiB, GiB behind it; where it is ms, it may be a \
+         duration.\n\n| key | default | unit | changes | |\n|---|---:|---|---|---|\n",
     );
     for info in Limits::LIST {
         let default = if info.default == u64::MAX { "none".to_owned() } else { info.default.to_string() };
-        let _ = writeln!(out, "| `{}` | {default} | {} | {} |", info.name, info.unit, info.help);
+        let changes = if info.is_live { "reload" } else { "start" };
+        let _ = writeln!(out, "| `{}` | {default} | {} | {changes} | {} |", info.name, info.unit, info.help);
     }
 }

@@ -113,7 +113,10 @@ macro_rules! settings {
                     Change::Restart => {}
                 } )* )*
                 for info in Limits::LIST {
-                    if self.limits.get(info.name) != next.limits.get(info.name) {
+                    let wanted = next.limits.get(info.name).unwrap_or(info.default);
+                    if info.is_live {
+                        self.limits.set(info.name, wanted);
+                    } else if self.limits.get(info.name) != Some(wanted) {
                         waiting.push(format!("limits.{}", info.name));
                     }
                 }
@@ -170,9 +173,6 @@ settings! {
         "retention" => retention: DurationMs = DurationMs(31 * 86_400_000), Reload,
             "How long samples and log lines are kept. 0 keeps for ever.";
     }
-    "Logs on their way in" {
-        "discover_service_name" => discover_service_name: Vec<String> = super::enrichment().service_names, Restart,
-            "Labels whose value becomes service_name where a stream has none, the first that is there. \
     "Backup" {
         "s3.endpoint_url" => s3_endpoint_url: Option<String> = None, Restart,
             "Where backups to s3:// go. Unsaid: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL of the environment, else \
@@ -197,6 +197,9 @@ settings! {
              Unsaid: AWS_CA_BUNDLE.",
             e.g. "\"/etc/pilothouse/tls/minio-ca.pem\"";
     }
+    "Logs on their way in" {
+        "discover_service_name" => discover_service_name: Vec<String> = super::enrichment().service_names, Restart,
+            "Labels whose value becomes service_name where a stream has none, the first that is there. \
              Empty: it is not added.";
         "discover_log_levels" => discover_log_levels: bool = super::enrichment().detect_levels, Restart,
             "Whether entries get detected_level.";
@@ -305,12 +308,87 @@ mod tests {
         }
     }
 
+    /// A value of each key that is not its default.
+    const OTHERS: &[(&str, &str)] = &[
+        ("data_dir", "/x"),
+        ("listen", "127.0.0.1:1"),
+        ("tls_cert", "/x"),
+        ("tls_key", "/x"),
+        ("tls_client_ca", "/x"),
+        ("external_url", "https://x"),
+        ("auth", "required"),
+        ("root_token", "x"),
+        ("memory_limit", "1GB"),
+        ("disk_limit", "1GB"),
+        ("min_free_disk", "1GB"),
+        ("disk_full_policy", "drop-oldest"),
+        ("retention", "1d"),
+        ("s3.endpoint_url", "https://x"),
+        ("s3.region", "x"),
+        ("s3.access_key_id", "x"),
+        ("s3.secret_access_key", "x"),
+        ("s3.session_token", "x"),
+        ("s3.path_style", "false"),
+        ("s3.ca_file", "/x"),
+        ("discover_service_name", "x"),
+        ("discover_log_levels", "false"),
+        ("log_level_fields", "x"),
+        ("log_level_json_depth", "7"),
+        ("otlp_stream_attributes", "x"),
+        ("rule_files", "x"),
+        ("log_rule_files", "x"),
+        ("log_rules_write_to", "x"),
+        ("evaluation_interval", "1s"),
+        ("external_labels", "a=b"),
+        ("global", r#"{"scrape_interval": "7s"}"#),
+        ("scrape_configs", r#"[{"job_name": "x"}]"#),
+        ("scrape_config_files", "x"),
+        ("host_metrics", "false"),
+        ("alertmanager_config_file", "x"),
+        ("heartbeat_url", "http://x"),
+        ("smtp_smarthost", "x:25"),
+        ("smtp_from", "x"),
+        ("smtp_hello", "x"),
+        ("smtp_auth_username", "x"),
+        ("smtp_auth_password", "x"),
+        ("smtp_require_tls", "false"),
+        ("synthetic.probe_name", "x"),
+        ("synthetic.probe_region", "x"),
+        ("synthetic.probe_latitude", "1"),
+        ("synthetic.probe_longitude", "1"),
+        ("synthetic.forbidden_targets", "private"),
+        ("synthetic.checks", r#"[{"job": "x", "target": "http://x/", "settings": {"http": {}}}]"#),
+        ("synthetic.status_pages", r#"[{"name": "x"}]"#),
+    ];
+
     #[test]
-    fn what_may_change_is_taken_over_and_what_may_not_is_named() {
-        let mut current = Settings::default();
-        let mut next = Settings { retention: DurationMs(1), data_dir: "/x".into(), ..Settings::default() };
-        next.limits.max_tails += 1;
-        assert_eq!(current.take_reloaded(&next), ["data_dir", "limits.max_tails"]);
-        assert_eq!((current.retention, current.data_dir), (DurationMs(1), Settings::default().data_dir));
+    fn a_change_of_any_key_is_taken_over_or_named() {
+        for key in KEYS {
+            let (_, other) = OTHERS.iter().find(|(name, _)| *name == key.name).unwrap();
+            let (mut current, mut next) = (Settings::default(), Settings::default());
+            next.set_text(key.name, other).unwrap().unwrap();
+            let waiting = current.take_reloaded(&next);
+            match key.change {
+                Change::Reload => assert_eq!((&current, waiting), (&next, vec![]), "{}", key.name),
+                Change::Restart => {
+                    assert_eq!((current, waiting), (Settings::default(), vec![key.name.to_owned()]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_any_limit_is_taken_over_or_named() {
+        for info in Limits::LIST {
+            let (mut current, mut next) = (Settings::default(), Settings::default());
+            next.limits.set(info.name, 7);
+            let waiting = current.take_reloaded(&next);
+            if info.is_live {
+                assert_eq!((current, waiting), (next, vec![]), "{}", info.name);
+            } else {
+                let named = vec![format!("limits.{}", info.name)];
+                assert_eq!((current, waiting), (Settings::default(), named));
+            }
+        }
     }
 }

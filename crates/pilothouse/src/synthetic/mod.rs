@@ -8,8 +8,7 @@ mod results;
 
 use std::sync::Arc;
 
-use pilothouse_api::{App, StatusPages, Synthetic};
-use pilothouse_control::Control;
+use pilothouse_api::{StatusPages, Synthetic};
 use pilothouse_model::limits::Limits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_probes::probe::{LocalProber, TargetRules, UnknownRange};
@@ -25,7 +24,7 @@ use tokio::sync::watch;
 use crate::config::{Config, Settings};
 use crate::reload::{Apply, Part};
 use crate::serve::ServeError;
-use crate::sources::Stores;
+use crate::workers::Ground;
 
 use alerts::Alerts;
 use remotes::Tokens;
@@ -60,7 +59,7 @@ impl SyntheticConfig {
 
     /// Whether each of the checks holds by itself; the text names the one that does not.
     pub(crate) fn checks_hold(&self, limits: &Limits) -> Result<(), String> {
-        let rules = label_rules(limits);
+        let rules = LabelRules::from(limits);
         self.checks.iter().try_for_each(|check| check.holds(rules)).map_err(|e| e.to_string())
     }
 
@@ -100,13 +99,11 @@ impl Running {
 pub(crate) struct Declared {
     registry: Arc<Registry>,
     pages: Arc<StatusPages>,
-    max_pages: u64,
 }
 
 impl Declared {
     /// Makes checks and pages those of the configuration. Blocks.
     fn reconcile(&self, config: &SyntheticConfig) -> Result<(), String> {
-        self.prepare_pages(config)?;
         let done = self.registry.declare(config.checks.clone());
         let done = done.map_err(|e| format!("synthetic.checks: {e}"))?;
         tracing::debug!(?done, "checks of the configuration");
@@ -114,20 +111,22 @@ impl Declared {
         Ok(())
     }
 
-    fn prepare_pages(&self, config: &SyntheticConfig) -> Result<(), String> {
-        let count = config.pages.len() as u64;
-        if count <= self.max_pages {
-            return Ok(());
+    fn prepare_pages(config: &SyntheticConfig, limits: &Limits) -> Result<(), String> {
+        let (count, limit) = (config.pages.len() as u64, limits.max_status_pages);
+        if count <= limit {
+            Ok(())
+        } else {
+            Err(format!("synthetic.status_pages: {count} pages, limit {limit}"))
         }
-        Err(format!("synthetic.status_pages: {count} pages, limit {}", self.max_pages))
     }
 }
 
 impl Part for Declared {
     fn prepare(&self, next: &Config) -> Result<Apply, String> {
         let (this, config) = (self.clone(), next.synthetic.clone());
-        this.prepare_pages(&config)?;
-        this.registry.may_declare(&config.checks).map_err(|e| format!("synthetic.checks: {e}"))?;
+        Self::prepare_pages(&config, &next.limits)?;
+        let checked = this.registry.may_declare(&config.checks, &next.limits);
+        checked.map_err(|e| format!("synthetic.checks: {e}"))?;
         Ok(Box::new(move || {
             if let Err(e) = this.reconcile(&config) {
                 tracing::error!("checks of the configuration are as before: {e}");
@@ -137,22 +136,17 @@ impl Part for Declared {
 }
 
 /// Reads what is stored and starts to run checks.
-pub(crate) async fn start(
-    config: &Config,
-    app: &Arc<App>,
-    control: &Arc<Control>,
-    stores: &Arc<Stores>,
-    ruler: &Arc<Ruler>,
-) -> Result<Running, ServeError> {
-    let (registry, pages) = (open(config, control).await?, Arc::<StatusPages>::default());
-    let max_pages = config.limits.max_status_pages;
-    let declared = Declared { registry: Arc::clone(&registry), pages: Arc::clone(&pages), max_pages };
+pub(crate) async fn start(ground: &Ground, ruler: &Arc<Ruler>) -> Result<Running, ServeError> {
+    let Ground { config, limits, app, control, stores, .. } = ground;
+    let (registry, pages) = (open(ground).await?, Arc::<StatusPages>::default());
+    let declared = Declared { registry: Arc::clone(&registry), pages: Arc::clone(&pages) };
+    Declared::prepare_pages(&config.synthetic, &config.limits).map_err(not_started)?;
     reconcile(&declared, &config.synthetic).await?;
     let sink = Sink::new(config, app, control, stores, &registry);
     let max_waiting = usize::try_from(config.limits.max_probe_results).unwrap_or(usize::MAX);
     let publisher = Publisher::start(Arc::new(sink), max_waiting).map_err(ServeError::Start)?;
     let rules = config.synthetic.rules().map_err(|e| ServeError::Start(std::io::Error::other(e)))?;
-    let prober = Arc::new(LocalProber::new(rules, &config.limits));
+    let prober = Arc::new(LocalProber::new(rules, limits.clone()));
     let at_once = usize::try_from(config.limits.max_probe_runs).unwrap_or(usize::MAX);
     let schedule =
         Schedule::new(Arc::clone(&registry), prober, publisher.clone(), at_once, Handle::current());
@@ -172,20 +166,15 @@ pub(crate) async fn start(
 async fn reconcile(declared: &Declared, config: &SyntheticConfig) -> Result<(), ServeError> {
     let (declared, config) = (declared.clone(), config.clone());
     let done = tokio::task::spawn_blocking(move || declared.reconcile(&config)).await;
-    let done = done.map_err(|e| ServeError::Start(std::io::Error::other(e)))?;
-    done.map_err(|why| ServeError::Start(std::io::Error::other(why)))
+    done.map_err(|e| ServeError::Start(std::io::Error::other(e)))?.map_err(not_started)
 }
 
-fn label_rules(limits: &Limits) -> LabelRules {
-    LabelRules {
-        max_labels: usize::try_from(limits.max_check_labels).unwrap_or(usize::MAX),
-        max_bytes: usize::try_from(limits.max_check_label_bytes).unwrap_or(usize::MAX),
-    }
+fn not_started(why: String) -> ServeError {
+    ServeError::Start(std::io::Error::other(why))
 }
 
-async fn open(config: &Config, control: &Arc<Control>) -> Result<Arc<Registry>, ServeError> {
-    let limits = &config.limits;
-    let own = &config.synthetic;
+async fn open(ground: &Ground) -> Result<Arc<Registry>, ServeError> {
+    let own = &ground.config.synthetic;
     let settings = RegistrySettings {
         builtin: Probe {
             name: own.probe_name.clone(),
@@ -195,12 +184,9 @@ async fn open(config: &Config, control: &Arc<Control>) -> Result<Arc<Registry>, 
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Probe::default()
         },
-        labels: label_rules(limits),
-        max_checks: limits.max_checks,
-        max_tenants: limits.max_synthetic_tenants,
-        max_probes: limits.max_private_probes,
+        limits: ground.limits.clone(),
     };
-    let state = Arc::clone(control) as _;
+    let state = Arc::clone(&ground.control) as _;
     let opened =
         tokio::task::spawn_blocking(move || Registry::open(settings, state, Arc::new(SystemClock))).await;
     let opened = opened.map_err(|e| ServeError::Start(std::io::Error::other(e)))?;

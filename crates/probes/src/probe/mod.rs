@@ -21,7 +21,7 @@ mod traceroute;
 use std::future::Future;
 use std::pin::Pin;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 
 use crate::run::{Prober, Recorder, Target};
 
@@ -31,20 +31,13 @@ pub use rules::{TargetRules, UnknownRange};
 #[derive(Debug)]
 pub struct LocalProber {
     rules: TargetRules,
-    /// Of a body that is read, and of what it is after decompression.
-    max_body_bytes: u64,
-    max_decoded_bytes: u64,
+    limits: LiveLimits,
     tls: tls::Clients,
 }
 
 impl LocalProber {
-    pub fn new(rules: TargetRules, limits: &Limits) -> Self {
-        Self {
-            rules,
-            max_body_bytes: limits.max_probe_body_bytes,
-            max_decoded_bytes: limits.max_probe_decoded_bytes,
-            tls: tls::Clients::default(),
-        }
+    pub fn new(rules: TargetRules, limits: LiveLimits) -> Self {
+        Self { rules, limits, tls: tls::Clients::default() }
     }
 }
 

@@ -17,8 +17,9 @@ impl Registry {
             let check = self
                 .settled(image, Check { id, tenant_id: tenant, created: now_s, modified: now_s, ..check })?;
             let count = image.checks_of(tenant).count() as u64;
-            if count >= self.settings.max_checks {
-                let cause = format!("{count} checks, limit {}", self.settings.max_checks);
+            let limit = self.settings.limits.now().max_checks;
+            if count >= limit {
+                let cause = format!("{count} checks, limit {limit}");
                 return Err(Refusal::new(RefusalKind::TooMany, "Failed to add check to database", cause));
             }
             let counters = Row::Counters(Counters { check: id, ..image.counters });
@@ -59,7 +60,7 @@ impl Registry {
         if check.alert_sensitivity.is_empty() {
             "none".clone_into(&mut check.alert_sensitivity);
         }
-        validate::check(&check, self.settings.labels).map_err(Refusal::invalid_check)?;
+        validate::check(&check, self.label_rules()).map_err(Refusal::invalid_check)?;
         probes_exist(image, check.tenant_id, &check.probes)?;
         let same = |row: &CheckRow| {
             row.check.id != check.id && row.check.job == check.job && row.check.target == check.target

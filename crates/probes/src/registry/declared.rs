@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use pilothouse_model::limits::Limits;
+
 use super::alerts::{self, CheckAlert};
 use super::error::{Refusal, RefusalKind};
 use super::image::{CheckRow, Counters, Image, Row};
@@ -39,21 +41,26 @@ impl Registry {
     /// Makes the declared checks exactly these, or changes nothing where one does not hold. Job
     /// and target tell which is which; one that is said as before goes on as it is.
     pub fn declare(&self, declared: Vec<DeclaredCheck>) -> Result<Declared, Refusal> {
-        self.change(|image| self.plan(image, declared))
+        self.change(|image| self.plan(image, declared, &self.settings.limits.now()))
     }
 
-    /// Whether [`Registry::declare`] would refuse these.
-    pub fn may_declare(&self, declared: &[DeclaredCheck]) -> Result<(), Refusal> {
-        self.plan(&self.read(), declared.to_vec()).map(drop)
+    /// Whether [`Registry::declare`] would refuse these once `limits` are in force.
+    pub fn may_declare(&self, declared: &[DeclaredCheck], limits: &Limits) -> Result<(), Refusal> {
+        self.plan(&self.read(), declared.to_vec(), limits).map(drop)
     }
 
-    fn plan(&self, image: &Image, declared: Vec<DeclaredCheck>) -> Result<(Vec<Row>, Declared), Refusal> {
-        let mut plan = Plan::of(image);
+    fn plan(
+        &self,
+        image: &Image,
+        declared: Vec<DeclaredCheck>,
+        limits: &Limits,
+    ) -> Result<(Vec<Row>, Declared), Refusal> {
+        let (mut plan, rules) = (Plan::of(image), LabelRules::from(limits));
         for one in declared {
             let job = one.check.job.clone();
-            plan.add(self, one).map_err(|e| of_job(&job, e))?;
+            plan.add(one, rules, self.now_s()).map_err(|e| of_job(&job, e))?;
         }
-        plan.finish(self.settings.max_checks)
+        plan.finish(limits.max_checks)
     }
 }
 
@@ -80,13 +87,12 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn add(&mut self, registry: &Registry, declared: DeclaredCheck) -> Result<(), Refusal> {
-        let mut check = whole(declared.check, registry.settings.labels)?;
+    fn add(&mut self, declared: DeclaredCheck, rules: LabelRules, now_s: f64) -> Result<(), Refusal> {
+        let mut check = whole(declared.check, rules)?;
         let key = (check.job.clone(), check.target.clone());
         if self.met.contains(&key) {
             return Err(invalid("target/job combination is declared twice"));
         }
-        let now_s = registry.now_s();
         let before = self.before.remove(&key);
         self.met.insert(key);
         self.settle(&mut check, before, now_s);

@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard};
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::Clock;
 use pilothouse_model::{StateChange, StateStore};
 use tokio::sync::watch;
@@ -48,13 +49,7 @@ pub const BUILTIN_PROBE: i64 = 1;
 pub struct RegistrySettings {
     /// Name, region and place of the built-in probe.
     pub builtin: Probe,
-    pub labels: LabelRules,
-    /// Per tenant.
-    pub max_checks: u64,
-    /// In all.
-    pub max_tenants: u64,
-    /// Private ones, per tenant.
-    pub max_probes: u64,
+    pub limits: LiveLimits,
 }
 
 /// See the module.
@@ -93,6 +88,10 @@ impl Registry {
 
     pub fn settings(&self) -> &RegistrySettings {
         &self.settings
+    }
+
+    fn label_rules(&self) -> LabelRules {
+        LabelRules::from(&*self.settings.limits.now())
     }
 
     /// Tells that something changed: a number that grows. What is looked at after a change shows it.

@@ -21,8 +21,9 @@ impl Registry {
         let token = new_probe_token();
         let stored = self.change(|image| {
             let count = image.probes.values().filter(|row| row.probe.tenant_id == tenant).count() as u64;
-            if count >= self.settings.max_probes {
-                let cause = format!("{count} probes, limit {}", self.settings.max_probes);
+            let limit = self.settings.limits.now().max_private_probes;
+            if count >= limit {
+                let cause = format!("{count} probes, limit {limit}");
                 return Err(Refusal::new(RefusalKind::TooMany, "too many probes", cause));
             }
             let (id, now_s) = (image.counters.probe + 1, self.now_s());
@@ -82,7 +83,7 @@ impl Registry {
     }
 
     fn probe_holds(&self, probe: &Probe) -> Result<(), Refusal> {
-        validate::probe(probe, self.settings.labels)
+        validate::probe(probe, self.label_rules())
             .map_err(|e| Refusal::new(RefusalKind::Invalid, "Invalid incoming probe", e.0))
     }
 

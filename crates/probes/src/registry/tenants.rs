@@ -80,7 +80,7 @@ impl Registry {
                 tenant.label_mode = mode;
             }
             if let Some(labels) = update.cost_attribution_labels {
-                if labels.len() > self.settings.labels.max_labels {
+                if labels.len() > self.label_rules().max_labels {
                     return Err(invalid("too many cost attribution labels"));
                 }
                 tenant.cost_attribution_labels = labels;

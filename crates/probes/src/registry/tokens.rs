@@ -74,8 +74,9 @@ impl Registry {
         (metrics, events): (Remote, Remote),
         rows: &mut Vec<Row>,
     ) -> Result<i64, Refusal> {
-        if image.tenants.len() as u64 >= self.settings.max_tenants {
-            let cause = format!("{} tenants, which is the limit", self.settings.max_tenants);
+        let limit = self.settings.limits.now().max_synthetic_tenants;
+        if image.tenants.len() as u64 >= limit {
+            let cause = format!("{limit} tenants, which is the limit");
             return Err(Refusal::new(RefusalKind::TooMany, "too many tenants", cause));
         }
         let id = image.counters.tenant + 1;

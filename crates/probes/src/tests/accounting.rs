@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::state::MemoryState;
 use pilothouse_model::{Labels, LogBatch, SourceError};
@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
+use super::few;
 use crate::probe::{LocalProber, TargetRules};
 use crate::registry::{BUILTIN_PROBE, Registry, RegistrySettings};
 use crate::run::{Publisher, ResultSink, Schedule, accounting_classes};
-use crate::validate::LabelRules;
 use crate::words::{Check, Probe, read_json};
 
 /// The labels of all samples, by job.
@@ -83,13 +83,8 @@ fn checks(web: &str, port: u16) -> Vec<Check> {
 
 #[tokio::test]
 async fn classes_count_what_runs_make() {
-    let settings = RegistrySettings {
-        builtin: Probe { name: "local".into(), ..Probe::default() },
-        labels: LabelRules { max_labels: 5, max_bytes: 32 },
-        max_checks: 10,
-        max_tenants: 2,
-        max_probes: 2,
-    };
+    let settings =
+        RegistrySettings { builtin: Probe { name: "local".into(), ..Probe::default() }, limits: few(10) };
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(SystemClock)).unwrap();
     let (registry, seen) = (Arc::new(registry), Arc::<Seen>::default());
     let tenant = registry.install(1, 1, 1, Default::default).unwrap().tenant;
@@ -98,7 +93,7 @@ async fn classes_count_what_runs_make() {
         registry.add_check(tenant, check).unwrap();
     }
     let publisher = Publisher::start(Arc::clone(&seen) as Arc<dyn ResultSink>, 100).unwrap();
-    let prober = Arc::new(LocalProber::new(TargetRules::default(), &Limits::default()));
+    let prober = Arc::new(LocalProber::new(TargetRules::default(), LiveLimits::default()));
     let runtime = tokio::runtime::Handle::current();
     let schedule = Arc::new(Schedule::new(registry, prober, publisher.clone(), 10, runtime));
     let stats = schedule.stats();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::words::{CheckSettings, read_json};
 
 async fn run(target: &str, settings: &Value) -> Outcome {
     let rules = TargetRules::forbidding(["127.0.0.2", "::1"]).unwrap();
-    let prober = LocalProber::new(rules, &Limits::default());
+    let prober = LocalProber::new(rules, LiveLimits::default());
     let settings: CheckSettings = read_json(settings.to_string().as_bytes()).unwrap();
     let timeout = Duration::from_secs(5);
     let target = Target { target, settings: &settings, timeout, run_by: String::new() };

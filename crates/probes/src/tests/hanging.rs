@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::LiveLimits;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -11,7 +11,7 @@ use crate::run::{Outcome, Prober as _, Recorder, Target};
 use crate::words::{CheckSettings, read_json};
 
 async fn run(target: &str, settings: Value) -> Outcome {
-    let prober = LocalProber::new(TargetRules::default(), &Limits::default());
+    let prober = LocalProber::new(TargetRules::default(), LiveLimits::default());
     let settings: CheckSettings = read_json(settings.to_string().as_bytes()).unwrap();
     let timeout = Duration::from_millis(100);
     let target = Target { target, settings: &settings, timeout, run_by: String::new() };

@@ -5,11 +5,11 @@ use pilothouse_model::StateStore;
 use pilothouse_model::ports::Clock;
 use pilothouse_model::state::MemoryState;
 
+use super::few;
 use crate::registry::{
     BUILTIN_PROBE, Caller, CheckAlert, Declared, DeclaredCheck, OWN_TENANT, Refusal, RefusalKind, Registry,
     RegistrySettings, StatusUpdate, TenantSettings, TenantUpdate,
 };
-use crate::validate::LabelRules;
 use crate::words::{Check, CheckSettings, HttpSettings, LabelMode, Probe, Remote};
 
 #[derive(Debug, Default)]
@@ -22,13 +22,8 @@ impl Clock for Stepped {
 }
 
 fn open(state: &Arc<MemoryState>) -> Registry {
-    let settings = RegistrySettings {
-        builtin: Probe { name: "local".into(), ..Probe::default() },
-        labels: LabelRules { max_labels: 5, max_bytes: 32 },
-        max_checks: 3,
-        max_tenants: 2,
-        max_probes: 2,
-    };
+    let settings =
+        RegistrySettings { builtin: Probe { name: "local".into(), ..Probe::default() }, limits: few(3) };
     let clock = Stepped(AtomicI64::new(1_700_000_000_250));
     Registry::open(settings, Arc::clone(state) as Arc<dyn StateStore>, Arc::new(clock)).unwrap()
 }
@@ -195,7 +190,7 @@ fn a_declaration_holds_as_a_whole_or_changes_nothing() {
     let registry = open(&Arc::default());
     registry.declare(vec![declared("a", 1_000)]).unwrap();
     let why = |checks: Vec<DeclaredCheck>| {
-        let refused = registry.may_declare(&checks).unwrap_err();
+        let refused = registry.may_declare(&checks, &few(3).now()).unwrap_err();
         assert_eq!(registry.declare(checks).unwrap_err(), refused);
         refused.cause
     };

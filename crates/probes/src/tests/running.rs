@@ -10,9 +10,9 @@ use pilothouse_model::state::MemoryState;
 use pilothouse_model::{Labels, LogBatch, SourceError};
 use tokio::sync::watch;
 
+use super::few;
 use crate::registry::{BUILTIN_PROBE, Registry, RegistrySettings};
 use crate::run::{Prober, Publisher, Recorder, ResultSink, Schedule, Target};
-use crate::validate::LabelRules;
 use crate::words::{AdHocCheck, Check, CheckSettings, HttpSettings, Label, Probe};
 
 #[derive(Debug, Default)]
@@ -69,10 +69,7 @@ impl Prober for Pretend {
 fn registry() -> (Arc<Registry>, i64) {
     let settings = RegistrySettings {
         builtin: Probe { name: "local".into(), region: "LAB".into(), ..Probe::default() },
-        labels: LabelRules { max_labels: 5, max_bytes: 32 },
-        max_checks: 10,
-        max_tenants: 2,
-        max_probes: 2,
+        limits: few(10),
     };
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(SystemClock)).unwrap();
     let tenant = registry.install(1, 1, 1, Default::default).unwrap().tenant;

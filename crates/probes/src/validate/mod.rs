@@ -7,6 +7,8 @@ mod target;
 
 use std::collections::HashSet;
 
+use pilothouse_model::limits::Limits;
+
 use crate::words::{AdHocCheck, Check, CheckKind, CheckSettings, DnsSettings, Label, PingSettings, Probe};
 
 /// One rule that failed; the text is the answer's `err`.
@@ -33,6 +35,13 @@ pub struct LabelRules {
     pub max_labels: usize,
     /// Of a name, and of a value.
     pub max_bytes: usize,
+}
+
+impl From<&Limits> for LabelRules {
+    fn from(limits: &Limits) -> Self {
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self { max_labels: size(limits.max_check_labels), max_bytes: size(limits.max_check_label_bytes) }
+    }
 }
 
 /// Reserved for series that are not a user's.

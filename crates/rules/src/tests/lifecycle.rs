@@ -134,7 +134,7 @@ fn limits_on_groups_and_rules() {
     let limits =
         pilothouse_model::limits::Limits { max_rule_groups: 1, max_rules_per_group: 1, ..Default::default() };
     let bench = Bench::with(
-        Settings { limits, ..settings() },
+        Settings { limits: limits.into(), ..settings() },
         Arc::default(),
         Arc::new(MemoryState::default()),
         START_MS,

@@ -74,9 +74,7 @@ pub struct Job {
     pub keep_dropped_targets: u64,
     pub bucket_limit: u64,
     pub min_bucket_factor: f64,
-    pub native_histograms: bool,
-    pub always_classic: bool,
-    pub convert_classic: bool,
+    pub histograms: Histograms,
     pub extra_metrics: bool,
     pub names: NameScheme,
     pub escaping: Escaping,
@@ -84,6 +82,17 @@ pub struct Job {
     pub relabel: Vec<Rule>,
     pub metric_relabel: Vec<Rule>,
     pub discoveries: Vec<Discovery>,
+}
+
+/// Which forms of histograms are taken. The labels of a target may say otherwise than its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Histograms {
+    /// Those of protobuf as they are.
+    pub native: bool,
+    /// Classic ones also where there is another form of them.
+    pub always_classic: bool,
+    /// Classic ones as native ones with custom buckets.
+    pub convert_classic: bool,
 }
 
 /// Checks everything; relative paths are relative to the directory of the file they stand in.
@@ -220,13 +229,15 @@ impl<'a> Global<'a> {
             keep_dropped_targets: either(section.keep_dropped_targets, global.keep_dropped_targets),
             bucket_limit: section.native_histogram_bucket_limit,
             min_bucket_factor: section.native_histogram_min_bucket_factor,
-            native_histograms: native,
-            always_classic: section
-                .always_scrape_classic_histograms
-                .unwrap_or(global.always_scrape_classic_histograms),
-            convert_classic: section
-                .convert_classic_histograms_to_nhcb
-                .unwrap_or(global.convert_classic_histograms_to_nhcb),
+            histograms: Histograms {
+                native,
+                always_classic: section
+                    .always_scrape_classic_histograms
+                    .unwrap_or(global.always_scrape_classic_histograms),
+                convert_classic: section
+                    .convert_classic_histograms_to_nhcb
+                    .unwrap_or(global.convert_classic_histograms_to_nhcb),
+            },
             extra_metrics: section.extra_scrape_metrics.unwrap_or(global.extra_scrape_metrics),
             names,
             escaping: self.escaping(section, names)?,

@@ -1,13 +1,14 @@
 //! Tables: what a job says and what a target exposes, and the samples that come of it.
 
-use pilothouse_model::Labels;
+use pilothouse_model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use pilothouse_model::labels::SeriesText;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::sample::{format_float, is_stale};
 use pilothouse_model::write::{RawPair, WriteBatch};
+use pilothouse_model::{Histogram, Labels, Span};
 use pilothouse_wire::exposition::TextFormat;
 
-use super::{Counts, Ingest};
+use super::{Counts, Filling, Ingest, finest_for};
 use crate::cache::SeriesCache;
 use crate::config::{Job, Sections, load};
 use crate::exchange::Form;
@@ -59,7 +60,13 @@ impl Target {
     fn scrape_as(&mut self, body: &str, format: TextFormat) -> (Vec<String>, Counts, Option<String>) {
         self.t_ms += 1000;
         let limits = Limits::default();
-        let ingest = Ingest { job: &self.job, public: &self.public, limits: &limits, t_ms: self.t_ms };
+        let ingest = Ingest {
+            job: &self.job,
+            public: &self.public,
+            histograms: self.job.histograms,
+            limits: &limits,
+            t_ms: self.t_ms,
+        };
         let done = ingest.body(&mut self.cache, body.as_bytes(), Form::Text(format));
         let mut lines = lines(&done.batch);
         // Markers come in no order.
@@ -235,7 +242,13 @@ fn classic_histograms_may_become_native_ones() {
     ] {
         let mut target = Target::new(fields);
         let limits = Limits::default();
-        let ingest = Ingest { job: &target.job, public: &target.public, limits: &limits, t_ms: 1 };
+        let ingest = Ingest {
+            job: &target.job,
+            public: &target.public,
+            histograms: target.job.histograms,
+            limits: &limits,
+            t_ms: 1,
+        };
         let done = ingest.body(&mut target.cache, body.as_bytes(), Form::Text(TextFormat::Prometheus));
         assert_eq!((done.batch.floats.len(), done.batch.histograms.len()), (floats, 1), "{fields}");
         assert_eq!(done.counts.added as usize, floats + 1);
@@ -249,7 +262,8 @@ fn a_scrape_reports_itself() {
     for (fields, expected) in [("", 5), ("extra_scrape_metrics: true, sample_limit: 9", 8)] {
         let job = job(fields);
         let public = Labels::from_pairs([("job", "j")]);
-        let ingest = Ingest { job: &job, public: &public, limits: &limits, t_ms: 7 };
+        let ingest =
+            Ingest { job: &job, public: &public, histograms: job.histograms, limits: &limits, t_ms: 7 };
         let counts = Counts { scraped: 3, kept: 2, added: 1, duplicates: 0 };
         let mut batch = WriteBatch::of_labels();
         Report { up: true, duration_s: 0.25, counts, body_bytes: 100.0 }.add(ingest, 10_000, &mut batch);
@@ -268,5 +282,159 @@ fn a_scrape_reports_itself() {
         Report::end(ingest, &mut ends);
         assert_eq!(ends.series.len(), expected);
         assert!(ends.floats.iter().all(|f| is_stale(f.value)));
+    }
+}
+
+/// What one scrape of a target with these labels writes, or why it fails.
+fn taken(fields: &str, public: &[(&str, &str)], body: &str) -> Result<Vec<String>, String> {
+    let mut target = Target { public: Labels::from_pairs(public.iter().copied()), ..Target::new(fields) };
+    let (lines, _, error) = target.scrape(body);
+    error.map_or(Ok(lines), Err)
+}
+
+/// What is exposed makes room, as often as it takes.
+#[test]
+fn names_that_are_taken_give_way() {
+    for (public, exposed, expected) in [
+        (&[("x", "t")][..], "m{x=\"1\"} 0", "m{exported_x=\"1\", x=\"t\"}"),
+        (
+            &[("x", "t"), ("exported_x", "u")],
+            "m{x=\"1\"} 0",
+            "m{exported_exported_x=\"1\", exported_x=\"u\", x=\"t\"}",
+        ),
+        (
+            &[("x", "t")],
+            "m{x=\"1\", exported_x=\"2\"} 0",
+            "m{exported_exported_x=\"1\", exported_x=\"2\", x=\"t\"}",
+        ),
+        (&[("exported_x", "u")], "m{exported_x=\"1\"} 0", "m{exported_exported_x=\"1\", exported_x=\"u\"}"),
+        (
+            &[("x", "t"), ("exported_x", "u")],
+            "m{x=\"1\", exported_x=\"2\"} 0",
+            "m{exported_exported_exported_x=\"2\", exported_exported_x=\"1\", exported_x=\"u\", x=\"t\"}",
+        ),
+        (
+            &[("x", "t"), ("exported_exported_x", "u"), ("exported_exported_exported_x", "v")],
+            "m{x=\"1\", exported_x=\"2\", exported_exported_exported_x=\"3\"} 0",
+            "m{exported_exported_exported_exported_exported_x=\"3\", \
+             exported_exported_exported_exported_x=\"1\", exported_exported_exported_x=\"v\", \
+             exported_exported_x=\"u\", exported_x=\"2\", x=\"t\"}",
+        ),
+    ] {
+        assert_eq!(taken("", public, exposed), Ok(vec![format!("{expected} 0 @1000")]), "{exposed}");
+    }
+}
+
+/// Labels of the target count as those that are exposed do.
+#[test]
+fn labels_within_limits() {
+    let two = &[("y", "5"), ("z", "6")][..];
+    for (fields, public, exposed, is_taken) in [
+        ("label_limit: 3", &[][..], "m{a=\"1\", b=\"2\"} 0", true),
+        ("label_limit: 3", &[], "m{a=\"1\", b=\"2\", c=\"3\"} 0", false),
+        ("label_limit: 4", two, "m{a=\"1\"} 0", true),
+        ("label_limit: 4", two, "m{a=\"1\", b=\"2\"} 0", false),
+        ("label_name_length_limit: 8", two, "m{a=\"1\"} 0", true),
+        ("label_name_length_limit: 8", two, "m{rather_long=\"1\"} 0", false),
+        ("label_name_length_limit: 8", &[("rather_long", "1")], "m 0", false),
+        ("label_value_length_limit: 4", two, "m{a=\"1234\"} 0", true),
+        ("label_value_length_limit: 4", two, "m{a=\"12345\"} 0", false),
+        ("label_value_length_limit: 4", &[("y", "12345")], "m 0", false),
+    ] {
+        assert_eq!(taken(fields, public, exposed).is_ok(), is_taken, "{fields}: {exposed}");
+    }
+}
+
+/// What relabelling drops does not count towards the limit of samples.
+#[test]
+fn samples_that_are_dropped_take_no_room() {
+    let fields = "sample_limit: 1, metric_relabel_configs: [{action: drop, source_labels: [gone], regex: x}]";
+    let (lines, counts, error) = Target::new(fields).scrape("a 1\nb{gone=\"x\"} 1\n");
+    assert_eq!((lines.len(), counts.scraped, counts.kept, error), (1, 2, 1, None));
+    let (_, counts, error) = Target::new(fields).scrape("a 1\nb{gone=\"x\"} 1\nc 1\nd 1\n");
+    assert_eq!((counts.scraped, counts.kept, error.as_deref()), (4, 3, Some("sample limit exceeded")));
+}
+
+/// Rules see `le` and `quantile` as they are stored.
+#[test]
+fn relabelling_of_bounds() {
+    let fields = "metric_relabel_configs: [{source_labels: [le, __name__], regex: '(\\d+)\\.0+;.*_bucket', \
+                  target_label: le}, {source_labels: [quantile], regex: '(\\d+)\\.0+', target_label: quantile}]";
+    let body = "# TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"10\"} 1\nh_bucket{le=\"+Inf\"} 1\n\
+                # TYPE s summary\ns{quantile=\"0.9\"} 1\ns{quantile=\"1\"} 1\n";
+    let lines = taken(fields, &[], body).unwrap();
+    for (line, label) in
+        lines.iter().zip(["le=\"0.5\"", "le=\"10\"", "le=\"+Inf\"", "quantile=\"0.9\"", "quantile=\"1\""])
+    {
+        assert!(line.contains(label), "{line}");
+    }
+}
+
+#[test]
+fn the_schema_of_a_bucket_factor() {
+    for (factor, schema) in [
+        (65_536.0, -4),
+        (256.0, -3),
+        (16.0, -2),
+        (4.0, -1),
+        (2.0, 0),
+        (1.4, 1),
+        (1.1, 2),
+        (1.09, 3),
+        (1.04, 4),
+        (1.02, 5),
+        (1.01, 6),
+        (1.005, 7),
+        (1.002, 8),
+        (1.000_1, 8),
+    ] {
+        assert_eq!(finest_for(factor), schema, "{factor}");
+    }
+}
+
+/// Buckets of a native histogram are merged until there are few enough, where they can be.
+#[test]
+fn native_histograms_within_limits() {
+    let spans = |spans: &[(i32, u32)]| -> Vec<Span> {
+        spans.iter().map(|&(offset, length)| Span { offset, length }).collect()
+    };
+    let both = Histogram {
+        positive_spans: spans(&[(0, 3)]),
+        positive_counts: vec![3.0; 3],
+        negative_spans: spans(&[(0, 3)]),
+        negative_counts: vec![3.0; 3],
+        ..Histogram::default()
+    };
+    let gap = Histogram {
+        positive_spans: spans(&[(1, 1), (2, 1)]),
+        positive_counts: vec![1.0; 2],
+        ..Histogram::default()
+    };
+    let custom = Histogram {
+        schema: CUSTOM_BUCKETS_SCHEMA,
+        positive_spans: spans(&[(0, 3)]),
+        positive_counts: vec![3.0; 3],
+        custom_bounds: [1.0, 2.0, 3.0].into(),
+        ..Histogram::default()
+    };
+    for (fields, histogram, expected) in [
+        ("native_histogram_bucket_limit: 3", &both, None),
+        ("native_histogram_bucket_limit: 4", &both, Some((4, -1))),
+        ("native_histogram_bucket_limit: 10", &both, Some((6, 0))),
+        ("native_histogram_bucket_limit: 1", &gap, Some((1, -2))),
+        ("native_histogram_bucket_limit: 2", &custom, None),
+        ("native_histogram_bucket_limit: 3", &custom, Some((3, CUSTOM_BUCKETS_SCHEMA))),
+        ("native_histogram_min_bucket_factor: 4", &both, Some((4, -1))),
+        ("native_histogram_min_bucket_factor: 1", &both, Some((6, 0))),
+        ("native_histogram_min_bucket_factor: 4", &custom, Some((3, CUSTOM_BUCKETS_SCHEMA))),
+    ] {
+        let (job, public, limits) = (job(fields), Labels::default(), Limits::default());
+        let ingest =
+            Ingest { job: &job, public: &public, histograms: job.histograms, limits: &limits, t_ms: 1 };
+        let mut filling =
+            Filling { ingest, batch: WriteBatch::of_labels(), counts: Counts::default(), over: None };
+        let resized = filling.resized(histogram.clone());
+        let found = resized.map(|h| (h.positive_counts.len() + h.negative_counts.len(), h.schema));
+        assert_eq!((found, filling.over.is_some()), (expected, expected.is_none()), "{fields}");
     }
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, StatusCode, header};
 use parking_lot::RwLock;
-use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_probes::status::{LATENCY_STEP_MS, Report, State, StatusPage, Uptimes, report, uptimes};
 use pilothouse_probes::words::Check;
 use serde_json::json;
@@ -20,11 +19,13 @@ use tokio::sync::Mutex;
 
 use super::Synthetic;
 use crate::auth::Refusal;
+use crate::admission::InTurn;
+use crate::client::Client;
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::routes::Scope;
 use crate::service::Call;
-use crate::{App, offload};
+use crate::App;
 
 /// How long a report is shown.
 const REPORT_TTL: Duration = Duration::from_secs(15);
@@ -111,28 +112,23 @@ impl Page {
         synthetic: &Synthetic,
         known: Option<Arc<Long>>,
     ) -> Result<(Arc<Shown>, Option<Arc<Long>>), ApiError> {
-        let most = usize::try_from(app.settings.limits.max_status_page_checks).unwrap_or(usize::MAX);
+        let most = usize::try_from(app.limits().max_status_page_checks).unwrap_or(usize::MAX);
         let all = synthetic.registry.all_checks();
         let checks: Vec<Check> =
             all.into_iter().filter(|check| self.config.shows(check)).take(most).collect();
-        let permit = app.admission.query().await?;
-        let (budget, now_ms) = (app.budget(None), app.now_ms());
-        let guard = CancelOnDrop::new(&budget);
+        let now_ms = app.now_ms();
         let source = Arc::clone(&app.backend()?.source);
         let show_targets = self.config.show_targets;
-        let made = offload::query(move || {
-            let _permit = permit;
+        let work = move |_: &App, asked: &InTurn| {
             let fresh = match &known {
                 Some(_) => None,
-                None => Some(Arc::new(uptimes(&checks, &*source, &budget, now_ms)?)),
+                None => Some(Arc::new(uptimes(&checks, &*source, &asked.budget, now_ms)?)),
             };
             let long = fresh.clone().or(known).unwrap_or_default();
-            let report = report(&checks, show_targets, &long, &*source, &budget, now_ms)?;
-            Ok::<_, pilothouse_model::SourceError>((Arc::new(Shown { now_ms, report }), fresh))
-        });
-        let made = made.await??;
-        guard.disarm();
-        Ok(made)
+            let report = report(&checks, show_targets, &long, &*source, &asked.budget, now_ms)?;
+            Ok((Arc::new(Shown { now_ms, report }), fresh))
+        };
+        app.in_turn(Client::own("status page"), None, work).await
     }
 }
 

@@ -83,7 +83,7 @@ impl Hop<'_> {
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, HttpError> {
-        let most = self.prober.max_body_bytes;
+        let most = self.prober.limits.now().max_probe_body_bytes;
         let limit = usize::try_from(most).unwrap_or(usize::MAX);
         match Limited::new(body, limit).collect().await {
             Ok(whole) => Ok(whole.to_bytes()),

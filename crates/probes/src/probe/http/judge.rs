@@ -20,7 +20,7 @@ pub(super) async fn judge(
     settings: &HttpSettings,
     recorder: &mut Recorder,
 ) -> bool {
-    let most = prober.max_decoded_bytes;
+    let most = prober.limits.now().max_probe_decoded_bytes;
     let growth = if answer.headers.contains_key(header::CONTENT_ENCODING) { 16 } else { 1 };
     if answer.body.len().saturating_mul(growth) <= INLINE_BYTES {
         return judge_here(&answer, settings, most, recorder);
