@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pilothouse_tests::binary;
+use serde_json::Value;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -211,4 +212,35 @@ fn what_is_shipped_says_what_is_known() {
     let file = root.join("packaging/pilothouse.yaml");
     let output = Command::new(binary()).args(["config", "check"]).arg(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What `docker compose config` would refuse, and what would be missing at the start.
+#[test]
+fn compose_files_hold_together() {
+    let directory = Path::new(ROOT).join("docker");
+    for file in ["compose.yaml", "compose.grafana.yaml"] {
+        let text = fs::read_to_string(directory.join(file)).unwrap();
+        let whole: Value = serde_norway::from_str(&text).unwrap();
+        let services = whole["services"].as_object().unwrap();
+        for (name, service) in services {
+            let place = format!("{file}: {name}");
+            assert!(service["image"].is_string(), "{place}");
+            for other in service["depends_on"].as_object().into_iter().flatten() {
+                assert!(services.contains_key(other.0), "{place} depends on {}", other.0);
+            }
+            for mount in service["volumes"].as_array().into_iter().flatten() {
+                let (from, to) = mount.as_str().unwrap().split_once(':').unwrap();
+                let is_there = match from.as_bytes() {
+                    [b'/', ..] => true,
+                    [b'.', ..] => directory.join(from).exists(),
+                    _ => whole["volumes"].get(from).is_some(),
+                };
+                assert!(is_there && to.starts_with('/'), "{place}: {from}:{to}");
+            }
+            if let Some(build) = service["build"].as_object() {
+                let context = directory.join(build["context"].as_str().unwrap());
+                assert!(context.join(build["dockerfile"].as_str().unwrap()).exists(), "{place}");
+            }
+        }
+    }
 }

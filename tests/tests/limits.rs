@@ -47,13 +47,13 @@ const CASES: &[Case] = &[
         "max_label_name_bytes: 3",
         (IMPORT, TEXT),
         "m{long_name=\"1\"} 1\n",
-        (400, "err-mimir-label-name-too-long"),
+        (400, "err-mimir-max-length-label-name"),
     ),
     case(
         "max_label_value_bytes: 3",
         (IMPORT, TEXT),
         "m{a=\"long\"} 1\n",
-        (400, "err-mimir-label-value-too-long"),
+        (400, "err-mimir-max-length-label-value"),
     ),
     case(
         "max_active_series: 1",
@@ -91,7 +91,7 @@ const CASES: &[Case] = &[
         "max_line_bytes: 3",
         (LOGS, JSON),
         r#"{"streams":[{"stream":{"a":"b"},"values":[["NOW","hello"]]}]}"#,
-        (400, "Max entry size"),
+        (400, "max entry size"),
     ),
     case(
         "max_labels_per_stream: 1",
@@ -113,7 +113,7 @@ const CASES: &[Case] = &[
     ),
     case("max_query_depth: 2", (QUERY, FORM), "query=1%2B(2%2B(3%2B4))", (400, "")),
     case("max_query_series: 1", (QUERY, FORM), "query=count({__name__=~\".%2B\"})", (422, "")),
-    case("max_query_samples: 1", (QUERY, FORM), "query=count({__name__=~\".%2B\"})", (422, "")),
+    case("max_query_samples: 1", (QUERY, FORM), "query={__name__=~\".%2B\"}[5m]", (422, "")),
     case(
         "max_query_points: 10",
         ("/prometheus/api/v1/query_range", FORM),
@@ -142,7 +142,7 @@ const CASES: &[Case] = &[
         "max_alertmanager_config_bytes: 10",
         ("/api/v1/alerts", YAML),
         "alertmanager_config: |\n  route: {receiver: x}\n  receivers: [{name: x}]\n",
-        (400, "size limit"),
+        (400, "too big"),
     ),
     case(
         "max_silences: 0",
@@ -163,7 +163,6 @@ const CASES: &[Case] = &[
         r#"{"name":"x","type":"metrics"}"#,
         (403, "quotas_exceeded"),
     ),
-    case("max_synthetic_tenants: 0", ("/api/v1/register/install", JSON), "{}", (400, "tenants")),
 ];
 
 /// The answer to the second of two equal requests: a rate lets the first one pass.

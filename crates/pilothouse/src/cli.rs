@@ -65,6 +65,7 @@ pub(crate) enum Command {
         shell: Shell,
     },
     /// Print the version
+    #[command(after_help = "Examples:\n  pilothouse version")]
     Version,
 }
 
@@ -96,6 +97,7 @@ pub(crate) enum Config {
     #[command(after_help = PRINT_HELP)]
     Print(Box<Print>),
     /// Print the reference of all keys and limits, in Markdown
+    #[command(after_help = "Examples:\n  pilothouse config reference > configuration.md")]
     Reference,
 }
 
@@ -132,9 +134,15 @@ pub(crate) struct What {
     pub(crate) sample: bool,
 }
 
+const RULES_CHECK_HELP: &str = "\
+Examples:
+  pilothouse rules check /etc/pilothouse/rules/*.yaml
+  pilothouse rules check --logql log-rules.yaml";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rules {
     /// Check rule files as `promtool check rules` does
+    #[command(after_help = RULES_CHECK_HELP)]
     Check {
         /// The rules are over logs, in LogQL
         #[arg(long)]
@@ -143,8 +151,39 @@ pub(crate) enum Rules {
         files: Vec<PathBuf>,
     },
     /// Run files of tests as `promtool test rules` does
+    #[command(after_help = "Examples:\n  pilothouse rules test tests/*.yaml")]
     Test {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::Cli;
+
+    /// Commands that do something, by their full names.
+    fn leaves(command: &Command, name: &str, found: &mut Vec<(String, String)>) {
+        let mut below = command.get_subcommands().peekable();
+        if below.peek().is_none() {
+            found.push((name.to_owned(), command.clone().render_help().to_string()));
+        }
+        for one in below {
+            leaves(one, &format!("{name} {}", one.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_command_shows_examples_and_is_in_the_documentation() {
+        let (mut found, page) = (Vec::new(), include_str!("../../../docs/commands.md"));
+        leaves(&Cli::command(), "pilothouse", &mut found);
+        for (name, help) in found {
+            let examples = help.split_once("Examples:\n").map(|(_, examples)| examples).unwrap_or_default();
+            assert!(examples.contains(&format!("  {name}")), "{name}: {help}");
+            let short = name.trim_start_matches("pilothouse ");
+            assert!(page.contains(&format!("| `{short}` |")), "docs/commands.md: {short}");
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! The root token: given, or made once and kept beside the data.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-const FILE_NAME: &str = "root-token";
+use uuid::Uuid;
+
+pub(crate) const FILE_NAME: &str = "root-token";
 
 /// The token, and whether it was made just now and has to be shown.
 pub(crate) fn load_or_make(data_dir: &Path) -> io::Result<(String, bool)> {
@@ -16,21 +18,12 @@ pub(crate) fn load_or_make(data_dir: &Path) -> io::Result<(String, bool)> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    let token = random_uuid()?;
+    // Management clients check that a secret is a UUID of version 4.
+    let token = Uuid::new_v4().to_string();
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     writeln!(file, "{token}")?;
     file.sync_all()?;
     Ok((token, true))
-}
-
-/// A UUID of version 4: management clients check that a secret has this form.
-fn random_uuid() -> io::Result<String> {
-    let mut bytes = [0u8; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let number = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | 4 << 76 | 2 << 62;
-    let hex = format!("{number:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or("");
-    Ok([part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-"))
 }
 
 #[cfg(test)]

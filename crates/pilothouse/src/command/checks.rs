@@ -25,6 +25,12 @@ Examples:
   pilothouse checks list
   pilothouse checks delete 3";
 
+const ADD_HELP: &str = "\
+Examples:
+  pilothouse checks add http --job shop --target https://shop.example.org/ --every 30s
+  pilothouse checks add dns --job names --target example.org --timeout 2s --label env=prod
+  pilothouse checks add --json check.json";
+
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Checks {
@@ -43,13 +49,16 @@ pub(crate) struct Checks {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show all checks
+    #[command(after_help = "Examples:\n  pilothouse checks list\n  pilothouse checks list --output csv")]
     List {
         #[arg(long, short, value_enum, default_value = "table")]
         output: Format,
     },
     /// Add a check: a kind with usual settings, or anything as JSON
+    #[command(after_help = ADD_HELP)]
     Add(Box<Add>),
     /// Delete checks by id
+    #[command(after_help = "Examples:\n  pilothouse checks delete 3")]
     Delete {
         #[arg(value_name = "ID", required = true)]
         ids: Vec<i64>,

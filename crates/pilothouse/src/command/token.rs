@@ -20,6 +20,11 @@ Examples:
   pilothouse token list --output csv
   pilothouse token delete 11111111-2222-3333-4444-555555555555";
 
+const CREATE_HELP: &str = "\
+Examples:
+  pilothouse token create --name agent --scope write_only_metrics --scope write_only_logs
+  pilothouse token create --name grafana --scope read_only_metrics --scope read_only_logs --quiet > grafana.token";
+
 const PAGE: u64 = 100;
 
 #[derive(Debug, Args)]
@@ -37,6 +42,7 @@ pub(crate) struct Token {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a token; its secret is shown this once
+    #[command(after_help = CREATE_HELP)]
     Create {
         /// A name for people
         #[arg(long)]
@@ -49,11 +55,13 @@ enum Action {
         quiet: bool,
     },
     /// Show all tokens, without their secrets
+    #[command(after_help = "Examples:\n  pilothouse token list\n  pilothouse token list --output csv")]
     List {
         #[arg(long, short, value_enum, default_value = "table")]
         output: Format,
     },
     /// Delete tokens by id
+    #[command(after_help = "Examples:\n  pilothouse token delete 11111111-2222-3333-4444-555555555555")]
     Delete {
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
