@@ -2,18 +2,19 @@
 //! is answered there, and tokens, limits, rules, alerts and checks are served here.
 //!
 //! The other system is a second server of our own. Where `PILOTHOUSE_TEST_PROMETHEUS`,
-//! `PILOTHOUSE_TEST_VICTORIA_METRICS` or `PILOTHOUSE_TEST_LOKI` name a program, the first two
-//! scenarios are played against that one too.
+//! `PILOTHOUSE_TEST_VICTORIA_METRICS` or `PILOTHOUSE_TEST_LOKI` name a program, what goes through is
+//! tried with that one too.
 
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pilothouse_tests::{Answer, Frame, Receiver, Server, escape, free_address, push_body, request, series};
+use pilothouse_tests::{Answer, Frame, Receiver, Server, binary, escape, free_address, push_body, request, series};
 use serde_json::{Value, json};
 
 const ROOT: &str = "2f9d1c5e-7b34-4c8e-a1d6-5e0b93f47c18";
@@ -55,12 +56,8 @@ struct Far {
     query_path: &'static str,
     /// What it lets in, if it asks for something.
     token: Option<String>,
-    _running: Running,
-}
-
-enum Running {
-    Own(Server),
-    Foreign(Program),
+    /// Ends when dropped.
+    _running: Box<dyn Any>,
 }
 
 impl Far {
@@ -73,7 +70,7 @@ impl Far {
             write_path,
             query_path,
             token: Some(token),
-            _running: Running::Own(server),
+            _running: Box::new(server),
         }
     }
 
@@ -88,7 +85,7 @@ impl Far {
     fn foreign(program: Command, address: SocketAddr, write_path: &'static str, ready: &str) -> Self {
         let mut program = program;
         let child = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let running = Running::Foreign(Program(child));
+        let running = Box::new(Program(child));
         let is_ready = || request(address, "GET", ready, &[], b"").is_ok_and(|a| a.status == 200);
         until("the other system", || is_ready().then_some(()));
         Self { address, write_path, query_path: "", token: None, _running: running }
@@ -244,7 +241,7 @@ fn metrics_go_through(far: &Far) {
     let ranged =
         here.send("POST", &format!("{root}/prometheus/api/v1/query_range"), &headers, form.as_bytes());
     assert_eq!(good(ranged)["data"]["result"][0]["metric"]["job"], "shop");
-    let values = get(&here, &reader, &format!("{root}/api/v1/label/job/values"));
+    let values = get(&here, &reader, &format!("{root}/api/v1/label/job/values?match[]=sold_total"));
     assert_eq!(good(values)["data"], json!(["shop"]));
     let listed = get(&here, &reader, &format!("{root}/api/v1/series?match[]=sold_total"));
     assert_eq!(good(listed)["data"][0]["__name__"], "sold_total");
@@ -273,7 +270,7 @@ fn metrics_go_through(far: &Far) {
         ("Content-Encoding", "snappy"),
     ];
     let partly = here.send("POST", &format!("{root}/api/v1/push"), &headers, &push_body(&all));
-    refused(partly, 400, "err-mimir-label-value-too-long");
+    refused(partly, 400, "err-mimir-max-length-label-value");
     let kept = format!("{root}/api/v1/query?query=kept_total&time={}", now as f64 / 1000.0);
     assert_eq!(until("the good part", || first_value(&get(&here, &reader, &kept))), "3");
     // What few systems have is counted here.
@@ -364,19 +361,25 @@ fn logs_are_kept_and_answered_by_another_server() {
 #[test]
 fn foreign_systems_keep_and_answer_as_well() {
     let named = |name: &str| std::env::var(name).ok().filter(|program| !program.is_empty());
-    let directory = || tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    };
+    let mut metrics = Vec::new();
     if let Some(program) = named("PILOTHOUSE_TEST_PROMETHEUS") {
-        let directory = directory();
-        metrics_go_through(&Far::prometheus(&program, directory.path()));
+        metrics.push(Far::prometheus(&program, &at("prometheus")));
     }
     if let Some(program) = named("PILOTHOUSE_TEST_VICTORIA_METRICS") {
-        let directory = directory();
-        metrics_go_through(&Far::victoria_metrics(&program, directory.path()));
+        metrics.push(Far::victoria_metrics(&program, &at("victoria-metrics")));
     }
-    if let Some(program) = named("PILOTHOUSE_TEST_LOKI") {
-        let directory = directory();
-        logs_go_through(&Far::loki(&program, directory.path()));
-    }
+    metrics.iter().for_each(metrics_go_through);
+    let Some(program) = named("PILOTHOUSE_TEST_LOKI") else { return };
+    let logs = Far::loki(&program, &at("loki"));
+    logs_go_through(&logs);
+    a_tail_goes_through(&logs);
+    metrics.iter().for_each(|metrics| what_is_written_here_goes_through(metrics, &logs));
 }
 
 /// While the other system is away a sender is told to come again, and loses nothing by it; this
@@ -485,15 +488,14 @@ fn credentials_stay_on_their_own_side() {
 }
 
 /// Lines are followed here while they come in there.
-#[test]
-fn a_tail_goes_on_to_the_other_system_and_back() {
+fn a_tail_goes_through(far: &Far) {
     let directory = tempfile::tempdir().unwrap();
-    let far = Far::logs(&directory.path().join("far"));
-    let here = locked(free_address(), &directory.path().join("near"));
+    let here = locked(free_address(), directory.path());
     let root = source(&here, "logs", &far.settings());
     let reader = token(&here, &["read_only_logs"]);
     let writer = token(&here, &["write_only_logs"]);
-    let mut tail = here.follow_logs_below(&root, "{app=\"shop\"} |= \"order\"", &[("X-Token", &reader)]);
+    let query = "{app=\"shop\"} |= \"order\"";
+    let mut tail = here.follow_logs_below(&root, query, &[("X-Token", &reader)]);
     let now = now_ms() * 1_000_000;
     assert_eq!(push_lines(&here, &writer, &root, &[(now, "noise"), (now + 1, "order 7")]).status, 204);
     let line = until("the line", || match tail.read_frame() {
@@ -509,53 +511,64 @@ fn a_tail_goes_on_to_the_other_system_and_back() {
     assert_eq!(wrong.status, 400);
 }
 
-/// The data sources behind the shared root go to another system while the server runs: rules,
-/// alerts, checks, scrapes and the server's own metrics go with them, and what was written while
-/// the other system was away comes later.
-#[test]
-fn rules_checks_and_scrapes_go_where_the_data_goes() {
-    let directory = tempfile::tempdir().unwrap();
-    let (near, far) = (directory.path().join("near"), directory.path().join("far"));
-    std::fs::create_dir(&near).unwrap();
-    let address = free_address();
-    let there = Server::start_at(address, &far, &[]);
-    let receiver = Receiver::start();
-    let config = near.join("pilothouse.yaml");
-    let check = "{job: front, target: \"127.0.0.1:1\", frequency: 1000, timeout: 500, enabled: true, settings: {tcp: {ipVersion: V4}}}";
+/// Lets the data sources behind the shared root go to another system while the server runs.
+fn send_away(here: &Server, metrics: &Far, logs: &Far) {
+    for (kind, far) in [("metrics", metrics), ("logs", logs)] {
+        let path = format!("/data-sources/{}", default_source(here, kind));
+        good(manage(here, "PATCH", &path, &json!({"backend": "remote", "remote": far.settings()})));
+    }
+}
+
+/// With one check that fails every second, and somebody who is told of alerts.
+fn start_with_a_check(directory: &Path, receiver: &Receiver) -> Server {
+    let config = directory.join("pilothouse.yaml");
+    let check = "{job: front, target: \"127.0.0.1:1\", frequency: 1000, timeout: 1000, enabled: true, \
+                 settings: {tcp: {ipVersion: V4}}}";
     std::fs::write(&config, format!("synthetic:\n  checks:\n    - {check}\n")).unwrap();
     let flags = ["--auth", "required", "--root-token", ROOT, "--config", config.to_str().unwrap()];
-    let here = Server::start(&near.join("data"), &flags);
-    for (kind, write, query) in
-        [("metrics", "/api/v1/push", "/prometheus"), ("logs", "/loki/api/v1/push", "")]
-    {
-        let settings = json!({"write_url": format!("http://{address}{write}"), "query_url": format!("http://{address}{query}")});
-        let path = format!("/data-sources/{}", default_source(&here, kind));
-        good(manage(&here, "PATCH", &path, &json!({"backend": "remote", "remote": settings})));
-    }
+    let here = Server::start(&directory.join("data"), &flags);
     let alerting = format!(
         "route: {{receiver: hook, group_by: [alertname], group_wait: 1s}}\n\
          receivers: [{{name: hook, webhook_configs: [{{url: 'http://{}/'}}]}}]\n",
         receiver.address
     );
     let body = json!({ "alertmanager_config": alerting }).to_string();
-    let root = [("X-Token", ROOT)];
-    assert_eq!(here.send("POST", "/api/v1/alerts", &root, body.as_bytes()).status, 201);
-    let rules = "name: g\ninterval: 1s\nrules:\n- {record: shop:sold, expr: sold_total * 2}\n\
-                 - {alert: SoldOut, expr: sold_total > 5, annotations: {much: '{{ with query \"sold_total\" }}{{ . | first | value }}{{ end }}'}}\n";
-    assert_eq!(here.send("POST", "/prometheus/config/v1/rules/ns", &root, rules.as_bytes()).status, 202);
-    let of_logs = "name: l\ninterval: 1s\nrules:\n- {record: shop:lines, expr: 'sum(count_over_time({app=\"shop\"}[5m]))'}\n";
-    assert_eq!(here.send("POST", "/loki/api/v1/rules/ns", &root, of_logs.as_bytes()).status, 202);
+    assert_eq!(here.send("POST", "/api/v1/alerts", &[("X-Token", ROOT)], body.as_bytes()).status, 201);
+    here
+}
 
+const RULES: &str = r#"
+name: g
+interval: 1s
+rules:
+- {record: "shop:sold", expr: sold_total * 2}
+- {alert: SoldOut, expr: sold_total > 5, annotations: {much: '{{ with query "sold_total" }}{{ . | first | value }}{{ end }}'}}
+"#;
+
+const RULES_OF_LOGS: &str = r#"
+name: l
+interval: 1s
+rules:
+- {record: "shop:lines", expr: 'sum(count_over_time({app="shop"}[5m]))'}
+"#;
+
+/// Rules, alerts, checks and the server's own metrics go where the data goes.
+fn what_is_written_here_goes_through(metrics: &Far, logs: &Far) {
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let here = start_with_a_check(directory.path(), &receiver);
+    send_away(&here, metrics, logs);
+    let root = [("X-Token", ROOT)];
+    for (path, rules) in [("/prometheus/config/v1/rules/ns", RULES), ("/loki/api/v1/rules/ns", RULES_OF_LOGS)] {
+        let answer = here.send("POST", path, &root, rules.as_bytes());
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
     let now = now_ms();
     assert_eq!(push(&here, ROOT, "", "sold_total", &[(now, 7.0)]).status, 200);
     assert_eq!(push_lines(&here, ROOT, "", &[(now * 1_000_000, "sold")]).status, 204);
     let told = receiver.wait_for(1, LONGEST);
     assert_eq!(told[0]["alerts"][0]["labels"]["alertname"], "SoldOut");
     assert_eq!(told[0]["alerts"][0]["annotations"]["much"], "7");
-    let value = |query: &str| {
-        let found = there.query(query, now_ms() / 1000);
-        found[0]["value"][1].as_str().map(str::to_owned)
-    };
     let own = format!("up{{job=\"pilothouse\",instance=\"{}\"}}", here.address);
     for (query, expected) in [
         ("shop:sold", "14"),
@@ -564,25 +577,104 @@ fn rules_checks_and_scrapes_go_where_the_data_goes() {
         ("probe_success{job=\"front\"}", "0"),
         (&own, "1"),
     ] {
-        assert_eq!(until(query, || value(query)), expected, "{query}");
+        let path = format!("{}/api/v1/query?query={}", metrics.query_path, escape(query));
+        assert_eq!(until(query, || first_value(&metrics.get(&path))), expected, "{query}");
     }
-    assert!(until("lines of the check", || Some(there.count_logs("{job=\"front\"}")).filter(|n| *n > 0)) > 0);
+    let lines = format!("/loki/api/v1/query?query={}", escape("sum(count_over_time({job=\"front\"}[1h]))"));
+    until("lines of the check", || first_value(&logs.get(&lines)));
     // The list of rules is this server's, and so is its health.
     let listed = get(&here, ROOT, "/prometheus/api/v1/rules?type=record").json();
     assert_eq!(listed["data"]["groups"][0]["rules"][0]["health"], "ok", "{listed}");
+}
 
+#[test]
+fn a_tail_goes_on_to_the_other_system_and_back() {
+    let directory = tempfile::tempdir().unwrap();
+    a_tail_goes_through(&Far::logs(directory.path()));
+}
+
+#[test]
+fn rules_and_checks_go_where_the_data_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    what_is_written_here_goes_through(&Far::metrics(&at("metrics")), &Far::logs(&at("logs")));
+}
+
+/// What this server writes by itself while the other system is away comes later; and a data source
+/// that comes back shows what is here.
+#[test]
+fn what_is_written_meanwhile_comes_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (near, far) = (directory.path().join("near"), directory.path().join("far"));
+    std::fs::create_dir(&near).unwrap();
+    let address = free_address();
+    let there = Server::start_at(address, &far, &[]);
+    let here = start_with_a_check(&near, &Receiver::start());
+    let settings = |write: &str, query: &str| {
+        json!({"write_url": format!("http://{address}{write}"), "query_url": format!("http://{address}{query}")})
+    };
+    let path = format!("/data-sources/{}", default_source(&here, "metrics"));
+    let remote = settings("/api/v1/push", "/prometheus");
+    good(manage(&here, "PATCH", &path, &json!({"backend": "remote", "remote": remote})));
+    let runs = |there: &Server, at_s: i64| {
+        let query = format!("count_over_time(probe_success{{job=\"front\"}}[1s] @ {at_s})");
+        there.query(&query, now_ms() / 1000)[0]["value"][1].as_str().map(str::to_owned)
+    };
+    until("the first run", || runs(&there, now_ms() / 1000));
     there.kill();
     sleep(Duration::from_secs(2));
     let away_s = now_ms() / 1000;
     let there = Server::start_at(address, &far, &[]);
-    // A run of the check while nobody was there to take it.
-    let query = format!("count_over_time(probe_success{{job=\"front\"}}[1s] @ {away_s})");
-    let late = || there.query(&query, now_ms() / 1000)[0]["value"][1].as_str().map(str::to_owned);
-    assert_eq!(until("what was written meanwhile", late), "1");
-    // Back to this server: what is here is what was here before.
-    let path = format!("/data-sources/{}", default_source(&here, "metrics"));
+    assert_eq!(until("a run that nobody took", || runs(&there, away_s)), "1");
+
+    push(&here, ROOT, "", "sold_total", &[(now_ms(), 7.0)]);
     good(manage(&here, "PATCH", &path, &json!({"backend": "local"})));
-    let back = get(&here, ROOT, &format!("/api/v1/query?query=sold_total&time={}", now / 1000));
-    assert_eq!(first_value(&back), None);
+    let sold = || first_value(&get(&here, ROOT, "/api/v1/query?query=sold_total"));
+    assert_eq!(sold(), None);
     assert_eq!(push(&here, ROOT, "", "sold_total", &[(now_ms(), 1.0)]).status, 200);
+    assert_eq!(sold().as_deref(), Some("1"));
+}
+
+/// As the guide has it: first both, then the history, then the other system alone.
+#[test]
+fn a_data_source_moves_without_a_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    let far = Far::metrics(&directory.path().join("far"));
+    let here = locked(free_address(), &directory.path().join("near"));
+    let made = good(manage(&here, "POST", "/data-sources", &json!({"name": "shop", "type": "metrics"})));
+    let id = made["id"].as_str().unwrap();
+    let (root, path) = (format!("/ds/{id}"), format!("/data-sources/{id}"));
+    let now = now_ms();
+    let push = |at: i64| assert_eq!(push(&here, ROOT, &root, "sold_total", &[(now + at, at as f64)]).status, 200);
+    let counted = |root: &str| {
+        let query = escape(&format!("count_over_time(sold_total[1h] @ {})", now / 1000 + 60));
+        first_value(&get(&here, ROOT, &format!("{root}/api/v1/query?query={query}")))
+    };
+    let there = || {
+        let query = escape(&format!("count_over_time(sold_total[1h] @ {})", now / 1000 + 60));
+        first_value(&far.get(&format!("/prometheus/api/v1/query?query={query}")))
+    };
+    push(-5_000);
+    let mut both = far.settings();
+    both["queries"] = "local".into();
+    good(manage(&here, "PATCH", &path, &json!({"remote": both})));
+    push(-4_000);
+    assert_eq!((counted(&root).as_deref(), there().as_deref()), (Some("2"), Some("1")));
+    let bearer = format!("Authorization: Bearer {}", far.token.as_deref().unwrap());
+    let carried = Command::new(binary())
+        .args(["export", "metrics", "--match", "sold_total", "--data-source", id, "--header", &bearer])
+        .args(["--remote-write", &format!("http://{}/api/v1/push", far.address)])
+        .env("PILOTHOUSE_URL", format!("http://{}", here.address))
+        .env("PILOTHOUSE_TOKEN", ROOT)
+        .output()
+        .unwrap();
+    assert!(carried.status.success(), "{}", String::from_utf8_lossy(&carried.stderr));
+    push(-3_000);
+    assert_eq!((counted(&root).as_deref(), there().as_deref()), (Some("3"), Some("3")));
+    good(manage(&here, "PATCH", &path, &json!({"remote": far.settings()})));
+    push(-2_000);
+    assert_eq!((counted(&root).as_deref(), there().as_deref()), (Some("4"), Some("4")));
+    // What was kept here is here still.
+    good(manage(&here, "PATCH", &path, &json!({"backend": "local"})));
+    assert_eq!(counted(&root).as_deref(), Some("3"));
 }
