@@ -61,7 +61,7 @@ impl FieldType {
             ["1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"];
         if value.parse::<i64>().is_ok() {
             Self::Int
-        } else if value.parse::<f64>().is_ok() {
+        } else if pilothouse_query::go_number::parse_float(value).is_ok() {
             Self::Float
         } else if BOOLEANS.contains(&value) {
             Self::Boolean

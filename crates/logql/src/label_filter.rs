@@ -122,14 +122,8 @@ fn converted<T>(
     }
 }
 
-/// A number as Go's `strconv.ParseFloat` reads it, as far as logs hold such: no hexadecimal.
 pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
-    let error = |why| format!("strconv.ParseFloat: parsing {}: {why}", pilothouse_model::labels::quote(text));
-    let value: f64 = text.parse().map_err(|_| error("invalid syntax"))?;
-    if value.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) {
-        return Err(error("value out of range"));
-    }
-    Ok(value)
+    pilothouse_query::go_number::parse_float(text).map_err(|e| e.of_float(text))
 }
 
 /// The labels a filter mentions.

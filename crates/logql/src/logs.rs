@@ -235,13 +235,11 @@ pub(crate) fn run(
         metadata: MetadataNeed::All,
         buckets: None,
     };
-    // With an interval any entry may be the next to be kept, so all of them are.
-    let keep = if query.interval_ns > 0 { usize::MAX } else { query.limit };
     let collector = Collector {
         pipeline: &pipeline,
         budget,
         direction: query.direction,
-        keep,
+        keep: query.limit,
         horizon: AtomicI64::new(i64::MAX),
         pool: Pool::new(),
         tally: Tally::default(),
@@ -250,14 +248,16 @@ pub(crate) fn run(
     let Collector { pool, tally, .. } = collector;
     let mut all: Vec<Candidate> = pool.into_all().into_iter().flat_map(|w| w.found.kept.into_vec()).collect();
     all.sort_unstable();
-    let kept = spaced(all, query.interval_ns, query.limit);
+    // As in Loki, the limit counts entries before the interval thins them out.
+    all.truncate(query.limit);
+    let kept = spaced(all, query.interval_ns);
     let mut stats = tally.into_stats(report);
     stats.entries_returned = kept.len() as u64;
     Ok(QueryResult { value: LogqlValue::Streams(streams(kept, query.categorize)), stats })
 }
 
 /// Walks the merged entries and keeps those at least `interval` behind the last kept one.
-fn spaced(all: Vec<Candidate>, interval_ns: i64, limit: usize) -> Vec<Candidate> {
+fn spaced(all: Vec<Candidate>, interval_ns: i64) -> Vec<Candidate> {
     let mut last: Option<i64> = None;
     all.into_iter()
         .filter(|candidate| {
@@ -267,7 +267,6 @@ fn spaced(all: Vec<Candidate>, interval_ns: i64, limit: usize) -> Vec<Candidate>
             }
             far
         })
-        .take(limit)
         .collect()
 }
 

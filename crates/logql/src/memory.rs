@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use pilothouse_model::log_ports::{
     EntrySink, EntrySource, LogAppended, LogStats, StreamVolume, beyond_horizon,
 };
-use pilothouse_model::logs::{EntryBatch, LogBatch, LogSelection, ReadOrder};
+use pilothouse_model::logs::{EntryBatch, LineNeed, LogBatch, LogSelection, ReadOrder};
 use pilothouse_model::{Budget, EntryVisitor, Flow, Labels, Matcher, ReadReport, SourceError, StreamQuery};
 
 /// Entries that one batch holds.
@@ -60,6 +60,7 @@ fn visit(
     labels: &Labels,
     stream: u64,
     entries: &[Stored],
+    need: LineNeed,
     visitor: &dyn EntryVisitor,
 ) -> Result<Flow, SourceError> {
     let (mut text, mut bounds, mut times_ns) = (String::new(), vec![0], Vec::new());
@@ -74,12 +75,13 @@ fn visit(
         });
         metadata.push(set as u32);
     }
+    // What was not asked for is not given, so that whoever looks at it all the same is found out.
     visitor.batch(&EntryBatch {
         labels,
         stream,
         times_ns: &times_ns,
-        text: &text,
-        bounds: &bounds,
+        text: if need == LineNeed::Text { &text } else { "" },
+        bounds: if need == LineNeed::Nothing { &[] } else { &bounds },
         metadata_sets: &sets,
         metadata: &metadata,
     })
@@ -113,7 +115,7 @@ impl EntrySource for MemoryEntries {
             let (oldest, newest) = span(chunk);
             if beyond_horizon(selection.order, visitor.horizon_ns(), oldest, newest) {
                 report.blocks_pruned += 1;
-            } else if visit(labels, stream, chunk, visitor)? == Flow::Stop {
+            } else if visit(labels, stream, chunk, selection.lines, visitor)? == Flow::Stop {
                 break;
             }
         }

@@ -25,6 +25,9 @@ impl RegexpParser {
             let Some(name) = name else { continue };
             let mut label = String::new();
             push_sanitised(&mut label, name);
+            if groups.iter().any(|(_, known)| *known == label) {
+                return Err(format!("duplicate extracted label name '{label}'"));
+            }
             groups.push((i, label));
         }
         if groups.is_empty() {

@@ -441,8 +441,10 @@ fn selection(plan: &Plan<'_>, aggregation: &RangeAggregation) -> LogSelection {
         }
         _ => MetadataNeed::All,
     };
+    // Steps are given lines, not lengths, though all they look at may be labels.
     let lines = match plan.pipeline.line_need() {
-        LineNeed::Nothing if plan.sizes => LineNeed::Length,
+        LineNeed::Nothing if plan.sizes && plan.pipeline.has_no_steps() => LineNeed::Length,
+        LineNeed::Nothing if plan.sizes => LineNeed::Text,
         need => need,
     };
     let counts_only = plan.unwrap.is_none()

@@ -83,13 +83,17 @@ fn shown(value: &LogqlValue) -> String {
 }
 
 fn range(text: &str, limit: usize, direction: Direction) -> String {
+    spaced(text, limit, direction, 0)
+}
+
+fn spaced(text: &str, limit: usize, direction: Direction, interval_ns: i64) -> String {
     let query = RangeQuery {
         start_ns: 10 * SECOND,
         end_ns: 50 * SECOND,
         step_ns: 20 * SECOND,
         limit,
         direction,
-        interval_ns: 0,
+        interval_ns,
         categorize: false,
         max_series: 500,
     };
@@ -172,6 +176,12 @@ fn log_queries() {
         "{app=fmt} 10:level=info dur=10ms size=1KB msg=\"hello world\" v=1\n{app=text} 10:GET /x 200"
     );
     assert_eq!(range(r#"{app="text"}"#, 1, Direction::Backward), "{app=text} 40:");
+    // The limit counts before the interval does.
+    for (limit, expected) in
+        [(2, "{app=text} 10:GET /x 200"), (4, "{app=text} 10:GET /x 200 ; 30:from 10.0.0.7")]
+    {
+        assert_eq!(spaced(r#"{app="text"}"#, limit, Direction::Forward, 20 * SECOND), expected);
+    }
 }
 
 #[test]
@@ -182,6 +192,9 @@ fn metric_queries_over_a_range() {
             (r#"count_over_time({app="text"}[10s])"#, "{app=text} 20:1 40:1"),
             (r#"sum(rate({app=~".+"}[20s]))"#, "{} 20:0.3 40:0.25"),
             (r#"bytes_over_time({app="text"}[20s])"#, "{app=text} 20:21 40:13"),
+            (r#"bytes_over_time({app="text"} | env="" [20s])"#, "{app=text} 20:21 40:13"),
+            (r#"sum(bytes_rate({app="text"} | label_format a=env [20s]))"#, "{} 20:1.05 40:0.65"),
+            (r#"bytes_over_time({app="text"} | keep app | line_format "x" [20s])"#, "{app=text} 20:2 40:2"),
             (
                 r#"sum by (level) (count_over_time({app="fmt"} | logfmt [20s]))"#,
                 "{level=info} 20:1 40:1\n{level=warn} 20:1",
@@ -222,6 +235,8 @@ fn instant_queries() {
             ("1 / 0", "NaN"),
             ("2 ^ 3 ^ 2", "512"),
             ("1 > bool 2", "0"),
+            ("1_000 + 0x1p4 + 1e1_0", "10000001016"),
+            (r#"sum by (app) (count_over_time({app="fmt"} | logfmt | v >= 2 [1m]))"#, "{app=fmt} 2"),
             (r#"topk(1, count_over_time({app=~".+"}[1m]))"#, "{app=json,env=prod,trace_id=t1} 4"),
             (
                 r#"sort_desc(sum by (app) (count_over_time({app=~".+"} !~ "^$" [1m])))"#,
@@ -285,6 +300,22 @@ fn refused_texts() {
             "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
         ),
         (r#"topk(0, rate({a="b"}[1m]))"#, "parse error : invalid parameter (must be greater than 0) topk(0"),
+        (
+            "sum(1)",
+            "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
+        ),
+        (
+            "1e500",
+            "parse error : unable to parse literal as a float: strconv.ParseFloat: parsing \"1e500\": value out of range",
+        ),
+        (
+            r#"label_replace(vector(1), "a", "", "", "(")"#,
+            "parse error : invalid regex in label_replace: error parsing regexp: missing closing ): `^(?:()$`",
+        ),
+        (
+            r#"{a="b"} | regexp "(?P<x>a)(?P<x>b)""#,
+            "parse error : invalid regexp parser: duplicate extracted label name 'x'",
+        ),
         (r#"sum(2, rate({a="b"}[1m]))"#, "parse error : unsupported parameter for operation sum(2,"),
         (
             r#"sum_over_time({a="b"} | unwrap x [1m]) by (c)"#,

@@ -11,7 +11,7 @@ use pilothouse_model::Labels;
 use pilothouse_model::sample::format_float_general;
 use serde_json::{Map, json};
 
-use super::time::{ZERO_MS, Zoned};
+use super::time::{self, ZERO_MS};
 use super::{Templates, duration};
 
 const KIND: &str = "\u{1}kind";
@@ -76,8 +76,8 @@ impl AlertData {
                 ("Status", text(self.status())),
                 ("Labels", kv(&self.labels)),
                 ("Annotations", kv(&self.annotations)),
-                ("StartsAt", Zoned::from_ms(self.starts_at_ms).to_value()),
-                ("EndsAt", Zoned::from_ms(self.ends_at_ms.unwrap_or(ZERO_MS)).to_value()),
+                ("StartsAt", time::to_value(&time::from_ms(self.starts_at_ms))),
+                ("EndsAt", time::to_value(&time::from_ms(self.ends_at_ms.unwrap_or(ZERO_MS)))),
                 ("GeneratorURL", text(&self.generator_url)),
                 ("Fingerprint", text(&format!("{:016x}", self.fingerprint))),
             ],
@@ -136,7 +136,7 @@ pub(super) fn get(args: &[Value]) -> Result<Value, TemplateError> {
     let found = match value {
         Value::List(items) => of_list(items, name, args),
         Value::Map(map) => match kind_of(value) {
-            Some("time") => Zoned::from_value(value).and_then(|time| time.get(name, args)),
+            Some("time") => time::from_value(value).and_then(|t| time::get(&t, name, args)),
             Some("duration") => duration::from_value(value).and_then(|ns| duration::get(ns, name)),
             Some(_) => map.get(&**name).cloned(),
             None => Some(of_kv(map, name, args)?),
@@ -225,7 +225,7 @@ pub(super) fn print(value: &Value) -> String {
         Value::List(items) if items.first().and_then(kind_of) == Some("pair") => print_pairs(value),
         Value::List(items) => format!("[{}]", join(items, " ")),
         Value::Map(map) => match kind_of(value) {
-            Some("time") => Zoned::from_value(value).map(|t| t.to_string()).unwrap_or_default(),
+            Some("time") => time::from_value(value).map(|t| t.to_string()).unwrap_or_default(),
             Some("duration") => duration::from_value(value)
                 .map(pilothouse_query::units::format_go_duration)
                 .unwrap_or_default(),
@@ -275,7 +275,9 @@ pub(super) fn to_json(value: &Value) -> serde_json::Value {
             Some("alert") => fields(map, &ALERT_FIELDS),
             Some("data") => fields(map, &DATA_FIELDS),
             Some("pair") => fields(map, &[("Name", "Name"), ("Value", "Value")]),
-            Some("time") => Zoned::from_value(value).map_or(serde_json::Value::Null, |t| json!(t.rfc3339())),
+            Some("time") => {
+                time::from_value(value).map_or(serde_json::Value::Null, |t| json!(time::rfc3339(&t)))
+            }
             Some("duration") => json!(duration::from_value(value)),
             _ => map.iter().map(|(k, v)| (k.to_string(), to_json(v))).collect::<Map<_, _>>().into(),
         },

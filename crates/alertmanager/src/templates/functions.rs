@@ -9,10 +9,10 @@ use base64::prelude::BASE64_URL_SAFE;
 use gotmpl::{FuncMap, SafeKind, TemplateError, Value, ValueFunc};
 use pilothouse_model::matcher::{Anchoring, Pattern};
 use pilothouse_query::line_regex::LineRegex;
-use pilothouse_query::template::Time;
+use pilothouse_query::template::{Time, Zoned, sprintf};
 
 use super::data::{self, print, text};
-use super::time::Zoned;
+use super::time;
 use super::{data::to_json, duration};
 
 type Answer = Result<Value, TemplateError>;
@@ -68,11 +68,12 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
             Ok(Value::Safe { kind, s: Arc::from(text_of(arg)?) })
         })
     };
-    let list: [(&str, ValueFunc); 30] = [
+    let list: [(&str, ValueFunc); 31] = [
         (GET, Arc::new(data::get)),
         (PRINT, Arc::new(|args| Ok(printed(args.last())))),
         ("index", Arc::new(index)),
         ("print", Arc::new(|args| Ok(text(&print_all(args))))),
+        ("printf", Arc::new(printf)),
         ("toUpper", texts(|[s]| Ok(text(&s.to_uppercase())))),
         ("toLower", texts(|[s]| Ok(text(&s.to_lowercase())))),
         ("title", texts(|[s]| Ok(text(&title(s))))),
@@ -93,19 +94,19 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
         ("routeLabels", texts(|[_]| Ok(text("")))),
         ("date", Arc::new(date)),
         ("tz", Arc::new(tz)),
-        ("now", Arc::new(|_| Ok(now().to_value()))),
+        ("now", Arc::new(|_| Ok(time::to_value(&now())))),
         ("since", Arc::new(since)),
         ("humanizeDuration", Arc::new(humanize_duration)),
         (
             "toDate",
             texts(|[layout, s]| {
-                Ok(to_date(layout, s).unwrap_or_else(|| Zoned::from_ms(super::time::ZERO_MS)).to_value())
+                Ok(time::to_value(&to_date(layout, s).unwrap_or_else(|| time::from_ms(time::ZERO_MS))))
             }),
         ),
         (
             "mustToDate",
             texts(|[layout, s]| match to_date(layout, s) {
-                Some(time) => Ok(time.to_value()),
+                Some(time) => Ok(time::to_value(&time)),
                 None => Err(failed(format!("parsing time {s:?} as {layout:?}: cannot parse"))),
             }),
         ),
@@ -208,7 +209,7 @@ fn url_unescape(s: &str) -> Answer {
 }
 
 fn time_of(value: Option<&Value>) -> Result<Zoned, TemplateError> {
-    value.and_then(Zoned::from_value).ok_or_else(|| failed("wrong type for value; expected time.Time"))
+    value.and_then(time::from_value).ok_or_else(|| failed("wrong type for value; expected time.Time"))
 }
 
 fn date(args: &[Value]) -> Answer {
@@ -219,7 +220,7 @@ fn date(args: &[Value]) -> Answer {
 fn tz(args: &[Value]) -> Answer {
     let name = text_of(args.first().ok_or_else(|| failed("wrong number of args for tz: want 2"))?)?;
     let time = time_of(args.get(1))?;
-    time.in_zone(name).map(|t| t.to_value()).ok_or_else(|| failed(format!("unknown time zone {name}")))
+    time.in_zone(name).map(|t| time::to_value(&t)).ok_or_else(|| failed(format!("unknown time zone {name}")))
 }
 
 fn now() -> Zoned {
@@ -230,7 +231,7 @@ fn now() -> Zoned {
 
 fn since(args: &[Value]) -> Answer {
     let then = time_of(args.first())?;
-    now().get("Sub", &[then.to_value()]).ok_or_else(|| failed("wrong type for value"))
+    Ok(duration::to_value(now().nanos_since(&then)))
 }
 
 fn humanize_duration(args: &[Value]) -> Answer {
@@ -251,13 +252,30 @@ fn humanize_duration(args: &[Value]) -> Answer {
 }
 
 fn to_date(layout: &str, s: &str) -> Option<Zoned> {
-    Time::parse(layout, s).map(Zoned::utc)
+    Zoned::parse(layout, s)
 }
 
 /// JSON as Go writes it: what HTML could read is escaped.
 fn go_json(value: &Value) -> String {
     let json = to_json(value).to_string();
     json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+fn printf(args: &[Value]) -> Answer {
+    let (format, values) =
+        args.split_first().ok_or_else(|| failed("wrong number of args for printf: want at least 1"))?;
+    let values: Vec<Value> = values.iter().map(formattable).collect();
+    Ok(text(&sprintf(text_of(format)?, &values)))
+}
+
+/// What has a form of its own here is formatted as a text.
+fn formattable(value: &Value) -> Value {
+    match value {
+        Value::Safe { s, .. } => Value::String(Arc::clone(s)),
+        Value::Map(_) => text(&print(value)),
+        Value::List(items) if matches!(items.first(), Some(Value::Map(_))) => text(&print(value)),
+        other => other.clone(),
+    }
 }
 
 fn append(args: &[Value]) -> Answer {

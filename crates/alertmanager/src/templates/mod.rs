@@ -14,6 +14,7 @@ mod rewrite;
 mod tests;
 mod time;
 
+use pilothouse_model::limits;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -26,12 +27,6 @@ pub use data::{AlertData, Data};
 
 use crate::config::ConfigError;
 
-/// Iterations of all loops of one run.
-const MAX_ITERATIONS: u64 = 1_000_000;
-/// What one template may print.
-const MAX_OUTPUT_BYTES: usize = 4 << 20;
-/// Compiled templates that are kept; a configuration has some dozens.
-const MAX_COMPILED: usize = 2_000;
 /// The template of a field among the definitions.
 const MAIN: &str = "__field__";
 /// What runs it; the escaping of HTML begins at an entry.
@@ -103,7 +98,7 @@ impl Templates {
         }
         let compiled = Arc::new(self.compile(template, as_html)?);
         let mut all = self.compiled.lock();
-        if all.len() < MAX_COMPILED {
+        if all.len() < limits::NOTIFICATION_TEMPLATES {
             all.insert(key, Arc::clone(&compiled));
         }
         Ok(compiled)
@@ -116,11 +111,11 @@ impl Templates {
         trees.insert(MAIN.to_owned(), parsed.main);
         let functions = functions::functions();
         if !as_html {
-            let empty = Template::new("").max_range_iters(MAX_ITERATIONS).funcs(functions);
+            let empty = Template::new("").max_range_iters(limits::NOTIFICATION_ITERATIONS).funcs(functions);
             let add = |t: Template, (name, tree): (String, ListNode)| t.add_parse_tree(&name, tree);
             return Ok(Compiled::Text(trees.into_iter().fold(empty, add)));
         }
-        let empty = html::Template::new("").max_range_iters(MAX_ITERATIONS).funcs(functions);
+        let empty = html::Template::new("").max_range_iters(limits::NOTIFICATION_ITERATIONS).funcs(functions);
         let add = |t: html::Template, (name, tree): (String, ListNode)| t.add_parse_tree(&name, tree);
         let all = trees.into_iter().try_fold(empty, add).and_then(|t| t.parse(ENTRY));
         all.map(Compiled::Html).map_err(|e| TemplateError(format!("template: {e}")))
@@ -132,7 +127,7 @@ struct Bounded(String);
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() + text.len() > MAX_OUTPUT_BYTES {
+        if self.0.len() + text.len() > limits::NOTIFICATION_BYTES {
             return Err(fmt::Error);
         }
         self.0.push_str(text);

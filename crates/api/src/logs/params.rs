@@ -7,7 +7,8 @@ use pilothouse_model::time::parse_duration_ms;
 use crate::error::ApiError;
 use crate::params::{Params, parse_duration_ns};
 
-const SECOND_NS: i64 = 1_000_000_000;
+const MS_NS: i64 = 1_000_000;
+const SECOND_NS: i64 = 1_000 * MS_NS;
 /// What queries look back where nobody says otherwise.
 const SINCE_NS: i64 = 3_600 * SECOND_NS;
 const MAX_POINTS: i128 = 11_000;
@@ -54,11 +55,17 @@ impl Span {
 
     /// Refuses a range that is longer than the limit (0: none) or ends before it starts.
     pub(crate) fn check_length(self, limit_ms: u64) -> Result<(), ApiError> {
+        self.check_reach(0, limit_ms)
+    }
+
+    /// As [`Span::check_length`], where each point looks back so far.
+    pub(crate) fn check_reach(self, back_ns: i64, limit_ms: u64) -> Result<(), ApiError> {
         let limit_ns = i128::from(limit_ms) * 1_000_000;
-        if limit_ms > 0 && self.length_ns() > limit_ns {
+        let length_ns = self.length_ns() + i128::from(back_ns);
+        if limit_ms > 0 && length_ns > limit_ns {
             return Err(ApiError::bad_data(format!(
                 "the query time range exceeds the limit (query length: {}, limit: {})",
-                go_duration(self.length_ns()),
+                go_duration(length_ns),
                 pilothouse_model::time::format_duration_ms(i64::try_from(limit_ms).unwrap_or(i64::MAX)),
             )));
         }
@@ -85,7 +92,8 @@ impl Span {
                         the step parameter";
             return Err(ApiError::bad_data(text));
         }
-        Ok(step_ns)
+        // Loki hands steps on in milliseconds.
+        Ok(if step_ns > MS_NS { step_ns / MS_NS * MS_NS } else { step_ns })
     }
 }
 

@@ -9,6 +9,16 @@ pub enum Expr {
     Metric(MetricExpr),
 }
 
+impl Expr {
+    /// How far back the longest range of the expression looks from each of its points.
+    pub fn longest_range_ns(&self) -> i64 {
+        match self {
+            Self::Log(_) => 0,
+            Self::Metric(metric) => metric.longest_range_ns(),
+        }
+    }
+}
+
 /// A stream selector and its pipeline.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogExpr {
@@ -465,4 +475,16 @@ pub enum MetricExpr {
     Vector(f64),
     /// Grammatical, but meaningless: what is wrong with it. No checked query holds one.
     Invalid(String),
+}
+
+impl MetricExpr {
+    fn longest_range_ns(&self) -> i64 {
+        match self {
+            Self::Range(aggregation) => aggregation.range.interval_ns,
+            Self::Aggregate(aggregation) => aggregation.inner.longest_range_ns(),
+            Self::Binary(binary) => binary.left.longest_range_ns().max(binary.right.longest_range_ns()),
+            Self::Replace(inner, _) => inner.longest_range_ns(),
+            Self::Literal(_) | Self::Vector(_) | Self::Invalid(_) => 0,
+        }
+    }
 }

@@ -53,6 +53,11 @@ fn metric(expr: &MetricExpr) -> Result<(), LogqlError> {
             if sorts && !aggregation.grouping.labels.is_empty() {
                 return Err(LogqlError::semantic("sort and sort_desc doesn't allow grouping by "));
             }
+            // Loki splits these over shards by their selectors, and a number has none.
+            let splits = matches!(aggregation.op, VectorOp::Sum | VectorOp::Avg | VectorOp::Count);
+            if splits && matches!(*aggregation.inner, MetricExpr::Literal(_)) {
+                return Err(LogqlError::semantic(EMPTY_COMPATIBLE));
+            }
             metric(&aggregation.inner)
         }
         MetricExpr::Binary(binary) => {

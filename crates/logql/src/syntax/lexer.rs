@@ -125,7 +125,7 @@ impl<'a> Lexer<'a> {
                 self.bump();
             }
             let before = self.at;
-            self.bump_while(|c| c.is_ascii_digit());
+            self.bump_while(|c| c.is_ascii_digit() || c == '_');
             if before == self.at {
                 return Err(self.error("exponent has no digits", line, column));
             }

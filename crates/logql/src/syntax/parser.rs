@@ -4,6 +4,8 @@
 
 use pilothouse_model::limits::{LOG_QUERY_BYTES, LOG_QUERY_DEPTH};
 use pilothouse_model::{MatchOp, Matcher};
+use pilothouse_query::go_number::parse_float;
+use pilothouse_query::line_regex::LineRegex;
 
 use super::ast::*;
 use super::check;
@@ -229,11 +231,11 @@ impl Parser {
                 self.need(Word::OpenParen)?;
                 let digits = self.number(&[])?;
                 self.need(Word::CloseParen)?;
-                Ok(Expr::Metric(match digits.parse() {
+                Ok(Expr::Metric(match parse_float(&digits) {
                     Ok(value) => MetricExpr::Vector(value),
-                    Err(_) => MetricExpr::Invalid(format!(
+                    Err(e) => MetricExpr::Invalid(format!(
                         "unable to parse vectorExpr as a float: {}",
-                        float_error(&digits)
+                        e.of_float(&digits)
                     )),
                 }))
             }
@@ -264,8 +266,8 @@ impl Parser {
 
     fn unsigned(&mut self) -> Parsed<f64> {
         let digits = self.number(&[])?;
-        digits.parse().map_err(|_| {
-            LogqlError::semantic(format!("unable to parse literal as a float: {}", float_error(&digits)))
+        parse_float(&digits).map_err(|e| {
+            LogqlError::semantic(format!("unable to parse literal as a float: {}", e.of_float(&digits)))
         })
     }
 
@@ -320,7 +322,8 @@ impl Parser {
         }
         self.need(Word::CloseParen)?;
         let [target, replacement, source, regex] = texts;
-        if let Err(error) = pilothouse_query::line_regex::LineRegex::whole(&regex) {
+        // The message shows the expression as it is anchored.
+        if let Err(error) = LineRegex::new(&format!("^(?:{regex})$")) {
             return Ok(MetricExpr::Invalid(format!("invalid regex in label_replace: {error}")));
         }
         Ok(MetricExpr::Replace(Box::new(inner), Replacement { target, replacement, source, regex }))
@@ -422,10 +425,6 @@ pub(crate) fn new_matcher(op: MatchOp, name: String, value: String) -> Parsed<Ma
     Matcher::new(op, name, value).map_err(|error| LogqlError::semantic(error.to_string()))
 }
 
-fn float_error(digits: &str) -> String {
-    format!("strconv.ParseFloat: parsing {}: invalid syntax", pilothouse_model::labels::quote(digits))
-}
-
 fn range_aggregation(
     op: RangeOp,
     range: LogRange,
@@ -437,12 +436,12 @@ fn range_aggregation(
         Some(digits) if op != RangeOp::Quantile => {
             return MetricExpr::Invalid(format!("parameter {digits} not supported for operation {name}"));
         }
-        Some(digits) => match digits.parse() {
+        Some(digits) => match parse_float(&digits) {
             Ok(value) => Some(value),
-            Err(_) => {
+            Err(e) => {
                 return MetricExpr::Invalid(format!(
                     "invalid parameter for operation {name}: {}",
-                    float_error(&digits)
+                    e.of_float(&digits)
                 ));
             }
         },

@@ -6,6 +6,7 @@ use gotmpl::{FuncMap, TemplateError, Value, ValueFunc};
 use pilothouse_model::sample::format_float_plain;
 
 use super::need_args;
+use crate::go_number::{parse_float, parse_int};
 
 type Answer = Result<Value, TemplateError>;
 
@@ -13,58 +14,59 @@ fn int(value: &Value) -> i64 {
     match value {
         Value::Int(n) => *n,
         Value::Uint(n) => *n as i64,
+        // What does not fit is the least integer there.
+        Value::Float(f) if f.is_nan() || f.abs() >= i64::MAX as f64 => i64::MIN,
         Value::Float(f) => *f as i64,
         Value::Bool(b) => i64::from(*b),
-        Value::String(s) => int_text(s),
+        Value::String(s) => parse_int(whole_part(s)).unwrap_or(0),
         _ => 0,
     }
 }
 
-fn int_text(s: &str) -> i64 {
-    let whole = match s.split_once('.') {
-        Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
-        Some(_) => return 0,
-        None => s,
-    };
-    let (digits, negative) = whole.strip_prefix('-').map_or((whole, false), |d| (d, true));
-    let value = match digits.get(..2) {
-        Some("0x" | "0X") => i64::from_str_radix(&digits[2..], 16),
-        Some("0b" | "0B") => i64::from_str_radix(&digits[2..], 2),
-        Some("0o" | "0O") => i64::from_str_radix(&digits[2..], 8),
-        _ => digits.trim_start_matches('+').parse(),
-    };
-    value.map_or(0, |v| if negative { -v } else { v })
+/// What stands in front of the point of a plain decimal number.
+fn whole_part(s: &str) -> &str {
+    let Some((whole, fraction)) = s.split_once('.') else { return s };
+    let digits = whole.strip_prefix(['+', '-']).unwrap_or(whole);
+    if !digits.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+        return s;
+    }
+    if digits.is_empty() { "0" } else { whole }
 }
 
 fn float(value: &Value) -> f64 {
     match value {
         Value::Float(f) => *f,
-        Value::String(s) => s.parse().unwrap_or(0.0),
+        Value::String(s) => parse_float(s).unwrap_or(0.0),
         other => int(other) as f64,
     }
 }
 
-fn ints(f: fn(i64, i64) -> Result<i64, &'static str>) -> ValueFunc {
+fn no_args() -> TemplateError {
+    TemplateError::Exec("wrong number of args: want at least 1 got 0".to_owned())
+}
+
+/// At least one integer, or any number of them that begin with `none`.
+fn ints(none: Option<i64>, f: fn(i64, i64) -> Result<i64, &'static str>) -> ValueFunc {
     Arc::new(move |args| {
         let mut all = args.iter().map(int);
-        let first = all.next().ok_or_else(|| TemplateError::Exec("wrong number of args".to_owned()))?;
+        let first = all.next().or(none).ok_or_else(no_args)?;
         all.try_fold(first, f).map(Value::Int).map_err(|e| TemplateError::Exec(e.to_owned()))
     })
 }
 
 /// Exactly two integers.
 fn two(f: fn(i64, i64) -> Result<i64, &'static str>) -> ValueFunc {
-    let folded = ints(f);
+    let folded = ints(None, f);
     Arc::new(move |args| {
         need_args(args, 2)?;
         folded(args)
     })
 }
 
-fn floats(f: fn(f64, f64) -> f64) -> ValueFunc {
+fn floats(none: Option<f64>, f: fn(f64, f64) -> f64) -> ValueFunc {
     Arc::new(move |args| {
         let mut all = args.iter().map(float);
-        let first = all.next().ok_or_else(|| TemplateError::Exec("wrong number of args".to_owned()))?;
+        let first = all.next().or(none).ok_or_else(no_args)?;
         Ok(Value::Float(all.fold(first, f)))
     })
 }
@@ -76,25 +78,34 @@ fn rounded(f: fn(f64) -> f64) -> ValueFunc {
     })
 }
 
+/// Go's `math.Max`, for which no number wins.
+fn go_max(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+fn go_min(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+}
+
 const BY_ZERO: &str = "runtime error: integer divide by zero";
 
-pub fn number_functions() -> FuncMap {
+pub(super) fn number_functions() -> FuncMap {
     let list: [(&str, ValueFunc); 17] = [
         ("int", Arc::new(|args| one(args, |v| Value::Int(int(v))))),
         ("float64", Arc::new(|args| one(args, |v| Value::Float(float(v))))),
-        ("add", ints(|a, b| Ok(a.wrapping_add(b)))),
-        ("mul", ints(|a, b| Ok(a.wrapping_mul(b)))),
+        ("add", ints(Some(0), |a, b| Ok(a.wrapping_add(b)))),
+        ("mul", ints(None, |a, b| Ok(a.wrapping_mul(b)))),
         ("sub", two(|a, b| Ok(a.wrapping_sub(b)))),
         ("div", two(|a, b| if b == 0 { Err(BY_ZERO) } else { Ok(a.wrapping_div(b)) })),
         ("mod", two(|a, b| if b == 0 { Err(BY_ZERO) } else { Ok(a.wrapping_rem(b)) })),
-        ("max", ints(|a, b| Ok(a.max(b)))),
-        ("min", ints(|a, b| Ok(a.min(b)))),
-        ("addf", floats(|a, b| decimal(a, b, Decimal::add).unwrap_or(a + b))),
-        ("subf", floats(|a, b| decimal(a, -b, Decimal::add).unwrap_or(a - b))),
-        ("mulf", floats(|a, b| decimal(a, b, Decimal::mul).unwrap_or(a * b))),
+        ("max", ints(None, |a, b| Ok(a.max(b)))),
+        ("min", ints(None, |a, b| Ok(a.min(b)))),
+        ("addf", floats(Some(0.0), |a, b| decimal(a, b, Decimal::add).unwrap_or(a + b))),
+        ("subf", floats(None, |a, b| decimal(a, -b, Decimal::add).unwrap_or(a - b))),
+        ("mulf", floats(None, |a, b| decimal(a, b, Decimal::mul).unwrap_or(a * b))),
         ("divf", Arc::new(divide)),
-        ("maxf", floats(f64::max)),
-        ("minf", floats(f64::min)),
+        ("maxf", floats(None, go_max)),
+        ("minf", floats(None, go_min)),
         ("ceil", rounded(f64::ceil)),
         ("floor", rounded(f64::floor)),
     ];
@@ -110,9 +121,12 @@ fn one(args: &[Value], f: fn(&Value) -> Value) -> Answer {
 
 fn divide(args: &[Value]) -> Answer {
     let mut all = args.iter().map(float);
-    let first = all.next().ok_or_else(|| TemplateError::Exec("wrong number of args".to_owned()))?;
+    let first = all.next().ok_or_else(no_args)?;
     let quotient = all.try_fold(first, |a, b| {
-        if b == 0.0 { Err(TemplateError::Exec("decimal division by 0".to_owned())) } else { Ok(a / b) }
+        if b == 0.0 {
+            return Err(TemplateError::Exec("decimal division by 0".to_owned()));
+        }
+        Ok(decimal(a, b, Decimal::div).unwrap_or(a / b))
     })?;
     Ok(Value::Float(quotient))
 }
@@ -151,6 +165,21 @@ impl Decimal {
         let exponent = self.exponent.min(other.exponent);
         let scaled = |d: Self| d.digits.checked_mul(10i128.checked_pow((d.exponent - exponent) as u32)?);
         Some(Self { digits: scaled(self)?.checked_add(scaled(other)?)?, exponent })
+    }
+
+    /// To sixteen places behind the point, rounded.
+    fn div(self, other: Self) -> Option<Self> {
+        const PLACES: i32 = 16;
+        let shift = self.exponent - other.exponent + PLACES;
+        let power = 10i128.checked_pow(shift.unsigned_abs())?;
+        let (above, below) = match shift >= 0 {
+            true => (self.digits.checked_mul(power)?, other.digits),
+            false => (self.digits, other.digits.checked_mul(power)?),
+        };
+        let (quotient, rest) = (above / below, above % below);
+        let up = rest.unsigned_abs().checked_mul(2)? >= below.unsigned_abs();
+        let away = if (above < 0) == (below < 0) { 1 } else { -1 };
+        Some(Self { digits: quotient + if up { away } else { 0 }, exponent: -PLACES })
     }
 
     fn mul(self, other: Self) -> Option<Self> {

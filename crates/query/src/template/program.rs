@@ -1,25 +1,15 @@
 //! Templates of alerts and notifications: any data, any functions, and methods.
-//!
-//! The engine knows no methods, gives nothing where Go gives a type's zero value, and looks for
-//! variables only when it runs. So the tree is rewritten once: each access to a field becomes a
-//! call of one function that knows all three, and each printed value passes through our printing.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, Number, Parser, PipeNode, Pos, SmolStr};
+use gotmpl::parse::{DefineNode, ListNode};
 use gotmpl::{FuncMap, Template, Value};
 
-use super::{BUILTIN, MAIN, MARK, MAX_ITERATIONS, PRINT, TemplateError, take_mark, texts};
-
-const FIELD: &str = "\u{1}field";
-
-type Answer = Result<Value, gotmpl::TemplateError>;
-
-/// What a value's method of a name gives, called with arguments; `None` where the value has none
-/// of that name, and the name is that of a field.
-pub type Method = fn(value: &Value, name: &str, args: &[Value]) -> Option<Answer>;
+use super::printf::printf;
+use super::rewrite::{FIELD, Method, Words, fields, parse_tree, rewrite};
+use super::{BUILTIN, MAIN, MAX_ITERATIONS, PRINT, TemplateError, texts};
 
 /// Functions and methods that templates of one kind may use, and what is put in front of each.
 pub struct Vocabulary {
@@ -44,6 +34,7 @@ impl Vocabulary {
         functions
             .entry("print".to_owned())
             .or_insert_with(|| Arc::new(|args| Ok(Value::String(texts::print_all(args).into()))));
+        functions.insert("printf".to_owned(), Arc::new(printf));
         let base = Template::new("").max_range_iters(MAX_ITERATIONS).funcs(functions);
         Self { base, functions: names, prelude }
     }
@@ -100,201 +91,42 @@ impl Program {
     }
 }
 
-type Tree = (ListNode, Vec<gotmpl::parse::DefineNode>);
-
-fn parse_tree(name: &str, text: &str) -> Result<Tree, TemplateError> {
-    let error = |e: gotmpl::TemplateError| TemplateError(without_column(e));
-    let marked = format!("{text}{MARK}");
-    let parser = Parser::with_name(Some(name), &marked, "{{", "}}").map_err(error)?;
-    let (mut main, defines) = parser.parse().map_err(error)?;
-    if !take_mark(&mut main) {
-        let line = 1 + text.matches('\n').count();
-        return Err(TemplateError(format!("template: {name}:{line}: unexpected EOF")));
-    }
-    Ok((main, defines))
-}
-
-/// Go names only the line where a text cannot be parsed.
-fn without_column(error: gotmpl::TemplateError) -> String {
-    match error {
-        gotmpl::TemplateError::Parse { name, line, message, .. }
-        | gotmpl::TemplateError::Lex { name, line, message, .. } => {
-            format!("template: {}:{line}: {message}", name.unwrap_or_default())
-        }
-        other => other.to_string(),
-    }
-}
-
 fn add(
     mut template: Template,
     name: &str,
     main_name: &str,
     mut main: ListNode,
-    defines: Vec<gotmpl::parse::DefineNode>,
+    defines: Vec<DefineNode>,
     vocabulary: &Vocabulary,
     calls: &mut BTreeSet<String>,
 ) -> Result<Template, TemplateError> {
-    let mut rewriter = Rewriter { name, vocabulary, calls, variables: vec!["$".to_owned()] };
-    rewriter.list(&mut main)?;
+    let mut words = Known { vocabulary, calls };
+    rewrite(name, &mut main, &mut words)?;
     for define in defines {
         let mut body = define.body;
-        rewriter.variables = vec!["$".to_owned()];
-        rewriter.list(&mut body)?;
+        rewrite(name, &mut body, &mut words)?;
         template = template.add_parse_tree(&define.name, body);
     }
     Ok(template.add_parse_tree(main_name, main))
 }
 
-struct Rewriter<'a> {
-    name: &'a str,
+/// Any field may have methods, so all of them are read by our function.
+struct Known<'a> {
     vocabulary: &'a Vocabulary,
     calls: &'a mut BTreeSet<String>,
-    /// Those in scope, innermost last.
-    variables: Vec<String>,
 }
 
-impl Rewriter<'_> {
-    fn list(&mut self, list: &mut ListNode) -> Result<(), TemplateError> {
-        list.nodes.iter_mut().try_for_each(|node| self.node(node))
-    }
-
-    fn node(&mut self, node: &mut Node) -> Result<(), TemplateError> {
-        match node {
-            Node::List(list) => self.list(list),
-            Node::Action(action) => {
-                self.pipe(&mut action.pipe)?;
-                if action.pipe.decl.is_empty() {
-                    action.pipe.commands.push(call(action.pos, PRINT, Vec::new()));
-                }
-                Ok(())
-            }
-            Node::If(branch) | Node::Range(branch) | Node::With(branch) => self.branch(branch),
-            Node::Template(template) => template.pipe.as_mut().map_or(Ok(()), |pipe| self.pipe(pipe)),
-            Node::Text(_) | Node::Define(_) | Node::Break(_) | Node::Continue(_) => Ok(()),
-        }
-    }
-
-    fn branch(&mut self, branch: &mut BranchNode) -> Result<(), TemplateError> {
-        let outside = self.variables.len();
-        self.pipe(&mut branch.pipe)?;
-        self.list(&mut branch.body)?;
-        if let Some(body) = &mut branch.else_body {
-            self.list(body)?;
-        }
-        self.variables.truncate(outside);
-        Ok(())
-    }
-
-    fn pipe(&mut self, pipe: &mut PipeNode) -> Result<(), TemplateError> {
-        self.variables.extend(pipe.decl.iter().map(|name| name.to_string()));
-        pipe.commands.iter_mut().try_for_each(|command| self.command(command))
-    }
-
-    fn command(&mut self, command: &mut CommandNode) -> Result<(), TemplateError> {
-        for arg in &mut command.args {
-            self.expr(arg)?;
-        }
-        // What stands first may be a method that takes the rest, and what is piped, as arguments.
-        let Some(Expr::Pipe(_, inner)) = command.args.first() else { return Ok(()) };
-        let [CommandNode { args: access, .. }] = inner.commands.as_slice() else { return Ok(()) };
-        if matches!(access.first(), Some(Expr::Identifier(_, name)) if name == FIELD) {
-            let access = access.clone();
-            command.args.splice(0..1, access);
-        }
-        Ok(())
-    }
-
-    fn expr(&mut self, expr: &mut Expr) -> Result<(), TemplateError> {
-        match expr {
-            Expr::Field(pos, names) => *expr = access(*pos, Expr::Dot(*pos), names),
-            Expr::Variable(pos, variable, names) => {
-                if !self.variables.iter().any(|known| known == variable.as_str()) {
-                    return Err(self.error(pos.line, &format!("undefined variable \"{variable}\"")));
-                }
-                if !names.is_empty() {
-                    *expr = access(*pos, Expr::Variable(*pos, variable.clone(), Vec::new()), names);
-                }
-            }
-            Expr::Identifier(pos, name) => self.function(pos.line, name.as_str())?,
-            Expr::Pipe(_, pipe) => self.pipe(pipe)?,
-            Expr::Chain(pos, inner, names) => {
-                self.expr(inner)?;
-                *expr = access(*pos, (**inner).clone(), names);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn function(&mut self, line: usize, name: &str) -> Result<(), TemplateError> {
-        let known = self.vocabulary.functions.contains(name);
-        if !known && (!BUILTIN.contains(&name) || name.starts_with("__")) {
-            return Err(self.error(line, &format!("function \"{name}\" not defined")));
-        }
+impl Words for Known<'_> {
+    fn function(&mut self, name: &str) -> bool {
         self.calls.insert(name.to_owned());
-        Ok(())
+        self.vocabulary.functions.contains(name) || BUILTIN.contains(&name)
     }
 
-    fn error(&self, line: usize, what: &str) -> TemplateError {
-        TemplateError(format!("template: {}:{line}: {what}", self.name))
+    fn field(&mut self, _name: &str) -> bool {
+        false
     }
-}
 
-fn call(pos: Pos, function: &str, args: Vec<Expr>) -> CommandNode {
-    let mut all = vec![Expr::Identifier(pos, SmolStr::new(function))];
-    all.extend(args);
-    CommandNode { pos, args: all }
-}
-
-/// `FIELD value 2 "a" "b"` for `value.a.b`.
-fn access(pos: Pos, value: Expr, names: &[SmolStr]) -> Expr {
-    let mut args = vec![value, Expr::Number(pos, Number::Int(names.len() as i64))];
-    args.extend(names.iter().map(|name| Expr::String(pos, Arc::from(name.as_str()))));
-    let command = call(pos, FIELD, args);
-    Expr::Pipe(pos, PipeNode { pos, decl: Vec::new(), commands: vec![command], is_assign: false })
-}
-
-fn fields(method: Method, args: &[Value]) -> Answer {
-    let malformed = || gotmpl::TemplateError::Exec("malformed access to a field".to_owned());
-    let [value, Value::Int(count), rest @ ..] = args else { return Err(malformed()) };
-    let count = usize::try_from(*count).map_err(|_| malformed())?;
-    let (names, args) = rest.split_at_checked(count).ok_or_else(malformed)?;
-    let mut current = value.clone();
-    for (i, name) in names.iter().enumerate() {
-        let Value::String(name) = name else { return Err(malformed()) };
-        let args = if i + 1 == count { args } else { &[] };
-        current = field(method, &current, name, args)?;
-    }
-    Ok(current)
-}
-
-fn field(method: Method, value: &Value, name: &str, args: &[Value]) -> Answer {
-    let failed = |why: String| Err(gotmpl::TemplateError::Exec(why));
-    if let Some(answer) = method(value, name, args) {
-        return answer;
-    }
-    let found = match value {
-        Value::Map(map) => match map.get(name) {
-            Some(Value::Function(function)) => return function(args),
-            Some(found) => found.clone(),
-            None => zero_of(map.values()),
-        },
-        Value::Nil => return failed(format!("nil pointer evaluating interface {{}}.{name}")),
-        other => return failed(format!("can't evaluate field {name} in type {}", other.type_name())),
-    };
-    if args.is_empty() {
-        return Ok(found);
-    }
-    failed(format!("{name} has arguments but cannot be invoked as function"))
-}
-
-/// What a map gives for a key that it does not have: a map of texts an empty one, any other
-/// nothing, which prints as `<no value>`.
-fn zero_of<'a>(mut values: impl Iterator<Item = &'a Value>) -> Value {
-    if values.all(|value| matches!(value, Value::String(_))) {
-        return Value::String(Arc::from(""));
-    }
-    Value::Nil
+    fn whole(&mut self) {}
 }
 
 #[cfg(test)]
@@ -316,7 +148,7 @@ mod tests {
     });
 
     /// Texts have one method, which takes a number.
-    fn repeat(value: &Value, name: &str, args: &[Value]) -> Option<Answer> {
+    fn repeat(value: &Value, name: &str, args: &[Value]) -> Option<Result<Value, gotmpl::TemplateError>> {
         match (value, name, args) {
             (Value::String(text), "Twice", []) => Some(Ok(Value::String(text.repeat(2).into()))),
             (Value::String(text), "Repeat", [Value::Int(n)]) => {

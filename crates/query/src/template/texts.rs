@@ -5,7 +5,6 @@ use std::sync::Arc;
 use gotmpl::{FuncMap, TemplateError, Value, ValueFunc};
 use pilothouse_model::sample::format_float_general;
 
-use super::times::Time;
 use super::{int_arg, need_args, text_arg};
 use crate::line_regex::LineRegex;
 
@@ -36,7 +35,7 @@ pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Float(f) => format_float_general(*f),
         Value::List(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
-        Value::Map(map) => match Time::from_value(value) {
+        Value::Map(map) => match super::Zoned::from_value(value) {
             Some(time) => time.to_string(),
             None => {
                 let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", plain(v))).collect();
@@ -80,8 +79,8 @@ fn sized(f: fn(i64, &str) -> Result<String, TemplateError>) -> ValueFunc {
 
 /// Functions on texts, with the names and orders of arguments of Go's `strings` (capitals,
 /// subject first) and of Sprig (subject last).
-pub fn text_functions() -> FuncMap {
-    let list: [(&str, ValueFunc); 37] = [
+pub(super) fn text_functions() -> FuncMap {
+    let list: [(&str, ValueFunc); 38] = [
         ("ToLower", texts(|[s]| s.to_lowercase())),
         ("ToUpper", texts(|[s]| s.to_uppercase())),
         ("Replace", Arc::new(replace_n)),
@@ -120,6 +119,7 @@ pub fn text_functions() -> FuncMap {
         ("default", Arc::new(default)),
         // The engine's own would print floats as Rust does.
         ("print", Arc::new(|args| Ok(text(print_all(args))))),
+        ("println", Arc::new(|args| Ok(text(print_line(args))))),
     ];
     list.into_iter().map(|(name, function)| (name.to_owned(), function)).collect()
 }
@@ -138,6 +138,12 @@ pub(super) fn print_all(args: &[Value]) -> String {
         });
     }
     out
+}
+
+/// Go's `fmt.Sprintln`: a blank between all operands, and a line feed.
+fn print_line(args: &[Value]) -> String {
+    let shown: Vec<String> = args.iter().map(super::display).collect();
+    shown.join(" ") + "\n"
 }
 
 fn replace_n(args: &[Value]) -> Answer {
@@ -164,16 +170,27 @@ fn title(s: &str) -> String {
     out
 }
 
-/// The first `n` characters, or the last `-n`.
+/// The first `n` bytes, or the last `-n`.
 fn truncated(n: i64, s: &str) -> String {
-    let length = s.chars().count() as i64;
+    let length = s.len() as i64;
+    let bytes = s.as_bytes();
     if n < 0 && length + n > 0 {
-        return s.chars().skip((length + n) as usize).collect();
+        return from_bytes(&bytes[(length + n) as usize..]);
     }
     if n >= 0 && length > n {
-        return s.chars().take(n as usize).collect();
+        return from_bytes(&bytes[..n as usize]);
     }
     s.to_owned()
+}
+
+/// Bytes that are no letter become one U+FFFD each, as Go has it.
+fn from_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    out
 }
 
 fn indented(n: i64, s: &str) -> Result<String, TemplateError> {
@@ -216,8 +233,7 @@ fn substring(args: &[Value]) -> Answer {
     if from < 0 || to < from || to > length {
         return Err(failed(format!("slice bounds out of range [{from}:{to}]")));
     }
-    let bytes = &s.as_bytes()[from as usize..to as usize];
-    Ok(text(String::from_utf8_lossy(bytes).into_owned()))
+    Ok(text(from_bytes(&s.as_bytes()[from as usize..to as usize])))
 }
 
 fn replace_regex(args: &[Value], literal: bool) -> Answer {

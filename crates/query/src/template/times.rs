@@ -1,17 +1,17 @@
 //! Functions on times, with Go's layouts.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gotmpl::{FuncMap, TemplateError, Value};
 
+use super::zoned::Zoned;
 use super::{need_args, text_arg};
 
 type Answer = Result<Value, TemplateError>;
 
-/// A point in time in UTC, as a template holds it: a map with a secret key, and beside it what
-/// Go's methods of the same names would give.
+/// A point in time in UTC, as a template holds it: a map with secret keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time {
     pub seconds: i64,
@@ -19,8 +19,12 @@ pub struct Time {
 }
 
 const KEY: &str = "\u{1}time";
+const NANOS: &str = "\u{1}nanos";
+const OFFSET: &str = "\u{1}offset";
+const ZONE: &str = "\u{1}zone";
+static UTC: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("UTC"));
 /// Go's zero time, 0001-01-01, which a text that is no time gives.
-const ZERO: Time = Time { seconds: -62_135_596_800, nanos: 0 };
+pub(super) const ZERO: Time = Time { seconds: -62_135_596_800, nanos: 0 };
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -43,29 +47,30 @@ impl Time {
     }
 
     pub fn to_value(self) -> Value {
-        let civil = Civil::of(self);
+        self.to_value_in(0, &UTC)
+    }
+
+    /// With the offset and name of a zone.
+    pub(super) fn to_value_in(self, offset_s: i64, zone: &Arc<str>) -> Value {
         let entries = [
-            (KEY, self.seconds),
-            ("\u{1}nanos", i64::from(self.nanos)),
-            ("Unix", self.seconds),
-            ("UnixMilli", self.seconds.saturating_mul(1000) + i64::from(self.nanos / 1_000_000)),
-            ("UnixNano", self.unix_nanos()),
-            ("Year", civil.year),
-            ("Month", i64::from(civil.month)),
-            ("Day", i64::from(civil.day)),
-            ("Hour", i64::from(civil.hour)),
-            ("Minute", i64::from(civil.minute)),
-            ("Second", i64::from(civil.second)),
-            ("Nanosecond", i64::from(self.nanos)),
+            (KEY, Value::Int(self.seconds)),
+            (NANOS, Value::Int(i64::from(self.nanos))),
+            (OFFSET, Value::Int(offset_s)),
+            (ZONE, Value::String(Arc::clone(zone))),
         ];
-        Value::Map(Arc::new(entries.into_iter().map(|(k, v)| (Arc::from(k), Value::Int(v))).collect()))
+        Value::Map(Arc::new(entries.into_iter().map(|(k, v)| (Arc::from(k), v)).collect()))
     }
 
     pub fn from_value(value: &Value) -> Option<Self> {
+        Self::from_value_in(value).map(|(time, ..)| time)
+    }
+
+    pub(super) fn from_value_in(value: &Value) -> Option<(Self, i64, Arc<str>)> {
         let Value::Map(map) = value else { return None };
-        match (map.get(KEY)?, map.get("\u{1}nanos")?) {
-            (Value::Int(seconds), Value::Int(nanos)) => {
-                Some(Self { seconds: *seconds, nanos: u32::try_from(*nanos).ok()? })
+        match (map.get(KEY)?, map.get(NANOS)?, map.get(OFFSET)?, map.get(ZONE)?) {
+            (Value::Int(seconds), Value::Int(nanos), Value::Int(offset_s), Value::String(zone)) => {
+                let time = Self { seconds: *seconds, nanos: u32::try_from(*nanos).ok()? };
+                Some((time, *offset_s, Arc::clone(zone)))
             }
             _ => None,
         }
@@ -77,17 +82,16 @@ impl Time {
 
     /// The time in a layout as Go's `Time.Format`, in UTC.
     pub fn format(self, layout: &str) -> String {
-        let civil = Civil::of(self);
-        let mut out = String::new();
-        each_part(layout, |part| match part {
-            Part::Text(text) => out.push_str(text),
-            Part::Field(field) => civil.push(field, self.nanos, &mut out),
-        });
-        out
+        super::zoned::Zoned::utc(self).format(layout)
     }
 
     /// Reads a text by a layout as Go's `time.Parse`; a layout without a zone means UTC.
     pub fn parse(layout: &str, text: &str) -> Option<Self> {
+        Self::parse_with_offset(layout, text).map(|(time, _)| time)
+    }
+
+    /// The time, and the offset in seconds that the text names.
+    pub(super) fn parse_with_offset(layout: &str, text: &str) -> Option<(Self, i64)> {
         let mut civil = Civil { year: 0, month: 1, day: 1, hour: 0, minute: 0, second: 0, weekday: 0 };
         let (mut nanos, mut offset, mut pm, mut rest, mut good) = (0u32, 0i64, None, text, true);
         each_part(layout, |part| {
@@ -117,7 +121,7 @@ impl Time {
         if !good || !rest.is_empty() || !civil.is_valid() {
             return None;
         }
-        Some(Self { seconds: civil.unix_seconds() - offset, nanos })
+        Some((Self { seconds: civil.unix_seconds() - offset, nanos }, offset))
     }
 }
 
@@ -126,6 +130,18 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.format("2006-01-02 15:04:05.999999999 -0700 MST"))
     }
+}
+
+/// What clocks that show `time` show in a layout; `zone` writes the fields that name a zone.
+pub(super) fn civil_text(time: Time, layout: &str, zone: impl Fn(&str) -> String) -> String {
+    let civil = Civil::of(time);
+    let mut out = String::new();
+    each_part(layout, |part| match part {
+        Part::Text(text) => out.push_str(text),
+        Part::Field(field) if ZONE_FIELDS.contains(&field) => out.push_str(&zone(field)),
+        Part::Field(field) => civil.push(field, time.nanos, &mut out),
+    });
+    out
 }
 
 struct Civil {
@@ -216,11 +232,6 @@ impl Civil {
             "5" => self.second.to_string(),
             "PM" => if self.hour < 12 { "AM" } else { "PM" }.to_owned(),
             "pm" => if self.hour < 12 { "am" } else { "pm" }.to_owned(),
-            "MST" => "UTC".to_owned(),
-            "Z07:00" | "Z0700" | "Z07" => "Z".to_owned(),
-            "-07:00" => "+00:00".to_owned(),
-            "-0700" => "+0000".to_owned(),
-            "-07" => "+00".to_owned(),
             fraction => fraction_text(fraction, nanos),
         });
     }
@@ -339,10 +350,12 @@ enum Part<'a> {
     Field(&'a str),
 }
 
+const ZONE_FIELDS: [&str; 7] = ["MST", "Z07:00", "Z0700", "Z07", "-07:00", "-0700", "-07"];
+
 /// Longer ones first where one begins another.
-const FIELDS: [&str; 29] = [
+const FIELDS: [&str; 30] = [
     "2006", "January", "Jan", "Monday", "Mon", "MST", "002", "01", "02", "03", "04", "05", "06", "_2", "15",
-    "1", "2", "3", "4", "5", "PM", "pm", "Z07:00", "Z0700", "Z07", "-07:00", "-0700", "-07", ".",
+    "1", "2", "3", "4", "5", "PM", "pm", "Z07:00", "Z0700", "Z07", "-07:00", "-0700", "-07", ".", ",",
 ];
 
 fn each_part(layout: &str, mut each: impl FnMut(Part<'_>)) {
@@ -369,7 +382,7 @@ fn each_part(layout: &str, mut each: impl FnMut(Part<'_>)) {
 
 fn field_length(rest: &str) -> Option<usize> {
     let field = FIELDS.iter().find(|f| rest.starts_with(**f))?;
-    if *field != "." {
+    if !matches!(*field, "." | ",") {
         return Some(field.len());
     }
     // A fraction: all zeros or all nines, and no further digit.
@@ -391,7 +404,7 @@ fn now() -> Time {
     Time { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() }
 }
 
-pub fn time_functions() -> FuncMap {
+pub(super) fn time_functions() -> FuncMap {
     let list: [(&str, gotmpl::ValueFunc); 11] = [
         ("now", Arc::new(|_| Ok(now().to_value()))),
         ("date", Arc::new(date)),
@@ -399,7 +412,8 @@ pub fn time_functions() -> FuncMap {
             "toDate",
             Arc::new(|args| {
                 need_args(args, 2)?;
-                Ok(Time::parse(text_arg(args, 0)?, text_arg(args, 1)?).unwrap_or(ZERO).to_value())
+                let time = Zoned::parse(text_arg(args, 0)?, text_arg(args, 1)?);
+                Ok(time.unwrap_or_else(|| Zoned::utc(ZERO)).to_value())
             }),
         ),
         ("toDateInZone", Arc::new(to_date_in_zone)),
@@ -442,16 +456,19 @@ fn date(args: &[Value]) -> Answer {
         Value::Int(seconds) => Time { seconds: *seconds, nanos: 0 },
         other => Time::from_value(other).unwrap_or_else(now),
     };
+    // Local time, which here is that of UTC.
     Ok(Value::String(Arc::from(time.format(text_arg(args, 0)?))))
 }
 
 fn to_date_in_zone(args: &[Value]) -> Answer {
     need_args(args, 3)?;
     let (layout, zone, text) = (text_arg(args, 0)?, text_arg(args, 1)?, text_arg(args, 2)?);
-    let Some(local) = Time::parse(layout, text) else { return Ok(ZERO.to_value()) };
-    let has_zone = layout.contains("07") || layout.contains("MST");
-    let shifted = (!has_zone).then(|| in_zone(local, zone)).flatten().unwrap_or(local);
-    Ok(shifted.to_value())
+    let Some(local) = Zoned::parse(layout, text) else { return Ok(ZERO.to_value()) };
+    if layout.contains("07") || layout.contains("MST") {
+        return Ok(local.to_value());
+    }
+    let there = in_zone(local.time, zone).and_then(|time| Zoned::utc(time).in_zone(zone));
+    Ok(there.unwrap_or(local).to_value())
 }
 
 /// The instant at which clocks of a zone show what `local` shows in UTC.

@@ -8,7 +8,7 @@ use gotmpl::{FuncMap, TemplateError, Value, ValueFunc};
 use pilothouse_model::sample::{format_float, format_float_general};
 use pilothouse_model::time::parse_duration_ms;
 use pilothouse_query::line_regex::LineRegex;
-use pilothouse_query::template::Time;
+use pilothouse_query::template::{Time, time_method};
 use pilothouse_query::units::{format_go_duration, parse_go_duration};
 
 use super::{here, label_map, numbers, sample_value};
@@ -230,35 +230,7 @@ pub(super) fn method(value: &Value, name: &str, args: &[Value]) -> Option<Answer
     if let Value::String(duration) = value {
         return duration_method(parse_go_duration(duration).ok()?, name);
     }
-    let time = Time::from_value(value)?;
-    Some(match (name, args) {
-        ("UTC" | "Local", []) => Ok(value.clone()),
-        ("Format", [Value::String(layout)]) => Ok(text(time.format(layout))),
-        ("String", []) => Ok(text(time.to_string())),
-        ("Month", []) => Ok(text(time.format("January"))),
-        ("Weekday", []) => Ok(text(time.format("Monday"))),
-        ("YearDay", []) => Ok(Value::Int(time.format("002").parse().unwrap_or(0))),
-        ("IsZero", []) => Ok(Value::Bool(time.seconds == -62_135_596_800 && time.nanos == 0)),
-        ("Before", [other]) => Time::from_value(other)
-            .map_or_else(not_a_time, |o| Ok(Value::Bool((time.seconds, time.nanos) < (o.seconds, o.nanos)))),
-        ("After", [other]) => Time::from_value(other)
-            .map_or_else(not_a_time, |o| Ok(Value::Bool((time.seconds, time.nanos) > (o.seconds, o.nanos)))),
-        ("Sub", [other]) => Time::from_value(other)
-            .map_or_else(not_a_time, |o| Ok(text(format_go_duration(nanos(time).saturating_sub(nanos(o)))))),
-        ("Add", [Value::String(duration)]) => match parse_go_duration(duration) {
-            Ok(ns) => Ok(Time::from_ns(nanos(time).saturating_add(ns)).to_value()),
-            Err(e) => failed(e),
-        },
-        _ => return None,
-    })
-}
-
-fn not_a_time() -> Answer {
-    failed("wrong type for value; expected time.Time")
-}
-
-fn nanos(time: Time) -> i64 {
-    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanos))
+    time_method(value, name, args)
 }
 
 fn duration_method(ns: i64, name: &str) -> Option<Answer> {
