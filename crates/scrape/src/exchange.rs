@@ -170,26 +170,43 @@ impl Fetched {
 
 /// What a `Content-Type` says, or the job says in its place. Prometheus' texts.
 fn form(content_type: &str, fallback: Option<Protocol>) -> Result<Form, ScrapeError> {
-    let kind = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let kind = media_type(content_type);
     let of = |kind: &str| match kind {
         "application/openmetrics-text" => Some(Form::Text(TextFormat::OpenMetrics)),
         "application/vnd.google.protobuf" => Some(Form::Protobuf),
         "text/plain" => Some(Form::Text(TextFormat::Prometheus)),
         _ => None,
     };
-    let said = of(&kind).or_else(|| fallback.and_then(|protocol| of(protocol.media_type())));
+    let said =
+        kind.as_deref().and_then(of).or_else(|| fallback.and_then(|protocol| of(protocol.media_type())));
     said.ok_or_else(|| {
         let shown = quote(content_type);
         ScrapeError::ContentType(if content_type.is_empty() {
             "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol \
              specified for target"
                 .to_owned()
-        } else if kind.contains('/') {
+        } else if kind.is_some() {
             format!("received unsupported Content-Type {shown} and no fallback_scrape_protocol specified for target")
         } else {
             format!("cannot parse Content-Type {shown} and no fallback_scrape_protocol for target")
         })
     })
+}
+
+/// The type without its parameters; `None` where the whole makes no sense, as to Go.
+fn media_type(content_type: &str) -> Option<String> {
+    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let kind = parts.next().unwrap_or_default();
+    let (major, minor) = kind.split_once('/')?;
+    let mut names: Vec<String> = parts
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split('=').next().unwrap_or_default().trim().to_owned())
+        .collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    let is_sound = !major.is_empty() && !minor.is_empty() && !minor.contains('/') && names.len() == count;
+    is_sound.then_some(kind)
 }
 
 #[cfg(test)]
@@ -214,6 +231,14 @@ mod tests {
             ("", None, Err("non-compliant scrape target sending blank Content-Type")),
             ("text/html", None, Err("received unsupported Content-Type \"text/html\"")),
             ("nonsense", None, Err("cannot parse Content-Type \"nonsense\"")),
+            ("invalid/", None, Err("cannot parse Content-Type")),
+            ("/", None, Err("cannot parse Content-Type")),
+            ("a/b/c", None, Err("cannot parse Content-Type")),
+            ("a/b/c", Some(Protocol::PrometheusText0_0_4), Ok(plain)),
+            ("text/plain; charset=a; charset=b", None, Err("cannot parse Content-Type")),
+            ("text/plain; charset=a; charset=b", Some(Protocol::PrometheusProto), Ok(Form::Protobuf)),
+            ("application/openmetrics-text", None, Ok(open)),
+            ("application/openmetrics-text; version=1.0.0; charset=utf-8", None, Ok(open)),
         ] {
             match (form(content_type, fallback), expected) {
                 (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{content_type}"),
