@@ -541,15 +541,15 @@ const RULES: &str = r#"
 name: g
 interval: 1s
 rules:
-- {record: "shop:sold", expr: sold_total * 2}
-- {alert: SoldOut, expr: sold_total > 5, annotations: {much: '{{ with query "sold_total" }}{{ . | first | value }}{{ end }}'}}
+- {record: "shop:stock", expr: stock * 2}
+- {alert: Full, expr: stock > 5, annotations: {much: '{{ with query "stock" }}{{ . | first | value }}{{ end }}'}}
 "#;
 
 const RULES_OF_LOGS: &str = r#"
 name: l
 interval: 1s
 rules:
-- {record: "shop:lines", expr: 'sum(count_over_time({app="shop"}[5m]))'}
+- {record: "shop:lines", expr: 'sum(count_over_time({app="shop"} |= "WORD" [5m]))'}
 "#;
 
 /// Rules, alerts, checks and the server's own metrics go where the data goes.
@@ -559,21 +559,24 @@ fn what_is_written_here_goes_through(metrics: &Far, logs: &Far) {
     let here = start_with_a_check(directory.path(), &receiver);
     send_away(&here, metrics, logs);
     let root = [("X-Token", ROOT)];
-    for (path, rules) in [("/prometheus/config/v1/rules/ns", RULES), ("/loki/api/v1/rules/ns", RULES_OF_LOGS)] {
+    // The other systems may know lines of other scenarios.
+    let word = format!("sold-{}", here.address.port());
+    let of_logs = RULES_OF_LOGS.replace("WORD", &word);
+    for (path, rules) in [("/prometheus/config/v1/rules/ns", RULES), ("/loki/api/v1/rules/ns", &of_logs)] {
         let answer = here.send("POST", path, &root, rules.as_bytes());
         assert_eq!(answer.status, 202, "{}", answer.text());
     }
     let now = now_ms();
-    assert_eq!(push(&here, ROOT, "", "sold_total", &[(now, 7.0)]).status, 200);
-    assert_eq!(push_lines(&here, ROOT, "", &[(now * 1_000_000, "sold")]).status, 204);
+    assert_eq!(push(&here, ROOT, "", "stock", &[(now, 7.0)]).status, 200);
+    assert_eq!(push_lines(&here, ROOT, "", &[(now * 1_000_000, &word)]).status, 204);
     let told = receiver.wait_for(1, LONGEST);
-    assert_eq!(told[0]["alerts"][0]["labels"]["alertname"], "SoldOut");
+    assert_eq!(told[0]["alerts"][0]["labels"]["alertname"], "Full");
     assert_eq!(told[0]["alerts"][0]["annotations"]["much"], "7");
     let own = format!("up{{job=\"pilothouse\",instance=\"{}\"}}", here.address);
     for (query, expected) in [
-        ("shop:sold", "14"),
+        ("shop:stock", "14"),
         ("shop:lines", "1"),
-        ("ALERTS{alertname=\"SoldOut\",alertstate=\"firing\"}", "1"),
+        ("ALERTS{alertname=\"Full\",alertstate=\"firing\"}", "1"),
         ("probe_success{job=\"front\"}", "0"),
         (&own, "1"),
     ] {
