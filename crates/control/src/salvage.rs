@@ -44,7 +44,7 @@ pub struct Salvaged {
 pub fn salvage(path: &Path) -> Result<Salvaged, Error> {
     let mut salvage = Salvage::default();
     if let Ok(remains) = Remains::open(path) {
-        salvage.read(&remains)?;
+        salvage.read(remains)?;
     }
     let (rows, incomplete) = (salvage.count(), salvage.incomplete.take());
     if rows == 0 {
@@ -74,21 +74,21 @@ struct Salvage {
 
 struct Reading<'a> {
     salvage: &'a Salvage,
-    remains: &'a Remains,
+    remains: RefCell<Remains>,
 }
 
 impl LoadTable<Error> for Reading<'_> {
     fn table<R: Row>(&self) -> Result<BTreeMap<R::Key, Arc<R>>, Error> {
         let bounds: Vec<String> = begins().collect();
         let mut lost = 0;
-        let is_whole = self.remains.each(table_of::<R>(), bounds.iter().map(String::as_str), |key, bytes| {
-            match row::decode::<R>(bytes) {
-                Ok(row) if R::key_text(&row.key()) == key => {
-                    self.salvage.rows.borrow_mut().push((R::TABLE, key.to_owned(), bytes.to_vec()));
-                }
-                _ => lost += 1,
+        let take = |key: &str, bytes: &[u8]| match row::decode::<R>(bytes) {
+            Ok(row) if R::key_text(&row.key()) == key => {
+                self.salvage.rows.borrow_mut().push((R::TABLE, key.to_owned(), bytes.to_vec()));
             }
-        });
+            _ => lost += 1,
+        };
+        let bounds = bounds.iter().map(String::as_str);
+        let is_whole = self.remains.borrow_mut().each(table_of::<R>(), bounds, take);
         self.salvage.tell(R::TABLE, is_whole, lost);
         Ok(BTreeMap::new())
     }
@@ -114,17 +114,18 @@ impl Salvage {
         (self.rows.borrow().len() + self.audit.len() + self.records.len()) as u64
     }
 
-    fn read(&mut self, remains: &Remains) -> Result<(), Error> {
-        let reading = Reading { salvage: self, remains };
+    fn read(&mut self, remains: Remains) -> Result<(), Error> {
+        let reading = Reading { salvage: self, remains: RefCell::new(remains) };
         Image::load(&reading)?;
         reading.table::<TokenUseRow>()?;
         reading.table::<UsageRow>()?;
-        self.read_audit(remains);
-        self.read_records(remains);
+        let mut remains = reading.remains.into_inner();
+        self.read_audit(&mut remains);
+        self.read_records(&mut remains);
         Ok(())
     }
 
-    fn read_audit(&mut self, remains: &Remains) {
+    fn read_audit(&mut self, remains: &mut Remains) {
         // In one piece where that goes: numbers grow for ever.
         if self.read_audit_by(remains, 0) {
             return;
@@ -133,7 +134,7 @@ impl Salvage {
         self.read_audit_by(remains, AUDIT_MAX);
     }
 
-    fn read_audit_by(&mut self, remains: &Remains, upto: u64) -> bool {
+    fn read_audit_by(&mut self, remains: &mut Remains, upto: u64) -> bool {
         let mut lost = 0;
         let bounds = (0..upto).step_by(AUDIT_STEP);
         let is_whole = remains.each(AUDIT, bounds, |number, bytes| match row::decode::<AuditEntry>(bytes) {
@@ -147,7 +148,7 @@ impl Salvage {
     }
 
     /// What the bytes of a worker mean is the worker's: they are taken as they are.
-    fn read_records(&mut self, remains: &Remains) {
+    fn read_records(&mut self, remains: &mut Remains) {
         let mut visit = |(table, key): (&str, &str), bytes: &[u8]| {
             self.records.insert((table.to_owned(), key.to_owned()), bytes.to_vec());
         };

@@ -1,12 +1,13 @@
 //! What can still be read of a damaged database: opened without a change to the file, and read piece
 //! by piece, since redb gives up a walk at the first page that makes no sense.
 
+use std::any::Any;
 use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Key, ReadTransaction, ReadableDatabase as _, TableDefinition, TableError, Value};
+use redb::{Key, ReadTransaction, ReadableDatabase, TableDefinition, TableError, Value};
 
 use crate::Error;
 use crate::overlay::Overlay;
@@ -20,12 +21,46 @@ pub fn guarded<T, E: From<Error>>(path: &Path, read: impl FnOnce() -> Result<T, 
     })
 }
 
+/// So many pieces in a row of which nothing can be read end a walk.
+const MAX_FAILURES: u32 = 1_000;
+
 /// A database that is only read, and not believed.
 pub struct Remains {
+    open: Open,
+    path: PathBuf,
+}
+
+struct Open {
     transaction: ReadTransaction,
     /// What the transaction reads from.
-    _redb: redb::Database,
-    path: PathBuf,
+    _redb: Box<dyn Any>,
+}
+
+impl Open {
+    /// To read only, where that goes: it needs less of the file to be well. A file that was not
+    /// closed well is mended first, in memory.
+    fn of(path: &Path) -> Result<Self, Error> {
+        guarded(path, || Self::read_only(path)).or_else(|_| guarded(path, || Self::mended(path)))
+    }
+
+    fn read_only(path: &Path) -> Result<Self, Error> {
+        let redb = redb::Builder::new().open_read_only_with_backend(overlay(path)?);
+        Self::begin(path, redb.map_err(Error::database(path))?)
+    }
+
+    fn mended(path: &Path) -> Result<Self, Error> {
+        let redb = redb::Builder::new().create_with_backend(overlay(path)?);
+        Self::begin(path, redb.map_err(Error::database(path))?)
+    }
+
+    fn begin(path: &Path, redb: impl ReadableDatabase + 'static) -> Result<Self, Error> {
+        let transaction = redb.begin_read().map_err(Error::database(path))?;
+        Ok(Self { transaction, _redb: Box::new(redb) })
+    }
+}
+
+fn overlay(path: &Path) -> Result<Overlay, Error> {
+    File::open(path).and_then(Overlay::new).map_err(Error::io("open", path))
 }
 
 impl std::fmt::Debug for Remains {
@@ -37,19 +72,14 @@ impl std::fmt::Debug for Remains {
 impl Remains {
     /// Fails with damage where nothing can be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        guarded(path, || {
-            let overlay = File::open(path).and_then(Overlay::new).map_err(Error::io("open", path))?;
-            let redb = redb::Builder::new().create_with_backend(overlay).map_err(Error::database(path))?;
-            let transaction = redb.begin_read().map_err(Error::database(path))?;
-            Ok(Self { transaction, _redb: redb, path: path.to_owned() })
-        })
+        Ok(Self { open: Open::of(path)?, path: path.to_owned() })
     }
 
     /// Visits the rows of a table that can be read, in the order of their keys. Whether that is all
     /// of them, as far as can be told; a table that never was is whole. `bounds`, in order, say
     /// where to begin anew: between two of them what follows the damage is lost.
     pub fn each<'a, K, V>(
-        &self,
+        &mut self,
         table: TableDefinition<'_, K, V>,
         bounds: impl IntoIterator<Item = K::SelfType<'a>>,
         mut visit: impl FnMut(K::SelfType<'_>, V::SelfType<'_>),
@@ -59,32 +89,41 @@ impl Remains {
         V: Value + 'static,
         K::SelfType<'a>: Clone,
     {
-        let opened = guarded(&self.path, || match self.transaction.open_table(table) {
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            opened => opened.map(Some).map_err(Error::database(&self.path)),
-        });
-        let table = match opened {
-            Ok(Some(table)) => table,
-            Ok(None) => return true,
-            Err(_) => return false,
-        };
-        let mut is_whole = true;
+        let (mut is_whole, mut failures) = (true, 0);
         let mut start = Bound::Unbounded;
         for end in bounds.into_iter().map(Some).chain([None]) {
             let upto = end.clone().map_or(Bound::Unbounded, Bound::Excluded);
-            is_whole &= guarded(&self.path, || {
-                for row in
-                    table.range::<K::SelfType<'a>>((start, upto)).map_err(Error::database(&self.path))?
-                {
-                    let (key, value) = row.map_err(Error::database(&self.path))?;
-                    visit(key.value(), value.value());
+            if guarded(&self.path, || self.piece(table, (start, upto), &mut visit)).is_ok() {
+                failures = 0;
+            } else {
+                is_whole = false;
+                failures += 1;
+                // After a panic the handle takes no more.
+                match Open::of(&self.path) {
+                    Ok(open) if failures < MAX_FAILURES => self.open = open,
+                    _ => return false,
                 }
-                Ok::<(), Error>(())
-            })
-            .is_ok();
+            }
             start = end.map_or(Bound::Unbounded, Bound::Included);
         }
         is_whole
+    }
+
+    fn piece<'a, K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+        piece: (Bound<K::SelfType<'a>>, Bound<K::SelfType<'a>>),
+        visit: &mut impl FnMut(K::SelfType<'_>, V::SelfType<'_>),
+    ) -> Result<(), Error> {
+        let table = match self.open.transaction.open_table(table) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            opened => opened.map_err(Error::database(&self.path))?,
+        };
+        for row in table.range::<K::SelfType<'a>>(piece).map_err(Error::database(&self.path))? {
+            let (key, value) = row.map_err(Error::database(&self.path))?;
+            visit(key.value(), value.value());
+        }
+        Ok(())
     }
 }
 
@@ -98,7 +137,7 @@ mod tests {
     const COUNT: u64 = 2_000;
 
     fn read(path: &Path) -> Option<(Vec<u64>, bool)> {
-        let remains = Remains::open(path).ok()?;
+        let mut remains = Remains::open(path).ok()?;
         let mut keys = Vec::new();
         let is_whole = remains.each(ROWS, (0..COUNT).step_by(20), |key, _| keys.push(key));
         assert!(keys.is_sorted_by(|a, b| a < b));
