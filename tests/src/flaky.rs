@@ -4,11 +4,14 @@ use std::sync::{Arc, Mutex};
 use crate::asked::Asked;
 use crate::request;
 
+/// A status, and the body that it was answered to.
+type Seen = (u16, Vec<u8>);
+
 /// Stands in front of a server and lets a request through only when its own answers are used up.
 #[derive(Debug)]
 pub struct Flaky {
     pub address: SocketAddr,
-    seen: Arc<Mutex<Vec<(u16, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Flaky {
@@ -31,12 +34,12 @@ impl Flaky {
     }
 
     /// What was answered to which bodies, in order.
-    pub fn seen(&self) -> Vec<(u16, Vec<u8>)> {
+    pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-fn pass(stream: &TcpStream, target: SocketAddr, status: Option<u16>) -> Option<(u16, Vec<u8>)> {
+fn pass(stream: &TcpStream, target: SocketAddr, status: Option<u16>) -> Option<Seen> {
     let asked = Asked::read(stream)?;
     let close = ("Connection", "close".to_owned());
     if let Some(status) = status {

@@ -285,6 +285,25 @@ fn blocks_of_a_prometheus_answer_here_as_they_did_there() {
 }
 
 #[test]
+fn an_import_of_blocks_goes_on_at_the_day_where_it_broke_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    // Takes the first day, and refuses the histograms of the second.
+    let server = Server::start(&at("data"), &["--retention", "0", "--limit", "max_histogram_buckets=3"]);
+    let (blocks, state) = (blocks(), at("state"));
+    let import = ["import", "tsdb", blocks.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    let said = refused(&server, &import);
+    assert!(said.contains("answered 400") && said.contains("go on"), "{said}");
+    let left: Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    let place = &left["place"];
+    assert_eq!((&place["lane"], &place["items"]), (&json!("2023-11-14T00:00:00Z"), &json!(450)), "{left}");
+    assert_eq!(good(&server, &[&import[..], &["--skip-refused"]].concat()), "carried 930 samples\n");
+    assert!(!state.exists());
+    let floats = server.query("count_over_time(fix_total[4h])", 1_700_014_500);
+    assert!(floats.as_array().unwrap().iter().all(|one| one["value"][1] == "240"), "{floats}");
+}
+
+#[test]
 fn a_damaged_chunk_is_named_and_the_rest_comes_in() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);

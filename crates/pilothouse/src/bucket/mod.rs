@@ -14,13 +14,15 @@ use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::{Read as _, Write};
 use std::path::Path as FilePath;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{
-    Error, MultipartUpload, ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload, UpdateVersion,
+    BackoffConfig, Error, MultipartUpload, ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload,
+    RetryConfig, UpdateVersion,
 };
 use pilothouse_disk::Error as DiskError;
 use pilothouse_disk::backup::{BackupError, Copied, Place, Progress};
@@ -58,6 +60,7 @@ impl Bucket {
             // Its checks for https are of its own client.
             .with_allow_http(true)
             .with_disable_bulk_delete(true)
+            .with_retry(patience())
             .with_http_connector(transport);
         if let Some(endpoint) = options.endpoint(&address.bucket) {
             builder = builder.with_endpoint(endpoint);
@@ -100,6 +103,16 @@ impl Bucket {
             done => done,
         }
     }
+}
+
+/// A bucket that is busy is asked again, for about a minute.
+fn patience() -> RetryConfig {
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(500),
+        max_backoff: Duration::from_secs(15),
+        base: 2.0,
+    };
+    RetryConfig { backoff, max_retries: 10, retry_timeout: Duration::from_secs(180) }
 }
 
 impl Place for Bucket {
