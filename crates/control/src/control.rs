@@ -4,7 +4,7 @@
 //! transaction, and only then is seen. One change at a time; readers take the image as it is and
 //! hold no lock while they look at it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use pilothouse_disk::remains::guarded;
 use pilothouse_model::Clock;
 use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::ports::SystemClock;
-use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _, WriteTransaction};
 
 use crate::audit::{Actor, AuditEntry, Event};
 use crate::error::{Error, Resource};
@@ -174,16 +174,24 @@ pub fn check(
     pilothouse_disk::check::database(path, KIND, VERSION, checked)
 }
 
+/// Makes the tables that are not there yet. A file that has them all is not written to: it may be
+/// damaged, which is seen when it is loaded.
 pub(crate) fn make_tables(database: &Database) -> Result<(), Error> {
-    let fault = |e: redb::TableError| Error::from(pilothouse_disk::Error::database(database.path())(e));
+    let fault = |e: redb::Error| Error::from(pilothouse_disk::Error::database(database.path())(e));
+    let names = [TokenUseRow::TABLE, UsageRow::TABLE].into_iter().chain(Image::TABLES.iter().copied());
+    let there: BTreeSet<String> = {
+        let transaction = database.read()?;
+        transaction.list_tables().map_err(|e| fault(e.into()))?.map(|table| table.name().to_owned()).collect()
+    };
+    if names.clone().chain([AUDIT.name(), RECORDS.name()]).all(|name| there.contains(name)) {
+        return Ok(());
+    }
     database.write(|transaction| {
-        transaction.open_table(AUDIT).map_err(fault)?;
-        transaction.open_table(RECORDS).map_err(fault)?;
-        transaction.open_table(table_of::<TokenUseRow>()).map_err(fault)?;
-        transaction.open_table(table_of::<UsageRow>()).map_err(fault)?;
-        for name in Image::TABLES {
+        transaction.open_table(AUDIT).map_err(|e| fault(e.into()))?;
+        transaction.open_table(RECORDS).map_err(|e| fault(e.into()))?;
+        for name in names {
             let table: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name);
-            transaction.open_table(table).map_err(fault)?;
+            transaction.open_table(table).map_err(|e| fault(e.into()))?;
         }
         Ok(())
     })

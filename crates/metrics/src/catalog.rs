@@ -75,8 +75,6 @@ pub(crate) struct Loaded {
     pub(crate) next_deletion: u32,
     /// Nothing in the log before it is needed.
     pub(crate) log_start: Position,
-    /// There is no log, because nothing in it was needed.
-    pub(crate) has_log_ended: bool,
 }
 
 #[derive(Debug)]
@@ -132,25 +130,6 @@ impl Catalog {
         self.change(|transaction, path| {
             let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
             next.insert("log", position.0).map_err(Error::redb(path))?;
-            Ok(())
-        })
-    }
-
-    /// The log ends before this position, and is removed: nothing in it is needed.
-    pub(crate) fn save_log_end(&self, position: Position) -> Result<(), Error> {
-        self.change(|transaction, path| {
-            let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
-            next.insert("log", position.0).map_err(Error::redb(path))?;
-            next.insert("ended", 1).map_err(Error::redb(path))?;
-            Ok(())
-        })
-    }
-
-    /// From now on a log that is not there is lost.
-    pub(crate) fn log_begins(&self) -> Result<(), Error> {
-        self.change(|transaction, path| {
-            let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
-            next.remove("ended").map_err(Error::redb(path))?;
             Ok(())
         })
     }
@@ -240,7 +219,6 @@ impl Catalog {
                 "flush" => loaded.next_flush = number,
                 "deletion" => loaded.next_deletion = number,
                 "log" => loaded.log_start = Position(value),
-                "ended" => loaded.has_log_ended = true,
                 _ => {}
             }
             Ok(())

@@ -156,13 +156,10 @@ impl Inner {
     /// the next start does not look at what is done.
     pub(crate) fn flush_last(&self) -> Result<(), Error> {
         self.flush_all()?;
+        // What is left of the log stays, though nothing in it is needed: it has labels of series a
+        // second time, for the day on which the catalog is damaged.
         let least = self.trim()?;
-        if least >= self.wal.next() {
-            self.catalog.save_log_end(least)?;
-            self.wal.clear()?;
-        } else {
-            self.catalog.save_log_start(least)?;
-        }
+        self.catalog.save_log_start(least)?;
         self.catalog.compact();
         Ok(())
     }

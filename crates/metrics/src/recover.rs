@@ -50,13 +50,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
     let from = loaded.log_start;
-    let log_is_gone = recovery.is_empty() && from > Position(0) && !loaded.has_log_ended;
-    if loaded.has_log_ended
-        && let Err(error) = catalog.log_begins()
-    {
-        // A full disk must not keep a store from being read.
-        tracing::warn!(%error, "if the log is lost now, that will not be noticed");
-    }
+    let log_is_gone = recovery.is_empty() && from > Position(0);
     let mut replay = Replay::new(registry, loaded, &options, now_ms);
     let counters = Counters::default();
     counters.corruptions.fetch_add(u64::from(lost), Relaxed);

@@ -45,7 +45,7 @@ pub(crate) enum ServeError {
     #[error("control plane: {0}")]
     Control(#[from] pilothouse_control::Error),
     #[error(
-        "control plane: {cause}. Nothing was changed. Restore a backup, or run `pilothouse check-data {data_dir} --repair`, \
+        "control plane: {cause}. No row of it was changed. Restore a backup, or run `pilothouse check-data {data_dir} --repair`, \
          which saves the tokens, data sources, rules and checks that can be read and sets the damaged file aside"
     )]
     DamagedControl { cause: pilothouse_control::Error, data_dir: String },
