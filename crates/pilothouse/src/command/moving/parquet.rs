@@ -67,6 +67,8 @@ pub(super) struct Files<R> {
     directory: PathBuf,
     /// Files that are finished.
     finished: u64,
+    /// Rows after which one is.
+    file_rows: usize,
     open: Option<Open>,
     waiting: R,
 }
@@ -92,7 +94,13 @@ impl<R: Rows> Files<R> {
             return Err(CommandError::Usage(format!("{shown} is not empty; empty it or name another")));
         }
         let finished = finished.unwrap_or(0);
-        let files = Self { directory: directory.to_owned(), finished, open: None, waiting: R::default() };
+        let files = Self {
+            directory: directory.to_owned(),
+            finished,
+            file_rows: PARQUET_FILE_ROWS,
+            open: None,
+            waiting: R::default(),
+        };
         match finished == 0 || files.path(finished).is_file() {
             true => Ok(files),
             false => Err(CommandError::Usage(format!(
@@ -120,7 +128,7 @@ impl<R: Rows> Files<R> {
     /// At a place where a run may go on: the number of finished files, if all rows are in them.
     pub(super) fn settle(&mut self) -> std::result::Result<Option<u64>, CommandError> {
         let rows = self.open.as_ref().map_or(0, |open| open.rows) + self.waiting.rows();
-        if rows >= PARQUET_FILE_ROWS {
+        if rows >= self.file_rows {
             self.finish_file()?;
         }
         Ok((self.open.is_none() && self.waiting.rows() == 0).then_some(self.finished))
@@ -403,16 +411,15 @@ mod tests {
         files.end().unwrap();
         assert_eq!(names(&path), ["part-000001.parquet"]);
         let rows: Vec<String> = read(&path.join("part-000001.parquet")).iter().map(Row::to_string).collect();
-        let expected = [
-            r#"{name: "up", labels: {job -> "a", zone -> "ä "#,
-            r#"{name: "up", labels: {job -> "a", zone -> "ä "#,
-            r#"{name: "bare", labels: {}, time: 1970-01-01 00:00:01.500 +00:00, value: 0.25}"#,
-            r#"{name: "bare", labels: {}, time: 1970-01-01 00:00:03.000 +00:00, value: -inf}"#,
-        ];
-        for (row, expected) in rows.iter().zip(expected) {
-            assert!(row.replace("job\" ->", "job ->").replace("\"job", "job").starts_with(expected), "{row}");
-        }
-        assert_eq!(rows.len(), 4);
+        let up = r#"{name: "up", labels: {"job" -> "a", "zone" -> "ä "NEWLINE"}, time: 1970-01-01 "#;
+        let up = up.replace("NEWLINE", "\n");
+        let bare = r#"{name: "bare", labels: {}, time: 1970-01-01 "#;
+        let (first, second) = ("00:00:01.500 +00:00, value: 0.25}", "00:00:03.000 +00:00, value: -inf}");
+        assert_eq!(
+            rows,
+            [[up.as_str(), first], [up.as_str(), second], [bare, first], [bare, second]]
+                .map(|row| row.concat())
+        );
     }
 
     #[test]
@@ -443,27 +450,28 @@ mod tests {
     fn full_files_are_finished_and_an_unfinished_one_is_begun_anew() {
         let directory = tempfile::tempdir().unwrap();
         let mut files = Files::<Samples>::open(directory.path(), None).unwrap();
+        files.file_rows = 1_000;
         let mut samples = SampleColumns::default();
-        (0..PARQUET_GROUP_ROWS as i64).for_each(|t| samples.push_float(t, 1.0));
+        (0..600).for_each(|t| samples.push_float(t, 1.0));
         let labels = Labels::from_pairs([("__name__", "m"), ("a", "b")]);
-        let mut settled = None;
-        while settled.is_none() {
+        let push = |files: &mut Files<Samples>| {
             files.waiting().push(&labels, &samples);
             files.added().unwrap();
-            settled = files.settle().unwrap();
-        }
-        files.waiting().push(&labels, &samples);
-        files.added().unwrap();
-        assert_eq!((settled, names(directory.path()).len()), (Some(1), 2));
+            files.settle().unwrap()
+        };
+        assert_eq!([push(&mut files), push(&mut files), push(&mut files)], [None, Some(1), None]);
+        // As if the rows were too many to wait.
+        files.write_group().unwrap();
+        assert_eq!(names(directory.path()), ["part-000001.parquet", "part-000002.parquet.tmp"]);
+        assert_eq!(read(&directory.path().join("part-000001.parquet")).len(), 1_200);
         drop(files);
         assert!(Files::<Samples>::open(directory.path(), None).is_err());
         assert!(Files::<Samples>::open(directory.path(), Some(2)).is_err());
         let mut files = Files::<Samples>::open(directory.path(), Some(1)).unwrap();
-        samples.times_ms.truncate(3);
-        files.waiting().push(&labels, &samples);
+        assert_eq!(push(&mut files), None);
         files.end().unwrap();
         assert_eq!(names(directory.path()), ["part-000001.parquet", "part-000002.parquet"]);
-        assert_eq!(read(&directory.path().join("part-000002.parquet")).len(), 3);
+        assert_eq!(read(&directory.path().join("part-000002.parquet")).len(), 600);
     }
 
     #[test]
