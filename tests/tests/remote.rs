@@ -14,7 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pilothouse_tests::{Answer, Frame, Receiver, Server, binary, escape, free_address, push_body, request, series};
+use pilothouse_tests::{
+    Answer, Frame, Receiver, Server, binary, escape, free_address, push_body, request, series,
+};
 use serde_json::{Value, json};
 
 const ROOT: &str = "2f9d1c5e-7b34-4c8e-a1d6-5e0b93f47c18";
@@ -613,9 +615,7 @@ fn what_is_written_meanwhile_comes_later() {
     let address = free_address();
     let there = Server::start_at(address, &far, &[]);
     let here = start_with_a_check(&near, &Receiver::start());
-    let settings = |write: &str, query: &str| {
-        json!({"write_url": format!("http://{address}{write}"), "query_url": format!("http://{address}{query}")})
-    };
+    let settings = |write: &str, query: &str| json!({"write_url": format!("http://{address}{write}"), "query_url": format!("http://{address}{query}")});
     let path = format!("/data-sources/{}", default_source(&here, "metrics"));
     let remote = settings("/api/v1/push", "/prometheus");
     good(manage(&here, "PATCH", &path, &json!({"backend": "remote", "remote": remote})));
@@ -648,7 +648,8 @@ fn a_data_source_moves_without_a_gap() {
     let id = made["id"].as_str().unwrap();
     let (root, path) = (format!("/ds/{id}"), format!("/data-sources/{id}"));
     let now = now_ms();
-    let push = |at: i64| assert_eq!(push(&here, ROOT, &root, "sold_total", &[(now + at, at as f64)]).status, 200);
+    let push =
+        |at: i64| assert_eq!(push(&here, ROOT, &root, "sold_total", &[(now + at, at as f64)]).status, 200);
     let counted = |root: &str| {
         let query = escape(&format!("count_over_time(sold_total[1h] @ {})", now / 1000 + 60));
         first_value(&get(&here, ROOT, &format!("{root}/api/v1/query?query={query}")))
@@ -680,4 +681,32 @@ fn a_data_source_moves_without_a_gap() {
     // What was kept here is here still.
     good(manage(&here, "PATCH", &path, &json!({"backend": "local"})));
     assert_eq!(counted(&root).as_deref(), Some("3"));
+}
+
+/// The time that an alert has waited is read back from where it was written.
+#[test]
+fn an_alert_keeps_its_time_over_a_crash_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (metrics, logs) = (Far::metrics(&at("metrics")), Far::logs(&at("logs")));
+    let here = locked(free_address(), &at("near"));
+    send_away(&here, &metrics, &logs);
+    let rules = "name: g\ninterval: 1s\nrules:\n- {alert: Slow, expr: vector(1), for: 1h}\n";
+    let set = here.send("POST", "/prometheus/config/v1/rules/ns", &[("X-Token", ROOT)], rules.as_bytes());
+    assert_eq!(set.status, 202);
+    let asked = |query: &str| {
+        let path = format!("/prometheus/api/v1/query?query={}", escape(query));
+        first_value(&metrics.get(&path)).and_then(|text| text.parse::<f64>().ok())
+    };
+    let since = until("the alert's state", || asked("ALERTS_FOR_STATE{alertname=\"Slow\"}"));
+    // Longer than it is away.
+    sleep(Duration::from_secs(8));
+    here.kill();
+    let stopped_s = now_ms() as f64 / 1000.0;
+    let _here = locked(free_address(), &at("near"));
+    let written = || asked("timestamp(ALERTS_FOR_STATE{alertname=\"Slow\"})").filter(|t| *t > stopped_s);
+    until("the state again", written);
+    let again = asked("ALERTS_FOR_STATE{alertname=\"Slow\"}").unwrap();
+    // The time in between does not count as waiting, the time before it does.
+    assert!(again < stopped_s, "{since} {again} {stopped_s}");
 }

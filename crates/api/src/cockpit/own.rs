@@ -76,6 +76,8 @@ pub(super) fn source_use(context: &Context<'_>, input: &Input) -> Result<Answer,
     };
     Ok(listed("data_sources", context.control().sources(&filter), |source| {
         let figures = figures.get(&source.id);
+        // How much another system needs for it is not known; something may lie here still.
+        let disk_bytes = figures.map(|f| f.disk_bytes).filter(|n| *n > 0 || source.remote.is_none());
         json!({
             "id": source.id.to_string(),
             "name": source.name,
@@ -84,7 +86,8 @@ pub(super) fn source_use(context: &Context<'_>, input: &Input) -> Result<Answer,
             "open": figures.is_some(),
             "active_series": figures.map(|f| f.active_series),
             "active_streams": figures.map(|f| f.active_streams),
-            "disk_bytes": figures.map(|f| f.disk_bytes),
+            "backend": if source.remote.is_some() { "remote" } else { "local" },
+            "disk_bytes": disk_bytes,
         })
     }))
 }

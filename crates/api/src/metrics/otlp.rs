@@ -49,7 +49,7 @@ fn answer(format: OtlpFormat, stored: &Stored) -> Reply {
 fn refusal(format: OtlpFormat, e: ApiError) -> Reply {
     // Codes of gRPC: invalid argument, resource exhausted, unavailable, internal.
     let code = match e.kind {
-        Kind::BadData | Kind::UnsupportedMediaType => 3,
+        Kind::BadData | Kind::UnsupportedMediaType | Kind::Passed(_) => 3,
         Kind::TooManyRequests | Kind::TooLarge => 8,
         Kind::Unavailable => 14,
         _ => 13,

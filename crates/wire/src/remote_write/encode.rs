@@ -202,7 +202,7 @@ mod tests {
             assert_eq!(Labels::from_pairs(texts), labels);
             assert_eq!(batch.floats, floats);
             assert_eq!(batch.histograms, histograms);
-            assert_eq!(batch.exemplars, [exemplar.clone()]);
+            assert_eq!(batch.exemplars, std::slice::from_ref(&exemplar));
             let known = &batch.metadata[0];
             assert_eq!(
                 (known.metric_type, &known.help, &known.unit),
