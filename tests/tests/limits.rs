@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use pilothouse_tests::Server;
 
@@ -213,4 +214,24 @@ fn what_sizes_something_waits_for_a_restart() {
     assert_eq!((answer.status, answer.text().as_str()), (200, told));
     let shown = server.get("/prometheus/api/v1/status/config").text();
     assert!(shown.contains("max_exemplars: 5\\n") && shown.contains("max_tails: 4\\n"), "{shown}");
+}
+
+/// A full disk can be dealt with while the server runs.
+#[test]
+fn a_reload_changes_the_room_on_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pilothouse.yaml");
+    fs::write(&file, "min_free_disk: 0\n").unwrap();
+    let server = Server::start(&directory.path().join("data"), &["--config", file.to_str().unwrap()]);
+    // More stays free than any disk has, and then as before.
+    for (settings, status) in [("min_free_disk: 16000000GB\n", 503), ("min_free_disk: 0\n", 204)] {
+        fs::write(&file, settings).unwrap();
+        let answer = server.send("POST", "/-/reload", &[], b"");
+        assert_eq!((answer.status, answer.text()), (200, String::new()));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while server.send("POST", IMPORT, &[("Content-Type", TEXT)], b"m 1\n").status != status {
+            assert!(Instant::now() < deadline, "{settings}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl fmt::Display for Full {
 pub struct Guard {
     /// `None` watches nothing.
     directory: Option<PathBuf>,
-    bounds: Bounds,
+    bounds: Mutex<Bounds>,
     is_full: AtomicBool,
     times_full: AtomicU64,
     found: Mutex<Found>,
@@ -93,19 +93,24 @@ pub struct Guard {
 
 impl Guard {
     pub fn new(directory: &Path, bounds: Bounds) -> Self {
-        Self { directory: Some(directory.to_owned()), bounds, ..Self::unbounded() }
+        Self { directory: Some(directory.to_owned()), bounds: Mutex::new(bounds), ..Self::unbounded() }
     }
 
     /// One that never refuses, for data that is not on a disk.
     pub fn unbounded() -> Self {
         Self {
             directory: None,
-            bounds: Bounds::default(),
+            bounds: Mutex::default(),
             is_full: AtomicBool::new(false),
             times_full: AtomicU64::new(0),
             found: Mutex::default(),
             counted: Mutex::default(),
         }
+    }
+
+    /// Holds from the next look on.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        *self.bounds.lock() = bounds;
     }
 
     /// Why nothing is to be taken in, if so. Costs an atomic read.
@@ -130,15 +135,11 @@ impl Guard {
     /// Returns whether it is closed.
     pub fn look(&self) -> Result<bool, Error> {
         let Some(directory) = &self.directory else { return Ok(false) };
-        let space = files::space(directory)?;
-        let floor_bytes = self.bounds.min_free_bytes.unwrap_or_else(|| default_floor(space));
+        let (space, bounds) = (files::space(directory)?, *self.bounds.lock());
+        let floor_bytes = bounds.min_free_bytes.unwrap_or_else(|| default_floor(space));
         let used_bytes = self.used_bytes(directory)?;
-        let found = Found {
-            free_bytes: space.free_bytes,
-            floor_bytes,
-            used_bytes,
-            limit_bytes: self.bounds.limit_bytes,
-        };
+        let found =
+            Found { free_bytes: space.free_bytes, floor_bytes, used_bytes, limit_bytes: bounds.limit_bytes };
         *self.found.lock() = found;
         let was_full = self.is_full.load(Relaxed);
         let full = is_full(&found, was_full);
@@ -159,7 +160,7 @@ impl Guard {
     /// What the data takes, added up anew when that was long ago or little is left.
     fn used_bytes(&self, directory: &Path) -> Result<u64, Error> {
         let known = self.found.lock().used_bytes;
-        let limit = self.bounds.limit_bytes;
+        let limit = self.bounds.lock().limit_bytes;
         let is_near = limit > 0 && known >= limit - limit / 8;
         let mut counted = self.counted.lock();
         if !is_near && counted.is_some_and(|at| at.elapsed() < COUNT_EVERY) {

@@ -1,10 +1,14 @@
 //! How much of the machine the server may take: memory and disk.
 
-use pilothouse_disk::space::Bounds;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use pilothouse_disk::space::{Bounds, Guard};
 use pilothouse_model::limits::Limits;
 
-use crate::config::{Setting, Settings, read_limit};
+use crate::config::{Config, Setting, Settings, read_limit};
 use crate::machine;
+use crate::reload::{Apply, Part};
 
 /// What a server takes of the memory that there is, in percent, unless it is told.
 const MEMORY_SHARE: u64 = 75;
@@ -87,6 +91,34 @@ impl RoomConfig {
             }
         }
         fitting
+    }
+}
+
+/// The room on the disk while the server runs; a reload may change how much there is, and what is
+/// done when it is full.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskRoom {
+    pub(crate) guard: Arc<Guard>,
+    drops_oldest: Arc<AtomicBool>,
+}
+
+impl DiskRoom {
+    pub(crate) fn new(guard: Arc<Guard>, when_full: WhenFull) -> Self {
+        Self { guard, drops_oldest: Arc::new((when_full == WhenFull::DropOldest).into()) }
+    }
+
+    pub(crate) fn drops_oldest(&self) -> bool {
+        self.drops_oldest.load(Relaxed)
+    }
+}
+
+impl Part for DiskRoom {
+    fn prepare(&self, next: &Config) -> Result<Apply, String> {
+        let (this, next) = (self.clone(), next.room);
+        Ok(Box::new(move || {
+            this.guard.set_bounds(next.disk);
+            this.drops_oldest.store(next.when_full == WhenFull::DropOldest, Relaxed);
+        }))
     }
 }
 

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use pilothouse_api::on_all_threads;
-use pilothouse_disk::space::Guard;
 use pilothouse_model::{Memory, SourceError};
 use tokio::runtime::Handle;
 
 use crate::allocator;
 use crate::machine;
-use crate::room::WhenFull;
+use crate::room::DiskRoom;
 use crate::sources::Stores;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -28,9 +27,8 @@ const HEADS_PART: u64 = 4;
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
     pub(crate) stores: Arc<Stores>,
-    pub(crate) disk: Arc<Guard>,
+    pub(crate) disk: DiskRoom,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) when_full: WhenFull,
     /// Whose threads hold freed memory too.
     pub(crate) runtime: Handle,
 }
@@ -145,7 +143,7 @@ impl Round {
     }
 
     fn look_at_disk(&mut self) {
-        let full = match self.watched.disk.look() {
+        let full = match self.watched.disk.guard.look() {
             Ok(full) => full,
             Err(error) => {
                 if !std::mem::replace(&mut self.is_blind, true) {
@@ -155,7 +153,7 @@ impl Round {
             }
         };
         self.is_blind = false;
-        let drops = full && self.watched.when_full == WhenFull::DropOldest;
+        let drops = full && self.watched.disk.drops_oldest();
         // Readers may hold what is removed for a moment, and the next look shall see what it gave.
         if drops && is_due(&mut self.dropped, ASK_EVERY) {
             self.drop_oldest();

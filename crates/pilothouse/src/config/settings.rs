@@ -160,13 +160,13 @@ settings! {
             "Memory that the server may take. Near it caches shrink, at it the heaviest queries and then writes are \
              refused. 0: no limit. Unsaid: three quarters of the machine's, or of what its control group allows.",
             e.g. "512MiB";
-        "disk_limit" => disk_limit: Option<Size> = None, Restart,
+        "disk_limit" => disk_limit: Option<Size> = None, Reload,
             "Disk space that all data may take together. Unsaid, or 0: no limit.",
             e.g. "20GB";
-        "min_free_disk" => min_free_disk: Option<Size> = None, Restart,
+        "min_free_disk" => min_free_disk: Option<Size> = None, Reload,
             "Disk space that stays free. Unsaid: a twentieth of the disk, at most 1 GiB.",
             e.g. "500MB";
-        "disk_full_policy" => disk_full_policy: WhenFull = WhenFull::Refuse, Restart,
+        "disk_full_policy" => disk_full_policy: WhenFull = WhenFull::Refuse, Reload,
             "When the disk is full: refuse writes until there is room, or drop the oldest day of all data first.";
     }
     "Data" {
