@@ -295,7 +295,9 @@ fn check(wanted: &Wanted) -> Result<Vec<Matcher>, SilenceError> {
         return Err(SilenceError::invalid("matcher set 0 is empty"));
     }
     let matchers = compile(&wanted.matchers).map_err(SilenceError::invalid)?;
-    if matchers.iter().all(Matcher::matches_empty) {
+    // Matchers that exclude something never count as empty, whatever they exclude.
+    let is_empty = |m: &Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Regex) && m.matches_empty();
+    if matchers.iter().all(is_empty) {
         return Err(SilenceError::invalid(
             "matcher set 0: at least one matcher must not match the empty string",
         ));
@@ -375,6 +377,10 @@ mod tests {
             set(empty.clone()),
             "invalid silence: matcher set 0: at least one matcher must not match the empty string"
         );
+        let mut excluding = empty.clone();
+        excluding.matchers[0].is_equal = false;
+        excluding.matchers[0].value = "x".to_owned();
+        assert!(Silences::default().set(excluding, "1".into(), 0, &Limits::default()).is_ok());
         empty.matchers.clear();
         assert_eq!(set(empty), "invalid silence: matcher set 0 is empty");
         assert_eq!(set(wanted("", "x", 5, 1)), "invalid silence: end time must not be before start time");

@@ -139,6 +139,8 @@ fn group_value<'a>(entry: &Entry<'a>, sym: Sym) -> Option<&'a str> {
     if entry.is_deleted(sym) { None } else { entry.get(sym) }
 }
 
+/// Unlike anywhere else, a label without a value is one here (`json x="missing"`), as in Loki; it
+/// ends where answers become alerts or samples.
 fn series_labels(entry: &Entry<'_>, labeling: &Labeling, names: &Names) -> Labels {
     let all = |keep: &dyn Fn(Sym) -> bool| {
         let mut pairs = Vec::new();
@@ -147,7 +149,6 @@ fn series_labels(entry: &Entry<'_>, labeling: &Labeling, names: &Names) -> Label
                 pairs.push((names.text(sym), value));
             }
         });
-        pairs.retain(|(_, value)| !value.is_empty());
         pairs.sort_unstable();
         Labels::from_sorted(pairs)
     };
@@ -156,8 +157,8 @@ fn series_labels(entry: &Entry<'_>, labeling: &Labeling, names: &Names) -> Label
         Labeling::None => Labels::empty(),
         Labeling::All => all(&|_| true),
         Labeling::Without(gone) => all(&|sym| !gone.contains(&sym)),
-        Labeling::By(groups) => Labels::from_pairs(
-            groups.iter().map(|(sym, name)| (name.as_str(), group_value(entry, *sym).unwrap_or(""))),
+        Labeling::By(groups) => Labels::from_sorted(
+            groups.iter().filter_map(|(sym, name)| Some((name.as_str(), group_value(entry, *sym)?))),
         ),
     }
 }
@@ -395,6 +396,7 @@ fn plan<'q>(
     if let Some(grouping) = grouping {
         wanted.groups = grouping.labels.clone();
         wanted.groups.sort_unstable();
+        wanted.groups.dedup();
         wanted.without = grouping.without;
         wanted.no_labels = grouping.is_single();
     }

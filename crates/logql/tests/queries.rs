@@ -192,6 +192,14 @@ fn metric_queries_over_a_range() {
             (r#"count_over_time({app="text"}[10s])"#, "{app=text} 20:1 40:1"),
             (r#"sum(rate({app=~".+"}[20s]))"#, "{} 20:0.3 40:0.25"),
             (r#"bytes_over_time({app="text"}[20s])"#, "{app=text} 20:21 40:13"),
+            (
+                r#"sum by (x) (count_over_time({app="fmt"} | logfmt x="size" [20s]))"#,
+                "{x=} 40:1\n{x=1KB} 20:1\n{x=2KiB} 20:1",
+            ),
+            (
+                r#"count_over_time({app="fmt"} | logfmt size, x="nosuch" | keep size, x [20s])"#,
+                "{size=,x=} 40:1\n{size=1KB,x=} 20:1\n{size=2KiB,x=} 20:1",
+            ),
             (r#"bytes_over_time({app="text"} | env="" [20s])"#, "{app=text} 20:21 40:13"),
             (r#"sum(bytes_rate({app="text"} | label_format a=env [20s]))"#, "{} 20:1.05 40:0.65"),
             (r#"bytes_over_time({app="text"} | keep app | line_format "x" [20s])"#, "{app=text} 20:2 40:2"),
@@ -283,6 +291,9 @@ fn refused_texts() {
         ),
         (r#"{foo="bar"} foo"#, "parse error at line 1, col 13: syntax error: unexpected IDENTIFIER"),
         (r#"{foo="bar}"#, "parse error at line 1, col 6: literal not terminated"),
+        (r#"{foo="bar"} | logfmt 'x"#, "parse error at line 1, col 22: literal not terminated"),
+        (r#"{foo="bar"} | logfmt 'xy'"#, "parse error at line 1, col 22: invalid char literal"),
+        ("{foo=\"b\0ar\"}", "parse error at line 1, col 6: invalid character NUL"),
         (r#"unk({ foo = "bar" }[5m])"#, "parse error at line 1, col 1: syntax error: unexpected IDENTIFIER"),
         (r#"min({ foo = "bar" }[5m])"#, "parse error at line 0, col 20: syntax error: unexpected RANGE"),
         (

@@ -161,7 +161,9 @@ fn elements_of(value: QueryValue) -> Result<Vec<Element>, ExpressionError> {
 fn log_elements_of(value: LogqlValue) -> Result<Vec<Element>, ExpressionError> {
     match value {
         LogqlValue::Vector(samples) => {
-            Ok(samples.into_iter().map(|s| Element { labels: s.labels, value: s.value }).collect())
+            // Only answers to log queries know labels without a value.
+            let labels = |s: &Labels| Labels::from_pairs(s.iter());
+            Ok(samples.into_iter().map(|s| Element { labels: labels(&s.labels), value: s.value }).collect())
         }
         LogqlValue::Scalar { value, .. } => Ok(scalar(value)),
         LogqlValue::Streams(_) | LogqlValue::Matrix(_) => Err(ExpressionError::NotAVector),

@@ -79,11 +79,13 @@ impl<'a> Lexer<'a> {
             '"' | '`' => Ok(whole(Token::Text(self.quoted(c, line, column)?))),
             // Go's scanner takes 'x' for a character, which no rule wants.
             '\'' => {
-                self.bump();
-                self.bump_while(|c| c != '\'' && c != '\n');
-                self.bump();
+                let inner = self.literal(c, line, column)?;
+                if unquote(inner, '\'').is_none_or(|text| text.chars().count() != 1) {
+                    return Err(self.error("invalid char literal", line, column));
+                }
                 Ok(whole(Token::Identifier(self.text[start..self.at].to_owned())))
             }
+            '\0' => Err(self.error("invalid character NUL", line, column)),
             '[' => self.range(column),
             '-' => self.minus(start, line, column),
             _ => Ok(self.sign(line, column)),
@@ -233,28 +235,33 @@ impl<'a> Lexer<'a> {
     }
 
     fn quoted(&mut self, quote: char, line: u32, column: u32) -> Result<String, LogqlError> {
-        self.bump();
-        let start = self.at;
-        loop {
-            match self.bump() {
-                None => return Err(self.error("literal not terminated", line, column)),
-                Some('\n') if quote == '"' => {
-                    return Err(self.error("literal not terminated", line, column));
-                }
-                Some('\\') if quote == '"' => {
-                    self.bump();
-                }
-                Some(c) if c == quote => break,
-                Some(_) => {}
-            }
-        }
-        let inner = &self.text[start..self.at - 1];
+        let inner = self.literal(quote, line, column)?;
         if quote == '`' {
             // Go drops carriage returns from raw strings.
             return Ok(inner.to_owned());
         }
         let text = unquote(inner, '"').ok_or_else(|| self.error("invalid char escape", line, column))?;
         Ok(text.into_owned())
+    }
+
+    /// What stands between quotes, as it is written.
+    fn literal(&mut self, quote: char, line: u32, column: u32) -> Result<&'a str, LogqlError> {
+        self.bump();
+        let start = self.at;
+        loop {
+            match self.bump() {
+                None => return Err(self.error("literal not terminated", line, column)),
+                Some('\n') if quote != '`' => {
+                    return Err(self.error("literal not terminated", line, column));
+                }
+                Some('\0') => return Err(self.error("invalid character NUL", line, column)),
+                Some('\\') if quote != '`' => {
+                    self.bump();
+                }
+                Some(c) if c == quote => return Ok(&self.text[start..self.at - 1]),
+                Some(_) => {}
+            }
+        }
     }
 }
 
