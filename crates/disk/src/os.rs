@@ -1,5 +1,5 @@
 //! Every call that changes the disk outside of redb and the log, in one place: in builds with faults,
-//! a [`crate::faults::Disk`] hears of each before it is made, and may refuse it.
+//! a `faults::Disk` hears of each before it is made, and may refuse it.
 //!
 //! Nothing here is durable when it returns but what is called a sync.
 
