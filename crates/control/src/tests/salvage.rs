@@ -91,10 +91,7 @@ fn a_damaged_page_takes_its_own_rows_and_no_others() {
         repaired += 1;
         kept += found.iter().sum::<usize>();
         let lost = found.iter().sum::<usize>() < 4 * TOKENS;
-        assert!(
-            !lost || saved.rows == 0 || !saved.incomplete.is_empty(),
-            "page {page}: {found:?} {saved:?}"
-        );
+        assert!(!lost || saved.rows == 0 || !saved.incomplete.is_empty(), "page {page}: {found:?} {saved:?}");
         // It goes on.
         drop(control);
         assert!(is_whole(&path), "page {page}");
