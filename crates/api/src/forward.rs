@@ -46,7 +46,7 @@ pub(crate) async fn forward(peer: Arc<Peer>, call: &Call, bases: &[&str]) -> Res
     }
     let forwarded = Forwarded {
         method: call.parts.method.clone(),
-        path_and_query: behind(&call.parts.uri, bases),
+        path_and_query: behind(&call.parts.uri, bases)?,
         headers,
         body: call.body.clone(),
     };
@@ -63,11 +63,17 @@ pub(crate) fn asked(headers: &HeaderMap) -> HeaderMap {
     picked(headers, &ASKED)
 }
 
-/// The path from the first of `bases` on with its parameters, as the client wrote it.
-pub(crate) fn behind(uri: &http::Uri, bases: &[&str]) -> String {
+/// The path from the first of `bases` on with its parameters, as the client wrote it. A path that
+/// would be another one once its dots are resolved is refused: over there it could be one that a
+/// client's scope is not for.
+pub(crate) fn behind(uri: &http::Uri, bases: &[&str]) -> Result<String, ApiError> {
+    let plain = uri.path().replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
+    if plain.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) {
+        return Err(ApiError::bad_data("the path has a segment of dots"));
+    }
     let whole = uri.path_and_query().map_or("", |p| p.as_str());
     let at = bases.iter().filter_map(|base| uri.path().find(base)).min().unwrap_or(0);
-    whole.get(at..).unwrap_or(whole).to_owned()
+    Ok(whole.get(at..).unwrap_or(whole).to_owned())
 }
 
 fn picked(from: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
@@ -111,7 +117,11 @@ mod tests {
             ("http://h/ds/x/loki/api/v1/series", &logs, "/loki/api/v1/series"),
             ("/api/prom/query?x=/loki/api/v1/", &logs, "/api/prom/query?x=/loki/api/v1/"),
         ] {
-            assert_eq!(behind(&uri.parse().unwrap(), bases), expected);
+            assert_eq!(behind(&uri.parse().unwrap(), bases).unwrap(), expected);
+        }
+        for name in ["..", "%2e%2E", ".%2e", "a%2f..%2F..%2Fadmin", "."] {
+            let uri = format!("/api/v1/label/{name}/values").parse().unwrap();
+            assert!(behind(&uri, &["/api/v1/"]).is_err(), "{name}");
         }
     }
 }

@@ -40,3 +40,21 @@ impl Asker {
         })
     }
 }
+
+/// A text as one segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    let keep = |b: u8| b.is_ascii_alphanumeric() || b"-_~".contains(&b);
+    let encoded = |b: u8| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    text.bytes().map(encoded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_one_whatever_is_in_it() {
+        assert_eq!(segment("a_b-1"), "a_b-1");
+        assert_eq!(segment("a b/../é"), "a%20b%2F%2E%2E%2F%C3%A9");
+    }
+}

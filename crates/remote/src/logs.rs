@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use crate::answers::{self, Pairs, QueryData, Stream};
-use crate::ask::Asker;
+use crate::ask::{Asker, segment};
 use crate::peer::Peer;
 use crate::queue::{Queue, QueueFigures};
 use crate::recent::Recent;
@@ -292,8 +292,7 @@ impl EntrySource for RemoteLogs {
         query: &StreamQuery,
         budget: &Budget,
     ) -> Result<Vec<String>, SourceError> {
-        let encoded: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-        self.list(&format!("/loki/api/v1/label/{encoded}/values"), query, budget)
+        self.list(&format!("/loki/api/v1/label/{}/values", segment(name)), query, budget)
     }
 
     fn streams(&self, query: &StreamQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {

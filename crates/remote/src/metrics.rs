@@ -26,7 +26,7 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use crate::answers::{self, Pairs};
-use crate::ask::Asker;
+use crate::ask::{Asker, segment};
 use crate::peer::Peer;
 use crate::queue::{Queue, QueueFigures};
 use crate::recent::Recent;
@@ -364,8 +364,7 @@ impl SeriesSource for RemoteMetrics {
         query: &LabelQuery,
         budget: &Budget,
     ) -> Result<Vec<String>, SourceError> {
-        let encoded: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-        self.list(&format!("/api/v1/label/{encoded}/values"), query, budget)
+        self.list(&format!("/api/v1/label/{}/values", segment(name)), query, budget)
     }
 
     fn series(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError> {

@@ -15,7 +15,7 @@ use pilothouse_model::RemoteError;
 use pilothouse_model::durations::{DurationCounts, Durations};
 use pilothouse_model::limits::Limits;
 use pilothouse_net::websocket::{ConnectError, WebSocket};
-use pilothouse_net::{BuildError, CallError, Client, ClientSettings, Request, Secret, Streamed};
+use pilothouse_net::{BuildError, CallError, Client, ClientSettings, HttpOptions, Request, Secret, Streamed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Settings;
@@ -117,9 +117,11 @@ impl Peer {
             max_response_bytes: MAX_READ_BYTES,
             ..ClientSettings::default()
         };
+        // Nobody is called who was not named.
+        let options = HttpOptions { follow_redirects: false, ..settings.http_config.clone() };
         Ok(Self {
             name: name.to_owned(),
-            client: Client::new(&settings.http_config, client_settings)?,
+            client: Client::new(&options, client_settings)?,
             settings,
             max_answer_bytes: limits.max_remote_answer_bytes,
             places: Arc::new(Semaphore::new(

@@ -9,13 +9,14 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::IntoResponse as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, StatusCode};
+use pilothouse_model::limits;
 use pilothouse_net::websocket::{self, Message as FarMessage};
 use pilothouse_remote::Peer;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::SCOPE;
 use super::hub::Guest;
 use super::session::{self, GOING_AWAY, INTERNAL, PING_EVERY, SEND_TIMEOUT};
-use super::{MAX_MESSAGE_BYTES, SCOPE};
 use crate::App;
 use crate::error::ApiError;
 use crate::forward::{asked, behind};
@@ -38,10 +39,11 @@ pub(crate) async fn bridge(app: &Arc<App>, peer: &Peer, mut call: Call) -> Resul
         Err(refusal) => return Ok(Reply::text(refusal.into_response().status(), "Bad Request\n")),
     };
     let guest = app.logs.tails.guest().map_err(ApiError::bad_data)?;
-    let path = behind(&call.parts.uri, &["/loki/api/v1/", "/api/prom/"]);
+    let path = behind(&call.parts.uri, &["/loki/api/v1/", "/api/prom/"])?;
     let far = peer.follow(&path, asked(&call.parts.headers)).await?;
     let bridge = Bridge { app: Arc::clone(app), far, headers: call.parts.headers, _guest: guest };
-    let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
+    let upgrade =
+        upgrade.max_message_size(limits::TAIL_MESSAGE_BYTES).max_frame_size(limits::TAIL_MESSAGE_BYTES);
     let response = upgrade.on_upgrade(move |socket| bridge.run(socket));
     let headers = response.headers().clone();
     Ok(Reply::of(StatusCode::SWITCHING_PROTOCOLS, headers, ReplyBody::Made(Box::new(response))))
