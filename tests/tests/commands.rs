@@ -103,8 +103,7 @@ fn a_server_is_asked_from_the_command_line() {
 
     // Checks.
     let target = format!("http://{}/ready", server.address);
-    let added =
-        good(&server, &["checks", "add", "http", "--job", "j", "--target", &target, "--every", "10s"]);
+    let added = good(&server, &["checks", "add", "http", "--job", "j", "--target", &target, "--every", "5s"]);
     let id = added.trim().rsplit(' ').next().unwrap().to_owned();
     let listed = good(&server, &["checks", "list"]);
     assert!(listed.contains("http") && listed.contains(&target), "{listed}");

@@ -201,7 +201,9 @@ fn what_is_shipped_says_what_is_known() {
         let text = fs::read_to_string(file).unwrap();
         for (at, _) in text.match_indices("PILOTHOUSE_") {
             let rest = &text[at..];
-            let end = rest.find(|c: char| c != '_' && !c.is_ascii_uppercase()).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| c != '_' && !c.is_ascii_uppercase() && !c.is_ascii_digit())
+                .unwrap_or(rest.len());
             let name = &rest[..end];
             let is_limit = name.starts_with("PILOTHOUSE_LIMITS_");
             let is_known =

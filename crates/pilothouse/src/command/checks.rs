@@ -25,6 +25,8 @@ Examples:
   pilothouse checks list
   pilothouse checks delete 3";
 
+/// The time limit of a run where none is said.
+const USUAL_TIMEOUT_MS: i64 = 10_000;
 const ADD_HELP: &str = "\
 Examples:
   pilothouse checks add http --job shop --target https://shop.example.org/ --every 30s
@@ -79,9 +81,9 @@ struct Add {
     /// Time between two runs
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     every: String,
-    /// Time that one run may take
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    timeout: String,
+    /// Time that one run may take; unsaid, 10s, or the time between two runs where that is shorter
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
     /// A label of what the check measures, as often as needed
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
@@ -201,12 +203,17 @@ async fn wanted(add: &Add, tenant: &Tenant<'_>) -> Result<Value, CommandError> {
             text.split_once('=').ok_or_else(|| CommandError::Usage(format!("{text:?} is not NAME=VALUE")))?;
         labels.push(object!({"name": name, "value": value}));
     }
+    let frequency_ms = when::duration_ms(&add.every)?;
+    let timeout_ms = match &add.timeout {
+        Some(text) => when::duration_ms(text)?,
+        None => USUAL_TIMEOUT_MS.min(frequency_ms),
+    };
     let probes = if add.probes.is_empty() { builtin(tenant).await? } else { add.probes.clone() };
     Ok(object!({
         "job": job,
         "target": target,
-        "frequency": when::duration_ms(&add.every)?,
-        "timeout": when::duration_ms(&add.timeout)?,
+        "frequency": frequency_ms,
+        "timeout": timeout_ms,
         "enabled": true,
         "labels": labels,
         "probes": probes,
