@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::budget::CancelOnDrop;
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::{Budget, BudgetError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -61,9 +61,7 @@ impl Admission {
                 Full::OfAll => "",
                 Full::OfCaller => " of this client",
             };
-            let text = format!(
-                "too many outstanding requests{whose} (err-mimir-tenant-too-many-requests)"
-            );
+            let text = format!("too many outstanding requests{whose} (err-mimir-tenant-too-many-requests)");
             ApiError::new(Kind::TooManyRequests, text).retry_after(1)
         })
     }
@@ -86,7 +84,6 @@ impl Admission {
             ApiError::new(Kind::TooManyRequests, text).retry_after(wait.as_secs().max(1))
         })
     }
-
 }
 
 /// What the work of a query is given.

@@ -3,6 +3,7 @@
 //! There is one order of headers, one comparison, and one place where a scope is asked for; the
 //! routes only name theirs.
 
+use pilothouse_model::limits;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -202,12 +203,10 @@ struct Burst {
 const BURST: u32 = 100;
 const BURST_WINDOW: Duration = Duration::from_secs(60);
 const PENALTY: Duration = Duration::from_secs(1);
-const MAX_WAITING: usize = 512;
-const MAX_ADDRESSES: usize = 10_000;
 
 impl Default for Failures {
     fn default() -> Self {
-        Self { recent: Mutex::default(), waiting: Semaphore::new(MAX_WAITING) }
+        Self { recent: Mutex::default(), waiting: Semaphore::new(limits::FAILED_LOGINS_WAITING) }
     }
 }
 
@@ -224,9 +223,9 @@ impl Failures {
 
     fn is_burst(&self, address: IpAddr, now: Instant) -> bool {
         let mut recent = self.recent.lock();
-        if recent.len() >= MAX_ADDRESSES && !recent.contains_key(&address) {
+        if recent.len() >= limits::FAILED_LOGIN_ADDRESSES && !recent.contains_key(&address) {
             recent.retain(|_, burst| now.duration_since(burst.since) < BURST_WINDOW);
-            if recent.len() >= MAX_ADDRESSES {
+            if recent.len() >= limits::FAILED_LOGIN_ADDRESSES {
                 return true;
             }
         }

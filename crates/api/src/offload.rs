@@ -1,51 +1,96 @@
 //! Work that takes the processor or the disk leaves the async workers here.
 //!
-//! Two pools, so that a storm of queries never delays a write: queries run in rayon's global
-//! pool, which the evaluator and the store spread over as well; decoding and appending of
-//! writes has a pool of its own. A panic in the work ends that request alone, as an error.
+//! A storm of queries never delays a write, nor samples lines, nor one client's queries another's:
+//! decoding and appending of each signal has a pool of its own, and so has each lane of queries (see `queue`), which
+//! the evaluator and the store spread over as well. What is short and belongs to no query in
+//! particular runs in rayon's global pool: reading parameters, printing, pieces of long answers.
+//! A panic in the work ends that request alone, as an error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use tokio::sync::oneshot;
+
+use crate::queue::LANES;
 
 /// The work panicked; the request is lost, the process is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("internal error: the request's work panicked")]
 pub(crate) struct Panicked;
 
-/// `None` when the threads could not be started; the work then shares the queries' pool.
-static WRITES: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| {
-    let built = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("write-{i}")).build();
+/// `None` when the threads could not be started; the work then shares the pool for what is short.
+static WRITES: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| writers("write"));
+
+/// Lines that find their store full wait there for a while, holding their threads.
+static LINES: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| writers("lines"));
+
+fn writers(name: &'static str) -> Option<rayon::ThreadPool> {
+    let built = rayon::ThreadPoolBuilder::new().thread_name(move |i| format!("{name}-{i}")).build();
     built.inspect_err(|e| tracing::warn!("no pool for writes: {e}")).ok()
-});
+}
+
+/// The lanes of queries; each is started when it is first used. `None` as above.
+static QUERIES: [OnceLock<Option<rayon::ThreadPool>>; LANES] = [const { OnceLock::new() }; LANES];
+
+fn start_lane(lane: usize) -> Option<rayon::ThreadPool> {
+    let builder = rayon::ThreadPoolBuilder::new().stack_size(QUERY_STACK_BYTES);
+    let built = builder.thread_name(move |i| format!("query-{lane}-{i}")).build();
+    built.inspect_err(|e| tracing::warn!("no pool for a lane of queries: {e}")).ok()
+}
 
 /// Stack of each thread that works for queries. A query may nest `max_query_depth` levels, and
 /// reading, planning and evaluating walk it by recursion, some kilobytes a level. The kernel
 /// gives pages only to what is used.
 const QUERY_STACK_BYTES: usize = 64 << 20;
 
-/// Starts the queries' pool. Where a pool is running already, as in tests, that one is used.
+/// Threads of each lane of queries.
+pub(crate) fn lane_threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Starts the pool for all that is short. Where a pool is running already, as in tests, that one is used.
 pub(crate) fn start() {
     let built = rayon::ThreadPoolBuilder::new()
-        .thread_name(|i| format!("query-{i}"))
+        .thread_name(|i| format!("short-{i}"))
         .stack_size(QUERY_STACK_BYTES)
         .build_global();
     if let Err(e) = built {
-        tracing::debug!("the pool for queries is not ours: {e}");
+        tracing::debug!("the pool for short work is not ours: {e}");
     }
 }
 
-/// Runs something once on every thread of both pools, each when it is free. Does not wait.
+/// Runs something once on every thread of the pools that are there, each when it is free. Does not wait.
 pub fn on_all_threads(work: fn()) {
     rayon::spawn_broadcast(move |_| work());
-    if let Some(pool) = &*WRITES {
+    let lanes = QUERIES.iter().filter_map(OnceLock::get);
+    for pool in lanes.chain([&*WRITES, &*LINES]).flatten() {
         pool.spawn_broadcast(move |_| work());
     }
 }
 
-/// Runs work that answers a query.
+/// Runs work that answers a query, in its lane.
 pub(crate) async fn query<T: Send + 'static>(
+    lane: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    let pool = QUERIES.get(lane).and_then(|pool| pool.get_or_init(|| start_lane(lane)).as_ref());
+    run(pool, work).await
+}
+
+async fn run<T: Send + 'static>(
+    pool: Option<&rayon::ThreadPool>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    let (task, answer) = task(work);
+    match pool {
+        Some(pool) => pool.spawn(task),
+        None => rayon::spawn(task),
+    }
+    answer.await.map_err(|_| Panicked)
+}
+
+/// Runs work that is short, on a thread with the stack for whatever may nest.
+pub(crate) async fn short<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Panicked> {
     let (task, answer) = task(work);
@@ -57,12 +102,14 @@ pub(crate) async fn query<T: Send + 'static>(
 pub(crate) async fn write<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Panicked> {
-    let (task, answer) = task(work);
-    match &*WRITES {
-        Some(pool) => pool.spawn(task),
-        None => rayon::spawn(task),
-    }
-    answer.await.map_err(|_| Panicked)
+    run(WRITES.as_ref(), work).await
+}
+
+/// Runs work that takes lines in.
+pub(crate) async fn write_lines<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    run(LINES.as_ref(), work).await
 }
 
 /// Runs work that mostly waits, for the disk or for a lock: on a thread of its own, since it would
@@ -93,11 +140,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_the_pool_goes_on() {
-        assert_eq!(query(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
+        for lane in 0..LANES {
+            assert_eq!(query(lane, || -> i32 { panic!("on purpose") }).await, Err(Panicked));
+            assert_eq!(query(lane, || 7).await, Ok(7));
+        }
+        assert_eq!(short(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
         assert_eq!(write(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
         assert_eq!(blocking(|| -> i32 { panic!("on purpose") }).await, Err(Panicked));
-        assert_eq!(query(|| 7).await, Ok(7));
+        assert_eq!(short(|| 7).await, Ok(7));
         assert_eq!(blocking(|| 9).await, Ok(9));
         assert_eq!(write(|| 8).await, Ok(8));
+        assert_eq!(write_lines(|| 8).await, Ok(8));
     }
 }

@@ -1,12 +1,15 @@
 //! What a handler answers, before it becomes bytes on a connection.
 //!
-//! A body is either whole or a producer of pieces. A producer runs on the query pool, one
+//! A body is either whole or a producer of pieces. A producer runs on the pool for short work, one
 //! piece at a time and at most two ahead of the client, so an answer of any size takes little
 //! memory and none of the async workers' time, and stops as soon as the client is gone.
 
 use std::io::Write as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -14,7 +17,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use pilothouse_control::Amounts;
+use pilothouse_model::{Budget, BudgetError};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::offload;
 
@@ -93,8 +98,28 @@ impl Reply {
         self
     }
 
-    /// Makes the response, compressed where `gzip` is asked for and the body is not coded yet.
-    pub(crate) async fn into_response(mut self, gzip: bool) -> Response<Body> {
+    /// Keeps the budget of the query that made it, and takes from it what the body holds, until it is
+    /// sent: a client that reads slowly holds memory meanwhile. `held_bytes` is of what pieces are made
+    /// from. Where others need that memory more, the answer breaks off.
+    pub(crate) fn holding(mut self, budget: &Budget, held_bytes: u64) -> Result<Self, BudgetError> {
+        let (first, rest): (_, Pieces) = match self.body {
+            ReplyBody::Pieces(first, rest) => {
+                budget.reserve_bytes(held_bytes)?;
+                (first, rest)
+            }
+            ReplyBody::Whole(bytes) if bytes.len() > PIECE_BYTES => {
+                budget.reserve_bytes(bytes.len() as u64)?;
+                (Vec::new(), Box::new(Slices { bytes, at: 0 }))
+            }
+            _ => return Ok(self),
+        };
+        self.body = ReplyBody::Pieces(first, Box::new(Held { budget: budget.clone(), rest }));
+        Ok(self)
+    }
+
+    /// Makes the response, compressed where `gzip` is asked for and the body is not coded yet. A client
+    /// that takes nothing of a long body for `patience` gets no more of it.
+    pub(crate) async fn into_response(mut self, gzip: bool, patience: Duration) -> Response<Body> {
         if let ReplyBody::Made(response) = self.body {
             return *response;
         }
@@ -107,7 +132,7 @@ impl Reply {
         }
         let body = match self.body {
             ReplyBody::Whole(bytes) => Body::from(bytes),
-            ReplyBody::Pieces(first, rest) => stream(first, rest),
+            ReplyBody::Pieces(first, rest) => stream(first, rest, patience),
             ReplyBody::Made(response) => return *response,
         };
         let mut response = Response::new(body);
@@ -135,6 +160,39 @@ fn guard_page(headers: &mut HeaderMap) {
         for (name, value) in PAGE_HEADERS {
             headers.entry(name).or_insert(HeaderValue::from_static(value));
         }
+    }
+}
+
+struct Held {
+    budget: Budget,
+    rest: Pieces,
+}
+
+impl Iterator for Held {
+    type Item = Result<Vec<u8>, BrokenBody>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.budget.is_evicted() {
+            return Some(Err(BrokenBody("the answer was given up for want of memory".to_owned())));
+        }
+        self.rest.next()
+    }
+}
+
+/// A body that is whole, piece by piece.
+struct Slices {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Iterator for Slices {
+    type Item = Result<Vec<u8>, BrokenBody>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.at..)?;
+        let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
+        self.at += piece.len();
+        (!piece.is_empty()).then(|| Ok(piece.to_vec()))
     }
 }
 
@@ -187,27 +245,39 @@ impl Iterator for GzipPieces {
     }
 }
 
-/// Drives a producer from a task of its own; the task ends with the client.
-fn stream(first: Vec<u8>, mut rest: Pieces) -> Body {
-    let (sender, receiver) = mpsc::channel(1);
+/// Drives a producer from a task of its own; the task ends with the client, or with its patience. The
+/// connection's own clock runs only while something waits to be written, and a client of HTTP/2 may
+/// allow nothing to be written.
+fn stream(first: Vec<u8>, mut rest: Pieces, patience: Duration) -> Body {
+    let (sender, pieces) = mpsc::channel(1);
+    let is_whole = Arc::new(AtomicBool::new(false));
+    let body = PieceBody { pieces, is_whole: Arc::clone(&is_whole) };
     tokio::spawn(async move {
-        if !first.is_empty() && sender.send(Ok(Bytes::from(first))).await.is_err() {
+        let sender = &sender;
+        let send = |piece| async move { matches!(timeout(patience, sender.send(piece)).await, Ok(Ok(()))) };
+        if !first.is_empty() && !send(Ok(Bytes::from(first))).await {
             return;
         }
-        while let Ok((piece, pieces)) = offload::query(move || (rest.next(), rest)).await {
+        while let Ok((piece, pieces)) = offload::short(move || (rest.next(), rest)).await {
             rest = pieces;
-            let Some(piece) = piece else { return };
+            let Some(piece) = piece else {
+                is_whole.store(true, Relaxed);
+                return;
+            };
             let broken = piece.is_err();
-            if sender.send(piece.map(Bytes::from)).await.is_err() || broken {
+            if !send(piece.map(Bytes::from)).await || broken {
                 return;
             }
         }
-        let _ = sender.send(Err(BrokenBody("the request's work panicked".to_owned()))).await;
     });
-    Body::new(PieceBody(receiver))
+    Body::new(body)
 }
 
-struct PieceBody(mpsc::Receiver<Result<Bytes, BrokenBody>>);
+struct PieceBody {
+    pieces: mpsc::Receiver<Result<Bytes, BrokenBody>>,
+    /// Whether the producer came to its end before its pieces did.
+    is_whole: Arc<AtomicBool>,
+}
 
 impl http_body::Body for PieceBody {
     type Data = Bytes;
@@ -217,7 +287,13 @@ impl http_body::Body for PieceBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BrokenBody>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|p| p.map(http_body::Frame::data)))
+        let piece = match ready!(self.pieces.poll_recv(cx)) {
+            None if !self.is_whole.load(Relaxed) => {
+                Some(Err(BrokenBody("the answer's producer ended before its end".to_owned())))
+            }
+            piece => piece,
+        };
+        Poll::Ready(piece.map(|piece| piece.map(http_body::Frame::data)))
     }
 }
 
@@ -226,8 +302,13 @@ mod tests {
     use std::io::Read as _;
 
     use http_body_util::BodyExt as _;
+    use pilothouse_model::Memory;
+    use pilothouse_model::budget::Ceilings;
+    use pilothouse_model::memory::Part;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     async fn bytes_of(response: Response<Body>) -> Vec<u8> {
         response.into_body().collect().await.unwrap().to_bytes().to_vec()
@@ -238,12 +319,12 @@ mod tests {
         let page = || Reply::new(StatusCode::OK, "text/html; charset=utf-8", "<p>");
         let policy =
             |response: Response<Body>| response.headers().get(header::CONTENT_SECURITY_POLICY).cloned();
-        let guarded = page().into_response(false).await;
+        let guarded = page().into_response(false, PATIENCE).await;
         assert_eq!(guarded.headers()[header::X_FRAME_OPTIONS], "DENY");
         assert!(policy(guarded).unwrap().to_str().unwrap().starts_with("default-src 'none'"));
         let own = page().header(header::CONTENT_SECURITY_POLICY, "default-src 'self'");
-        assert_eq!(policy(own.into_response(false).await).unwrap(), "default-src 'self'");
-        assert_eq!(policy(Reply::json("{}").into_response(false).await), None);
+        assert_eq!(policy(own.into_response(false, PATIENCE).await).unwrap(), "default-src 'self'");
+        assert_eq!(policy(Reply::json("{}").into_response(false, PATIENCE).await), None);
     }
 
     #[tokio::test]
@@ -251,7 +332,7 @@ mod tests {
         for gzip in [false, true] {
             let rest: Pieces = Box::new((1..4u8).map(|i| Ok(vec![i; 100_000])));
             let reply = Reply::with_body(StatusCode::OK, "x/y", ReplyBody::Pieces(vec![0; 10], rest));
-            let mut got = bytes_of(reply.into_response(gzip).await).await;
+            let mut got = bytes_of(reply.into_response(gzip, PATIENCE).await).await;
             if gzip {
                 let coded = std::mem::take(&mut got);
                 flate2::read::GzDecoder::new(coded.as_slice()).read_to_end(&mut got).unwrap();
@@ -262,9 +343,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_on_its_way_is_booked_until_it_is_sent_and_gives_way() {
+        let memory = Arc::new(Memory::limited(100 << 20));
+        let answer = |bytes: usize| {
+            let budget = Budget::drawing_on(&memory, Ceilings::NONE);
+            Reply::json(vec![b'x'; bytes]).holding(&budget, 0).unwrap()
+        };
+        let sent = answer(8 << 20).into_response(false, PATIENCE).await;
+        assert_eq!(memory.held_bytes(Part::Queries), 8 << 20);
+        assert_eq!(bytes_of(sent).await.len(), 8 << 20);
+        assert_eq!(memory.held_bytes(Part::Queries), 0);
+        // One that nobody reads gives way.
+        let unread = answer(20 << 20).into_response(false, PATIENCE).await;
+        memory.set(&[], 99 << 20);
+        assert!(unread.into_body().collect().await.is_err());
+        // And so it does after a while, whether others need the memory or not.
+        memory.set(&[], 0);
+        let _unread = answer(20 << 20).into_response(false, Duration::from_millis(1)).await;
+        let began = tokio::time::Instant::now();
+        while memory.held_bytes(Part::Queries) > 0 {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let budget = Budget::drawing_on(&memory, Ceilings { memory_bytes: 1 << 20, ..Ceilings::NONE });
+        assert!(Reply::json(vec![0; 2 << 20]).holding(&budget, 0).is_err());
+        assert!(Reply::json("{}").holding(&budget, 0).is_ok());
+    }
+
+    #[tokio::test]
     async fn a_broken_producer_breaks_the_body() {
         let rest: Pieces = Box::new([Ok(vec![1]), Err(BrokenBody("gone".into()))].into_iter());
         let reply = Reply::with_body(StatusCode::OK, "x/y", ReplyBody::Pieces(vec![0], rest));
-        assert!(reply.into_response(false).await.into_body().collect().await.is_err());
+        assert!(reply.into_response(false, PATIENCE).await.into_body().collect().await.is_err());
     }
 }

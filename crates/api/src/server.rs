@@ -4,6 +4,7 @@
 //! the other end is bounded: for its handshake, for the head of a request, for its body (in
 //! `service`), and for its reading the answer.
 
+use pilothouse_model::limits;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,9 +32,6 @@ use crate::tls::Tls;
 /// may take to be answered.
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Headers of one request, together and by number.
-const MAX_HEAD_BYTES: usize = 256 << 10;
-const MAX_HEADERS: usize = 128;
 /// How long requests may go on after the signal to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -112,13 +110,13 @@ fn protocols(head_timeout: Duration) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD_BYTES);
+        .max_headers(limits::HEADERS)
+        .max_buf_size(limits::HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(256)
-        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_header_list_size(limits::HEAD_BYTES as u32)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     builder

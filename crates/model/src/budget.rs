@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::memory::{Load, Memory, NoMemory};
 
+/// What a selected series takes in memory, as far as the account goes.
+const SERIES_BYTES: u64 = 256;
+
 /// Why a query may not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {
@@ -128,10 +131,15 @@ impl Budget {
         if total > self.0.ceilings.samples { Err(BudgetError::Samples("query execution")) } else { Ok(()) }
     }
 
+    /// Of series that are selected: they count towards their limit, and their labels and what is
+    /// needed to read them towards the memory.
     pub fn add_series(&self, n: u64) -> Result<(), BudgetError> {
         let limit = self.0.ceilings.series;
         let total = self.0.series.fetch_add(n, Relaxed) + n;
-        if total > limit { Err(BudgetError::Series { limit }) } else { Ok(()) }
+        if total > limit {
+            return Err(BudgetError::Series { limit });
+        }
+        self.reserve_bytes(n.saturating_mul(SERIES_BYTES))
     }
 
     /// Takes memory; give it back with [`Budget::release_bytes`].
@@ -153,6 +161,12 @@ impl Budget {
             memory.shrink(load, n);
         }
         self.0.memory_bytes.fetch_sub(n, Relaxed);
+    }
+
+    /// Whether the query must end for the sake of others. What remains of it once it is evaluated,
+    /// an answer on its way, asks this and not [`Budget::check`]: a client may take its time.
+    pub fn is_evicted(&self) -> bool {
+        self.0.account.as_ref().is_some_and(|(memory, load)| memory.check(load).is_err())
     }
 
     pub fn samples(&self) -> u64 {
@@ -197,10 +211,14 @@ mod tests {
 
     #[test]
     fn each_ceiling_is_enforced() {
-        let budget = Budget::new(Ceilings { samples: 10, series: 2, memory_bytes: 100, ..Ceilings::NONE });
+        let budget = Budget::new(Ceilings { samples: 10, memory_bytes: 100, ..Ceilings::NONE });
         assert_eq!(budget.add_samples(10), Ok(()));
         assert_eq!(budget.add_samples(1), Err(BudgetError::Samples("query execution")));
-        assert_eq!(budget.add_series(3), Err(BudgetError::Series { limit: 2 }));
+        let few = Budget::new(Ceilings { series: 2, memory_bytes: 3 * SERIES_BYTES, ..Ceilings::NONE });
+        assert_eq!(few.add_series(2), Ok(()));
+        assert_eq!(few.add_series(1), Err(BudgetError::Series { limit: 2 }));
+        assert_eq!(few.reserve_bytes(SERIES_BYTES), Ok(()));
+        assert_eq!(few.reserve_bytes(1), Err(BudgetError::Memory { limit: 3 * SERIES_BYTES }));
         assert_eq!(budget.reserve_bytes(100), Ok(()));
         budget.release_bytes(60);
         assert_eq!(budget.reserve_bytes(60), Ok(()));

@@ -74,6 +74,60 @@ pub const BUCKET_PART_BYTES: u64 = 8 << 20;
 pub const BUCKET_PARTS: u64 = 9_000;
 /// Parts on their way to a bucket at once.
 pub const BUCKET_PARTS_IN_FLIGHT: usize = 3;
+/// Attempts without a valid token that wait for their answer; more are answered at once.
+pub const FAILED_LOGINS_WAITING: usize = 512;
+/// Addresses of which attempts without a valid token are counted.
+pub const FAILED_LOGIN_ADDRESSES: usize = 10_000;
+/// Bytes of the headers of one request together.
+pub const HEAD_BYTES: usize = 256 << 10;
+/// Headers of one request.
+pub const HEADERS: usize = 128;
+/// Bytes of a message of who follows logs; such clients send next to nothing.
+pub const TAIL_MESSAGE_BYTES: usize = 64 << 10;
+/// Entries a follower lost that it is told of one by one, as in Loki; more are only counted.
+pub const TAIL_TOLD_LOSSES: usize = 1_000;
+/// Log streams whose rates are held before those that have been quiet are forgotten.
+pub const STREAM_RATES: usize = 20_000;
+/// Bytes of a label set that a refusal repeats.
+pub const QUOTED_LABELS_BYTES: usize = 8 << 10;
+/// Bytes of the answer of a gRPC health service, which has a few.
+pub const CHECK_GRPC_ANSWER_BYTES: usize = 64 << 10;
+/// Bytes of a body that a check of several requests puts into its log.
+pub const CHECK_LOGGED_BODY_BYTES: usize = 4_096;
+/// Bytes of the target of a check.
+pub const CHECK_TARGET_BYTES: usize = 2_048;
+/// Labels of a probe.
+pub const PROBE_LABELS: usize = 3;
+/// Bytes of a label value of the series of a check, as any of a push may have.
+pub const CHECK_LABEL_VALUE_BYTES: usize = 2_048;
+/// Labels of the log stream of a check; what is more goes to the metadata of its entries.
+pub const CHECK_STREAM_LABELS: usize = 15;
+/// Runs of checks whose samples share one append.
+pub const PUBLICATIONS_TOGETHER: usize = 256;
+/// Bytes of the name of a status page.
+pub const STATUS_PAGE_NAME_BYTES: usize = 64;
+/// Iterations of all loops of one notification template.
+pub const NOTIFICATION_ITERATIONS: u64 = 1_000_000;
+/// Bytes that one notification template may print.
+pub const NOTIFICATION_BYTES: usize = 4 << 20;
+/// Compiled notification templates that are kept; a configuration has some dozens.
+pub const NOTIFICATION_TEMPLATES: usize = 2_000;
+/// Connections open at once, where the system gives descriptors for them; more wait.
+pub const CONNECTIONS: u64 = 8_192;
+/// Brackets of a YAML text that may be open at once; parsers refuse far fewer levels.
+pub const YAML_BRACKETS: u32 = 500;
+/// Groups within groups of a regular expression. Go allows 1,000.
+pub const REGEX_DEPTH: u32 = 200;
+/// The greatest repetition count of a regular expression, those of nested repetitions multiplied; Go's own.
+pub const REGEX_REPEAT: u32 = 1_000;
+/// Ranges of all character classes of a regular expression together; `\pL` has some 700.
+pub const REGEX_RANGES: usize = 1 << 20;
+/// Compiled regular expressions that are kept.
+pub const REGEX_CACHE_ENTRIES: usize = 128;
+/// Bytes of them.
+pub const REGEX_CACHE_BYTES: usize = 32 << 20;
+/// Bytes of the text of one that is kept; longer ones are compiled each time.
+pub const REGEX_CACHE_TEXT_BYTES: usize = 64 << 10;
 
 /// One limit as the reference page and the command line show it.
 #[derive(Debug, Clone, Copy)]

@@ -146,6 +146,15 @@ impl Memory {
         let stored = [Part::Heads, Part::Indexes, Part::Caches].map(|part| self.held_bytes(part));
         let unreserved = resident_bytes.saturating_sub(self.reserved_bytes());
         self.base_bytes.store(unreserved.max(stored.iter().sum()), Relaxed);
+        self.make_room();
+    }
+
+    /// Where even writes find no room, the heaviest query ends though it asks for nothing more.
+    fn make_room(&self) {
+        let is_full = self.limit_bytes != u64::MAX && self.used_bytes() > self.share(WRITES_UP_TO);
+        if is_full && self.held_bytes(Part::Queries) > self.share(QUERIES_ALWAYS) {
+            self.evict_heaviest(&Load { goes_first: true, ..Load::default() });
+        }
     }
 
     fn share(&self, percent: u64) -> u64 {
@@ -362,6 +371,24 @@ mod tests {
         assert!(is_refused(light.reserve_bytes(40 * MIB)));
         drop(light);
         assert_eq!((memory.held_bytes(Part::Queries), memory.refusals().0), (0, 2));
+    }
+
+    #[test]
+    fn a_query_that_only_holds_gives_way_to_writes() {
+        let memory = account();
+        let (heavy, light) = (query(&memory), query(&memory));
+        heavy.reserve_bytes(50 * MIB).unwrap();
+        light.reserve_bytes(10 * MIB).unwrap();
+        memory.set(&[], 90 * MIB);
+        assert!(!heavy.is_evicted());
+        memory.set(&[], 95 * MIB);
+        assert!(heavy.is_evicted() && !light.is_evicted());
+        // Little is held by queries: others have taken the rest.
+        let memory = account();
+        let small = query(&memory);
+        small.reserve_bytes(5 * MIB).unwrap();
+        memory.set(&[], 99 * MIB);
+        assert!(!small.is_evicted());
     }
 
     #[test]

@@ -43,6 +43,28 @@ pub enum QueryValue {
     Matrix(Vec<MatrixSeries>),
 }
 
+impl QueryValue {
+    /// What it takes in memory, about: labels are guessed, and mostly shared.
+    pub fn about_bytes(&self) -> u64 {
+        const ELEMENT: usize = 128;
+        const HISTOGRAM: usize = 512;
+        let of_vector = |sample: &VectorSample| match sample.value {
+            SampleValue::Float(_) => ELEMENT,
+            SampleValue::Histogram(_) => ELEMENT + HISTOGRAM,
+        };
+        let of_series = |series: &MatrixSeries| {
+            ELEMENT + series.floats.capacity() * size_of::<(i64, f64)>() + series.histograms.len() * HISTOGRAM
+        };
+        let bytes = match self {
+            Self::Scalar { .. } => 0,
+            Self::String { text, .. } => text.len(),
+            Self::Vector(samples) => samples.iter().map(of_vector).sum(),
+            Self::Matrix(all) => all.iter().map(of_series).sum(),
+        };
+        bytes as u64
+    }
+}
+
 /// Remarks on an answer, each once, with their prefix (`PromQL warning: …`) and position.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Annotations {

@@ -3,8 +3,7 @@
 //! libyaml and its translations look at every open bracket with each token, so that a megabyte of
 //! `[` keeps a thread busy for minutes, before any limit on recursion is reached.
 
-/// Brackets that may be open at once; parsers refuse far fewer levels.
-const MAX_OPEN: u32 = 500;
+use crate::limits;
 
 /// Whether so many brackets are open at once that no document of anybody's is meant. Brackets in
 /// quotes and in block texts count too: they are closed there as a rule.
@@ -16,7 +15,7 @@ pub fn is_too_deep(text: &[u8]) -> bool {
             b']' | b'}' => open = open.saturating_sub(1),
             _ => {}
         }
-        if open > MAX_OPEN {
+        if open > limits::YAML_BRACKETS {
             return true;
         }
     }

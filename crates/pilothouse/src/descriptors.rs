@@ -1,11 +1,10 @@
 //! File descriptors: as many as the system gives, and how many of them connections may take.
 
+use pilothouse_model::limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Kept for the data: the log, the open day files, and what is made or synced beside them.
 const RESERVED: u64 = 128;
-/// Connections with all the descriptors one could wish for.
-const MAX_CONNECTIONS: u64 = 8_192;
 /// Below this the server would be of no use; it is tried all the same.
 const MIN_CONNECTIONS: u64 = 16;
 
@@ -18,7 +17,7 @@ pub(crate) fn raise_limit(open_day_files: u64) -> usize {
         tracing::warn!("cannot raise the limit of open files: {e}");
     }
     let connections = connections(getrlimit(Resource::Nofile).current, open_day_files);
-    if (connections as u64) < MAX_CONNECTIONS {
+    if (connections as u64) < limits::CONNECTIONS {
         tracing::warn!("the limit of open files leaves room for {connections} connections");
     }
     connections
@@ -26,8 +25,9 @@ pub(crate) fn raise_limit(open_day_files: u64) -> usize {
 
 /// `None` is a process without a limit.
 fn connections(limit: Option<u64>, open_day_files: u64) -> usize {
-    let left = limit.map_or(MAX_CONNECTIONS, |l| l.saturating_sub(RESERVED.saturating_add(open_day_files)));
-    left.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS) as usize
+    let left =
+        limit.map_or(limits::CONNECTIONS, |l| l.saturating_sub(RESERVED.saturating_add(open_day_files)));
+    left.clamp(MIN_CONNECTIONS, limits::CONNECTIONS) as usize
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Data sources, and the retention that they may have.
 
 use pilothouse_control::{
-    Amounts, DataSource, Fault, NewSource, Origin, RemoteSettings, SortKey, SourceChange, SourceFilter, SourceId, SourceKind,
-    SourceLimits, UsageQuery,
+    Amounts, DataSource, Fault, NewSource, Origin, RemoteSettings, SortKey, SourceChange, SourceFilter,
+    SourceId, SourceKind, SourceLimits, UsageQuery,
 };
 use pilothouse_remote::{Kind as RemoteKind, Settings};
 use serde_json::{Value, json};
@@ -76,14 +76,15 @@ fn remote(kind: SourceKind, input: &Input) -> Result<Option<Option<RemoteSetting
         (Some("local"), None | Some(None)) => Some(None),
         (Some("remote"), Some(Some(settings))) => Some(Some(settings)),
         (Some("local"), _) => return Err(misplaced("remote", "stands with the backend remote alone")),
-        (Some("remote"), _) => return Err(Refusal::argument("remote", Fault::Required, "remote is required")),
+        (Some("remote"), _) => {
+            return Err(Refusal::argument("remote", Fault::Required, "remote is required"));
+        }
         (Some(_), _) => return Err(Refusal::argument("backend", Fault::Unknown, "local or remote")),
     };
     let Some(Some(settings)) = settings else { return Ok(settings.map(|_| None)) };
     let remote_kind = remote_kind(kind)
         .ok_or_else(|| misplaced("remote", "only data sources of metrics and logs can be remote"))?;
-    Settings::read(remote_kind, settings)
-        .map_err(|e| Refusal::argument(e.key, Fault::Constraint, e.why))?;
+    Settings::read(remote_kind, settings).map_err(|e| Refusal::argument(e.key, Fault::Constraint, e.why))?;
     Ok(Some(Some(RemoteSettings::new(settings.to_string()))))
 }
 

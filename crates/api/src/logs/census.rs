@@ -18,7 +18,7 @@ use crate::service::Call;
 const ACTIVE_NS: i64 = 30 * MINUTE_MS * 1_000_000;
 
 pub(crate) async fn cardinality(app: &Arc<App>, question: Question, call: Call) -> Result<Reply, ApiError> {
-    let streams = ask(app, move |app, source, budget| {
+    let streams = ask(app, call.client, move |app, source, budget| {
         let matcher_sets = match call.params.text("selector") {
             "" => Vec::new(),
             text => vec![logql::parse_matchers(text, true)?],

@@ -113,7 +113,7 @@ pub(crate) async fn list(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
         let app = Arc::clone(app);
         move || Ok::<_, ApiError>(app.logs_backend()?.admin.deletions())
     };
-    let mut all = offload::query(work).await??;
+    let mut all = offload::short(work).await??;
     if let Some((start_ms, end_ms)) = range {
         all.retain(|d| d.start_ns / MS_NS <= end_ms && d.end_ns / MS_NS >= start_ms);
     }

@@ -189,7 +189,9 @@ pub(crate) const ROUTES: &[Route] = &[
 ];
 
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
-    if let Some(peer) = app.logs_backend.get().and_then(|b| b.admin.remote()).filter(|_| endpoint.is_forwarded()) {
+    if let Some(peer) =
+        app.logs_backend.get().and_then(|b| b.admin.remote()).filter(|_| endpoint.is_forwarded())
+    {
         query::check_forwarded(app, &call.params, endpoint)?;
         return forward(peer, &call, &["/loki/api/v1/", "/api/prom/"]).await;
     }

@@ -13,7 +13,7 @@ use crate::service::Call;
 /// Unlike all other paths it wraps what is wrong with a query in JSON.
 pub(crate) async fn format_query(call: Call) -> Result<Reply, ApiError> {
     let printed =
-        offload::query(move || logql::parse(call.params.text("query")).map(|expr| logql::pretty(&expr)));
+        offload::short(move || logql::parse(call.params.text("query")).map(|expr| logql::pretty(&expr)));
     let (status, head, text) = match printed.await? {
         Ok(text) => (StatusCode::OK, "{\"status\":\"success\",\"data\":", text),
         Err(e) => (StatusCode::BAD_REQUEST, "{\"status\":\"invalid-query\",\"error\":", e.to_string()),

@@ -4,15 +4,12 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::LiveLimits;
+use pilothouse_model::limits::{self, LiveLimits};
 use pilothouse_model::logs::PushStream;
 use pilothouse_model::{Labels, LogBatch};
 
 use crate::admission::{Bucket, Rate};
 use crate::error::{ApiError, Kind};
-
-/// Buckets of streams that are kept before those that are full again are forgotten.
-const MAX_BUCKETS: usize = 20_000;
 
 #[derive(Debug)]
 pub(crate) struct Rates {
@@ -82,7 +79,7 @@ impl Rates {
     fn admit_stream(&self, labels: &Labels, bytes: u64, rate: Rate) -> bool {
         let now = Instant::now();
         let mut streams = self.streams.lock();
-        if streams.len() >= MAX_BUCKETS {
+        if streams.len() >= limits::STREAM_RATES {
             streams.retain(|_, bucket| !bucket.is_full(rate, now));
         }
         streams.entry(labels.fingerprint()).or_default().take(bytes as f64, rate, now).is_ok()

@@ -1,5 +1,6 @@
 //! What a refused entry reads like: the words of Loki, which senders log.
 
+use pilothouse_model::limits;
 use std::fmt::Write as _;
 
 use http::StatusCode;
@@ -9,9 +10,6 @@ use pilothouse_model::log_ports::{EntryReason, EntryRejection};
 
 use crate::logs::answer::labels_text;
 use crate::logs::rates::TooFast;
-
-/// Bytes of a label set or a label that a text repeats.
-const MAX_QUOTED_BYTES: usize = 8 << 10;
 
 /// Refusals of one push, and how many entries there were in all.
 #[derive(Debug, Default)]
@@ -126,8 +124,8 @@ fn text_of(labels: &Labels) -> String {
 
 /// What a sender made too long is not sent back to him as a whole.
 fn cut(mut text: String) -> String {
-    if text.len() > MAX_QUOTED_BYTES {
-        let end = (0..=MAX_QUOTED_BYTES).rev().find(|at| text.is_char_boundary(*at));
+    if text.len() > limits::QUOTED_LABELS_BYTES {
+        let end = (0..=limits::QUOTED_LABELS_BYTES).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
         text.push_str("...");
     }

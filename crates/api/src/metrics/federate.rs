@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use pilothouse_model::budget::CancelOnDrop;
 use pilothouse_model::sample::is_stale;
 use pilothouse_model::time::MINUTE_MS;
 use pilothouse_model::{
@@ -12,9 +11,9 @@ use pilothouse_model::{
 use pilothouse_wire::exposition::{TextFormat, federate as as_text};
 
 use crate::App;
+use crate::admission::InTurn;
 use crate::error::ApiError;
 use crate::metrics::discover::matcher_sets;
-use crate::offload;
 use crate::reply::Reply;
 use crate::service::Call;
 
@@ -22,18 +21,14 @@ const LOOKBACK_MS: i64 = 5 * MINUTE_MS;
 
 pub(crate) async fn federate(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let sets = matcher_sets(app, &call.params)?;
-    let permit = app.admission.query().await?;
-    let budget = app.budget(None);
-    let guard = CancelOnDrop::new(&budget);
     let source = Arc::clone(&app.backend()?.source);
     let now_ms = app.now_ms();
-    let work = move || {
-        let _permit = permit;
-        newest(&*source, &sets, now_ms, &budget).map(|series| as_text(&series))
+    let work = move |_: &App, asked: &InTurn| {
+        let text = as_text(&newest(&*source, &sets, now_ms, &asked.budget)?);
+        let reply = Reply::new(StatusCode::OK, TextFormat::Prometheus.content_type(), text);
+        Ok(reply.holding(&asked.budget, 0)?)
     };
-    let text = offload::query(work).await??;
-    guard.disarm();
-    Ok(Reply::new(StatusCode::OK, TextFormat::Prometheus.content_type(), text))
+    app.in_turn(call.client, None, work).await
 }
 
 /// The newest float of each series within the lookback, each series once. Series that ended

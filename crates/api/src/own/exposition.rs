@@ -67,7 +67,8 @@ fn queue_families(queue: &Queue) -> [Family; 3] {
     let mut waiting = Family::gauge("pilothouse_queries_queued", "Queries that wait their turn.");
     let mut refused =
         Family::counter("pilothouse_queries_refused_total", "Queries refused since too many waited already.");
-    let mut waits = Family::histogram("pilothouse_query_wait_seconds", "How long queries waited for their turn.");
+    let mut waits =
+        Family::histogram("pilothouse_query_wait_seconds", "How long queries waited for their turn.");
     let counts = queue.waiting_by_kind();
     for kind in Kind::ALL {
         let (labels, figures) = ([("client", kind.name())], queue.of(kind));

@@ -4,15 +4,11 @@
 //! anew. Held are few, the most recent first; their number, their length and what they take in
 //! memory are bounded.
 
+use crate::limits;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pattern::{Anchoring, Inner};
-
-const MAX_ENTRIES: usize = 128;
-const MAX_BYTES: usize = 32 << 20;
-/// Longer expressions are compiled each time.
-const MAX_TEXT_BYTES: usize = 64 << 10;
 
 struct Entry {
     text: Box<str>,
@@ -45,13 +41,13 @@ pub(super) fn get(text: &str, anchoring: Anchoring) -> Option<Arc<Inner>> {
 
 pub(super) fn put(text: &str, anchoring: Anchoring, compiled: &Arc<Inner>) {
     let bytes = compiled.bytes() + text.len();
-    if text.len() > MAX_TEXT_BYTES || bytes > MAX_BYTES / 4 {
+    if text.len() > limits::REGEX_CACHE_TEXT_BYTES || bytes > limits::REGEX_CACHE_BYTES / 4 {
         return;
     }
     let mut recent = recent();
     recent.entries.push_front(Entry { text: text.into(), anchoring, bytes, compiled: Arc::clone(compiled) });
     recent.bytes += bytes;
-    while recent.entries.len() > MAX_ENTRIES || recent.bytes > MAX_BYTES {
+    while recent.entries.len() > limits::REGEX_CACHE_ENTRIES || recent.bytes > limits::REGEX_CACHE_BYTES {
         let Some(oldest) = recent.entries.pop_back() else { break };
         recent.bytes -= oldest.bytes;
     }

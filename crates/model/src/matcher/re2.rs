@@ -11,17 +11,11 @@
 //! There is no recursion: groups are a stack of frames. Every bound of Go is kept, and some are
 //! narrower (see the constants), because the form that is made is walked recursively later on.
 
+use crate::limits;
 use regex_syntax::hir::{Capture, Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, Look, Repetition};
 
 use super::re2_classes as classes;
 use super::syntax_error::{SyntaxError, SyntaxErrorKind};
-
-/// Groups within groups, repetitions of repetitions. Go allows 1000.
-const MAX_DEPTH: u32 = 200;
-/// The greatest repetition count, the counts of nested repetitions multiplied.
-const MAX_REPEAT: u32 = 1000;
-/// Ranges of all character classes of an expression together; `\pL` has some 700.
-const MAX_RANGES: usize = 1 << 20;
 
 type Result<T> = std::result::Result<T, SyntaxError>;
 
@@ -235,7 +229,7 @@ impl<'a> Parser<'a> {
     }
 
     fn push_item(&mut self, item: Item) -> Result<()> {
-        if item.depth > MAX_DEPTH {
+        if item.depth > limits::REGEX_DEPTH {
             return self.error_of_all(SyntaxErrorKind::NestingDepth);
         }
         self.innermost().concat.push(item);
@@ -252,14 +246,14 @@ impl<'a> Parser<'a> {
 
     fn push_class(&mut self, class: ClassUnicode) -> Result<()> {
         self.ranges += class.ranges().len();
-        if self.ranges > MAX_RANGES {
+        if self.ranges > limits::REGEX_RANGES {
             return self.error_of_all(SyntaxErrorKind::TooLarge);
         }
         self.push(Hir::class(Class::Unicode(class)))
     }
 
     fn open_group(&mut self, capture: Option<Option<String>>) -> Result<()> {
-        if self.open.len() > MAX_DEPTH as usize {
+        if self.open.len() > limits::REGEX_DEPTH as usize {
             return self.error_of_all(SyntaxErrorKind::NestingDepth);
         }
         let mut frame = Frame { outer: Some(self.flags), ..Frame::default() };
@@ -346,7 +340,9 @@ impl<'a> Parser<'a> {
         let start = self.at;
         let Some((count, length)) = Count::read(self.rest()) else { return Ok(None) };
         self.at += length;
-        if count.min > MAX_REPEAT || count.max.is_some_and(|m| m > MAX_REPEAT || m < count.min) {
+        if count.min > limits::REGEX_REPEAT
+            || count.max.is_some_and(|m| m > limits::REGEX_REPEAT || m < count.min)
+        {
             return self.error(SyntaxErrorKind::InvalidRepeatSize, start);
         }
         Ok(Some(count))
@@ -362,7 +358,7 @@ impl<'a> Parser<'a> {
             return self.error(SyntaxErrorKind::MissingRepeatArgument, start);
         };
         let repeats = count.repeats(item.repeats);
-        if count.is_several() && repeats > MAX_REPEAT {
+        if count.is_several() && repeats > limits::REGEX_REPEAT {
             return self.error(SyntaxErrorKind::InvalidRepeatSize, start);
         }
         let repetition =

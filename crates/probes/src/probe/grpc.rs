@@ -1,5 +1,6 @@
 //! The health service of gRPC.
 
+use pilothouse_model::limits;
 use std::net::SocketAddr;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -17,8 +18,6 @@ use crate::run::{Recorder, Target};
 use crate::words::{GrpcSettings, IpVersion};
 
 const STATES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
-/// An answer of the health service is a few bytes.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// gRPC's own number for a call that took too long.
 const DEADLINE_EXCEEDED: i32 = 4;
 /// For one that met no server.
@@ -146,7 +145,7 @@ async fn ask(stream: Box<dyn Stream>, authority: &str, settings: &GrpcSettings) 
         .body(Full::new(framed(&HealthRequest { service: settings.service.clone() })))
         .map_err(|e| GrpcError::Request(e.to_string()))?;
     let (parts, body) = sender.send_request(request).await?.into_parts();
-    let whole = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+    let whole = Limited::new(body, limits::CHECK_GRPC_ANSWER_BYTES).collect().await;
     let whole = whole.map_err(|e| GrpcError::Request(e.to_string()))?;
     let trailers = whole.trailers().cloned().unwrap_or_default();
     let code = status_of(&trailers).or_else(|| status_of(&parts.headers));

@@ -1,14 +1,12 @@
 //! The log entries of a run.
 
+use pilothouse_model::limits;
 use pilothouse_model::{Labels, LogBatch};
 use serde_json::json;
 
 use super::outcome::{Gauge, Level, Line, Outcome};
 use super::{logfmt, outcome, user_labels};
 use crate::words::{AdHocCheck, Check, LabelMode, Probe};
-
-/// Of one stream; what is more goes to the metadata of the entries.
-const MAX_STREAM_LABELS: usize = 15;
 
 /// The lines of a run as one stream. Every entry carries the id of the run.
 pub(super) fn of_run(
@@ -19,7 +17,7 @@ pub(super) fn of_run(
     execution: &str,
 ) -> LogBatch {
     let pairs = stream_pairs(check, probe, mode);
-    let room = MAX_STREAM_LABELS - 1;
+    let room = limits::CHECK_STREAM_LABELS - 1;
     let kept = pairs.iter().take(room).map(|(n, v)| (n.as_str(), v.as_str()));
     let success = if outcome.success { "1" } else { "0" };
     let surplus = pairs.iter().skip(room).map(|(n, v)| (n.as_str(), v.as_str()));

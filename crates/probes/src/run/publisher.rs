@@ -1,6 +1,7 @@
 //! From results to the sinks: a bounded queue and one thread, so that a slow disk never delays a
 //! run, and runs that end together share one append.
 
+use pilothouse_model::limits;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,9 +29,6 @@ pub struct Publication {
     pub samples: Vec<(Labels, i64, f64)>,
     pub entries: Option<LogBatch>,
 }
-
-/// Publications whose samples share one append.
-const MAX_TOGETHER: usize = 256;
 
 enum Piece {
     Publication(Publication),
@@ -92,7 +90,7 @@ fn publish(pieces: &Receiver<Piece>, sink: &dyn ResultSink, stats: &PublisherSta
     while let Ok(Piece::Publication(first)) = pieces.recv() {
         let mut together = vec![first];
         let mut ended = false;
-        while together.len() < MAX_TOGETHER
+        while together.len() < limits::PUBLICATIONS_TOGETHER
             && !ended
             && let Ok(next) = pieces.try_recv()
         {

@@ -1,5 +1,6 @@
 //! The series of a run.
 
+use pilothouse_model::limits;
 use pilothouse_model::{Labels, LabelsBuilder};
 
 use super::aggregates::Aggregates;
@@ -7,9 +8,6 @@ use super::geohash;
 use super::outcome::Outcome;
 use super::user_labels::{self, Pairs};
 use crate::words::{Check, LabelMode, Probe};
-
-/// As any label value of a push may be.
-const MAX_VALUE_BYTES: usize = 2_048;
 
 /// What the series of all runs of one check have in common.
 #[derive(Debug)]
@@ -84,10 +82,10 @@ fn check_info(check: &Check, probe: &Probe, mode: LabelMode, version: &str) -> L
 
 /// A value that is too long is cut and ends in three dots.
 fn set(labels: &mut LabelsBuilder, name: &str, value: &str) {
-    if value.len() <= MAX_VALUE_BYTES {
+    if value.len() <= limits::CHECK_LABEL_VALUE_BYTES {
         labels.set(name, value);
         return;
     }
-    let end = (0..=MAX_VALUE_BYTES - 3).rev().find(|end| value.is_char_boundary(*end));
+    let end = (0..=limits::CHECK_LABEL_VALUE_BYTES - 3).rev().find(|end| value.is_char_boundary(*end));
     labels.set(name, &format!("{}...", end.and_then(|end| value.get(..end)).unwrap_or("")));
 }

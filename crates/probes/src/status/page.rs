@@ -1,5 +1,6 @@
 //! A page as the configuration says it.
 
+use pilothouse_model::limits;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -31,13 +32,12 @@ pub struct InvalidPage {
     pub name: String,
 }
 
-const MAX_NAME_BYTES: usize = 64;
-
 impl StatusPage {
     /// Whether its name can stand in a path; the dot is left to `.json`.
     pub fn holds(&self) -> Result<(), InvalidPage> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let fits = (1..=MAX_NAME_BYTES).contains(&self.name.len()) && self.name.bytes().all(plain);
+        let fits =
+            (1..=limits::STATUS_PAGE_NAME_BYTES).contains(&self.name.len()) && self.name.bytes().all(plain);
         if fits { Ok(()) } else { Err(InvalidPage { name: self.name.clone() }) }
     }
 

@@ -7,7 +7,7 @@ mod target;
 
 use std::collections::HashSet;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{self, Limits};
 
 use crate::words::{AdHocCheck, Check, CheckKind, CheckSettings, DnsSettings, Label, PingSettings, Probe};
 
@@ -46,8 +46,6 @@ impl From<&Limits> for LabelRules {
 
 /// Reserved for series that are not a user's.
 const INTERNAL: &str = "__internal__";
-const MAX_TARGET_BYTES: usize = 2_048;
-const MAX_PROBE_LABELS: usize = 3;
 const HOUR_MS: i64 = 3_600_000;
 
 pub fn check(check: &Check, rules: LabelRules) -> Held {
@@ -77,7 +75,7 @@ pub fn adhoc(check: &AdHocCheck) -> Held {
 
 pub fn probe(probe: &Probe, rules: LabelRules) -> Held {
     hold(!probe.name.is_empty(), "invalid probe name")?;
-    hold(probe.labels.len() <= MAX_PROBE_LABELS, "too many probe labels")?;
+    hold(probe.labels.len() <= limits::PROBE_LABELS, "too many probe labels")?;
     labels(&probe.labels, rules)?;
     hold((-90.0..=90.0).contains(&probe.latitude), "invalid probe latitude")?;
     hold((-180.0..=180.0).contains(&probe.longitude), "invalid probe longitude")

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{Held, Invalid, MAX_TARGET_BYTES, hold};
+use pilothouse_model::limits;
+
+use super::{Held, Invalid, hold};
 use crate::words::CheckKind;
 
 pub(super) fn holds(kind: CheckKind, target: &str) -> Held {
-    hold(target.len() <= MAX_TARGET_BYTES, "invalid target value")?;
+    hold(target.len() <= limits::CHECK_TARGET_BYTES, "invalid target value")?;
     match kind {
         CheckKind::Http => http_url(target),
         CheckKind::Tcp | CheckKind::Grpc => host_and_port(target),

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
-use pilothouse_model::limits::{Limits, LiveLimits};
+use pilothouse_model::limits::{self, Limits, LiveLimits};
 use pilothouse_model::log_ports::LogAppended;
 use pilothouse_model::{EntrySink, Labels, LogBatch, Matcher, SourceError};
 use tokio::sync::Notify;
 
 use crate::logs::state::Telemetry;
-
-/// Losses that are told one by one, as in Loki; more are only counted.
-const MAX_TOLD_LOSSES: usize = 1_000;
 
 /// All open tails.
 #[derive(Debug)]
@@ -176,7 +173,7 @@ impl Tails {
             return;
         }
         self.telemetry.tail_dropped.add(1);
-        if queue.lost.len() < MAX_TOLD_LOSSES {
+        if queue.lost.len() < limits::TAIL_TOLD_LOSSES {
             queue.lost.push(Lost { labels: arrived.labels, t_ns: arrived.t_ns });
         }
     }

@@ -11,6 +11,7 @@ mod frame;
 mod hub;
 mod session;
 
+use pilothouse_model::limits;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,6 @@ pub(crate) use hub::{Tails, Tee};
 use session::Session;
 
 const MAX_DELAY_S: i64 = 5;
-/// Clients send next to nothing.
-const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
 /// What a client asked to be told.
 struct Wish {
@@ -62,7 +61,8 @@ pub(crate) async fn tail(app: &Arc<App>, call: Call, shape: Shape) -> Result<Rep
         }
     };
     let session = Session::new(app, wish, call.parts.headers, call.client);
-    let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
+    let upgrade =
+        upgrade.max_message_size(limits::TAIL_MESSAGE_BYTES).max_frame_size(limits::TAIL_MESSAGE_BYTES);
     let response = upgrade.on_upgrade(move |socket| session.run(socket));
     let headers = response.headers().clone();
     Ok(Reply::of(StatusCode::SWITCHING_PROTOCOLS, headers, ReplyBody::Made(Box::new(response))))

@@ -18,14 +18,14 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Synthetic;
-use crate::auth::Refusal;
+use crate::App;
 use crate::admission::InTurn;
+use crate::auth::Refusal;
 use crate::client::Client;
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::routes::Scope;
 use crate::service::Call;
-use crate::App;
 
 /// How long a report is shown.
 const REPORT_TTL: Duration = Duration::from_secs(15);

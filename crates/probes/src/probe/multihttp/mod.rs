@@ -4,6 +4,7 @@
 mod assertion;
 mod variables;
 
+use pilothouse_model::limits;
 use std::time::Instant;
 
 use cookie_store::CookieStore;
@@ -17,9 +18,6 @@ use crate::run::{Recorder, Target};
 use crate::words::{HttpMethod, HttpSettings, MultiHttpEntry, MultiHttpRequest, MultiHttpSettings};
 
 use variables::Variables;
-
-/// Of a body that is logged.
-const MAX_LOGGED_BYTES: usize = 4_096;
 
 pub(super) async fn probe(
     prober: &LocalProber,
@@ -103,8 +101,9 @@ impl Run<'_> {
         if let Some(answer) = &answer {
             self.totals.received_bytes += answer.body.len();
             if log_body {
-                let body =
-                    String::from_utf8_lossy(answer.body.get(..MAX_LOGGED_BYTES).unwrap_or(&answer.body));
+                let body = String::from_utf8_lossy(
+                    answer.body.get(..limits::CHECK_LOGGED_BODY_BYTES).unwrap_or(&answer.body),
+                );
                 recorder.info("Response body", &[("url", &request.url), ("body", &body)]);
             }
         }
