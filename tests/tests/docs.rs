@@ -177,11 +177,12 @@ fn links_lead_somewhere() {
 }
 
 /// Variables that are no keys of the configuration.
-const OTHER_VARIABLES: [&str; 9] = [
+const OTHER_VARIABLES: [&str; 10] = [
     "PILOTHOUSE_BIN",
     "PILOTHOUSE_BUILD_DATE",
     "PILOTHOUSE_CA_FILE",
     "PILOTHOUSE_CONFIG",
+    "PILOTHOUSE_KEEP",
     "PILOTHOUSE_LOG",
     "PILOTHOUSE_REVISION",
     "PILOTHOUSE_SM_TOKEN",
