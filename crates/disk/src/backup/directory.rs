@@ -91,7 +91,9 @@ impl Place for Directory {
             let mut linked = File::open(&to).map_err(Error::io("open", &to))?;
             return Ok(pour(&mut linked, &mut io::sink(), progress).map_err(Error::io("read", &to))?);
         }
-        Ok(copy(from, &to, progress)?)
+        let (copied, target) = copy(from, &to, progress)?;
+        target.sync_all().map_err(Error::io("sync", &to))?;
+        Ok(copied)
     }
 
     fn get(&mut self, name: &str, to: &mut dyn Write, progress: &Progress) -> Result<Copied, BackupError> {
@@ -128,8 +130,8 @@ fn link(from: &Path, to: &Path) -> bool {
     files::remove(to).is_ok() && fs::hard_link(from, to).is_ok()
 }
 
-/// Copies a file with its permissions, durably but for its name.
-pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<Copied, Error> {
+/// Copies a file with its permissions; what is to last must be synced.
+pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<(Copied, File), Error> {
     let mut source = File::open(from).map_err(Error::io("open", from))?;
     // Never through a link that an earlier run has made.
     files::remove(to)?;
@@ -137,8 +139,7 @@ pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<Copied
     let copied = pour(&mut source, &mut target, progress).map_err(Error::io("copy", from))?;
     let permissions = source.metadata().map_err(Error::io("stat", from))?.permissions();
     target.set_permissions(permissions).map_err(Error::io("set permissions of", to))?;
-    target.sync_all().map_err(Error::io("sync", to))?;
-    Ok(copied)
+    Ok((copied, target))
 }
 
 /// Makes the names of all files below a directory durable.

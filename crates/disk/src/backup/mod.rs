@@ -93,6 +93,8 @@ pub struct Backup<'p> {
     /// Lengths of what is there, also of what the manifest does not name.
     present: BTreeMap<String, u64>,
     manifest: Manifest,
+    /// Whether what stands still goes by way of a copy nearby.
+    stages: bool,
     /// Paths of which a copy lies nearby and waits to be sent.
     staged: Vec<String>,
     summary: Summary,
@@ -116,6 +118,7 @@ impl<'p> Backup<'p> {
         }
         let manifest = Manifest { run: previous.run + 1, entries: BTreeMap::new() };
         let run = Self {
+            stages: place.is_far(),
             place,
             data_dir: data_dir.to_owned(),
             in_use: previous.entries.values().map(|entry| entry.stored.clone()).collect(),
@@ -131,6 +134,11 @@ impl<'p> Backup<'p> {
             run.progress.add_whole(run.length_of(&path).unwrap_or(0));
         }
         Ok(run)
+    }
+
+    /// Nobody waits for what stands still, so that it may be sent as it is.
+    pub fn with_nobody_waiting(self) -> Self {
+        Self { stages: false, ..self }
     }
 
     /// Copies what never changes below a directory of the data directory, without anything having
@@ -155,7 +163,7 @@ impl<'p> Backup<'p> {
             directory => format!("{directory}/"),
         };
         self.manifest.entries.retain(|path, _| !path.starts_with(&prefix) || present.contains(path));
-        let is_staged = self.place.is_far();
+        let is_staged = self.stages;
         paths.iter().try_for_each(|path| self.add(path, is_staged))
     }
 
@@ -256,7 +264,7 @@ impl<'p> Backup<'p> {
         if let Some(directory) = nearby.parent() {
             files::create_directory(directory)?;
         }
-        Ok(directory::copy(source, &nearby, &Progress::default())?)
+        Ok(directory::copy(source, &nearby, &Progress::default())?.0)
     }
 
     /// Whether the copy of a file that never changes is there as a whole. One that was copied

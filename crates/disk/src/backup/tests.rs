@@ -213,4 +213,10 @@ fn wherever_a_run_breaks_off_there_is_a_whole_backup() {
     }
     assert!(!data.join(STAGING).exists());
     assert_eq!(list_files(&data).unwrap().len(), 3);
+    // Where nobody waits, nothing is copied nearby.
+    let mut run = Backup::begin(&data, &mut far, Arc::default()).unwrap().with_nobody_waiting();
+    run.add_all(&data).unwrap();
+    assert!(!data.join(STAGING).exists());
+    run.finish().unwrap();
+    assert_eq!(verify(&mut far, &Progress::default()).unwrap().files, 3);
 }

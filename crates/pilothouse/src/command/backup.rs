@@ -195,7 +195,8 @@ fn offline(data_dir: &Path, said: &BackUp) -> Result<Summary, Failed> {
     let mut place = said.bucket.place(&said.to, said.links)?;
     let progress = Arc::<Progress>::default();
     Meter::new(&said.loudness).during(&progress, || {
-        let mut backup = Backup::begin(data_dir, &mut *place, Arc::clone(&progress))?;
+        let backup = Backup::begin(data_dir, &mut *place, Arc::clone(&progress))?;
+        let mut backup = backup.with_nobody_waiting();
         backup.add_closed(data_dir)?;
         control.standing_still(|| backup.add_all(data_dir)).map_err(BackupError::Disk)??;
         Ok(backup.finish()?)
