@@ -6,7 +6,7 @@ use pilothouse_query::vectors::{Grouping as Groupings, Groups};
 use rustc_hash::FxBuildHasher;
 
 use crate::LogqlError;
-use crate::columns::{ABSENT, Column, is_absent};
+use crate::columns::{ABSENT, Column, is_absent, with_values};
 use crate::syntax::{BinaryOp, Cardinality, VectorMatching};
 
 /// A vector and a number. `number_left`: the number stands on the left. A comparison without
@@ -183,7 +183,7 @@ fn result_labels(many: &Labels, one: &Labels, matching: &VectorMatching) -> Labe
         }
         labels = builder.build();
     }
-    labels
+    with_values(&labels)
 }
 
 fn set(

@@ -12,6 +12,16 @@ pub(crate) fn is_absent(value: f64) -> bool {
     is_stale(value)
 }
 
+/// The labels that have a value. Grouping without names, joining series and replacing labels
+/// leave no others.
+pub(crate) fn with_values(labels: &Labels) -> Labels {
+    if labels.iter().any(|(_, value)| value.is_empty()) {
+        Labels::from_pairs(labels.iter())
+    } else {
+        labels.clone()
+    }
+}
+
 /// One series over all steps.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {

@@ -5,7 +5,7 @@ use pilothouse_query::line_regex::LineRegex;
 
 use crate::LogqlError;
 use crate::binary;
-use crate::columns::{Column, Grid};
+use crate::columns::{Column, Grid, with_values};
 use crate::range;
 use crate::result::{LogqlValue, QueryResult, QueryStats};
 use crate::syntax::{Binary, MetricExpr, RangeOp, Replacement, VectorAggregation, VectorOp};
@@ -145,7 +145,7 @@ fn replace(columns: Vec<Column>, replacement: &Replacement) -> Result<Vec<Column
         .map(|mut column| {
             let source = column.labels.value(&replacement.source);
             if let Some(value) = regex.expand(source, &replacement.replacement) {
-                column.labels = column.labels.with(&replacement.target, &value);
+                column.labels = with_values(&column.labels).with(&replacement.target, &value);
             }
             column
         })

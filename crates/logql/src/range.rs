@@ -33,7 +33,11 @@ enum Labeling {
     None,
     All,
     By(Vec<(Sym, String)>),
+    /// And only those with a value.
+    ByValue(Vec<(Sym, String)>),
     Without(Vec<Sym>),
+    /// Nor those without a value.
+    WithoutEmpty(Vec<Sym>),
 }
 
 #[derive(Debug)]
@@ -105,7 +109,7 @@ impl SeriesTable {
         let whole = entry.error.is_some();
         match labeling {
             Labeling::None if !whole => return self.number(Labels::empty()),
-            Labeling::By(groups) if !whole => {
+            Labeling::By(groups) | Labeling::ByValue(groups) if !whole => {
                 self.key.clear();
                 self.key.push(0);
                 for (sym, _) in groups {
@@ -142,10 +146,10 @@ fn group_value<'a>(entry: &Entry<'a>, sym: Sym) -> Option<&'a str> {
 /// Unlike anywhere else, a label without a value is one here (`json x="missing"`), as in Loki; it
 /// ends where answers become alerts or samples.
 fn series_labels(entry: &Entry<'_>, labeling: &Labeling, names: &Names) -> Labels {
-    let all = |keep: &dyn Fn(Sym) -> bool| {
+    let all = |keep: &dyn Fn(Sym, &str) -> bool| {
         let mut pairs = Vec::new();
         entry.each_label(|_, sym, value| {
-            if keep(sym) {
+            if keep(sym, value) {
                 pairs.push((names.text(sym), value));
             }
         });
@@ -153,13 +157,17 @@ fn series_labels(entry: &Entry<'_>, labeling: &Labeling, names: &Names) -> Label
         Labels::from_sorted(pairs)
     };
     match labeling {
-        _ if entry.error.is_some() => all(&|_| true),
+        _ if entry.error.is_some() => all(&|_, _| true),
         Labeling::None => Labels::empty(),
-        Labeling::All => all(&|_| true),
-        Labeling::Without(gone) => all(&|sym| !gone.contains(&sym)),
-        Labeling::By(groups) => Labels::from_sorted(
-            groups.iter().filter_map(|(sym, name)| Some((name.as_str(), group_value(entry, *sym)?))),
-        ),
+        Labeling::All => all(&|_, _| true),
+        Labeling::Without(gone) => all(&|sym, _| !gone.contains(&sym)),
+        Labeling::WithoutEmpty(gone) => all(&|sym, value| !value.is_empty() && !gone.contains(&sym)),
+        Labeling::By(groups) | Labeling::ByValue(groups) => {
+            let all =
+                groups.iter().filter_map(|(sym, name)| Some((name.as_str(), group_value(entry, *sym)?)));
+            let empty = matches!(labeling, Labeling::By(_));
+            Labels::from_sorted(all.filter(|(_, value)| empty || !value.is_empty()))
+        }
     }
 }
 
@@ -410,11 +418,20 @@ fn plan<'q>(
         }
     }
     let mut pipeline = Pipeline::new(&stages, Some(&wanted))?;
+    let gone = |pipeline: &mut Pipeline| wanted.groups.iter().map(|name| pipeline.sym(name)).collect();
+    let kept = |pipeline: &mut Pipeline| {
+        wanted.groups.iter().map(|name| (pipeline.sym(name), name.clone())).collect()
+    };
+    // Loki makes sums and counts of averages, and joins them, which loses labels without a value;
+    // so does a `without` that is written.
+    let averages = outer.is_none() && aggregation.op == RangeOp::Avg;
     let labeling = match (wanted.no_labels, wanted.groups.is_empty(), wanted.without) {
         (true, ..) => Labeling::None,
         (_, true, _) => Labeling::All,
-        (_, _, true) => Labeling::Without(wanted.groups.iter().map(|name| pipeline.sym(name)).collect()),
-        _ => Labeling::By(wanted.groups.iter().map(|name| (pipeline.sym(name), name.clone())).collect()),
+        (_, _, true) if grouping.is_some() => Labeling::WithoutEmpty(gone(&mut pipeline)),
+        (_, _, true) => Labeling::Without(gone(&mut pipeline)),
+        _ if averages => Labeling::ByValue(kept(&mut pipeline)),
+        _ => Labeling::By(kept(&mut pipeline)),
     };
     let unwrap = match &aggregation.range.unwrap {
         None => None,

@@ -2,7 +2,7 @@
 
 use pilothouse_query::vectors::{Grouping as Groupings, Groups};
 
-use crate::columns::{ABSENT, Column, is_absent};
+use crate::columns::{ABSENT, Column, is_absent, with_values};
 use crate::reduce::Mean;
 use crate::syntax::{VectorAggregation, VectorOp};
 
@@ -53,7 +53,15 @@ impl Group {
 pub(crate) fn aggregate(aggregation: &VectorAggregation, columns: Vec<Column>, steps: usize) -> Vec<Column> {
     let grouping = Groupings::new(aggregation.grouping.labels.clone(), aggregation.grouping.without);
     let mut groups = Groups::new(grouping);
-    let group_of: Vec<usize> = columns.iter().map(|column| groups.number(&column.labels)).collect();
+    // Averages are sums over counts for Loki, joined, which loses labels without a value.
+    let joined = aggregation.grouping.without || aggregation.op == VectorOp::Avg;
+    let group_of: Vec<usize> = columns
+        .iter()
+        .map(|column| match joined {
+            true => groups.number(&with_values(&column.labels)),
+            false => groups.number(&column.labels),
+        })
+        .collect();
     match aggregation.op {
         VectorOp::Topk | VectorOp::Bottomk | VectorOp::ApproxTopk => {
             let largest = aggregation.op != VectorOp::Bottomk;

@@ -196,6 +196,8 @@ fn metric_queries_over_a_range() {
                 r#"sum by (x) (count_over_time({app="fmt"} | logfmt x="size" [20s]))"#,
                 "{x=} 40:1\n{x=1KB} 20:1\n{x=2KiB} 20:1",
             ),
+            (r#"sum without (app) (count_over_time({app="fmt"} | logfmt x="nosuch" [20s]))"#, "{} 20:2 40:1"),
+            (r#"max without (app) (count_over_time({app="fmt"} | logfmt x="nosuch" [20s]))"#, "{} 20:2 40:1"),
             (
                 r#"count_over_time({app="fmt"} | logfmt size, x="nosuch" | keep size, x [20s])"#,
                 "{size=,x=} 40:1\n{size=1KB,x=} 20:1\n{size=2KiB,x=} 20:1",

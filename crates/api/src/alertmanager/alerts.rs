@@ -74,7 +74,7 @@ pub(super) fn groups(am: &Alertmanager, call: &Call) -> Reply {
 
 /// Good alerts are taken even where others are bad.
 pub(super) fn post(am: &Alertmanager, call: &Call) -> Reply {
-    let (alerts, mut errors) = match json_body(call).and_then(|body| read(&body)) {
+    let (alerts, mut errors) = match json_body(call, "alerts").and_then(|body| read(&body)) {
         Ok(read) => read,
         Err(reply) => return reply,
     };
@@ -84,12 +84,17 @@ pub(super) fn post(am: &Alertmanager, call: &Call) -> Reply {
 
 /// The alerts of a body, and those that have labels which no label set can hold.
 fn read(body: &Json) -> Result<(Vec<Alert>, Vec<String>), Reply> {
-    let Json::Array(items) = body else {
-        return Err(unreadable("json: cannot unmarshal object into Go value of type models.PostableAlerts"));
+    let items = match body {
+        Json::Array(items) => items.as_slice(),
+        Json::Null => &[],
+        _ => {
+            let why = "json: cannot unmarshal object into Go value of type models.PostableAlerts";
+            return Err(unreadable("alerts", why));
+        }
     };
     let (mut alerts, mut errors) = (Vec::with_capacity(items.len()), Vec::new());
     for (i, item) in items.iter().enumerate() {
-        let body = Body::new(item, format!("{i}."))?;
+        let body = Body::new("alerts", item, format!("{i}."))?;
         body.required("labels")?;
         let pairs = body.pairs("labels")?;
         if pairs.iter().any(|(name, value)| name.is_empty() && !value.is_empty()) {
@@ -101,7 +106,7 @@ fn read(body: &Json) -> Result<(Vec<Alert>, Vec<String>), Reply> {
             annotations: body.pairs("annotations")?.into_iter().collect(),
             starts_at_ms: body.time("startsAt")?,
             ends_at_ms: body.time("endsAt")?,
-            generator_url: body.text("generatorURL")?,
+            generator_url: body.uri("generatorURL")?,
         });
     }
     Ok((alerts, errors))

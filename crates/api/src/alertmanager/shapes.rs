@@ -1,10 +1,13 @@
 //! Times, filters and bodies as version 2 reads and writes them.
 
-use http::StatusCode;
+use std::sync::LazyLock;
+
+use http::{StatusCode, header};
 use jiff::Timestamp;
 use pilothouse_alertmanager::matchers;
 use pilothouse_model::matcher::{Anchoring, Pattern};
 use pilothouse_model::{Labels, Matcher};
+use pilothouse_query::line_regex::LineRegex;
 use serde_json::{Map, Value as Json};
 
 use super::{bad_request, invalid};
@@ -52,25 +55,32 @@ pub(super) fn flag(call: &Call, name: &str) -> bool {
 pub(super) fn receiver(call: &Call) -> Result<Option<Pattern>, Reply> {
     match call.params.text("receiver") {
         "" => Ok(None),
-        text => Pattern::new(text, Anchoring::Whole)
-            .map(Some)
-            .map_err(|e| bad_request(format!("failed to parse receiver param: {e}"))),
+        text => Pattern::new(text, Anchoring::Whole).map(Some).map_err(|e| {
+            // The message shows the expression as it is anchored.
+            let anchored = LineRegex::new(&format!("^(?:{text})$")).err();
+            let why = anchored.map_or_else(|| e.to_string(), |e| e.to_string());
+            bad_request(format!("failed to parse receiver param: {why}"))
+        }),
     }
 }
 
 /// Reads a body field by field, and says what does not fit the schema.
 pub(super) struct Body<'a> {
+    /// What the schema calls the body as a whole: `alerts`, `silence`.
+    of: &'static str,
     /// Where in the body, for messages: `0.`, `matchers.1.`.
     path: String,
     map: &'a Map<String, Json>,
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(value: &'a Json, path: impl Into<String>) -> Result<Self, Reply> {
+    pub(super) fn new(of: &'static str, value: &'a Json, path: impl Into<String>) -> Result<Self, Reply> {
+        static NOTHING: LazyLock<Map<String, Json>> = LazyLock::new(Map::new);
         let path = path.into();
         match value {
-            Json::Object(map) => Ok(Self { path, map }),
-            _ => Err(unreadable(&format!("{} is no object", path.trim_end_matches('.')))),
+            Json::Object(map) => Ok(Self { of, path, map }),
+            Json::Null => Ok(Self { of, path, map: &NOTHING }),
+            _ => Err(unreadable(of, &format!("{} is no object", path.trim_end_matches('.')))),
         }
     }
 
@@ -108,7 +118,17 @@ impl<'a> Body<'a> {
 
     pub(super) fn time(&self, name: &str) -> Result<i64, Reply> {
         let text = self.text(name)?;
-        parse_time(&text).ok_or_else(|| unreadable(&format!("parsing time {text:?}: cannot parse")))
+        parse_time(&text).ok_or_else(|| unreadable(self.of, &format!("parsing time {text:?}: cannot parse")))
+    }
+
+    /// A text that is empty, a path from the root, or has a scheme.
+    pub(super) fn uri(&self, name: &str) -> Result<String, Reply> {
+        let text = self.text(name)?;
+        if text.is_empty() || is_uri(&text) {
+            return Ok(text);
+        }
+        let message = format!("{}{name} in body must be of type uri: {text:?}", self.path);
+        Err(invalid(StatusCode::UNPROCESSABLE_ENTITY, 601, &message))
     }
 
     /// Names and texts.
@@ -123,18 +143,43 @@ impl<'a> Body<'a> {
     }
 
     fn wrong(&self, name: &str, kind: &str) -> Reply {
-        unreadable(&format!("json: cannot unmarshal {}{name} into Go value of type {kind}", self.path))
+        unreadable(
+            self.of,
+            &format!("json: cannot unmarshal {}{name} into Go value of type {kind}", self.path),
+        )
     }
+}
+
+/// As Go's `url.ParseRequestURI` takes them: what stands for a byte must be two hexadecimal digits,
+/// and a colon in front of the first slash ends a scheme.
+fn is_uri(text: &str) -> bool {
+    let mut escapes = text.split('%').skip(1);
+    let escapes =
+        escapes.all(|rest| rest.as_bytes().get(..2).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit)));
+    let (scheme, has_colon) = text.split_once(':').map_or(("", false), |(scheme, _)| (scheme, true));
+    let schemed = has_colon
+        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    escapes && !text.chars().any(char::is_control) && (text.starts_with('/') || schemed)
 }
 
 /// A body that is no JSON, or JSON of another kind.
-pub(super) fn unreadable(why: &str) -> Reply {
-    invalid(StatusCode::BAD_REQUEST, 400, &format!("parsing body from \"\" failed, because {why}"))
+pub(super) fn unreadable(of: &str, why: &str) -> Reply {
+    let message = format!("parsing {of} body from \"\" failed, because {why}");
+    invalid(StatusCode::BAD_REQUEST, 400, &message)
 }
 
-pub(super) fn json_body(call: &Call) -> Result<Json, Reply> {
-    if call.body.is_empty() {
-        return Err(invalid(StatusCode::UNPROCESSABLE_ENTITY, 602, "body is required"));
+/// The body, which a request may call nothing else than JSON.
+pub(super) fn json_body(call: &Call, of: &str) -> Result<Json, Reply> {
+    let named = call.parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let essence = named.map(|text| text.split(';').next().unwrap_or("").trim());
+    if let Some(other) = essence.filter(|e| !e.eq_ignore_ascii_case("application/json")) {
+        let message = format!("unsupported media type {other:?}, only [application/json] are allowed");
+        return Err(invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, 415, &message));
     }
-    serde_json::from_slice(&call.body).map_err(|e| unreadable(&e.to_string()))
+    if call.body.is_empty() {
+        let message = format!("{of} in body is required");
+        return Err(invalid(StatusCode::UNPROCESSABLE_ENTITY, 602, &message));
+    }
+    serde_json::from_slice(&call.body).map_err(|e| unreadable(of, &e.to_string()))
 }

@@ -110,7 +110,7 @@ pub(super) fn delete(am: &Alertmanager, call: &Call) -> Reply {
 }
 
 pub(super) fn post(am: &Alertmanager, call: &Call) -> Reply {
-    let wanted = match json_body(call).and_then(|body| read(&body)) {
+    let wanted = match json_body(call, "silence").and_then(|body| read(&body)) {
         Ok(wanted) => wanted,
         Err(reply) => return reply,
     };
@@ -131,9 +131,13 @@ pub(super) fn post(am: &Alertmanager, call: &Call) -> Reply {
 }
 
 fn read(body: &Json) -> Result<Wanted, Reply> {
-    let body = Body::new(body, "")?;
+    let body = Body::new("silence", body, "")?;
+    for name in ["comment", "createdBy", "endsAt"] {
+        body.required(name)?;
+    }
     let Json::Array(items) = body.required("matchers")? else {
-        return Err(unreadable("json: cannot unmarshal matchers into Go value of type models.Matchers"));
+        let why = "json: cannot unmarshal matchers into Go value of type models.Matchers";
+        return Err(unreadable("silence", why));
     };
     if items.is_empty() {
         let message = "matchers in body should have at least 1 items";
@@ -141,20 +145,19 @@ fn read(body: &Json) -> Result<Wanted, Reply> {
     }
     let matchers = items.iter().enumerate().map(|(i, item)| matcher(item, i)).collect::<Result<_, _>>()?;
     body.required("startsAt")?;
-    body.required("endsAt")?;
     Ok(Wanted {
         id: body.text("id")?,
         matchers,
         starts_at_ms: body.time("startsAt")?,
         ends_at_ms: body.time("endsAt")?,
-        created_by: body.required_text("createdBy")?,
-        comment: body.required_text("comment")?,
+        created_by: body.text("createdBy")?,
+        comment: body.text("comment")?,
         annotations: body.pairs("annotations")?.into_iter().collect::<BTreeMap<_, _>>(),
     })
 }
 
 fn matcher(item: &Json, i: usize) -> Result<MatcherText, Reply> {
-    let body = Body::new(item, format!("matchers.{i}."))?;
+    let body = Body::new("silence", item, format!("matchers.{i}."))?;
     body.required("isRegex")?;
     Ok(MatcherText {
         name: body.required_text("name")?,

@@ -108,7 +108,18 @@ async fn what_is_wrong_is_told_as_alertmanager_tells_it() {
     };
     for (method, path, body, status, text) in [
         ("POST", "/alerts", "{".to_owned(), 400, "\"code\":400"),
-        ("POST", "/alerts", "{}".to_owned(), 400, "cannot unmarshal object"),
+        ("POST", "/alerts", "{}".to_owned(), 400, "parsing alerts body from \\\"\\\" failed, because json: cannot unmarshal object"),
+        ("POST", "/alerts", "null".to_owned(), 200, ""),
+        ("POST", "/alerts", String::new(), 422, "alerts in body is required"),
+        (
+            "POST",
+            "/alerts",
+            json!([{"labels": {"a": "b"}, "generatorURL": "no url%%"}]).to_string(),
+            422,
+            "0.generatorURL in body must be of type uri: \\\"no url%%\\\"",
+        ),
+        ("GET", "/alerts?filter=a%3D~%22(%22", String::new(), 400, "missing closing ): `^(?:()$`"),
+        ("POST", "/silences", "{}".to_owned(), 422, "comment in body is required"),
         ("POST", "/alerts", "[{}]".to_owned(), 422, "{\"code\":602,\"message\":\"0.labels in body is required\"}"),
         ("POST", "/alerts", json!([{"labels": {}}]).to_string(), 400, "\"at least one label pair required\""),
         (
