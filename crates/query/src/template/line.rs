@@ -12,7 +12,7 @@ use gotmpl::{FuncMap, Template, Value};
 
 use super::numbers::number_functions;
 use super::printf::printf;
-use super::rewrite::{FIELD, Words, fields, parse_tree, rewrite};
+use super::rewrite::{FIELD, Words, fields, index, parse_tree, rewrite};
 use super::texts::{self, text_functions};
 use super::times::{Time, time_functions};
 use super::zoned::time_method;
@@ -42,6 +42,7 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
     functions.insert(PRINT.to_owned(), Arc::new(|args| Ok(Value::String(texts::print(args).into()))));
     functions.insert(FIELD.to_owned(), Arc::new(|args| fields(time_method, args)));
     functions.insert("printf".to_owned(), Arc::new(printf));
+    functions.insert("index".to_owned(), Arc::new(index));
     functions.insert(LINE.to_owned(), Arc::new(|_| Ok(HERE.with_borrow(|(line, _)| line.clone()))));
     functions.insert(TIMESTAMP.to_owned(), Arc::new(|_| Ok(HERE.with_borrow(|(_, time)| time.clone()))));
     functions
@@ -258,6 +259,7 @@ mod tests {
                 "{{.}} {{len .}} {{range $k, $v := .}}{{$k}}={{$v}}{{end}}",
                 "map[msg:Item added] 1 msg=Item added",
             ),
+            (r#"[{{index . "nope"}}] {{index "ab" 1}}"#, "[] 98"),
             ("{{$}}{{__line__}}", "map[msg:Item added]a=b GET"),
             (r#"{{int "5.9"}} {{int "010"}} {{add "0777" "1_0"}} {{add}} {{float64 "1_0"}}"#, "5 8 521 0 10"),
             (r#"{{trunc 3 "\u65e5\u672c"}}{{trunc 5 "\u65e5\u672c"}}"#, "\u{65e5}\u{65e5}\u{fffd}\u{fffd}"),

@@ -15,7 +15,7 @@ use super::times::Time;
 const MAX_WIDTH: usize = 10_000;
 
 /// How one operand is written.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Spec {
     left: bool,
     plus: bool,
@@ -162,6 +162,10 @@ impl Spec {
         if verb == 'T' {
             return self.pad(type_name(value), false, out);
         }
+        // With `%v` a plus asks for names of fields, of which there are none.
+        if verb == 'v' && self.plus {
+            return Self { plus: false, ..*self }.write(verb, value, out);
+        }
         match value {
             Value::Nil if verb == 'v' => self.pad("<nil>", false, out),
             Value::Bool(b) if matches!(verb, 't' | 'v') => self.pad(&b.to_string(), false, out),
@@ -204,6 +208,7 @@ impl Spec {
             None => text,
         };
         match verb {
+            'v' if self.sharp => self.pad(&quote(cut), false, out),
             's' | 'v' => self.pad(cut, false, out),
             'q' if self.sharp
                 && !cut.contains(['`', '\u{feff}'])
@@ -386,6 +391,7 @@ mod tests {
             ("%[2]d %[1]d", vec![Value::Int(1), Value::Int(2)], "2 1"),
             ("%[5]d", vec![Value::Int(1)], "%!d(BADINDEX)"),
             ("%*d", vec![Value::Int(5), Value::Int(42)], "   42"),
+            ("%#v %+v", vec![text("x"), Value::Float(1.5)], "\"x\" 1.5"),
             ("100%", vec![], "100%!(NOVERB)"),
             ("%%|%!|%z", vec![Value::Int(1), Value::Int(1)], "%|%!!(int=1)|%!z(int=1)"),
             ("%t %v", vec![Value::Bool(true), Value::Bool(false)], "true false"),

@@ -8,7 +8,7 @@ use gotmpl::parse::{DefineNode, ListNode};
 use gotmpl::{FuncMap, Template, Value};
 
 use super::printf::printf;
-use super::rewrite::{FIELD, Method, Words, fields, parse_tree, rewrite};
+use super::rewrite::{FIELD, Method, Words, fields, index, parse_tree, rewrite};
 use super::{BUILTIN, MAIN, MAX_ITERATIONS, PRINT, TemplateError, texts};
 
 /// Functions and methods that templates of one kind may use, and what is put in front of each.
@@ -35,6 +35,7 @@ impl Vocabulary {
             .entry("print".to_owned())
             .or_insert_with(|| Arc::new(|args| Ok(Value::String(texts::print_all(args).into()))));
         functions.insert("printf".to_owned(), Arc::new(printf));
+        functions.entry("index".to_owned()).or_insert_with(|| Arc::new(index));
         let base = Template::new("").max_range_iters(MAX_ITERATIONS).funcs(functions);
         Self { base, functions: names, prelude }
     }
@@ -169,6 +170,7 @@ mod tests {
             ("{{ $labels.a }}{{ .Labels.a }}{{ $.Labels.a }}", "xxx"),
             ("[{{ $labels.nope }}|{{ .Nope }}]", "[|<no value>]"),
             ("{{ if eq $labels.nope \"\" }}none{{ end }}", "none"),
+            ("[{{ index $labels \"nope\" }}{{ index $labels \"a\" }}]", "[x]"),
             (
                 "{{ .Labels.a.Twice }} {{ (upper $labels.a).Repeat 3 }} {{ 2 | $labels.a.Repeat }}",
                 "xx XXX xx",

@@ -274,6 +274,32 @@ fn field(method: Method, value: &Value, name: &str, args: &[Value]) -> Answer {
     failed(format!("{name} has arguments but cannot be invoked as function"))
 }
 
+/// Go's `index`: of lists by number, of maps by key, of texts the number of a byte.
+pub(super) fn index(args: &[Value]) -> Answer {
+    let failed = |why: String| gotmpl::TemplateError::Exec(format!("error calling index: {why}"));
+    let (first, keys) = args.split_first().ok_or_else(|| failed("missing value".to_owned()))?;
+    let mut current = first.clone();
+    for key in keys {
+        let out_of_range = || failed(format!("index out of range: {key}"));
+        let at = |n: &i64| usize::try_from(*n).map_err(|_| out_of_range());
+        current = match (&current, key) {
+            (Value::Map(map), Value::String(name)) => {
+                map.get(name).cloned().unwrap_or_else(|| zero_of(map.values()))
+            }
+            (Value::List(items), Value::Int(n)) => items.get(at(n)?).cloned().ok_or_else(out_of_range)?,
+            (Value::String(text), Value::Int(n)) => {
+                Value::Int(i64::from(*text.as_bytes().get(at(n)?).ok_or_else(out_of_range)?))
+            }
+            (Value::Nil, _) => return Err(failed("index of untyped nil".to_owned())),
+            (of, key) => {
+                let why = format!("cannot index {} with type {}", of.type_name(), key.type_name());
+                return Err(failed(why));
+            }
+        };
+    }
+    Ok(current)
+}
+
 /// What a map gives for a key that it does not have: a map of texts an empty one, any other
 /// nothing, which prints as `<no value>`.
 fn zero_of<'a>(mut values: impl Iterator<Item = &'a Value>) -> Value {

@@ -162,8 +162,10 @@ pub fn time_method(value: &Value, name: &str, args: &[Value]) -> Option<Result<V
             .plus_date(*years, *months, *days)
             .map(|zoned| zoned.to_value())
             .ok_or_else(|| TemplateError::Exec("time is out of range".to_owned())),
-        (name, []) => return zoned.part(name).map(Ok),
-        _ => return None,
+        (name, _) => zoned
+            .part(name)
+            .filter(|_| args.is_empty())
+            .ok_or_else(|| TemplateError::Exec(format!("can't evaluate field {name} in type time.Time"))),
     })
 }
 

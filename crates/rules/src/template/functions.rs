@@ -230,6 +230,12 @@ pub(super) fn method(value: &Value, name: &str, args: &[Value]) -> Option<Answer
     if let Value::String(duration) = value {
         return duration_method(parse_go_duration(duration).ok()?, name);
     }
+    if let Value::Map(fields) = value
+        && matches!(fields.get("Labels"), Some(Value::Map(_)))
+        && !fields.contains_key(name)
+    {
+        return Some(failed(format!("can't evaluate field {name} in type struct")));
+    }
     time_method(value, name, args)
 }
 
