@@ -58,12 +58,13 @@ impl Asked {
         for (name, value) in headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        stream.write_all(head.as_bytes()).ok()?;
-        stream.write_all(b"\r\n").ok()?;
+        head.push_str("\r\n");
+        let mut all = head.into_bytes();
         if self.method != "HEAD" {
-            stream.write_all(body).ok()?;
+            all.extend(body);
         }
-        Some(())
+        // At once: what is written bit by bit waits for the client's acknowledgements.
+        stream.write_all(&all).ok()
     }
 }
 
