@@ -114,6 +114,8 @@ pub const NOTIFICATION_BYTES: usize = 4 << 20;
 pub const NOTIFICATION_TEMPLATES: usize = 2_000;
 /// Connections open at once, where the system gives descriptors for them; more wait.
 pub const CONNECTIONS: u64 = 8_192;
+/// Bytes of a rule group as YAML. Its reader takes some thirty times as much.
+pub const RULE_GROUP_BYTES: usize = 2 << 20;
 /// Brackets of a YAML text that may be open at once; parsers refuse far fewer levels.
 pub const YAML_BRACKETS: u32 = 500;
 /// Groups within groups of a regular expression. Go allows 1,000.

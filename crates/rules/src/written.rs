@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use pilothouse_model::limits;
 use pilothouse_model::sample::stale_nan;
 use pilothouse_model::write::{Appended, Durable, Reason, Rejection, WriteBatch};
 use pilothouse_model::{Labels, SampleSink, SampleValue, SourceError};
@@ -106,9 +107,15 @@ fn refusal(appended: &Appended) -> Option<WriteError> {
     Some(WriteError::Refused(reason_text(first)))
 }
 
+/// A rule may make labels without end, and what is refused of it is told at every evaluation.
+fn shortened(text: &str) -> &str {
+    let end = (0..=limits::QUOTED_LABELS_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or("")
+}
+
 /// Prometheus' words where it has some.
 fn reason_text(rejection: &Rejection) -> String {
-    let series = &rejection.series;
+    let series = shortened(&rejection.series);
     match &rejection.reason {
         Reason::OutOfOrder { .. } => "out of order sample".to_owned(),
         Reason::TooOld { .. } => "too old sample".to_owned(),
@@ -121,6 +128,7 @@ fn reason_text(rejection: &Rejection) -> String {
             format!("{series} has {actual} labels, more than the limit of {limit}")
         }
         Reason::LabelNameTooLong { name, limit } => {
+            let name = shortened(name);
             format!("the label name {name:?} of {series} is longer than {limit} bytes")
         }
         Reason::LabelValueTooLong { name, limit, .. } => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use pilothouse_control::SourceKind;
+use pilothouse_model::limits;
 use pilothouse_rules::format::{print_group, print_namespaces};
 use pilothouse_rules::{Error, Ruler};
 
@@ -19,6 +20,10 @@ const ACCEPTED: &str = r#"{"status":"success","data":null,"errorType":"","error"
 pub(super) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: &Call) -> Result<Reply, ApiError> {
     let kind = endpoint.kind().unwrap_or(SourceKind::Metrics);
     let (ruler, connector) = app.rulers.get()?.clone();
+    if call.body.len() > limits::RULE_GROUP_BYTES {
+        let text = format!("a rule group may have at most {} bytes", limits::RULE_GROUP_BYTES);
+        return Err(ApiError::new(Kind::TooLarge, text));
+    }
     let source = source_of(app, call, kind)?;
     let request = Request {
         source: source.id.to_string(),
