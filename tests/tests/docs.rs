@@ -177,7 +177,7 @@ fn links_lead_somewhere() {
 }
 
 /// Variables that are no keys of the configuration.
-const OTHER_VARIABLES: [&str; 10] = [
+const OTHER_VARIABLES: [&str; 11] = [
     "PILOTHOUSE_BIN",
     "PILOTHOUSE_BUILD_DATE",
     "PILOTHOUSE_CA_FILE",
