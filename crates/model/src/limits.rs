@@ -72,6 +72,14 @@ pub const PARQUET_FILE_ROWS: usize = 1 << 22;
 pub const BUCKET_PART_BYTES: u64 = 8 << 20;
 /// Parts of one file; of a larger file, parts are larger. S3 takes 10,000.
 pub const BUCKET_PARTS: u64 = 9_000;
+/// Bytes of a remote data source's answer that is taken apart here, and of one message of its tail;
+/// answers that are handed on have a limit of their own.
+pub const REMOTE_READ_BYTES: usize = 64 << 20;
+/// Bytes of a remote data source's refusal that are told on.
+pub const REMOTE_TEXT_BYTES: usize = 4 << 10;
+/// Series or streams of a remote data source that are remembered as active where there is no limit;
+/// beyond it new ones are not counted.
+pub const REMOTE_RECENT: usize = 1_000_000;
 /// Parts on their way to a bucket at once.
 pub const BUCKET_PARTS_IN_FLIGHT: usize = 3;
 /// Attempts without a valid token that wait for their answer; more are answered at once.

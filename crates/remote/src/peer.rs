@@ -13,16 +13,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pilothouse_model::RemoteError;
 use pilothouse_model::durations::{DurationCounts, Durations};
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, REMOTE_READ_BYTES, REMOTE_TEXT_BYTES};
 use pilothouse_net::websocket::{ConnectError, WebSocket};
 use pilothouse_net::{BuildError, CallError, Client, ClientSettings, HttpOptions, Request, Secret, Streamed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Settings;
 
-/// What is read of an answer that is taken apart here, and of the text of a refusal.
-const MAX_READ_BYTES: usize = 64 << 20;
-const MAX_TEXT_BYTES: usize = 4 << 10;
 /// When to come again where the other system does not say.
 const RETRY_AFTER_S: u64 = 5;
 
@@ -114,7 +111,7 @@ impl Peer {
     pub fn new(name: &str, settings: Settings, limits: &Limits) -> Result<Self, BuildError> {
         let client_settings = ClientSettings {
             timeout: Duration::from_millis(limits.query_timeout_ms).max(settings.timeout),
-            max_response_bytes: MAX_READ_BYTES,
+            max_response_bytes: REMOTE_READ_BYTES,
             ..ClientSettings::default()
         };
         // Nobody is called who was not named.
@@ -197,8 +194,8 @@ impl Peer {
         let began = Instant::now();
         let outcome = match self.client.send(Request { method, url, headers, body }).await {
             Err(e) => Err(of_call(&e)),
-            Ok(answer) if answer.body.len() >= MAX_READ_BYTES => {
-                let text = format!("the remote store's answer is longer than {MAX_READ_BYTES} bytes");
+            Ok(answer) if answer.body.len() >= REMOTE_READ_BYTES => {
+                let text = format!("the remote store's answer is longer than {REMOTE_READ_BYTES} bytes");
                 Err(RemoteError::Refused { status: 422, text: text.into() })
             }
             Ok(answer) if answer.status.is_success() => Ok(answer.body),
@@ -247,7 +244,7 @@ impl Peer {
         let url = Secret::new(format!("{}{path_and_query}", self.settings.query_url));
         let request = Request { method: Method::GET, url, headers, body: Bytes::new() };
         let began = Instant::now();
-        let outcome = match self.client.follow(request, MAX_READ_BYTES).await {
+        let outcome = match self.client.follow(request, REMOTE_READ_BYTES).await {
             Ok(socket) => Ok(socket),
             Err(ConnectError::Call(e)) => Err(of_call(&e)),
             Err(ConnectError::Refused { status, text }) => {
@@ -310,7 +307,7 @@ fn of_call(error: &CallError) -> RemoteError {
 }
 
 fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], call: Call) -> RemoteError {
-    let text = String::from_utf8_lossy(body.get(..body.len().min(MAX_TEXT_BYTES)).unwrap_or(body));
+    let text = String::from_utf8_lossy(body.get(..body.len().min(REMOTE_TEXT_BYTES)).unwrap_or(body));
     let text = text.trim();
     let asked = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
     let retry_after_s = asked.or(Some(RETRY_AFTER_S));

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use pilothouse_model::ActiveLimit;
 use pilothouse_model::active::ActiveCount;
-
-/// What is remembered at most where there is no limit; beyond it new ones are not counted.
-const MOST: usize = 1_000_000;
+use pilothouse_model::limits::REMOTE_RECENT;
 
 /// Fingerprints of labels with the minute of their newest arrival.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl Recent {
             return Ok(false);
         }
         limit.admit(self.count.total())?;
-        if self.minutes.len() < MOST {
+        if self.minutes.len() < REMOTE_RECENT {
             let minute = self.count.touch(0);
             self.minutes.insert(key, minute);
         }
