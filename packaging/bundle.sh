@@ -4,17 +4,20 @@
 #
 #   packaging/bundle.sh [BINARY] [DIRECTORY]
 #
-# BINARY is built if it is not given. Needs bash, tar, sha256sum, python3 and cargo with the crates
-# at hand; the machine that takes the archive needs nothing but tar and sha256sum.
+# BINARY is built by packaging/static.sh if it is not given. Needs bash, tar, sha256sum, python3 and
+# cargo with the crates at hand; the machine that takes the archive needs nothing but tar and sha256sum.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 binary=${1:-}
 out=${2:-target/bundle}
 if [[ -z $binary ]]; then
-  cargo build --release --locked --package pilothouse
-  binary=${CARGO_TARGET_DIR:-target}/release/pilothouse
+  binary=$(packaging/static.sh)
 fi
+is_static=
+case $(ldd "$binary" 2>&1 || true) in
+  *"statically linked"* | *"not a dynamic executable"*) is_static=yes ;;
+esac
 version=$("$binary" version | cut -d' ' -f2)
 name=pilothouse-$version-$(uname -m)
 work=$(mktemp -d)
@@ -31,7 +34,14 @@ install -m644 packaging/pilothouse.service packaging/pilothouse.yaml "$root/pack
 for shell in bash zsh fish; do
   "$binary" completions "$shell" >"$root/completions/pilothouse.$shell"
 done
-python3 packaging/parts.py --version "$version" --sbom "$root/sbom.cdx.json" --licences "$root/licences.txt"
+python3 packaging/parts.py ${is_static:+--static} --sbom "$root/sbom.cdx.json" --licences "$root/licences.txt"
+if [[ $is_static ]]; then
+  # For an image that is made where nothing can be fetched; in the archive each file is there once.
+  packaging/tree.sh "$binary" "$root/licences.txt" "$root/tree"
+  ln -f "$root/pilothouse" "$root/tree/pilothouse"
+  ln -f "$root/licences.txt" "$root/LICENSE" "$root/tree/usr/share/doc/pilothouse/"
+  install -m644 docker/Dockerfile "$root/docker/"
+fi
 
 (cd "$root" && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum >SHA256SUMS)
 mkdir -p "$out"
