@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use pilothouse_model::labels::quote;
+use pilothouse_model::matcher::fault_when_anchored;
 use pilothouse_model::{Labels, MatchOp, Matcher};
-use pilothouse_query::line_regex::LineRegex;
 
 /// Why a text is no matcher; Alertmanager's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +44,7 @@ pub fn is_label_name(name: &str) -> bool {
 
 fn matcher(op: MatchOp, name: &str, value: &str) -> Result<Matcher, MatcherError> {
     Matcher::new(op, name, value).map_err(|e| {
-        // The message shows the expression as it is anchored.
-        let anchored = LineRegex::new(&format!("^(?:{value})$")).err();
-        MatcherError(anchored.map_or_else(|| e.to_string(), |e| e.to_string()))
+        MatcherError(fault_when_anchored(value).unwrap_or(e).to_string())
     })
 }
 

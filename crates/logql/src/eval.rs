@@ -1,7 +1,7 @@
 //! Metric queries: the tree, evaluated column-wise over the whole grid at once.
 
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::{Budget, EntrySource, Labels, SampleValue, VectorSample};
-use pilothouse_query::line_regex::LineRegex;
 
 use crate::LogqlError;
 use crate::binary;
@@ -139,7 +139,8 @@ impl Evaluation<'_> {
 }
 
 fn replace(columns: Vec<Column>, replacement: &Replacement) -> Result<Vec<Column>, LogqlError> {
-    let regex = LineRegex::whole(&replacement.regex).map_err(|e| LogqlError::semantic(e.to_string()))?;
+    let regex = CapturingPattern::new(&replacement.regex, Anchoring::WholeLine)
+        .map_err(|e| LogqlError::semantic(e.to_string()))?;
     Ok(columns
         .into_iter()
         .map(|mut column| {

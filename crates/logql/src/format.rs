@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bumpalo::Bump;
-use pilothouse_query::line_regex::LineRegex;
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_query::template::{LineTemplate, TemplateInput};
 
 use crate::entry::{ERROR, Entry, TEMPLATE_ERROR};
@@ -184,9 +184,10 @@ impl LabelFormats {
 }
 
 /// Colour and cursor sequences of terminals.
-static ANSI: LazyLock<Option<LineRegex>> = LazyLock::new(|| {
-    LineRegex::new(
+static ANSI: LazyLock<Option<CapturingPattern>> = LazyLock::new(|| {
+    CapturingPattern::new(
         r"[\x{1b}\x{9b}][\[\]()#;?]*(?:(?:(?:[a-zA-Z0-9]*(?:;[a-zA-Z0-9]*)*)?\x07)|(?:(?:[0-9]{1,4}(?:;[0-9]{0,4})*)?[0-9A-PRZcf-ntqry=><~]))",
+        Anchoring::Part,
     )
     .ok()
 });

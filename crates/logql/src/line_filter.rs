@@ -2,7 +2,7 @@
 
 use memchr::memmem::Finder;
 use pilothouse_model::logs::{LineDemand, Literal};
-use pilothouse_query::line_regex::LineRegex;
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 
 use crate::ip::IpFilter;
 use crate::pattern::Pattern;
@@ -12,7 +12,7 @@ use crate::syntax::{LineFilter, LineOp, Needle};
 #[derive(Debug)]
 enum Test {
     Contains(Box<Finder<'static>>),
-    Regex(LineRegex),
+    Regex(CapturingPattern),
     Pattern(Pattern),
     Ip(IpFilter),
 }
@@ -31,9 +31,12 @@ impl Test {
             LineOp::Pattern | LineOp::NotPattern => Self::Pattern(Pattern::filter(&needle.text)?),
             LineOp::Regex | LineOp::NotRegex => match plain_texts(&needle.text).as_deref() {
                 Some([Literal { text, fold_case: false }]) => contains(text),
-                // Loki asks for any byte at all here, a line feed too.
-                _ if needle.text == ".+" => Self::Regex(LineRegex::new("(?s).+").map_err(|e| e.to_string())?),
-                _ => Self::Regex(LineRegex::new(&needle.text).map_err(|e| e.to_string())?),
+                _ => {
+                    // Loki asks for any byte at all here, a line feed too.
+                    let text = if needle.text == ".+" { "(?s).+" } else { &needle.text };
+                    let regex = CapturingPattern::new(text, Anchoring::Part).map_err(|e| e.to_string())?;
+                    Self::Regex(regex)
+                }
             },
         })
     }

@@ -1,6 +1,6 @@
 //! The `regexp` and `pattern` parsers.
 
-use pilothouse_query::line_regex::LineRegex;
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 
 use crate::entry::Entry;
 use crate::hints::{Checks, Hints};
@@ -12,14 +12,14 @@ use crate::pattern::Pattern;
 /// Takes the named groups of the first match.
 #[derive(Debug)]
 pub(crate) struct RegexpParser {
-    regex: LineRegex,
+    regex: CapturingPattern,
     /// Number of the group, and the label it makes.
     groups: Vec<(usize, String)>,
 }
 
 impl RegexpParser {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let regex = LineRegex::new(text).map_err(|e| e.to_string())?;
+        let regex = CapturingPattern::new(text, Anchoring::Part).map_err(|e| e.to_string())?;
         let mut groups: Vec<(usize, String)> = Vec::new();
         for (i, name) in regex.names().iter().enumerate() {
             let Some(name) = name else { continue };

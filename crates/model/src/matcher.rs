@@ -1,10 +1,11 @@
 //! Matchers with anchored regexes, as Prometheus' `labels.Matcher`.
 //!
 //! [`re2`] reads expressions, [`pattern`] compiles them and finds shorter ways for the simple
-//! ones. What is read as text elsewhere (line filters, `label_replace`) uses [`Pattern`] and
-//! [`CapturingPattern`] directly.
+//! ones. What is read as text elsewhere (line filters, `label_replace`, templates, probes) uses
+//! [`Pattern`] and [`CapturingPattern`] directly.
 
 mod cache;
+mod capturing;
 pub mod pattern;
 pub mod re2;
 mod re2_classes;
@@ -15,7 +16,8 @@ mod tests;
 
 use std::fmt;
 
-pub use pattern::{Anchoring, CapturingPattern, Pattern};
+pub use capturing::CapturingPattern;
+pub use pattern::{Anchoring, Pattern, fault_when_anchored};
 pub use syntax_error::{SyntaxError as RegexError, SyntaxErrorKind as RegexErrorKind};
 
 use crate::labels::{is_legacy_label_name, quote};

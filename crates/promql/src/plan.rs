@@ -1,7 +1,7 @@
 //! The plan of a query: what is to be evaluated, over which series and labels. See
 //! [`crate::planner`] for how it is made.
 
-use pilothouse_model::matcher::pattern::CapturingPattern;
+use pilothouse_model::matcher::CapturingPattern;
 use pilothouse_model::{LabelNeeds, Labels, Matcher};
 use pilothouse_query::vectors::Grouping;
 

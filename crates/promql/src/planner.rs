@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use pilothouse_model::labels::METRIC_NAME;
-use pilothouse_model::matcher::pattern::{Anchoring, CapturingPattern};
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::{LabelNeeds, Labels, LabelsBuilder, MatchOp, Matcher};
 use pilothouse_query::vectors::Grouping;
 

@@ -6,13 +6,12 @@
 //! make their annotations of it.
 //!
 //! Reading order: [`steps`], [`kahan`], [`arithmetic`], [`window`], [`vectors`], then [`histogram`];
-//! for logs and texts [`go_number`], [`units`], [`line_regex`] and [`template`].
+//! for logs and texts [`go_number`], [`units`] and [`template`].
 
 pub mod arithmetic;
 pub mod go_number;
 pub mod histogram;
 pub mod kahan;
-pub mod line_regex;
 pub mod steps;
 pub mod template;
 pub mod units;

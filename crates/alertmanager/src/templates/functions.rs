@@ -7,8 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
 use gotmpl::{FuncMap, SafeKind, TemplateError, Value, ValueFunc};
-use pilothouse_model::matcher::{Anchoring, Pattern};
-use pilothouse_query::line_regex::LineRegex;
+use pilothouse_model::matcher::{Anchoring, CapturingPattern, Pattern};
 use pilothouse_query::template::{Time, Zoned, sprintf};
 
 use super::data::{self, print, text};
@@ -86,7 +85,7 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
         (
             "reReplaceAll",
             texts(|[pattern, new, s]| {
-                let regex = LineRegex::new(pattern).map_err(failed)?;
+                let regex = CapturingPattern::new(pattern, Anchoring::Part).map_err(failed)?;
                 Ok(text(&regex.replace_all(s, new, false)))
             }),
         ),

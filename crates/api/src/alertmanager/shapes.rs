@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 use http::{StatusCode, header};
 use jiff::Timestamp;
 use pilothouse_alertmanager::matchers;
-use pilothouse_model::matcher::{Anchoring, Pattern};
+use pilothouse_model::matcher::{Anchoring, Pattern, fault_when_anchored};
 use pilothouse_model::{Labels, Matcher};
-use pilothouse_query::line_regex::LineRegex;
 use serde_json::{Map, Value as Json};
 
 use super::{bad_request, invalid};
@@ -56,9 +55,7 @@ pub(super) fn receiver(call: &Call) -> Result<Option<Pattern>, Reply> {
     match call.params.text("receiver") {
         "" => Ok(None),
         text => Pattern::new(text, Anchoring::Whole).map(Some).map_err(|e| {
-            // The message shows the expression as it is anchored.
-            let anchored = LineRegex::new(&format!("^(?:{text})$")).err();
-            let why = anchored.map_or_else(|| e.to_string(), |e| e.to_string());
+            let why = fault_when_anchored(text).unwrap_or(e);
             bad_request(format!("failed to parse receiver param: {why}"))
         }),
     }

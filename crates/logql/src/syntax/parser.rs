@@ -3,9 +3,9 @@
 //! generated parser does.
 
 use pilothouse_model::limits::{LOG_QUERY_BYTES, LOG_QUERY_DEPTH};
+use pilothouse_model::matcher::fault_when_anchored;
 use pilothouse_model::{MatchOp, Matcher};
 use pilothouse_query::go_number::parse_float;
-use pilothouse_query::line_regex::LineRegex;
 
 use super::ast::*;
 use super::check;
@@ -322,8 +322,7 @@ impl Parser {
         }
         self.need(Word::CloseParen)?;
         let [target, replacement, source, regex] = texts;
-        // The message shows the expression as it is anchored.
-        if let Err(error) = LineRegex::new(&format!("^(?:{regex})$")) {
+        if let Some(error) = fault_when_anchored(&regex) {
             return Ok(MetricExpr::Invalid(format!("invalid regex in label_replace: {error}")));
         }
         Ok(MetricExpr::Replace(Box::new(inner), Replacement { target, replacement, source, regex }))

@@ -37,7 +37,7 @@ pub struct Expression {
 }
 
 /// Reads an expression. At its begin `.` matches line feeds, as in matchers of labels.
-pub fn parse(text: &str, groups: Groups) -> Result<Expression> {
+pub(super) fn parse(text: &str, groups: Groups) -> Result<Expression> {
     parse_with(text, groups, true)
 }
 

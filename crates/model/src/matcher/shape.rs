@@ -71,7 +71,7 @@ pub(super) fn of(hir: &Hir, anchoring: Anchoring) -> Shape {
         HirKind::Concat(parts) => parts,
         _ => std::slice::from_ref(hir),
     };
-    let around = if anchoring == Anchoring::Whole { Gap::Nothing } else { Gap::Anything };
+    let around = if anchoring == Anchoring::Part { Gap::Anything } else { Gap::Nothing };
     let (before, parts) = take_gap(parts, around, Look::Start, <[Hir]>::split_first);
     let (after, parts) = take_gap(parts, around, Look::End, <[Hir]>::split_last);
     let prefix = || if before == Gap::Nothing { leading_text(parts) } else { String::new() };

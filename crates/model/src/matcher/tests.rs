@@ -206,8 +206,6 @@ fn prefixes_are_known() {
     ] {
         assert_eq!(whole(expression).prefix(), expected, "{expression}");
     }
-    assert!(whole(".*").matches_all() && whole("^.*$").matches_all() && part("").matches_all());
-    assert!(!whole(".+").matches_all() && !whole("").matches_all() && !part("a").matches_all());
 }
 
 #[test]
@@ -223,6 +221,10 @@ fn parts_match_anywhere() {
         ("", &["", "a"], &[]),
         ("^", &["", "a"], &[]),
         ("^$", &[""], &["a"]),
+        // A dot is no line feed where lines are looked at, unless it is said so.
+        ("a.*b", &["xa b"], &["a\nb"]),
+        ("(?s)a.*b", &["a\nb"], &["b\na"]),
+        (".", &["a\n"], &["\n", ""]),
     ] {
         for (texts, expected) in [(yes, true), (no, false)] {
             for text in texts {
@@ -255,6 +257,28 @@ fn captures_expand_templates_as_in_go() {
     assert_eq!(pattern.names(), [None, Some("key".to_owned()), None, None]);
     let twice = plain("(?P<a>x)?(?P<a>y)?", Anchoring::Whole);
     assert_eq!(twice.expand("y", "${a}").as_deref(), Some("y"));
+}
+
+#[test]
+fn matches_are_counted_and_replaced() {
+    let words = plain("(?P<first>[a-z])([a-z]*)", Anchoring::Part);
+    let text = "ab, c\nä";
+    assert_eq!(words.count(text), 2);
+    assert_eq!(words.replace_all(text, "$2-${first}", false), "b-a, -c\nä");
+    assert_eq!(words.replace_all(text, "$2", true), "$2, $2\nä");
+    // An empty match stands between characters, never within one.
+    assert_eq!(plain("x*", Anchoring::Part).replace_all("ä", ".", false), ".ä.");
+    let mut parts = vec![Some("old")];
+    assert!(!words.capture("1", &mut parts) && parts.is_empty());
+    let line = |text| plain("a.b", Anchoring::WholeLine).is_match(text);
+    assert!(line("a b") && !line("a\nb") && !line("xa b"));
+}
+
+#[test]
+fn faults_show_the_expression_as_programs_anchor_it() {
+    let fault = fault_when_anchored("a(").map(|e| e.to_string());
+    assert_eq!(fault.as_deref(), Some("error parsing regexp: missing closing ): `^(?:a()$`"));
+    assert_eq!(fault_when_anchored("a"), None);
 }
 
 #[test]
@@ -297,7 +321,7 @@ fn expression() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn short_ways_agree_with_the_automaton(e in expression(), texts in proptest::collection::vec("[abäAB\n]{0,5}", 1..12)) {
-        for anchoring in [Anchoring::Whole, Anchoring::Part] {
+        for anchoring in [Anchoring::Whole, Anchoring::WholeLine, Anchoring::Part] {
             let (short, long) = (Pattern::new(&e, anchoring).unwrap(), plain(&e, anchoring));
             for text in &texts {
                 let expected = long.captures(text).is_some();

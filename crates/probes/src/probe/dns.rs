@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use pilothouse_model::matcher::pattern::{Anchoring, Pattern};
+use pilothouse_model::matcher::{Anchoring, Pattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 

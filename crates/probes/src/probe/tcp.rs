@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use pilothouse_model::limits::CHECK_LINE_BYTES;
-use pilothouse_model::matcher::pattern::{Anchoring, CapturingPattern};
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };

@@ -1,6 +1,6 @@
 //! Settings of an HTTP check.
 
-use pilothouse_model::matcher::pattern::{Anchoring, Pattern};
+use pilothouse_model::matcher::{Anchoring, Pattern};
 
 use super::{Held, hold};
 use crate::words::{HeaderMatch, HttpSettings};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use gotmpl::{FuncMap, TemplateError, Value, ValueFunc};
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::sample::format_float_general;
 
 use super::{int_arg, need_args, text_arg};
-use crate::line_regex::LineRegex;
 
 type Answer = Result<Value, TemplateError>;
 
@@ -46,8 +46,8 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
-fn regex(pattern: &str) -> Result<LineRegex, TemplateError> {
-    LineRegex::new(pattern).map_err(failed)
+fn regex(pattern: &str) -> Result<CapturingPattern, TemplateError> {
+    CapturingPattern::new(pattern, Anchoring::Part).map_err(failed)
 }
 
 /// Name and function of one that takes texts and gives a text.

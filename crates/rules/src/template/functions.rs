@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gotmpl::{FuncMap, TemplateError, Value, ValueFunc};
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::sample::{format_float, format_float_general};
 use pilothouse_model::time::parse_duration_ms;
-use pilothouse_query::line_regex::LineRegex;
 use pilothouse_query::template::{Time, time_method};
 use pilothouse_query::units::{format_go_duration, parse_go_duration};
 
@@ -256,8 +256,8 @@ fn duration_method(ns: i64, name: &str) -> Option<Answer> {
 
 // ---- texts ----
 
-fn regex(pattern: &str) -> Result<LineRegex, TemplateError> {
-    LineRegex::new(pattern).map_err(|e| TemplateError::Exec(e.to_string()))
+fn regex(pattern: &str) -> Result<CapturingPattern, TemplateError> {
+    CapturingPattern::new(pattern, Anchoring::Part).map_err(|e| TemplateError::Exec(e.to_string()))
 }
 
 /// The first letter of each word in capitals, the others as they are; words as Unicode has them,

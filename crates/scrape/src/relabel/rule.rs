@@ -1,7 +1,7 @@
 //! One rule: what may be written, what is refused, and the compiled form.
 
 use pilothouse_model::labels::{is_legacy_label_name, is_legacy_metric_name, quote};
-use pilothouse_model::matcher::pattern::{Anchoring, CapturingPattern};
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use serde::{Deserialize, Deserializer};
 
 use crate::config::text::{optional_text, text};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header;
-use pilothouse_model::matcher::pattern::{Anchoring, Pattern};
+use pilothouse_model::matcher::{Anchoring, Pattern};
 
 use super::{Answer, HttpError, body, version_number, version_text};
 use crate::probe::LocalProber;

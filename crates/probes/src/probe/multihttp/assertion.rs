@@ -1,6 +1,6 @@
 //! What an answer must be like.
 
-use pilothouse_model::matcher::pattern::{Anchoring, Pattern};
+use pilothouse_model::matcher::{Anchoring, Pattern};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pilothouse_model::matcher::pattern::{Anchoring, CapturingPattern};
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use scraper::{Html, Selector};
 use serde_json::Value;
 
