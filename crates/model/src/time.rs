@@ -44,12 +44,19 @@ pub fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+/// The inverse of [`civil`]; a month after the twelfth or a day after a month's last counts on.
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = (year + (month - 1).div_euclid(12), (month - 1).rem_euclid(12) + 1);
     let year = year - i64::from(month <= 2);
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let from_march = if month > 2 { month - 3 } else { month + 9 };
     let of_year = (153 * from_march + 2) / 5 + day - 1;
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+/// How many days a month from 1 to 12 has.
+pub fn days_in_month(year: i64, month: i64) -> i64 {
+    days_from_civil(year, month + 1, 1) - days_from_civil(year, month, 1)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +155,21 @@ mod tests {
         for bad in ["", "5", "m", "1m1h", "1h1h", "-1m", "1 m", "1x", "99999999999999y"] {
             assert!(parse_duration_ms(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_calendar_goes_both_ways() {
+        for days in (-1_000_000..1_000_000).step_by(97) {
+            let (year, month, day) = civil(days);
+            assert_eq!(days_from_civil(year, month, day), days);
+            assert!((1..=days_in_month(year, month)).contains(&day), "{days}");
+        }
+        for (year, month, length) in
+            [(2024, 2, 29), (1900, 2, 28), (2000, 2, 29), (2023, 12, 31), (-1, 4, 30)]
+        {
+            assert_eq!(days_in_month(year, month), length, "{year}-{month}");
+        }
+        assert_eq!(days_from_civil(2023, 13, 32), days_from_civil(2024, 2, 1));
     }
 
     #[test]

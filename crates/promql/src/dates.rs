@@ -1,6 +1,6 @@
 //! Calendar dates of Unix times, UTC, without leap seconds.
 
-use pilothouse_model::time::civil;
+use pilothouse_model::time::{civil, days_from_civil, days_in_month};
 
 /// A day in the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +19,6 @@ pub(crate) fn date(seconds: i64) -> Date {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     Date { year, month, day }
 }
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-const MONTH_LENGTHS: [i64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /// What a date function asks of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +55,8 @@ impl DatePart {
             Self::Hour => seconds.div_euclid(3600).rem_euclid(24),
             Self::DayOfWeek => (seconds.div_euclid(DAY) + 4).rem_euclid(7),
             Self::DayOfMonth => day.day,
-            Self::DayOfYear => {
-                let before = &MONTH_LENGTHS[..(day.month - 1).clamp(0, 11) as usize];
-                before.iter().sum::<i64>() + day.day + i64::from(day.month > 2 && is_leap(day.year))
-            }
-            Self::DaysInMonth if day.month == 2 && is_leap(day.year) => 29,
-            Self::DaysInMonth => MONTH_LENGTHS[(day.month - 1).clamp(0, 11) as usize],
+            Self::DayOfYear => seconds.div_euclid(DAY) - days_from_civil(day.year, 1, 1) + 1,
+            Self::DaysInMonth => days_in_month(day.year, day.month),
             Self::Month => day.month,
             Self::Year => day.year,
         };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use gotmpl::{TemplateError, Value};
 use jiff::tz::TimeZone;
 
-use super::times::{Time, ZERO, civil_text};
+use super::layout;
+use super::times::{Time, ZERO};
 use crate::units::{format_go_duration, parse_go_duration};
 
 /// A point in time as it is shown somewhere.
@@ -37,7 +38,7 @@ impl Zoned {
 
     /// Reads a text in a layout of Go's. An offset in it stays that of the time.
     pub fn parse(layout: &str, text: &str) -> Option<Self> {
-        let (time, offset_s) = Time::parse_with_offset(layout, text)?;
+        let (time, offset_s) = layout::read(layout, text)?;
         let mut zoned = Self::utc(time);
         if offset_s != 0 {
             zoned.offset_s = offset_s;
@@ -50,7 +51,7 @@ impl Zoned {
     pub fn format(&self, layout: &str) -> String {
         let shifted =
             Time { seconds: self.time.seconds.saturating_add(self.offset_s), nanos: self.time.nanos };
-        civil_text(shifted, layout, |field| self.zone_text(field))
+        layout::text(shifted, layout, |field| self.zone_text(field))
     }
 
     fn zone_text(&self, field: &str) -> String {
