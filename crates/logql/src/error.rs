@@ -3,7 +3,7 @@
 use pilothouse_model::{BudgetError, Labels, SourceError};
 
 /// Why a query was refused or could not be finished. The texts are Loki's; which status they
-/// get is decided at the edge with the help of [`LogqlError::is_client_fault`].
+/// get is decided at the edge, by kind.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LogqlError {
     /// The text is no LogQL. Line and column count from 1; both are 0 where no place is meant.
@@ -38,11 +38,6 @@ pub enum LogqlError {
 impl LogqlError {
     pub(crate) fn semantic(message: impl Into<String>) -> Self {
         Self::Parse { message: message.into(), line: 0, column: 0 }
-    }
-
-    /// Whether another query would help, rather than another server.
-    pub fn is_client_fault(&self) -> bool {
-        !matches!(self, Self::Source(_) | Self::ApproxTopkOff)
     }
 
     pub fn budget(&self) -> Option<&BudgetError> {

@@ -51,30 +51,6 @@ pub enum EvalError {
     Source(SourceError),
 }
 
-impl EvalError {
-    /// The caller's fault, or at least the query's: neither a limit nor the storage.
-    pub fn is_execution(&self) -> bool {
-        matches!(self, Self::Execution(_))
-    }
-
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Budget(BudgetError::Timeout(_)))
-    }
-
-    pub fn is_canceled(&self) -> bool {
-        matches!(self, Self::Budget(BudgetError::Canceled(_)))
-    }
-
-    /// A ceiling other than time was reached.
-    pub fn is_limit(&self) -> bool {
-        matches!(self, Self::Budget(_)) && !self.is_timeout() && !self.is_canceled()
-    }
-
-    pub fn is_storage(&self) -> bool {
-        matches!(self, Self::Source(_))
-    }
-}
-
 impl From<SourceError> for EvalError {
     fn from(error: SourceError) -> Self {
         match error {

@@ -387,11 +387,6 @@ impl Slab {
         self.blocks
     }
 
-    /// Bytes of the dictionary of words, which a probe that asks for words reads as a whole.
-    pub fn words_bytes(&self) -> usize {
-        self.words.len()
-    }
-
     /// The blocks whose lines may meet the demands. What cannot be read, or was damaged,
     /// excludes nothing.
     pub fn probe(&self, probe: &Probe, source: &(impl ReadAt + ?Sized)) -> BlockMask {

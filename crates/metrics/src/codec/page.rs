@@ -21,8 +21,6 @@ use super::{CodecError, Effort, MAX_BLOCK_SAMPLES};
 
 /// The format this code writes, and the only one there has been.
 pub const PAGE_VERSION: u8 = 1;
-/// Pages are 2^15 bytes unless the caller knows better.
-pub const DEFAULT_SIZE_BITS: u32 = 15;
 /// What is left free below a power of two for the database's own leaf header.
 pub const LEAF_RESERVE: usize = 350;
 
