@@ -11,7 +11,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 triple=$(uname -m)-unknown-linux-gnu
-# With a target named, the flags do not reach build scripts and macros, which must stay dynamic.
-RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
+# With a target named, the flags do not reach build scripts and macros, which must stay dynamic. Random
+# bytes come from the kernel's call: it is looked for in a shared library otherwise, and where there is
+# none, in /dev/random, which a bare tree has not.
+RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"" \
   cargo build --release --locked --target "$triple" --package pilothouse >&2
 echo "${CARGO_TARGET_DIR:-target}/$triple/release/pilothouse"
