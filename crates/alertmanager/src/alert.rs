@@ -19,6 +19,11 @@ pub fn fingerprint(labels: &Labels) -> u64 {
     hash
 }
 
+/// What an alert takes beside its texts: itself, and its places where it is found.
+const HELD_BYTES: usize = 300;
+/// What an annotation takes beside its texts.
+const ANNOTATION_BYTES: usize = 64;
+
 /// An alert with its times known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -80,6 +85,13 @@ impl Held {
         self.labels.value("alertname")
     }
 
+    /// What it takes in memory, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let annotations = self.annotations.iter().map(|(n, v)| n.len() + v.len() + ANNOTATION_BYTES);
+        let texts = self.labels.as_encoded().len() + self.generator_url.len() + annotations.sum::<usize>();
+        (texts + HELD_BYTES) as u64
+    }
+
     /// Whether the two were active at a common time.
     fn overlaps(&self, older: &Self) -> bool {
         let inside = |t: i64| older.starts_at_ms < t && t < older.ends_at_ms;
@@ -128,6 +140,8 @@ pub fn order_of_sets(a: &Labels, b: &Labels) -> Ordering {
 #[derive(Debug, Default)]
 pub(crate) struct Alerts {
     by_fingerprint: HashMap<u64, Arc<Held>>,
+    /// What all of them take, about.
+    bytes: u64,
 }
 
 impl Alerts {
@@ -140,7 +154,10 @@ impl Alerts {
             _ => alert,
         };
         let held = Arc::new(held);
-        self.by_fingerprint.insert(held.fingerprint, Arc::clone(&held));
+        self.bytes += held.bytes();
+        if let Some(older) = self.by_fingerprint.insert(held.fingerprint, Arc::clone(&held)) {
+            self.bytes -= older.bytes();
+        }
         (held, before)
     }
 
@@ -156,12 +173,17 @@ impl Alerts {
         self.by_fingerprint.len()
     }
 
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Forgets the alerts that are over and not `needed` any more, and gives them back.
     pub(crate) fn forget_resolved(&mut self, needed: &HashSet<u64>, now_ms: i64) -> Vec<Arc<Held>> {
         let is_over = |a: &&Arc<Held>| a.resolved_at(now_ms) && !needed.contains(&a.fingerprint);
         let over: Vec<Arc<Held>> = self.by_fingerprint.values().filter(is_over).cloned().collect();
         for alert in &over {
             self.by_fingerprint.remove(&alert.fingerprint);
+            self.bytes -= alert.bytes();
         }
         over
     }

@@ -11,8 +11,9 @@
 //! gives out what to send and what to keep. [`service`] runs it: one thread steps it, tasks make
 //! the calls. That is why hours of grouping pass in milliseconds of test.
 //!
-//! Reading order: [`matchers`], [`interval`], [`config`], `route`, [`templates`], [`silence`],
-//! `nflog`, `keeper`, `contacts`, `inhibit`, [`engine`], [`receivers`], [`service`].
+//! Reading order: [`matchers`], `selector`, [`interval`], [`config`], `route`, [`templates`],
+//! [`silence`], `nflog`, `keeper`, `contacts`, `inhibit`, `work`, [`engine`], [`receivers`],
+//! [`service`].
 
 pub mod alert;
 pub mod config;
@@ -27,12 +28,14 @@ pub mod matchers;
 mod nflog;
 pub mod receivers;
 mod route;
+mod selector;
 pub mod service;
 pub mod silence;
 pub mod telemetry;
 pub mod templates;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use config::{Config, ConfigError, Document};
 pub use contacts::{Contact, Mail};

@@ -1,10 +1,12 @@
 //! Matchers as Alertmanager reads and prints them: a newer syntax with quoted names, an older
 //! one that is more tolerant, and the older one's reading wherever the two differ.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 
 use pilothouse_model::labels::quote;
-use pilothouse_model::matcher::fault_when_anchored;
+use pilothouse_model::limits::ALERT_REGEX_BYTES;
+use pilothouse_model::matcher::{Pattern, fault_when_anchored};
 use pilothouse_model::{Labels, MatchOp, Matcher};
 
 /// Why a text is no matcher; Alertmanager's words.
@@ -42,10 +44,32 @@ pub fn is_label_name(name: &str) -> bool {
     !name.is_empty()
 }
 
+thread_local! {
+    /// What the expressions of the text take that this thread is reading.
+    static COMPILED_BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Begins a text whose expressions are counted together: a configuration, a silence, the filters of
+/// a request. They are compiled in the midst of reading, where many may be a few bytes each.
+pub fn begin_text() {
+    COMPILED_BYTES.set(0);
+}
+
+/// Compiles a matcher, within what all expressions of a text may take.
+pub(crate) fn compile(op: MatchOp, name: &str, value: &str) -> Result<Matcher, MatcherError> {
+    let matcher = Matcher::new(op, name, value).map_err(|e| MatcherError(e.to_string()))?;
+    let bytes = matcher.pattern().map_or(0, Pattern::bytes);
+    COMPILED_BYTES.set(COMPILED_BYTES.get().saturating_add(bytes));
+    if bytes > 0 && COMPILED_BYTES.get() > ALERT_REGEX_BYTES {
+        let most = ALERT_REGEX_BYTES >> 20;
+        return Err(MatcherError(format!("regular expressions take more than {most} MiB together")));
+    }
+    Ok(matcher)
+}
+
 fn matcher(op: MatchOp, name: &str, value: &str) -> Result<Matcher, MatcherError> {
-    Matcher::new(op, name, value).map_err(|e| {
-        MatcherError(fault_when_anchored(value).unwrap_or(e).to_string())
-    })
+    compile(op, name, value)
+        .map_err(|e| fault_when_anchored(value).map_or(e, |fault| MatcherError(fault.to_string())))
 }
 
 fn is_reserved(c: char) -> bool {
@@ -80,7 +104,7 @@ impl Newer<'_> {
         let name = self.text()?;
         let op = self.op()?;
         let value = self.text()?;
-        Matcher::new(op, name, value).ok()
+        compile(op, &name, &value).ok()
     }
 
     fn take(&mut self, token: &str) -> bool {

@@ -4,6 +4,7 @@
 //! everything again, and would never tell that something ended.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use pilothouse_model::StateChange;
 use serde::{Deserialize, Serialize};
@@ -17,11 +18,31 @@ pub(crate) const RETENTION_MS: i64 = 120 * 3_600_000;
 /// What an integration wants to know again when the group is told the next time.
 pub(crate) type Notes = BTreeMap<String, String>;
 
+/// Alerts. A group may have very many, and many integrations that are told the same of it.
+pub(crate) type Fingerprints = Arc<BTreeSet<u64>>;
+
+mod shared {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(set: &Arc<BTreeSet<u64>>, out: S) -> Result<S::Ok, S::Error> {
+        set.as_ref().serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<BTreeSet<u64>>, D::Error> {
+        BTreeSet::deserialize(from).map(Arc::new)
+    }
+}
+
 /// What an integration was told, by fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    pub(crate) firing: BTreeSet<u64>,
-    pub(crate) resolved: BTreeSet<u64>,
+    #[serde(with = "shared")]
+    pub(crate) firing: Fingerprints,
+    #[serde(with = "shared")]
+    pub(crate) resolved: Fingerprints,
     pub(crate) at_ms: i64,
     expires_at_ms: i64,
     #[serde(default, skip_serializing_if = "Notes::is_empty")]
@@ -81,9 +102,23 @@ pub(crate) fn reason(
     (entry.at_ms < now_ms.saturating_sub(repeat_ms)).then_some(Reason::Repeat)
 }
 
+/// What an entry takes in memory beside its key, and a fingerprint in it, about.
+const ENTRY_BYTES: usize = 200;
+const FINGERPRINT_BYTES: usize = 12;
+
+impl Entry {
+    fn bytes(&self, key: &str) -> u64 {
+        let told = (self.firing.len() + self.resolved.len()) * FINGERPRINT_BYTES;
+        let notes: usize = self.notes.iter().map(|(name, note)| name.len() + note.len()).sum();
+        (ENTRY_BYTES + key.len() + told + notes) as u64
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Nflog {
     entries: HashMap<String, Entry>,
+    /// What all of them take, about.
+    bytes: u64,
 }
 
 impl Nflog {
@@ -94,12 +129,23 @@ impl Nflog {
         for (key, bytes) in records {
             match bytes.split_first() {
                 Some((&VERSION, json)) if let Ok(entry) = serde_json::from_slice(json) => {
-                    log.entries.insert(key, entry);
+                    log.insert(key, entry);
                 }
                 _ => unreadable += 1,
             }
         }
         (log, unreadable)
+    }
+
+    fn insert(&mut self, key: String, entry: Entry) {
+        self.bytes += entry.bytes(&key);
+        let older = self.entries.get(&key).map_or(0, |older| older.bytes(&key));
+        self.bytes -= older;
+        self.entries.insert(key, entry);
+    }
+
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
@@ -119,8 +165,8 @@ impl Nflog {
     pub(crate) fn set(
         &mut self,
         key: String,
-        firing: BTreeSet<u64>,
-        resolved: BTreeSet<u64>,
+        firing: Fingerprints,
+        resolved: Fingerprints,
         notes: Notes,
         repeat_ms: i64,
         now_ms: i64,
@@ -131,14 +177,15 @@ impl Nflog {
         let mut bytes = vec![VERSION];
         // Numbers; writing to memory does not fail.
         let _ = serde_json::to_writer(&mut bytes, &entry);
-        self.entries.insert(key.clone(), entry);
+        self.insert(key.clone(), entry);
         StateChange { table: TABLE, key, value: Some(bytes) }
     }
 
     /// Forgets entries past their time.
     pub(crate) fn forget(&mut self, now_ms: i64) -> Vec<StateChange> {
-        let old = self.entries.extract_if(|_, entry| entry.expires_at_ms <= now_ms);
-        old.map(|(key, _)| StateChange { table: TABLE, key, value: None }).collect()
+        let old: Vec<_> = self.entries.extract_if(|_, entry| entry.expires_at_ms <= now_ms).collect();
+        self.bytes -= old.iter().map(|(key, entry)| entry.bytes(key)).sum::<u64>();
+        old.into_iter().map(|(key, _)| StateChange { table: TABLE, key, value: None }).collect()
     }
 }
 
@@ -154,8 +201,8 @@ mod tests {
     fn who_is_told_why() {
         let entry = |firing: &[u64], resolved: &[u64]| {
             Some(Entry {
-                firing: set(firing),
-                resolved: set(resolved),
+                firing: set(firing).into(),
+                resolved: set(resolved).into(),
                 at_ms: 1_000,
                 expires_at_ms: i64::MAX,
                 notes: Notes::new(),
@@ -185,10 +232,10 @@ mod tests {
     fn entries_outlive_a_restart_and_end() {
         let mut log = Nflog::default();
         let notes = Notes::from([("ts".to_owned(), "1.5".to_owned())]);
-        let change = log.set("k".into(), set(&[1]), set(&[u64::MAX]), notes.clone(), 1_000, 5);
+        let change = log.set("k".into(), set(&[1]).into(), set(&[u64::MAX]).into(), notes.clone(), 1_000, 5);
         let (mut log, unreadable) = Nflog::load(vec![("k".into(), change.value.unwrap())]);
         let entry = log.get("k").unwrap();
-        assert_eq!((&entry.firing, &entry.notes, unreadable), (&set(&[1]), &notes, 0));
+        assert_eq!((entry.firing.as_ref(), &entry.notes, unreadable), (&set(&[1]), &notes, 0));
         assert!(log.forget(RETENTION_MS + 4).is_empty());
         assert_eq!(log.forget(RETENTION_MS + 5).len(), 1);
         assert_eq!((log.len(), Nflog::load(vec![("k".into(), vec![])]).1), (0, 1));

@@ -6,6 +6,8 @@ use pilothouse_model::{Labels, Matcher};
 
 use crate::config::RouteOptions;
 use crate::matchers::{braced, match_all};
+use crate::selector::Selector;
+use crate::work::Slice;
 
 /// What alerts are grouped by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,8 @@ pub(crate) struct Route {
     pub(crate) labels: BTreeMap<String, String>,
     matchers: Vec<Matcher>,
     goes_on: bool,
-    children: Vec<usize>,
+    /// In their order, by what they ask for.
+    children: Selector<usize>,
     /// The matchers of the path from the root, joined by slashes.
     pub(crate) key: String,
 }
@@ -51,7 +54,7 @@ impl Tree {
             labels: BTreeMap::new(),
             matchers: Vec::new(),
             goes_on: false,
-            children: Vec::new(),
+            children: Selector::default(),
             key: String::new(),
         };
         let mut tree = Self { routes: Vec::new() };
@@ -85,15 +88,16 @@ impl Tree {
             labels,
             matchers,
             goes_on: options.goes_on,
-            children: Vec::new(),
+            children: Selector::default(),
             key: if is_root { own } else { format!("{}/{own}", parent.key) },
         };
         let at = self.routes.len();
         self.routes.push(route.clone());
         for child in &options.routes {
             let child = self.add(child, &route, false);
+            let asked = self.routes.get(child).map(|c| c.matchers.clone()).unwrap_or_default();
             if let Some(node) = self.routes.get_mut(at) {
-                node.children.push(child);
+                node.children.insert(child, &asked);
             }
         }
         at
@@ -105,20 +109,21 @@ impl Tree {
 
     /// The nodes that take an alert: depth first, the first child that matches, and later ones
     /// where it says `continue`; the node itself where no child does.
-    pub(crate) fn matching(&self, labels: &Labels) -> Vec<usize> {
+    pub(crate) fn matching(&self, labels: &Labels, slice: &mut Slice) -> Vec<usize> {
         let mut found = Vec::new();
-        self.collect(0, labels, &mut found);
+        self.collect(0, labels, &mut found, slice);
         found
     }
 
-    fn collect(&self, at: usize, labels: &Labels, found: &mut Vec<usize>) -> bool {
+    fn collect(&self, at: usize, labels: &Labels, found: &mut Vec<usize>, slice: &mut Slice) -> bool {
+        slice.spend(1);
         let Some(route) = self.routes.get(at).filter(|r| match_all(&r.matchers, labels)) else {
             return false;
         };
         let before = found.len();
-        for child in &route.children {
+        for child in route.children.candidates(labels) {
             let goes_on = self.routes.get(*child).is_some_and(|r| r.goes_on);
-            if self.collect(*child, labels, found) && !goes_on {
+            if self.collect(*child, labels, found, slice) && !goes_on {
                 break;
             }
         }

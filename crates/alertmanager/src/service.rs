@@ -1,5 +1,7 @@
 //! The engine at work: one thread steps it, tasks make the calls, the store keeps what must last.
 
+mod views;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,20 +11,24 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use pilothouse_model::limits::LiveLimits;
-use pilothouse_model::{Alert, AlertSink, Clock, SourceError, StateChange, StateStore};
+use pilothouse_model::limits::{LARGE_NOTIFICATION_ALERTS, LARGE_NOTIFICATIONS_TOGETHER, LiveLimits};
+use pilothouse_model::memory::{NoMemory, Part};
+use pilothouse_model::{Alert, AlertSink, Clock, Memory, SourceError, StateChange, StateStore};
 use pilothouse_net::Secret;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::config::{Config, ConfigError, Document, DocumentError, Global};
 use crate::contacts::{self, Contact, Mail};
-use crate::engine::{Attempt, Engine, JobId, Kept, Setup};
+use crate::engine::{Attempt, Engine, JobId, Kept, Setup, Taking};
 use crate::heartbeat::{Heartbeat, STEP_MS};
 use crate::keeper::Teller;
 use crate::receivers::{Failure, Integration};
 use crate::silence::{SilenceError, Wanted};
 use crate::telemetry::FailureReason;
 use crate::templates::Templates;
+
+pub use views::TooLong;
 
 /// Where the configuration of the API is kept, under one key.
 const CONFIG_TABLE: &str = "alertmanager_config";
@@ -37,6 +43,8 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Options {
     pub limits: LiveLimits,
+    /// The account that what is held is booked in.
+    pub memory: Arc<Memory>,
     /// Where people reach it: goes into payloads and links.
     pub external_url: String,
     /// Says the configuration as long as none is stored through the API.
@@ -69,6 +77,17 @@ pub enum ChangeError<E: std::error::Error> {
     State(SourceError),
 }
 
+/// Why alerts were not taken, all or some.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    #[error(transparent)]
+    NoMemory(NoMemory),
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+}
+
 /// A running Alertmanager. Clones are the same one. Calls may wait for the disk where they say
 /// so, never for the network.
 #[derive(Debug, Clone)]
@@ -82,6 +101,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     options: Options,
     runtime: Handle,
+    large_messages: Arc<Semaphore>,
     events: Sender<Event>,
     /// Held by whoever writes down what changed.
     keeping: Mutex<()>,
@@ -121,6 +141,7 @@ impl Alertmanager {
         let now_ms = clock.now_ms();
         let kept = Kept::load(store.as_ref())?;
         let (engine, unreadable) = Engine::new(kept, options.limits.clone(), now_ms);
+        let engine = engine.within(Arc::clone(&options.memory));
         if unreadable > 0 {
             tracing::error!(unreadable, "alerts, silences or log entries that cannot be read were left out");
         }
@@ -132,6 +153,7 @@ impl Alertmanager {
             store,
             clock: Arc::clone(&clock),
             runtime: runtime.clone(),
+            large_messages: Arc::new(Semaphore::new(LARGE_NOTIFICATIONS_TOGETHER as usize)),
             events,
             keeping: Mutex::new(()),
             waking: AtomicBool::new(false),
@@ -174,6 +196,11 @@ impl Alertmanager {
         self.shared.started_ms
     }
 
+    /// Where people reach it, without a trailing slash.
+    pub fn external_url(&self) -> &str {
+        self.shared.options.external_url.trim_end_matches('/')
+    }
+
     /// The state, to look at. Nothing else happens while it is held.
     pub fn engine(&self) -> MutexGuard<'_, Engine> {
         self.shared.engine.lock()
@@ -181,18 +208,28 @@ impl Alertmanager {
 
     /// Takes alerts; errors are Alertmanager's words, one for each alert that is bad. Those that
     /// began or ended outlive a crash once this returns. Waits for the disk.
-    pub fn put(&self, alerts: &[Alert]) -> Vec<String> {
-        let errors = self.take(alerts, Teller::Anybody);
+    pub fn put(&self, alerts: &[Alert]) -> Result<(), PutError> {
+        let taken = self.take(alerts, Teller::Anybody);
         // A disk that is full shall keep nobody from being told.
         self.shared.keep();
-        errors
+        match taken? {
+            Taking { no_memory: Some(full), .. } => Err(PutError::NoMemory(full)),
+            Taking { errors, .. } if !errors.is_empty() => Err(PutError::Refused(errors)),
+            _ => Ok(()),
+        }
     }
 
-    fn take(&self, alerts: &[Alert], teller: Teller) -> Vec<String> {
-        let now_ms = self.now_ms();
-        let errors = self.engine().put(alerts, teller, now_ms);
-        self.shared.wake();
-        errors
+    /// Those that were taken before time was over stay.
+    fn take(&self, alerts: &[Alert], teller: Teller) -> Result<Taking, TooLong> {
+        let (mut taking, patience) = (Taking::default(), self.patience());
+        while taking.next < alerts.len() {
+            patience.check()?;
+            let mut engine = self.engine();
+            engine.put_some(alerts, &mut taking, teller, self.now_ms());
+            MutexGuard::unlock_fair(engine);
+            self.shared.wake();
+        }
+        Ok(taking)
     }
 
     /// Makes or changes a silence and gives its id. Waits for the disk.
@@ -315,7 +352,10 @@ pub struct ReadFile {
 /// Rulers tell again what a crash takes, and wait for no disk here.
 impl AlertSink for Alertmanager {
     fn send(&self, alerts: &[Alert]) -> Result<(), SourceError> {
-        let errors = self.take(alerts, Teller::Ruler);
+        let errors = match self.take(alerts, Teller::Ruler) {
+            Ok(taken) => taken.errors,
+            Err(late) => vec![late.to_string()],
+        };
         if let Some(first) = errors.first() {
             tracing::warn!(refused = errors.len(), of = alerts.len(), %first, "alerts were refused");
         }
@@ -345,6 +385,11 @@ impl Shared {
     // Configuration.
 
     fn setup(&self, config: Config, templates: Templates) -> Result<Arc<Setup>, ConfigError> {
+        let (count, most) = (config.inhibit_rules.len() as u64, self.options.limits.now().max_inhibit_rules);
+        if most > 0 && count > most {
+            let text = format!("too many inhibition rules in the configuration: {count} (limit: {most})");
+            return Err(ConfigError(text));
+        }
         Setup::new(config, templates, &self.options.external_url, self.concurrency()).map(Arc::new)
     }
 
@@ -462,7 +507,10 @@ impl Shared {
             engine.clock_went_back(last_ms - now_ms);
         }
         let attempts = if stopping { Vec::new() } else { engine.step(now_ms) };
-        (attempts, engine.next_due_ms())
+        self.options.memory.hold(Part::Alerts, engine.held_bytes());
+        let due_ms = engine.next_due_ms();
+        MutexGuard::unlock_fair(engine);
+        (attempts, due_ms)
     }
 
     /// Writes down what changed; `false` where that failed and has to be tried again. What others
@@ -486,9 +534,18 @@ impl Shared {
     fn start(&self, attempt: Attempt) {
         let events = self.events.clone();
         let patience = Duration::from_millis(attempt.patience_ms.unsigned_abs());
+        let large = Arc::clone(&self.large_messages);
         self.runtime.spawn(async move {
             let began = Instant::now();
-            let sending = attempt.integration.send(&attempt.message);
+            let sending = async {
+                // A message of very many alerts takes many times their memory while it is printed
+                // and sent; such wait for each other, and none of the others for them.
+                let alerts = u32::try_from(attempt.message.alerts.len()).unwrap_or(u32::MAX);
+                let is_large = alerts >= LARGE_NOTIFICATION_ALERTS;
+                let places = if is_large { alerts.min(LARGE_NOTIFICATIONS_TOGETHER) } else { 0 };
+                let _places = large.acquire_many(places).await;
+                attempt.integration.send(&attempt.message).await
+            };
             let outcome = match tokio::time::timeout(patience, sending).await {
                 Ok(outcome) => outcome,
                 Err(_) => {

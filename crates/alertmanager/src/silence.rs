@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, SILENCES_BYTES};
+use pilothouse_model::matcher::Pattern;
 use pilothouse_model::{Labels, MatchOp, Matcher, StateChange};
 use serde::{Deserialize, Serialize};
 
-use crate::matchers::match_all;
+use crate::matchers::{self, match_all};
+use crate::selector::Selector;
+use crate::work::Slice;
 
 /// Where silences are kept.
 pub const TABLE: &str = "alertmanager_silences";
@@ -41,7 +44,7 @@ impl MatcherText {
         if self.name.is_empty() {
             return Err("invalid label name \"\"".to_owned());
         }
-        Matcher::new(self.op(), self.name.as_str(), self.value.as_str())
+        matchers::compile(self.op(), &self.name, &self.value)
             .map_err(|e| format!("invalid regular expression {:?}: {e}", self.value))
     }
 }
@@ -131,12 +134,16 @@ impl SilenceError {
 struct Kept {
     silence: Silence,
     matchers: Vec<Matcher>,
+    bytes: u64,
 }
 
 /// All silences, by id.
 #[derive(Debug, Default)]
 pub struct Silences {
     kept: BTreeMap<String, Kept>,
+    by_matchers: Selector<String>,
+    /// What all of them take in memory, about.
+    bytes: u64,
 }
 
 /// What a change did, so that it can be made durable, or taken back where that fails.
@@ -166,7 +173,19 @@ impl Silences {
     }
 
     fn insert(&mut self, silence: Silence, matchers: Vec<Matcher>) {
-        self.kept.insert(silence.id.clone(), Kept { silence, matchers });
+        self.remove(&silence.id.clone());
+        let compiled: usize = matchers.iter().filter_map(Matcher::pattern).map(Pattern::bytes).sum();
+        // Texts stand in it twice, as they were written and as matchers.
+        let bytes = (2 * encode(&silence).len() + compiled) as u64;
+        self.bytes += bytes;
+        self.by_matchers.insert(silence.id.clone(), &matchers);
+        self.kept.insert(silence.id.clone(), Kept { silence, matchers, bytes });
+    }
+
+    fn remove(&mut self, id: &String) {
+        let Some(kept) = self.kept.remove(id) else { return };
+        self.by_matchers.remove(id, &kept.matchers);
+        self.bytes -= kept.bytes;
     }
 
     /// Makes or changes a silence. One that cannot be changed as wanted is ended, and a new one
@@ -201,6 +220,7 @@ impl Silences {
             comment: wanted.comment,
             annotations: wanted.annotations,
         };
+        check_size(&silence, self.bytes, limits)?;
         let mut before = Vec::new();
         if !updates && let Some(old) = existing {
             before.extend(self.end(&old.id, now_ms));
@@ -244,9 +264,7 @@ impl Silences {
         for (id, before) in changed.before.into_iter().rev() {
             match before.and_then(|s| Some((compile(&s.matchers).ok()?, s))) {
                 Some((matchers, silence)) => self.insert(silence, matchers),
-                None => {
-                    self.kept.remove(&id);
-                }
+                None => self.remove(&id),
             }
         }
     }
@@ -261,8 +279,25 @@ impl Silences {
 
     /// The active silences that hold for a label set, by id.
     pub fn silencing(&self, labels: &Labels, now_ms: i64) -> Vec<String> {
-        let active = self.kept.values().filter(|k| k.silence.state(now_ms) == SilenceState::Active);
-        active.filter(|k| match_all(&k.matchers, labels)).map(|k| k.silence.id.clone()).collect()
+        self.holding(labels, now_ms, &mut Slice::endless()).map(|s| s.id.clone()).collect()
+    }
+
+    /// The same, one by one.
+    pub(crate) fn holding(
+        &self,
+        labels: &Labels,
+        now_ms: i64,
+        slice: &mut Slice,
+    ) -> impl Iterator<Item = &Silence> {
+        let candidates = self.by_matchers.candidates(labels);
+        slice.spend(candidates.len());
+        let kept = candidates.into_iter().filter_map(|id| self.kept.get(id));
+        let active = kept.filter(move |k| k.silence.state(now_ms) == SilenceState::Active);
+        active.filter(|k| match_all(&k.matchers, labels)).map(|k| &k.silence)
+    }
+
+    pub fn held_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Forgets the silences that ended long ago.
@@ -270,7 +305,7 @@ impl Silences {
         let is_old = |k: &Kept| k.silence.ends_at_ms.saturating_add(RETENTION_MS) <= now_ms;
         let old: Vec<String> =
             self.kept.values().filter(|k| is_old(k)).map(|k| k.silence.id.clone()).collect();
-        old.iter().for_each(|id| drop(self.kept.remove(id)));
+        old.iter().for_each(|id| self.remove(id));
         old.into_iter().map(|key| StateChange { table: TABLE, key, value: None }).collect()
     }
 }
@@ -282,7 +317,24 @@ fn encode(silence: &Silence) -> Vec<u8> {
     bytes
 }
 
+/// What one silence may take on the disk, and all of them with their expressions in memory.
+fn check_size(silence: &Silence, held_bytes: u64, limits: &Limits) -> Result<(), SilenceError> {
+    let (size, most) = (encode(silence).len() as u64, limits.max_silence_bytes);
+    if most > 0 && size > most {
+        return Err(SilenceError::Invalid(format!(
+            "silence exceeded maximum size: {size} bytes (limit: {most} bytes)"
+        )));
+    }
+    if held_bytes > SILENCES_BYTES {
+        return Err(SilenceError::Invalid(format!(
+            "silences exceeded maximum size: {held_bytes} bytes (limit: {SILENCES_BYTES} bytes)"
+        )));
+    }
+    Ok(())
+}
+
 fn compile(matchers: &[MatcherText]) -> Result<Vec<Matcher>, String> {
+    matchers::begin_text();
     let compiled = matchers
         .iter()
         .enumerate()

@@ -118,6 +118,7 @@ pub(crate) struct Counters {
     pub(crate) received_invalid: u64,
     pub(crate) alerts_limited: u64,
     pub(crate) groups_limited: u64,
+    pub(crate) sources_limited: u64,
     pub(crate) state_failures: u64,
     pub(crate) config_success: bool,
     pub(crate) config_success_at_ms: i64,
@@ -126,8 +127,8 @@ pub(crate) struct Counters {
 /// What is read off the state when somebody asks.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
-    /// active, suppressed
-    pub(crate) alerts: (usize, usize),
+    /// active, suppressed, unprocessed
+    pub(crate) alerts: [usize; 3],
     pub(crate) groups: usize,
     /// active, pending, expired
     pub(crate) silences: (usize, usize, usize),
@@ -195,6 +196,12 @@ impl Counters {
                 Kind::Counter,
             )
             .add(&[], self.alerts_limited as f64),
+            Family::new(
+                "alertmanager_inhibition_sources_limited_total",
+                "Sources of inhibition rules that mute nothing, since too many are known.",
+                Kind::Counter,
+            )
+            .add(&[], self.sources_limited as f64),
             Family::new("alertmanager_nflog_entries", "Entries of the notification log.", Kind::Gauge)
                 .add(&[], gauges.nflog_entries as f64),
             Family::new("alertmanager_receivers", "Number of configured receivers by state.", Kind::Gauge)
@@ -255,9 +262,11 @@ impl Counters {
 }
 
 fn alerts(gauges: &Gauges) -> Family {
+    let [active, suppressed, unprocessed] = gauges.alerts;
     Family::new("alertmanager_alerts", "How many alerts by state.", Kind::Gauge)
-        .add(&[("state", "active")], gauges.alerts.0 as f64)
-        .add(&[("state", "suppressed")], gauges.alerts.1 as f64)
+        .add(&[("state", "active")], active as f64)
+        .add(&[("state", "suppressed")], suppressed as f64)
+        .add(&[("state", "unprocessed")], unprocessed as f64)
 }
 
 fn silences(gauges: &Gauges) -> Family {

@@ -14,7 +14,7 @@ use crate::reply::Reply;
 
 /// When to come again with what was refused because something is full: memory is had again soon, room
 /// on the disk takes a hand, or the end of a day.
-const SOON_S: u64 = 2;
+pub(crate) const SOON_S: u64 = 2;
 const LATER_S: u64 = 30;
 
 /// Kinds as Prometheus' HTTP API names them, and those that Mimir adds.
@@ -146,20 +146,27 @@ impl From<BudgetError> for ApiError {
         let kind = match e {
             BudgetError::Timeout(_) => Kind::Timeout,
             BudgetError::Canceled(_) => Kind::Canceled,
-            BudgetError::Series { .. } => return Self::max_series(&e),
+            BudgetError::Series { .. } => {
+                return Self::query_limit(&e, "max-series-per-query", "max-fetched-series-per-query");
+            }
+            BudgetError::Memory { .. } => {
+                let name = "max-estimated-memory-consumption-per-query";
+                return Self::query_limit(&e, name, name);
+            }
             BudgetError::NoMemory(e) => return e.into(),
-            BudgetError::Samples(_) | BudgetError::Memory { .. } => Kind::Execution,
+            BudgetError::Samples(_) => Kind::Execution,
         };
         Self::new(kind, e.to_string())
     }
 }
 
 impl ApiError {
-    fn max_series(e: &BudgetError) -> Self {
+    /// As Mimir refuses a query, so that its runbooks are of use.
+    fn query_limit(e: &BudgetError, name: &str, flag: &str) -> Self {
         let text = format!(
-            "{e} (err-mimir-max-series-per-query). Consider reducing the time range and/or number of series selected \
+            "{e} (err-mimir-{name}). Consider reducing the time range and/or number of series selected \
              by the query. One way to reduce the number of selected series is to add more label matchers to the query. \
-             Otherwise, to adjust the related per-tenant limit, configure -querier.max-fetched-series-per-query, or \
+             Otherwise, to adjust the related per-tenant limit, configure -querier.{flag}, or \
              contact your service administrator."
         );
         Self::new(Kind::Execution, text)

@@ -1,14 +1,15 @@
 //! Work that takes the processor or the disk leaves the async workers here.
 //!
 //! A storm of queries never delays a write, nor samples lines, nor one client's queries another's:
-//! decoding and appending of each signal has a pool of its own, and so has each lane of queries (see `queue`), which
-//! the evaluator and the store spread over as well. What is short and belongs to no query in
+//! decoding and appending of each signal has a pool of its own, so have alerts, and so has each lane of queries (see
+//! `queue`), which the evaluator and the store spread over as well. What is short and belongs to no query in
 //! particular runs in rayon's global pool: reading parameters, printing, pieces of long answers.
 //! A panic in the work ends that request alone, as an error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{LazyLock, OnceLock};
 
+use pilothouse_model::limits::QUERY_STACK_BYTES;
 use tokio::sync::oneshot;
 
 use crate::queue::LANES;
@@ -29,6 +30,11 @@ fn writers(name: &'static str) -> Option<rayon::ThreadPool> {
     built.inspect_err(|e| tracing::warn!("no pool for writes: {e}")).ok()
 }
 
+/// What changes alerts, silences and their rules, and what looks at many of them: a hundred thousand
+/// alerts may meet ten thousand rules.
+static ALERTS: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| writers("alerts"));
+static ALERT_VIEWS: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| writers("alert-views"));
+
 /// The lanes of queries; each is started when it is first used. `None` as above.
 static QUERIES: [OnceLock<Option<rayon::ThreadPool>>; LANES] = [const { OnceLock::new() }; LANES];
 
@@ -37,11 +43,6 @@ fn start_lane(lane: usize) -> Option<rayon::ThreadPool> {
     let built = builder.thread_name(move |i| format!("query-{lane}-{i}")).build();
     built.inspect_err(|e| tracing::warn!("no pool for a lane of queries: {e}")).ok()
 }
-
-/// Stack of each thread that works for queries. A query may nest `max_query_depth` levels, and
-/// reading, planning and evaluating walk it by recursion, some kilobytes a level. The kernel
-/// gives pages only to what is used.
-const QUERY_STACK_BYTES: usize = 64 << 20;
 
 /// Threads of each lane of queries.
 pub(crate) fn lane_threads() -> usize {
@@ -63,7 +64,7 @@ pub(crate) fn start() {
 pub fn on_all_threads(work: fn()) {
     rayon::spawn_broadcast(move |_| work());
     let lanes = QUERIES.iter().filter_map(OnceLock::get);
-    for pool in lanes.chain([&*WRITES, &*LINES]).flatten() {
+    for pool in lanes.chain([&*WRITES, &*LINES, &*ALERTS, &*ALERT_VIEWS]).flatten() {
         pool.spawn_broadcast(move |_| work());
     }
 }
@@ -112,6 +113,20 @@ pub(crate) async fn write_lines<T: Send + 'static>(
     run(LINES.as_ref(), work).await
 }
 
+/// Runs work that changes alerts, silences or their configuration.
+pub(crate) async fn alerts<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    run(ALERTS.as_ref(), work).await
+}
+
+/// Runs work that looks at many alerts.
+pub(crate) async fn alert_views<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    run(ALERT_VIEWS.as_ref(), work).await
+}
+
 /// Runs work that mostly waits, for the disk or for a lock: on a thread of its own, since it would
 /// hold one of few that writes or queries need.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -151,5 +166,6 @@ mod tests {
         assert_eq!(blocking(|| 9).await, Ok(9));
         assert_eq!(write(|| 8).await, Ok(8));
         assert_eq!(write_lines(|| 8).await, Ok(8));
+        assert_eq!((alerts(|| 8).await, alert_views(|| 9).await), (Ok(8), Ok(9)));
     }
 }

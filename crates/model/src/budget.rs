@@ -23,7 +23,9 @@ pub enum BudgetError {
     Samples(&'static str),
     #[error("the query exceeded the maximum number of series (limit: {limit} series)")]
     Series { limit: u64 },
-    #[error("the query exceeded the memory it may take (limit: {limit} bytes)")]
+    #[error(
+        "the query exceeded the maximum allowed estimated amount of memory consumed by a single query (limit: {limit} bytes)"
+    )]
     Memory { limit: u64 },
     /// The server as a whole has no more.
     #[error(transparent)]

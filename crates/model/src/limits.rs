@@ -1,143 +1,16 @@
 //! The one list of limits: name, default, unit, help. Command line, configuration, admission
-//! and the reference page are all made from it.
+//! and the reference page are all made from it. What bounds that which comes from outside, or
+//! grows with it, stands here: [`Limits`] can be configured, [`bounds`] cannot. Elsewhere are only
+//! sizes that belong to a format on the disk, and what another system's protocol or product lays
+//! down for its own messages.
+
+mod bounds;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// Nesting of a log query's expressions and label filters. Not for configuration: a query that
-/// is nested deeper is no query of anybody's.
-pub const LOG_QUERY_DEPTH: u32 = 200;
-/// Bytes of a log query's text; Loki's own limit.
-pub const LOG_QUERY_BYTES: usize = 131_072;
-/// Nesting of the JSON objects of one log line.
-pub const LOG_LINE_DEPTH: u32 = 200;
-/// Redirects that an HTTP check follows, as the real probe program does; with the next one it
-/// ends.
-pub const CHECK_REDIRECTS: u32 = 10;
-/// Values that one run of a check takes down; more are left out. A run of ten requests has some
-/// three hundred.
-pub const CHECK_GAUGES: usize = 2_000;
-/// Lines that one run of a check says; more are left out.
-pub const CHECK_LINES: usize = 1_000;
-/// Bytes of one line that a TCP check waits for; a longer one is no dialogue.
-pub const CHECK_LINE_BYTES: u64 = 64 << 10;
-/// Settings that the web app keeps for a tenant of Synthetic Monitoring, as text.
-pub const TENANT_SETTINGS_BYTES: usize = 64 << 10;
-/// TLS clients kept for checks; beyond it all are made anew.
-pub const CHECK_TLS_CLIENTS: usize = 256;
-/// Checks that run once which a connected private probe may be behind; older ones are lost to it.
-pub const PROBE_OFFERS: usize = 64;
-/// Messages that may wait for a slow private probe; then its stream waits.
-pub const PROBE_MESSAGES: usize = 4;
-/// Bytes of an answer that a move reads; a piece of this size was too large, and less is asked for.
-pub const MOVE_ANSWER_BYTES: usize = 32 << 20;
-/// Bytes of samples of an answer that is not streamed, after decompression.
-pub const MOVE_PLAIN_BYTES: u64 = 128 << 20;
-/// Bytes of one frame of a streamed answer; Prometheus makes them of 1 MiB unless told otherwise.
-pub const MOVE_FRAME_BYTES: usize = 8 << 20;
-/// Samples of one push, and bytes of samples or lines.
-pub const MOVE_PUSH_SAMPLES: usize = 10_000;
-pub const MOVE_PUSH_BYTES: usize = 1 << 20;
-/// Lines that are asked for at once; Loki and this server refuse more than 5,000 unless told
-/// otherwise.
-pub const MOVE_PAGE_LINES: u64 = 1_000;
-/// Bytes of a line of OpenMetrics; the labels of the widest series take far less.
-pub const MOVE_TEXT_LINE_BYTES: u64 = 1 << 20;
-/// Bytes of text that are held before they are written to a file.
-pub const MOVE_TEXT_BYTES: usize = 4 << 20;
-/// Calls for one thing before a move gives up; the waits between them make about two minutes.
-pub const MOVE_TRIES: u32 = 9;
-/// The longest wait between two of them, whatever the other server asks for.
-pub const MOVE_WAIT_SECONDS: u64 = 30;
-/// Damaged parts of blocks that are named; further ones are counted.
-pub const TSDB_DAMAGE_NAMED: u64 = 100;
-/// Bytes of one chunk of a Prometheus block; a chunk of a hundred wide histograms has a fifth.
-pub const TSDB_CHUNK_BYTES: u64 = 1 << 20;
-/// Bytes that a series and the places of its chunks take in the index of a Prometheus block: a
-/// year of samples every second.
-pub const TSDB_SERIES_BYTES: u64 = 4 << 20;
-/// Bytes of one text of such an index.
-pub const TSDB_SYMBOL_BYTES: u64 = 1 << 20;
-/// Bytes of such texts that are held for each index that is being read.
-pub const TSDB_SYMBOL_CACHE_BYTES: usize = 8 << 20;
-/// Bytes of a Prometheus block's list of what was deleted of it.
-pub const TSDB_TOMBSTONES_BYTES: u64 = 64 << 20;
-/// Rows that are written to a file of Parquet together, and the memory that they may take before.
-pub const PARQUET_GROUP_ROWS: usize = 1 << 19;
-pub const PARQUET_GROUP_BYTES: usize = 32 << 20;
-/// Rows after which a file of Parquet is finished and another begun.
-pub const PARQUET_FILE_ROWS: usize = 1 << 22;
-/// Bytes of a part in which a file goes to a bucket and comes back.
-pub const BUCKET_PART_BYTES: u64 = 8 << 20;
-/// Parts of one file; of a larger file, parts are larger. S3 takes 10,000.
-pub const BUCKET_PARTS: u64 = 9_000;
-/// Bytes of a remote data source's answer that is taken apart here, and of one message of its tail;
-/// answers that are handed on have a limit of their own.
-pub const REMOTE_READ_BYTES: usize = 64 << 20;
-/// Bytes of a remote data source's refusal that are told on.
-pub const REMOTE_TEXT_BYTES: usize = 4 << 10;
-/// Series or streams of a remote data source that are remembered as active where there is no limit;
-/// beyond it new ones are not counted.
-pub const REMOTE_RECENT: usize = 1_000_000;
-/// Parts on their way to a bucket at once.
-pub const BUCKET_PARTS_IN_FLIGHT: usize = 3;
-/// Attempts without a valid token that wait for their answer; more are answered at once.
-pub const FAILED_LOGINS_WAITING: usize = 512;
-/// Addresses of which attempts without a valid token are counted.
-pub const FAILED_LOGIN_ADDRESSES: usize = 10_000;
-/// Bytes of the headers of one request together.
-pub const HEAD_BYTES: usize = 256 << 10;
-/// Headers of one request.
-pub const HEADERS: usize = 128;
-/// Bytes of a message of who follows logs; such clients send next to nothing.
-pub const TAIL_MESSAGE_BYTES: usize = 64 << 10;
-/// Entries a follower lost that it is told of one by one, as in Loki; more are only counted.
-pub const TAIL_TOLD_LOSSES: usize = 1_000;
-/// Log streams whose rates are held before those that have been quiet are forgotten.
-pub const STREAM_RATES: usize = 20_000;
-/// Bytes of a label set that a refusal repeats.
-pub const QUOTED_LABELS_BYTES: usize = 8 << 10;
-/// Bytes of the answer of a gRPC health service, which has a few.
-pub const CHECK_GRPC_ANSWER_BYTES: usize = 64 << 10;
-/// Bytes of a body that a check of several requests puts into its log.
-pub const CHECK_LOGGED_BODY_BYTES: usize = 4_096;
-/// Bytes of the target of a check.
-pub const CHECK_TARGET_BYTES: usize = 2_048;
-/// Labels of a probe.
-pub const PROBE_LABELS: usize = 3;
-/// Bytes of a label value of the series of a check, as any of a push may have.
-pub const CHECK_LABEL_VALUE_BYTES: usize = 2_048;
-/// Labels of the log stream of a check; what is more goes to the metadata of its entries.
-pub const CHECK_STREAM_LABELS: usize = 15;
-/// Runs of checks whose samples share one append.
-pub const PUBLICATIONS_TOGETHER: usize = 256;
-/// Bytes of the name of a status page.
-pub const STATUS_PAGE_NAME_BYTES: usize = 64;
-/// Iterations of all loops of one notification template.
-pub const NOTIFICATION_ITERATIONS: u64 = 1_000_000;
-/// Bytes that one notification template may print.
-pub const NOTIFICATION_BYTES: usize = 4 << 20;
-/// Compiled notification templates that are kept; a configuration has some dozens.
-pub const NOTIFICATION_TEMPLATES: usize = 2_000;
-/// Connections open at once, where the system gives descriptors for them; more wait.
-pub const CONNECTIONS: u64 = 8_192;
-/// Bytes of a rule group as YAML. Its reader takes some thirty times as much.
-pub const RULE_GROUP_BYTES: usize = 2 << 20;
-/// Brackets of a YAML text that may be open at once; parsers refuse far fewer levels.
-pub const YAML_BRACKETS: u32 = 500;
-/// Groups within groups of a regular expression. Go allows 1,000.
-pub const REGEX_DEPTH: u32 = 200;
-/// The greatest repetition count of a regular expression, those of nested repetitions multiplied; Go's own.
-pub const REGEX_REPEAT: u32 = 1_000;
-/// Ranges of all character classes of a regular expression together; `\pL` has some 700.
-pub const REGEX_RANGES: usize = 1 << 20;
-/// Compiled regular expressions that are kept.
-pub const REGEX_CACHE_ENTRIES: usize = 128;
-/// Bytes of them.
-pub const REGEX_CACHE_BYTES: usize = 32 << 20;
-/// Bytes of the text of one that is kept; longer ones are compiled each time.
-pub const REGEX_CACHE_TEXT_BYTES: usize = 64 << 10;
+pub use bounds::*;
 
 /// One limit as the reference page and the command line show it.
 #[derive(Debug, Clone, Copy)]
@@ -244,8 +117,13 @@ limits! {
     max_alertmanager_templates = 100, "templates", "Template files of an Alertmanager configuration. 0: no limit.";
     max_alertmanager_template_bytes = 256 << 10, "bytes", "Size of one template file. 0: no limit.";
     max_alerts = 100_000, "alerts", "Alerts held by the Alertmanager; new ones beyond it are refused.";
+    max_alerts_bytes = 256 << 20, "bytes", "Labels and annotations of the alerts held; new alerts beyond it are refused.";
     max_alert_groups = 50_000, "groups", "Groups of alerts; alerts that would make another are not notified.";
+    max_grouped_alerts = 1_000_000, "alerts", "Places of alerts in groups, one for each route that takes an alert; beyond it alerts are not notified.";
+    max_inhibit_rules = 10_000, "rules", "Inhibition rules of an Alertmanager configuration. 0: no limit.";
+    max_inhibition_sources = 500_000, "sources", "Alerts that inhibition rules know as sources, of all rules together; more mute nothing.";
     max_silences = 10_000, "silences", "Silences kept, past ones included; new ones beyond it are refused.";
+    max_silence_bytes = 256 << 10, "bytes", "Size of one silence. 0: no limit.";
     max_alert_events = 10_000, "events", "Transitions of alerts and notifications kept as history, oldest dropped first.", at_start;
     max_concurrent_notifications = 32, "notifications", "Notifications under way at once to one integration; more wait their turn.", at_start;
     head_memory_bytes = 512 << 20, "bytes", "Samples held in memory before groups are sealed early.";
@@ -314,7 +192,15 @@ impl Limits {
         at_most(&mut limits.block_cache_bytes, 12);
         at_most(&mut limits.max_query_memory_bytes, 3);
         at_most(&mut limits.max_body_bytes, 12);
+        at_most(&mut limits.max_scrape_body_bytes, 12);
+        at_most(&mut limits.max_probe_decoded_bytes, 12);
+        at_most(&mut limits.max_tail_bytes, 32);
+        at_most(&mut limits.remote_queue_bytes, 16);
         at_most(&mut limits.max_pattern_read_bytes, 4);
+        at_most(&mut limits.max_alerts_bytes, 6);
+        // Of some eighty bytes each.
+        at_most(&mut limits.max_inhibition_sources, 1_024);
+        at_most(&mut limits.max_grouped_alerts, 512);
         limits
     }
 }

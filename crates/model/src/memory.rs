@@ -26,25 +26,30 @@ const QUERIES_ALWAYS: u64 = 6;
 /// Who holds memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Open samples, and lines that are in no block yet.
+    /// Open samples, lines that are in no block yet, and what waits for remote data sources.
     Heads,
     /// Labels, symbols, postings, tables of blocks.
     Indexes,
     Caches,
-    /// Bodies of requests and what they become until it is stored.
+    /// Alerts, silences and what is remembered of notifications.
+    Alerts,
+    /// Bodies of requests and what they become until it is stored; answers that are read of targets and
+    /// other systems; entries that wait for who follows logs.
     Requests,
     /// Queries of clients and of rules.
     Queries,
 }
 
 impl Part {
-    pub const ALL: [Self; 5] = [Self::Heads, Self::Indexes, Self::Caches, Self::Requests, Self::Queries];
+    pub const ALL: [Self; 6] =
+        [Self::Heads, Self::Indexes, Self::Caches, Self::Alerts, Self::Requests, Self::Queries];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Heads => "heads",
             Self::Indexes => "indexes",
             Self::Caches => "caches",
+            Self::Alerts => "alerts",
             Self::Requests => "requests",
             Self::Queries => "queries",
         }
@@ -140,13 +145,19 @@ impl Memory {
     /// A look: what the stores hold, and what the kernel says is resident (0 if it does not tell).
     pub fn set(&self, parts: &[(Part, u64)], resident_bytes: u64) {
         for (part, bytes) in parts {
-            self.of(*part).store(*bytes, Relaxed);
+            self.hold(*part, *bytes);
         }
         self.resident_bytes.store(resident_bytes, Relaxed);
-        let stored = [Part::Heads, Part::Indexes, Part::Caches].map(|part| self.held_bytes(part));
+        let stored =
+            [Part::Heads, Part::Indexes, Part::Caches, Part::Alerts].map(|part| self.held_bytes(part));
         let unreserved = resident_bytes.saturating_sub(self.reserved_bytes());
         self.base_bytes.store(unreserved.max(stored.iter().sum()), Relaxed);
         self.make_room();
+    }
+
+    /// What one part holds, told by who holds it; it counts from the next look on.
+    pub fn hold(&self, part: Part, bytes: u64) {
+        self.of(part).store(bytes, Relaxed);
     }
 
     /// Where even writes find no room, the heaviest query ends though it asks for nothing more.
@@ -186,20 +197,20 @@ impl Memory {
     /// Memory for a request that brings data in; given back when the answer is dropped.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, NoMemory> {
         self.reserve_write_bytes(bytes)?;
-        Ok(Reservation { memory: Arc::clone(self), bytes })
+        Ok(Reservation { memory: Arc::clone(self), bytes, free_bytes: 0 })
     }
 
     fn reserve_write_bytes(&self, bytes: u64) -> Result<(), NoMemory> {
-        if self.limit_bytes == u64::MAX {
+        if self.has_room_for(bytes) {
             self.of(Part::Requests).fetch_add(bytes, Relaxed);
             return Ok(());
         }
-        if self.used_bytes().saturating_add(bytes) > self.share(WRITES_UP_TO) {
-            self.refused_writes.fetch_add(1, Relaxed);
-            return Err(self.full());
-        }
-        self.of(Part::Requests).fetch_add(bytes, Relaxed);
-        Ok(())
+        self.refused_writes.fetch_add(1, Relaxed);
+        Err(self.full())
+    }
+
+    fn has_room_for(&self, bytes: u64) -> bool {
+        self.limit_bytes == u64::MAX || self.used_bytes().saturating_add(bytes) <= self.share(WRITES_UP_TO)
     }
 
     // ---- queries ----
@@ -269,19 +280,45 @@ impl Memory {
 pub struct Reservation {
     memory: Arc<Memory>,
     bytes: u64,
+    /// What may still be taken without asking.
+    free_bytes: u64,
 }
 
 impl Reservation {
     /// To begin with.
     pub fn nothing(memory: &Arc<Memory>) -> Self {
-        Self { memory: Arc::clone(memory), bytes: 0 }
+        Self::beyond(0, memory)
+    }
+
+    /// To begin with, where the first bytes are not asked for: what is small has to work even where
+    /// memory is short, since it may be what tells of that.
+    pub fn beyond(free_bytes: u64, memory: &Arc<Memory>) -> Self {
+        Self { memory: Arc::clone(memory), bytes: 0, free_bytes }
     }
 
     /// Takes more.
     pub fn grow(&mut self, bytes: u64) -> Result<(), NoMemory> {
+        let free = self.free_bytes.min(bytes);
+        self.free_bytes -= free;
+        let bytes = bytes - free;
+        if bytes == 0 {
+            return Ok(());
+        }
         self.memory.reserve_write_bytes(bytes)?;
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Takes more if there is room; what is left out instead is no refused write.
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        self.memory.has_room_for(bytes) && self.grow(bytes).is_ok()
+    }
+
+    /// Gives some of it back.
+    pub fn shrink(&mut self, bytes: u64) {
+        let given = self.bytes.min(bytes);
+        self.bytes -= given;
+        self.memory.of(Part::Requests).fetch_sub(given, Relaxed);
     }
 }
 
@@ -401,6 +438,20 @@ mod tests {
         rule.reserve_bytes(38 * MIB).unwrap();
         assert!(rule.reserve_bytes(4 * MIB).is_ok() && is_refused(dashboard.check("a test")));
         assert!(is_refused(rule.reserve_bytes(40 * MIB)));
+    }
+
+    #[test]
+    fn reservations_grow_and_shrink_and_small_ones_are_free() {
+        let memory = account();
+        let mut held = Reservation::beyond(MIB, &memory);
+        memory.set(&[], 95 * MIB);
+        assert!(held.grow(MIB).is_ok() && held.grow(1).is_err());
+        memory.set(&[], 0);
+        assert!(held.grow(3 * MIB).is_ok() && held.try_grow(2 * MIB) && !held.try_grow(90 * MIB));
+        held.shrink(MIB);
+        assert_eq!((memory.held_bytes(Part::Requests), memory.refusals()), (4 * MIB, (0, 1)));
+        drop(held);
+        assert_eq!(memory.held_bytes(Part::Requests), 0);
     }
 
     #[test]

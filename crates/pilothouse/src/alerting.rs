@@ -13,7 +13,7 @@ use pilothouse_logs::Store;
 use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::time::DAY_MS;
-use pilothouse_model::{Budget, Clock as _, EntrySink, Labels, LogBatch, SourceError};
+use pilothouse_model::{Budget, Clock as _, EntrySink, Labels, LogBatch, Memory, SourceError};
 
 use crate::config::{Config, Settings};
 use crate::reload::{Apply, Part};
@@ -54,9 +54,11 @@ pub(crate) async fn start(
     limits: &LiveLimits,
     base: &str,
     control: &Arc<Control>,
+    memory: &Arc<Memory>,
 ) -> Result<Alertmanager, ServeError> {
     let options = Options {
         limits: limits.clone(),
+        memory: Arc::clone(memory),
         external_url: format!("{base}/alertmanager"),
         config_file: config.alerting.config_file.clone(),
         heartbeat_url: config.alerting.heartbeat_url.clone(),
@@ -87,7 +89,9 @@ pub(crate) async fn follow_contacts(alertmanager: Alertmanager, control: Arc<Con
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        alertmanager.set_contacts(contacts(&control));
+        let (alertmanager, control) = (alertmanager.clone(), Arc::clone(&control));
+        // It may have to wait for a configuration that is being stored.
+        let _ = tokio::task::spawn_blocking(move || alertmanager.set_contacts(contacts(&control))).await;
     }
 }
 
@@ -121,19 +125,26 @@ pub(crate) async fn follow(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let events: Vec<Event> = {
-            let mut engine = alertmanager.engine();
-            engine.note(transitions.take());
-            engine.history().since(next).cloned().collect()
-        };
-        let Some(last) = events.last() else { continue };
-        next = last.number + 1;
+        let (alertmanager, transitions) = (alertmanager.clone(), Arc::clone(&transitions));
         let lines = Arc::clone(&lines);
-        let written = tokio::task::spawn_blocking(move || append(&*lines, &events)).await;
-        if let Ok(Err(e)) = written {
+        let written = tokio::task::spawn_blocking(move || {
+            let events = new_events(&alertmanager, &transitions, next);
+            let after = events.last().map_or(next, |last| last.number + 1);
+            (after, if events.is_empty() { Ok(()) } else { append(&*lines, &events) })
+        });
+        let Ok((after, written)) = written.await else { continue };
+        next = after;
+        if let Err(e) = written {
             tracing::error!("events of alerts without log lines: {e}");
         }
     }
+}
+
+/// Adds what rulers saw to the history, and gives its events from a number on.
+fn new_events(alertmanager: &Alertmanager, transitions: &Transitions, next: u64) -> Vec<Event> {
+    let mut engine = alertmanager.engine();
+    engine.note(transitions.take());
+    engine.history().since(next).cloned().collect()
 }
 
 /// Brings back the history that was written as lines; gives the number of the first event that is

@@ -68,7 +68,7 @@ impl Workers {
     /// Once this returns, who asks for rules, alerts, targets or checks finds them.
     pub(crate) async fn start(ground: &Ground) -> Result<Self, ServeError> {
         let Ground { config, limits, app, control, stores, url, .. } = ground;
-        let alertmanager = alerting::start(config, limits, url, control).await?;
+        let alertmanager = alerting::start(config, limits, url, control, app.memory()).await?;
         app.start_alertmanager(alertmanager.clone());
         let rules = start_rules(ground, &alertmanager).await?;
         let book = Book { rules: Arc::clone(&rules), alertmanager: alertmanager.clone() };

@@ -170,6 +170,7 @@ impl Config {
         if pilothouse_model::yaml::is_too_deep(text.as_bytes()) {
             return Err(ConfigError(format!("yaml: {TOO_DEEP}")));
         }
+        crate::matchers::begin_text();
         let value: Value = serde_norway::from_str(text).map_err(|e| ConfigError(format!("yaml: {e}")))?;
         let mut read = read(text, value.clone())?;
         if let Some(directory) = &directory {

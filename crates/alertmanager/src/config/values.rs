@@ -174,7 +174,7 @@ impl<'de, const REGEX: bool> Deserialize<'de> for MatchMap<REGEX> {
                 value => value.unwrap_or_default(),
             };
             let op = if REGEX { MatchOp::Regex } else { MatchOp::Equal };
-            all.push(Matcher::new(op, name, value).map_err(D::Error::custom)?);
+            all.push(matchers::compile(op, &name, &value).map_err(D::Error::custom)?);
         }
         Ok(Self(all))
     }

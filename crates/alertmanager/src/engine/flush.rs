@@ -5,35 +5,64 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::groups::{Flight, GroupId};
+use super::groups::{Flight, GroupId, MemberState};
 use super::jobs::{Attempt, Job};
 use super::{Due, Engine, JobId, Setup};
 use crate::alert::{Held, order};
-use crate::nflog::{self, Notes, Reason};
+use crate::nflog::{self, Fingerprints, Notes, Reason};
 use crate::receivers::{Integration, Message};
 use crate::route::Route;
 use crate::templates::AlertData;
+use crate::work::Slice;
 
 /// The least time that a notification is tried for.
 const MIN_PATIENCE_MS: i64 = 10_000;
 
+/// A look at a group, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// In the order of notifications.
+    alerts: Vec<Arc<Held>>,
+    /// How many of them were asked about.
+    asked: usize,
+    unmuted: Vec<Arc<Held>>,
+    muted: Muted,
+}
+
+/// Why alerts of a look are not told.
+#[derive(Debug, Default)]
+struct Muted {
+    /// Why intervals mute the group, and which.
+    by_intervals: Option<(&'static str, Vec<String>)>,
+    intervals: usize,
+    inhibited: BTreeSet<u64>,
+    silenced: BTreeSet<u64>,
+}
+
 impl Engine {
-    /// Looks at a group that is due. While notifications of the last look are under way it
-    /// waits for them.
-    pub(super) fn flush(&mut self, id: GroupId, now_ms: i64) -> Vec<Attempt> {
+    /// Looks at a group that is due, or goes on with that. While notifications of the last look
+    /// are under way it waits for them.
+    pub(super) fn flush(&mut self, id: GroupId, slice: &mut Slice, now_ms: i64) -> Vec<Attempt> {
         let Some(setup) = self.setup.clone() else { return Vec::new() };
         let Some(group) = self.groups.get_mut(&id) else { return Vec::new() };
         let Some(route) = setup.tree.get(group.route) else { return Vec::new() };
         if group.flight.is_some() {
             return Vec::new();
         }
+        let begun = group.look.take();
+        let mut look = begun.unwrap_or_else(|| self.begin_look(id, route, &setup, now_ms));
+        self.ask(&mut look, slice, now_ms);
+        let Some(group) = self.groups.get_mut(&id) else { return Vec::new() };
+        if look.asked < look.alerts.len() {
+            group.look = Some(look);
+            self.due.insert((now_ms, Due::Group(id)));
+            return Vec::new();
+        }
         group.next_ms = now_ms.saturating_add(route.group_interval_ms);
         self.due.insert((group.next_ms, Due::Group(id)));
-        let mut alerts: Vec<Arc<Held>> = group.alerts.values().cloned().collect();
-        alerts.sort_by(|a, b| order(&a.labels, &b.labels));
-        let over = alerts.iter().filter(|a| a.resolved_at(now_ms));
+        let over = look.alerts.iter().filter(|a| a.resolved_at(now_ms));
         let resolved = over.map(|a| (a.fingerprint, a.updated_at_ms)).collect();
-        let told = self.unmuted(id, route, &setup, alerts, now_ms);
+        let told = self.end_look(id, look);
         let (attempts, flight) = self.notify(id, route, &setup, &told, resolved, now_ms);
         if flight.jobs_left > 0 {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -45,42 +74,47 @@ impl Engine {
         attempts
     }
 
-    /// The alerts of a group that nothing mutes now.
-    fn unmuted(
-        &mut self,
-        id: GroupId,
-        route: &Route,
-        setup: &Setup,
-        alerts: Vec<Arc<Held>>,
-        now_ms: i64,
-    ) -> Vec<Arc<Held>> {
-        let before = alerts.len();
-        let mut left: Vec<Arc<Held>> = alerts
-            .into_iter()
-            .filter(|a| self.inhibitor.inhibiting(&a.labels, &self.alerts, now_ms).is_none())
-            .collect();
-        self.counters.suppressed("inhibition", before - left.len());
-        let muted_by = self.muting(route, setup, now_ms);
-        if let Some((reason, _)) = &muted_by {
-            self.counters.suppressed(reason, left.len());
-            left.clear();
-        }
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.muted_by = muted_by.map(|(_, names)| names).unwrap_or_default();
-        }
-        let before = left.len();
-        left.retain(|a| self.silences.silencing(&a.labels, now_ms).is_empty());
-        self.counters.suppressed("silence", before - left.len());
-        left
+    fn begin_look(&self, id: GroupId, route: &Route, setup: &Setup, now_ms: i64) -> Look {
+        let members = self.groups.get(&id).into_iter().flat_map(|group| group.alerts.values());
+        let mut alerts: Vec<Arc<Held>> = members.map(|member| Arc::clone(&member.alert)).collect();
+        alerts.sort_by(|a, b| order(&a.labels, &b.labels));
+        let muted = Muted { by_intervals: muting(route, setup, now_ms), ..Muted::default() };
+        Look { alerts, asked: 0, unmuted: Vec::new(), muted }
     }
 
-    /// Why intervals mute a route now, and which.
-    fn muting(&self, route: &Route, setup: &Setup, now_ms: i64) -> Option<(&'static str, Vec<String>)> {
-        if !route.active.is_empty() && setup.intervals_at(&route.active, now_ms).is_empty() {
-            return Some(("active_time_interval", route.active.clone()));
+    /// Asks which alerts are muted, in Alertmanager's order: inhibition, intervals, silences.
+    fn ask(&self, look: &mut Look, slice: &mut Slice, now_ms: i64) {
+        while let Some(alert) = look.alerts.get(look.asked).filter(|_| !slice.is_over()) {
+            look.asked += 1;
+            slice.spend(1);
+            if self.inhibitor.inhibiting(&alert.labels, &self.alerts, now_ms, slice).is_some() {
+                look.muted.inhibited.insert(alert.fingerprint);
+            } else if look.muted.by_intervals.is_some() {
+                look.muted.intervals += 1;
+            } else if self.silences.holding(&alert.labels, now_ms, slice).next().is_some() {
+                look.muted.silenced.insert(alert.fingerprint);
+            } else {
+                look.unmuted.push(Arc::clone(alert));
+            }
         }
-        let muting = setup.intervals_at(&route.mute, now_ms);
-        (!muting.is_empty()).then_some(("mute_time_interval", muting))
+    }
+
+    /// Notes what a look found, and gives the alerts that nothing mutes.
+    fn end_look(&mut self, id: GroupId, look: Look) -> Vec<Arc<Held>> {
+        let Look { muted, unmuted, alerts, .. } = look;
+        self.counters.suppressed("inhibition", muted.inhibited.len());
+        self.counters.suppressed("silence", muted.silenced.len());
+        if let Some((reason, _)) = &muted.by_intervals {
+            self.counters.suppressed(reason, muted.intervals);
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return unmuted };
+        for alert in alerts {
+            let Some(member) = group.alerts.get_mut(&alert.fingerprint) else { continue };
+            let is_quiet = [&muted.inhibited, &muted.silenced].iter().any(|s| s.contains(&alert.fingerprint));
+            member.state = if is_quiet { MemberState::Suppressed } else { MemberState::Active };
+        }
+        group.muted_by = muted.by_intervals.map(|(_, names)| names).unwrap_or_default();
+        unmuted
     }
 
     /// Compares with the notification log, integration by integration.
@@ -102,8 +136,10 @@ impl Engine {
         let (group_key, group_labels) = (Arc::clone(&group.key), group.labels.clone());
         let (over, firing): (Vec<&Arc<Held>>, Vec<&Arc<Held>>) =
             alerts.iter().partition(|a| a.resolved_at(now_ms));
-        let firing: BTreeSet<u64> = firing.iter().map(|a| a.fingerprint).collect();
-        let over: BTreeSet<u64> = over.iter().map(|a| a.fingerprint).collect();
+        let firing: Fingerprints = Arc::new(firing.iter().map(|a| a.fingerprint).collect());
+        let over: Fingerprints = Arc::new(over.iter().map(|a| a.fingerprint).collect());
+        // For those who are not told of ends, and for those who are.
+        let mut shown: [Option<Arc<[AlertData]>>; 2] = [None, None];
         for integration in setup.integrations_of(&route.receiver) {
             let key = nflog::key(&group_key, &route.receiver, &integration.name);
             if self.under_way.contains(&key) {
@@ -119,7 +155,7 @@ impl Engine {
                 continue;
             };
             if firing.is_empty() && !integration.send_resolved {
-                let (firing, over) = (firing.clone(), over.clone());
+                let (firing, over) = (Arc::clone(&firing), Arc::clone(&over));
                 let change = self.nflog.set(key, firing, over, Notes::new(), repeat_ms, now_ms);
                 self.changes.push(change);
                 continue;
@@ -133,7 +169,10 @@ impl Engine {
                 group_key: Arc::clone(&group_key),
                 group_labels: group_labels.clone(),
                 route_labels: route.labels.clone(),
-                alerts: told(alerts, integration.send_resolved, now_ms),
+                alerts: Arc::clone(
+                    shown[usize::from(integration.send_resolved)]
+                        .get_or_insert_with(|| told(alerts, integration.send_resolved, now_ms)),
+                ),
                 reason,
                 templates: Arc::clone(&setup.templates),
                 external_url: Arc::clone(&setup.external_url),
@@ -146,7 +185,7 @@ impl Engine {
                 key,
                 integration,
                 message,
-                (firing.clone(), over.clone()),
+                (Arc::clone(&firing), Arc::clone(&over)),
                 repeat_ms,
                 now_ms,
                 patience_ms,
@@ -169,8 +208,17 @@ impl Engine {
     }
 }
 
+/// Why intervals mute a route now, and which.
+fn muting(route: &Route, setup: &Setup, now_ms: i64) -> Option<(&'static str, Vec<String>)> {
+    if !route.active.is_empty() && setup.intervals_at(&route.active, now_ms).is_empty() {
+        return Some(("active_time_interval", route.active.clone()));
+    }
+    let muting = setup.intervals_at(&route.mute, now_ms);
+    (!muting.is_empty()).then_some(("mute_time_interval", muting))
+}
+
 /// Alerts as they are told. One that does not end yet has no end.
-fn told(alerts: &[Arc<Held>], with_resolved: bool, now_ms: i64) -> Vec<AlertData> {
+pub(super) fn told(alerts: &[Arc<Held>], with_resolved: bool, now_ms: i64) -> Arc<[AlertData]> {
     let told = alerts.iter().map(|a| {
         let resolved = a.resolved_at(now_ms);
         AlertData {

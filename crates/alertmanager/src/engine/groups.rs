@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use pilothouse_model::Labels;
 
+use super::flush::Look;
 use super::{Due, Engine};
 use crate::alert::Held;
+use crate::route::Route;
+use crate::work::Slice;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupId(pub(super) u64);
@@ -16,13 +19,30 @@ pub(super) struct Group {
     pub(super) route: usize,
     pub(super) labels: Labels,
     pub(super) key: Arc<str>,
-    pub(super) alerts: BTreeMap<u64, Arc<Held>>,
+    pub(super) alerts: BTreeMap<u64, Member>,
     /// When it is looked at next.
     pub(super) next_ms: i64,
+    /// A look that takes more than one slice.
+    pub(super) look: Option<Look>,
     /// The notifications of the last look, as long as one is under way.
     pub(super) flight: Option<Flight>,
     /// The intervals that muted it at the last look.
     pub(super) muted_by: Vec<String>,
+}
+
+/// An alert in a group, and what the last look said of it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) alert: Arc<Held>,
+    pub(super) state: MemberState,
+}
+
+/// The later one counts where groups differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MemberState {
+    Unprocessed,
+    Active,
+    Suppressed,
 }
 
 /// Notifications of one look at a group.
@@ -36,41 +56,62 @@ pub(super) struct Flight {
 
 impl Engine {
     /// Puts an alert into its groups.
-    pub(super) fn route(&mut self, alert: &Arc<Held>, now_ms: i64) {
+    pub(super) fn route(&mut self, alert: &Arc<Held>, slice: &mut Slice, now_ms: i64) {
         let Some(setup) = self.setup.clone() else { return };
-        for index in setup.tree.matching(&alert.labels) {
+        for index in setup.tree.matching(&alert.labels, slice) {
             let Some(route) = setup.tree.get(index) else { continue };
             let labels = route.group_labels(&alert.labels);
-            if let Some(id) = self.group_of.get(&(index, labels.clone()))
-                && let Some(group) = self.groups.get_mut(id)
+            let known = self.group_of.get(&(index, labels.clone())).copied();
+            if let Some(member) =
+                known.and_then(|id| self.groups.get_mut(&id)?.alerts.get_mut(&alert.fingerprint))
             {
-                group.alerts.insert(alert.fingerprint, Arc::clone(alert));
+                member.alert = Arc::clone(alert);
                 continue;
             }
-            if self.groups.len() as u64 >= self.limits.now().max_alert_groups {
+            let limits = self.limits.now();
+            if self.grouped >= limits.max_grouped_alerts
+                || known.is_none() && self.groups.len() as u64 >= limits.max_alert_groups
+            {
                 self.counters.groups_limited += 1;
                 continue;
             }
-            // An alert that has been firing for that long already has waited enough.
-            let waited = alert.starts_at_ms.saturating_add(route.group_wait_ms) < now_ms;
-            let next_ms = if waited { now_ms } else { now_ms.saturating_add(route.group_wait_ms) };
-            let id = GroupId(self.next_group);
-            self.next_group += 1;
-            self.groups.insert(
-                id,
-                Group {
-                    route: index,
-                    key: Arc::from(route.group_key(&labels)),
-                    labels: labels.clone(),
-                    alerts: BTreeMap::from([(alert.fingerprint, Arc::clone(alert))]),
-                    next_ms,
-                    flight: None,
-                    muted_by: Vec::new(),
-                },
-            );
-            self.group_of.insert((index, labels), id);
-            self.due.insert((next_ms, Due::Group(id)));
+            let id = known.unwrap_or_else(|| self.add_group(index, route, labels, alert, now_ms));
+            if let Some(group) = self.groups.get_mut(&id) {
+                let member = Member { alert: Arc::clone(alert), state: MemberState::Unprocessed };
+                group.alerts.insert(alert.fingerprint, member);
+                self.grouped += 1;
+            }
         }
+    }
+
+    /// Makes a group for its first alert.
+    fn add_group(
+        &mut self,
+        index: usize,
+        route: &Route,
+        labels: Labels,
+        first: &Held,
+        now_ms: i64,
+    ) -> GroupId {
+        // An alert that has been firing for that long already has waited enough.
+        let waited = first.starts_at_ms.saturating_add(route.group_wait_ms) < now_ms;
+        let next_ms = if waited { now_ms } else { now_ms.saturating_add(route.group_wait_ms) };
+        let id = GroupId(self.next_group);
+        self.next_group += 1;
+        let group = Group {
+            route: index,
+            key: Arc::from(route.group_key(&labels)),
+            labels: labels.clone(),
+            alerts: BTreeMap::new(),
+            next_ms,
+            look: None,
+            flight: None,
+            muted_by: Vec::new(),
+        };
+        self.groups.insert(id, group);
+        self.group_of.insert((index, labels), id);
+        self.due.insert((next_ms, Due::Group(id)));
+        id
     }
 
     /// Takes alerts that were over out of a group, unless they were heard of since; an empty
@@ -78,10 +119,12 @@ impl Engine {
     pub(super) fn settle(&mut self, id: GroupId, resolved: &[(u64, i64)], now_ms: i64) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         for (fingerprint, updated_at_ms) in resolved {
-            if group.alerts.get(fingerprint).is_some_and(|a| a.updated_at_ms == *updated_at_ms)
-                && let Some(alert) = group.alerts.remove(fingerprint)
+            let is_same = |m: &Member| m.alert.updated_at_ms == *updated_at_ms;
+            if group.alerts.get(fingerprint).is_some_and(is_same)
+                && let Some(member) = group.alerts.remove(fingerprint)
             {
-                self.changes.extend(self.keeper.ended(&alert, now_ms));
+                self.grouped = self.grouped.saturating_sub(1);
+                self.changes.extend(self.keeper.ended(&member.alert, now_ms));
             }
         }
         if group.alerts.is_empty() {

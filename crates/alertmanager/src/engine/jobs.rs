@@ -1,6 +1,5 @@
 //! Notifications under way: tried until they went out, cannot go out, or their time is over.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pilothouse_model::Labels;
@@ -8,6 +7,7 @@ use pilothouse_model::Labels;
 use super::groups::GroupId;
 use super::{Due, Engine};
 use crate::history::EventKind;
+use crate::nflog::Fingerprints;
 use crate::receivers::{Failure, Integration, Message};
 use crate::telemetry::FailureReason;
 
@@ -31,8 +31,8 @@ pub(super) struct Job {
     pub(super) key: String,
     integration: Arc<Integration>,
     message: Arc<Message>,
-    firing: BTreeSet<u64>,
-    resolved: BTreeSet<u64>,
+    firing: Fingerprints,
+    resolved: Fingerprints,
     repeat_ms: i64,
     /// When it is given up.
     pub(super) deadline_ms: i64,
@@ -53,7 +53,7 @@ impl Job {
         key: String,
         integration: &Arc<Integration>,
         message: Message,
-        (firing, resolved): (BTreeSet<u64>, BTreeSet<u64>),
+        (firing, resolved): (Fingerprints, Fingerprints),
         repeat_ms: i64,
         now_ms: i64,
         patience_ms: i64,

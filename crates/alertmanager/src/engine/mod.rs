@@ -10,13 +10,16 @@ mod jobs;
 mod query;
 mod setup;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use pilothouse_model::limits::LiveLimits;
-use pilothouse_model::{Alert, Labels, SourceError, StateChange, StateStore};
+use pilothouse_model::memory::NoMemory;
+use pilothouse_model::{Alert, Labels, Memory, SourceError, StateChange, StateStore};
 
 pub use jobs::{Attempt, JobId};
+#[cfg(test)]
+pub(crate) use query::Pending;
 pub use query::{AlertFilter, AlertState, AlertView, GroupView};
 pub use setup::Setup;
 
@@ -28,9 +31,13 @@ use crate::nflog::{self, Nflog};
 use crate::receivers::Integration;
 use crate::silence::{self, Changed, SilenceError, Silences, Wanted};
 use crate::telemetry::{Counters, Family};
+use crate::work::Slice;
 use groups::{Group, GroupId};
 use jobs::Job;
 
+/// What a group takes in memory, and a place in one, about.
+const GROUP_BYTES: u64 = 600;
+const MEMBER_BYTES: u64 = 48;
 /// How often what is over is forgotten.
 const FORGET_EVERY_MS: i64 = 15 * 60_000;
 
@@ -58,6 +65,7 @@ impl Kept {
 pub struct Engine {
     setup: Option<Arc<Setup>>,
     limits: LiveLimits,
+    memory: Arc<Memory>,
     alerts: Alerts,
     keeper: Keeper,
     inhibitor: Inhibitor,
@@ -66,6 +74,11 @@ pub struct Engine {
     groups: BTreeMap<GroupId, Group>,
     group_of: BTreeMap<(usize, Labels), GroupId>,
     next_group: u64,
+    /// Alerts of all groups together.
+    grouped: u64,
+    /// Alerts that the configuration in force has not seen yet, by fingerprint. No group is looked
+    /// at before it has: what mutes others may be among them.
+    unseen: VecDeque<u64>,
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
     /// The keys of the jobs in the notification log.
@@ -76,6 +89,17 @@ pub struct Engine {
     changes: Vec<StateChange>,
     history: History,
     counters: Counters,
+}
+
+/// Alerts on their way in, as far as it has come.
+#[derive(Debug, Default)]
+pub(crate) struct Taking {
+    /// The next one.
+    pub(crate) next: usize,
+    /// Alertmanager's words, one for each that was refused.
+    pub(crate) errors: Vec<String>,
+    /// Why some were refused, where that was for want of memory.
+    pub(crate) no_memory: Option<NoMemory>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +123,7 @@ impl Engine {
         let engine = Self {
             setup: None,
             limits,
+            memory: Arc::default(),
             alerts,
             keeper,
             inhibitor: Inhibitor::default(),
@@ -107,6 +132,8 @@ impl Engine {
             groups: BTreeMap::new(),
             group_of: BTreeMap::new(),
             next_group: 0,
+            grouped: 0,
+            unseen: VecDeque::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
             under_way: HashSet::new(),
@@ -119,24 +146,31 @@ impl Engine {
         (engine, unread_alerts + unread_silences + unread_entries)
     }
 
+    /// The same, taking new alerts only where an account of memory has room.
+    #[must_use]
+    pub fn within(mut self, memory: Arc<Memory>) -> Self {
+        self.memory = memory;
+        self
+    }
+
     // Configuration.
 
     /// Takes a configuration; all alerts are routed anew. Notifications under way go on, and
     /// what they achieve is remembered.
     pub fn configure(&mut self, setup: Arc<Setup>, now_ms: i64) {
-        self.inhibitor = Inhibitor::new(&setup.config.inhibit_rules, &self.alerts);
+        self.inhibitor = Inhibitor::new(&setup.config.inhibit_rules);
         self.groups.clear();
         self.group_of.clear();
+        self.grouped = 0;
         self.due.retain(|(_, due)| matches!(due, Due::Job(_)));
         self.setup = Some(setup);
         // What is over goes along as long as somebody believes that it fires.
         let believed = self.nflog.firing();
         let is_open = |a: &&Arc<Held>| !a.resolved_at(now_ms) || believed.contains(&a.fingerprint);
-        let mut pending: Vec<Arc<Held>> = self.alerts.iter().filter(is_open).cloned().collect();
+        let mut pending: Vec<&Arc<Held>> = self.alerts.iter().filter(is_open).collect();
         pending.sort_by_key(|a| (a.starts_at_ms, a.fingerprint));
-        for alert in pending {
-            self.route(&alert, now_ms);
-        }
+        self.unseen = pending.into_iter().map(|a| a.fingerprint).collect();
+        self.see(&mut Slice::new(), now_ms);
         self.counters.config_success = true;
         self.counters.config_success_at_ms = now_ms;
         self.history.add(now_ms, EventKind::ConfigurationLoaded, Labels::empty(), "");
@@ -158,15 +192,42 @@ impl Engine {
         self.setup.as_ref()
     }
 
+    /// Shows alerts to the configuration, as many as fit into the slice.
+    fn see(&mut self, slice: &mut Slice, now_ms: i64) {
+        while let Some(fingerprint) = (!slice.is_over()).then(|| self.unseen.pop_front()).flatten() {
+            if let Some(alert) = self.alerts.get(fingerprint).cloned() {
+                self.place(&alert, slice, now_ms);
+            }
+        }
+    }
+
+    /// Notes an alert as a source of inhibition, and puts it into its groups.
+    fn place(&mut self, alert: &Arc<Held>, slice: &mut Slice, now_ms: i64) {
+        let most = self.limits.now().max_inhibition_sources;
+        self.counters.sources_limited += self.inhibitor.put(alert, &self.alerts, most, slice);
+        slice.spend(1);
+        self.route(alert, slice, now_ms);
+    }
+
     // Alerts.
 
     /// Takes alerts. Good ones are kept even where others are bad; the errors are Alertmanager's
     /// words, one for each bad one.
     pub fn put(&mut self, alerts: &[Alert], teller: Teller, now_ms: i64) -> Vec<String> {
+        let mut taking = Taking::default();
+        while taking.next < alerts.len() {
+            self.put_some(alerts, &mut taking, teller, now_ms);
+        }
+        taking.errors
+    }
+
+    /// The same with the alerts from `taking.next` on, as many as fit into a slice.
+    pub(crate) fn put_some(&mut self, alerts: &[Alert], taking: &mut Taking, teller: Teller, now_ms: i64) {
+        let mut slice = Slice::new();
         let resolve_timeout_ms =
             self.setup.as_ref().map_or(5 * 60_000, |s| s.config.global.resolve_timeout.0);
-        let mut errors = Vec::new();
-        for alert in alerts {
+        while let Some(alert) = alerts.get(taking.next).filter(|_| !slice.is_over()) {
+            taking.next += 1;
             let held = Held::from_alert(alert, now_ms, resolve_timeout_ms);
             let count = if held.resolved_at(now_ms) {
                 &mut self.counters.received_resolved
@@ -174,26 +235,36 @@ impl Engine {
                 &mut self.counters.received_firing
             };
             *count += 1;
-            if let Err(why) = held.check().and_then(|()| self.has_room(&held)) {
+            if let Err(why) = held.check().and_then(|()| self.has_room(&held, taking)) {
                 self.counters.received_invalid += 1;
-                errors.push(why);
+                taking.errors.push(why);
                 continue;
             }
-            self.take(held, teller, now_ms);
+            self.take(held, teller, &mut slice, now_ms);
         }
-        errors
     }
 
-    fn has_room(&mut self, alert: &Held) -> Result<(), String> {
-        let most = self.limits.now().max_alerts;
-        if self.alerts.get(alert.fingerprint).is_some() || (self.alerts.len() as u64) < most {
+    /// What is known already always finds room: it may be about to end.
+    fn has_room(&mut self, alert: &Held, taking: &mut Taking) -> Result<(), String> {
+        if self.alerts.get(alert.fingerprint).is_some() {
             return Ok(());
         }
+        let limits = self.limits.now();
+        let why = if self.alerts.len() as u64 >= limits.max_alerts {
+            format!("too many alerts, limit: {}", limits.max_alerts)
+        } else if self.alerts.held_bytes().saturating_add(alert.bytes()) > limits.max_alerts_bytes {
+            format!("alerts too big, total size limit: {} bytes", limits.max_alerts_bytes)
+        } else if let Err(full) = self.memory.check_write() {
+            taking.no_memory = Some(full);
+            full.to_string()
+        } else {
+            return Ok(());
+        };
         self.counters.alerts_limited += 1;
-        Err(format!("too many alerts, limit: {most}"))
+        Err(why)
     }
 
-    fn take(&mut self, alert: Held, teller: Teller, now_ms: i64) {
+    fn take(&mut self, alert: Held, teller: Teller, slice: &mut Slice, now_ms: i64) {
         let (held, before) = self.alerts.put(alert, now_ms);
         self.changes.extend(self.keeper.told(&held, before.as_deref(), teller, now_ms));
         let was_firing = before.is_some_and(|b| !b.resolved_at(now_ms));
@@ -205,8 +276,13 @@ impl Engine {
         if let Some(kind) = kind {
             self.history.add(now_ms, kind, held.labels.clone(), "");
         }
-        self.inhibitor.put(&held);
-        self.route(&held, now_ms);
+        if was_firing && !self.inhibitor.misses(held.fingerprint) {
+            // As a source it is known, or waits to be seen.
+            slice.spend(1);
+            self.route(&held, slice, now_ms);
+        } else {
+            self.place(&held, slice, now_ms);
+        }
     }
 
     // Silences.
@@ -245,16 +321,22 @@ impl Engine {
 
     // Time.
 
-    /// Does what is due and gives out the attempts to make now.
+    /// Does what is due, as much as fits into a slice, and gives out the attempts to make now.
     pub fn step(&mut self, now_ms: i64) -> Vec<Attempt> {
+        let mut slice = Slice::new();
+        self.see(&mut slice, now_ms);
         let mut attempts = Vec::new();
+        // What is left of this step and due at its time is left to the next one.
+        let mut left: Vec<GroupId> = Vec::new();
         while let Some((_, due)) = self.due.first().copied().filter(|(at, _)| *at <= now_ms) {
             self.due.pop_first();
             match due {
                 Due::Job(job) => attempts.extend(self.retry(job, now_ms)),
-                Due::Group(group) => attempts.extend(self.flush(group, now_ms)),
+                Due::Group(group) if slice.is_over() || !self.unseen.is_empty() => left.push(group),
+                Due::Group(group) => attempts.extend(self.flush(group, &mut slice, now_ms)),
             }
         }
+        self.due.extend(left.into_iter().map(|group| (now_ms, Due::Group(group))));
         if self.forget_at_ms <= now_ms {
             self.forget(now_ms);
             self.forget_at_ms = now_ms.saturating_add(FORGET_EVERY_MS);
@@ -264,6 +346,9 @@ impl Engine {
 
     /// When [`Engine::step`] has something to do next.
     pub fn next_due_ms(&self) -> i64 {
+        if !self.unseen.is_empty() {
+            return i64::MIN;
+        }
         self.due.first().map_or(self.forget_at_ms, |(at, _)| (*at).min(self.forget_at_ms))
     }
 
@@ -283,13 +368,20 @@ impl Engine {
     fn forget(&mut self, now_ms: i64) {
         // An end that is still to be told outlives a restart.
         let believed = self.nflog.firing();
+        self.inhibitor.sweep(&self.alerts, now_ms);
         for alert in self.alerts.forget_resolved(&believed, now_ms) {
-            self.inhibitor.forget(&alert);
             self.changes.extend(self.keeper.forget(alert.fingerprint));
         }
         let silences = self.silences.forget(now_ms);
         let entries = self.nflog.forget(now_ms);
         self.changes.extend(silences.into_iter().chain(entries));
+    }
+
+    /// What alerts, silences, groups and the notification log take in memory, about.
+    pub fn held_bytes(&self) -> u64 {
+        let members = self.grouped * MEMBER_BYTES + self.groups.len() as u64 * GROUP_BYTES;
+        let held = [self.alerts.held_bytes(), self.silences.held_bytes(), self.nflog.held_bytes()];
+        held.iter().sum::<u64>() + members + self.inhibitor.held_bytes()
     }
 
     // What others keep and show.
@@ -304,6 +396,14 @@ impl Engine {
         self.counters.state_failures += 1;
         let newer = std::mem::replace(&mut self.changes, changes);
         self.changes.extend(newer);
+        // Of several changes of one record the last counts: a disk that is full for long shall not
+        // take the memory as well.
+        let mut seen = HashSet::new();
+        let mut newest_first = std::mem::take(&mut self.changes);
+        newest_first.reverse();
+        newest_first.retain(|change| seen.insert((change.table, change.key.clone())));
+        newest_first.reverse();
+        self.changes = newest_first;
     }
 
     /// Adds what rulers saw to the history.

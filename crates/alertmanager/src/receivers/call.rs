@@ -134,6 +134,11 @@ pub(crate) fn form_request(url: &str, form: &[(&str, &str)]) -> Request {
     Request { method: Method::POST, url: Secret::new(url), headers, body: body.into() }
 }
 
+/// A text that stands in the path of an address, as it is: it begins neither a query nor a fragment.
+pub(crate) fn in_path(text: &str) -> String {
+    text.replace('%', "%25").replace('?', "%3F").replace('#', "%23")
+}
+
 /// JSON with a line feed behind it, as Go's encoder writes it.
 fn go_json(body: &Json) -> String {
     format!("{body}\n")

@@ -10,7 +10,6 @@ use hmac::{Hmac, Mac as _};
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailboxes, MultiPart, SinglePart};
-use lettre::transport::smtp::authentication::Mechanism;
 use lettre::transport::smtp::client::{
     AsyncSmtpConnection, Certificate, CertificateStore, Identity, TlsParameters, TlsVersion,
 };
@@ -241,8 +240,7 @@ fn smtp(what: &str) -> impl Fn(lettre::transport::smtp::Error) -> Failure + '_ {
 impl Email {
     async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
         let o = &self.options;
-        let hello =
-            ClientId::Domain(if o.hello.is_empty() { "localhost".to_owned() } else { o.hello.clone() });
+        let hello = ClientId::Domain(self.hello().to_owned());
         let implicit = o.force_implicit_tls.unwrap_or(self.port == 465);
         let first = implicit.then(|| self.tls.clone());
         let address = (o.smarthost.host.as_str(), self.port);
@@ -266,42 +264,68 @@ impl Email {
         Ok(connection)
     }
 
-    /// Logs in where a name is given and the server knows how; a secret means CRAM-MD5.
+    /// Logs in where a name is given and the server offers it: by the first of the offered
+    /// mechanisms that there is a secret for.
     async fn log_in(&self, connection: &mut AsyncSmtpConnection) -> Result<(), Failure> {
         let o = &self.options;
         if o.auth_username.is_empty() {
             return Ok(());
         }
-        let shared = secret(&o.auth_secret, &o.auth_secret_file).await?;
-        if !shared.is_empty() {
-            return cram_md5(connection, &o.auth_username, &shared).await;
-        }
-        let password = secret(&o.auth_password, &o.auth_password_file).await?;
-        let knows = |mechanism| connection.server_info().supports_auth_mechanism(mechanism);
-        let (plain, login) = (knows(Mechanism::Plain), knows(Mechanism::Login));
-        if password.is_empty() && (plain || login) {
-            return Err(Failure::retry(
-                FailureReason::AuthError,
-                "find auth mechanism: missing password for PLAIN auth mechanism",
-            ));
-        }
-        if plain {
-            let is_local = matches!(o.smarthost.host.as_str(), "localhost" | "127.0.0.1" | "::1");
-            if !connection.is_encrypted() && !is_local {
-                let text = "*smtp.plainAuth auth: unencrypted connection";
-                return Err(Failure::retry(FailureReason::AuthError, text));
+        let offered = mechanisms(connection, self.hello()).await;
+        let mut missing = Vec::new();
+        for mechanism in &offered {
+            let secret = match mechanism.as_str() {
+                "CRAM-MD5" => secret(&o.auth_secret, &o.auth_secret_file).await?,
+                "PLAIN" | "LOGIN" => secret(&o.auth_password, &o.auth_password_file).await?,
+                unknown => {
+                    missing.push(format!("unknown auth mechanism: {unknown}"));
+                    continue;
+                }
+            };
+            if !secret.is_empty() {
+                return self.log_in_by(connection, mechanism, &secret).await;
             }
-            let words = format!("{}\0{}\0{}", o.auth_identity, o.auth_username, password.expose());
-            return command(connection, &format!("AUTH PLAIN {}", BASE64_STANDARD.encode(words)))
-                .await
-                .map(drop);
+            let what = if mechanism == "CRAM-MD5" { "secret" } else { "password" };
+            missing.push(format!("missing {what} for {mechanism} auth mechanism"));
         }
-        if login {
-            command(connection, "AUTH LOGIN").await?;
-            command(connection, &BASE64_STANDARD.encode(&o.auth_username)).await?;
-            return command(connection, &BASE64_STANDARD.encode(password.expose())).await.map(drop);
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::retry(
+                FailureReason::AuthError,
+                format!("find auth mechanism: {}", missing.join("\n")),
+            )),
         }
-        Ok(())
+    }
+
+    async fn log_in_by(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        mechanism: &str,
+        secret: &Secret,
+    ) -> Result<(), Failure> {
+        let o = &self.options;
+        match mechanism {
+            "CRAM-MD5" => cram_md5(connection, &o.auth_username, secret).await,
+            "PLAIN" => {
+                let is_local = matches!(o.smarthost.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+                if !connection.is_encrypted() && !is_local {
+                    let text = "*smtp.plainAuth auth: unencrypted connection";
+                    return Err(Failure::retry(FailureReason::AuthError, text));
+                }
+                let words = format!("{}\0{}\0{}", o.auth_identity, o.auth_username, secret.expose());
+                command(connection, &format!("AUTH PLAIN {}", BASE64_STANDARD.encode(words))).await.map(drop)
+            }
+            _ => {
+                command(connection, "AUTH LOGIN").await?;
+                command(connection, &BASE64_STANDARD.encode(&o.auth_username)).await?;
+                command(connection, &BASE64_STANDARD.encode(secret.expose())).await.map(drop)
+            }
+        }
+    }
+
+    /// How it calls itself.
+    fn hello(&self) -> &str {
+        if self.options.hello.is_empty() { "localhost" } else { &self.options.hello }
     }
 
     fn mailboxes(&self, r: &Rendering<'_>, field: &str, template: &str) -> Result<Mailboxes, Failure> {
@@ -387,6 +411,13 @@ async fn command(connection: &mut AsyncSmtpConnection, line: &str) -> Result<Str
     let failed = |error| Failure::retry(FailureReason::AuthError, format!("auth: {error}"));
     let answer = connection.command(format!("{line}\r\n")).await.map_err(failed)?;
     Ok(answer.first_line().unwrap_or_default().to_owned())
+}
+
+/// The mechanisms of login that a server offers, in its order, which the client library does not keep.
+async fn mechanisms(connection: &mut AsyncSmtpConnection, hello: &str) -> Vec<String> {
+    let Ok(answer) = connection.command(format!("EHLO {hello}\r\n")).await else { return Vec::new() };
+    let offers = answer.message().filter_map(|line| line.strip_prefix("AUTH "));
+    offers.flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
 async fn cram_md5(connection: &mut AsyncSmtpConnection, user: &str, shared: &Secret) -> Result<(), Failure> {

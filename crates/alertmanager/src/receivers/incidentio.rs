@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::call::{Caller, Judge, OwnHttp, check_http, inherit_http, secret};
-use super::webhook::{payload, truncate};
+use super::webhook::payload;
 use super::{Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, at_most_one};
 
@@ -103,13 +103,12 @@ struct Incidentio {
 impl Incidentio {
     /// A body that is too large keeps its first alert.
     fn body(&self, message: &Message) -> Json {
-        let mut rendering = message.rendering();
-        let truncated = truncate(&mut rendering, self.options.max_alerts);
+        let (mut rendering, truncated) = message.rendering_first(self.options.max_alerts);
         let body = payload(&rendering, message, "1", truncated);
         if body.to_string().len() <= MAX_PAYLOAD_BYTES {
             return body;
         }
-        truncate(&mut rendering, 1);
+        rendering.data.alerts.truncate(1);
         payload(&rendering, message, "1", truncated)
     }
 }
@@ -117,9 +116,15 @@ impl Incidentio {
 /// The service explains what it refuses.
 fn explanation(body: &Bytes) -> String {
     let Ok(answer) = serde_json::from_slice::<Json>(body) else { return String::new() };
-    let errors = answer["errors"].as_array().into_iter().flatten().filter_map(Json::as_str);
-    let texts: Vec<&str> = answer["message"].as_str().into_iter().chain(errors).collect();
-    texts.join(": ")
+    let errors: Vec<&str> =
+        answer["errors"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let errors = errors.join(", ");
+    let texts = [answer["message"].as_str(), answer["error"].as_str(), Some(&errors)]
+        .into_iter()
+        .flatten()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned);
+    texts.collect::<Vec<_>>().join(": ")
 }
 
 impl Notifier for Incidentio {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use pilothouse_net::{Request, Secret};
 use serde::{Deserialize, Deserializer};
@@ -175,19 +176,17 @@ impl Jira {
         )
     }
 
-    async fn call(&self, method: Method, url: &str, body: Option<&Json>) -> Result<Json, Failure> {
+    /// Makes a call and gives the answer's body, which means something only where it is asked for.
+    async fn call(&self, method: Method, url: &str, body: Option<&Json>) -> Result<Bytes, Failure> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
         let request = match body {
             Some(body) => json_request(method, url, body, headers),
-            None => Request { method, url: Secret::new(url), headers, body: bytes::Bytes::new() },
+            None => Request { method, url: Secret::new(url), headers, body: Bytes::new() },
         };
         let answer = self.caller.send(request).await?;
         Judge::retrying(&[429]).check(&answer)?;
-        if answer.body.is_empty() {
-            return Ok(Json::Null);
-        }
-        serde_json::from_slice(&answer.body).map_err(|e| Failure::last(FailureReason::Other, e))
+        Ok(answer.body)
     }
 
     async fn existing(&self, message: &Message) -> Result<Option<Json>, Failure> {
@@ -197,6 +196,7 @@ impl Jira {
             .call(Method::POST, &self.search_url(), Some(&search))
             .await
             .map_err(|f| Failure { text: format!("failed to look up existing issues: {}", f.text), ..f })?;
+        let found = read(&found)?;
         Ok(found["issues"].as_array().and_then(|issues| issues.first()).cloned())
     }
 
@@ -253,7 +253,7 @@ impl Jira {
             return Ok(());
         }
         let url = format!("{}/issue/{key}/transitions", self.base());
-        let known = self.call(Method::GET, &url, None).await?;
+        let known = read(&self.call(Method::GET, &url, None).await?)?;
         let found =
             known["transitions"].as_array().into_iter().flatten().find(|t| t["name"] == wanted.as_str());
         let Some(id) = found.and_then(|t| t["id"].as_str()) else {
@@ -261,6 +261,10 @@ impl Jira {
         };
         self.call(Method::POST, &url, Some(&json!({"transition": {"id": id}}))).await.map(drop)
     }
+}
+
+fn read(body: &Bytes) -> Result<Json, Failure> {
+    serde_json::from_slice(body).map_err(|e| Failure::last(FailureReason::Other, e))
 }
 
 impl Notifier for Jira {

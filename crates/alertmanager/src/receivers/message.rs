@@ -7,6 +7,7 @@ use gotmpl::Value;
 use parking_lot::Mutex;
 use pilothouse_model::Labels;
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Failure;
 use crate::nflog::{Notes, Reason};
@@ -19,7 +20,8 @@ pub struct Message {
     pub group_key: Arc<str>,
     pub group_labels: Labels,
     pub route_labels: BTreeMap<String, String>,
-    pub alerts: Vec<AlertData>,
+    /// All integrations of a receiver are told of the same.
+    pub alerts: Arc<[AlertData]>,
     pub reason: Reason,
     pub templates: Arc<Templates>,
     pub external_url: Arc<str>,
@@ -41,30 +43,38 @@ impl Message {
         self.alerts.iter().any(|a| !a.resolved)
     }
 
-    pub fn status(&self) -> &'static str {
-        if self.is_firing() { "firing" } else { "resolved" }
-    }
-
     /// The name of the group where names are limited: SHA-256 of its key, in hexadecimal.
     pub(crate) fn group_hash(&self) -> String {
         Sha256::digest(self.group_key.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
     }
 
     pub(crate) fn rendering(&self) -> Rendering<'_> {
-        let mut data = self.data();
-        data.render_route_labels(&self.templates);
-        Rendering { templates: &self.templates, data, value: OnceLock::new() }
+        self.rendering_first(0).0
     }
 
-    fn data(&self) -> Data {
+    /// Of so many alerts alone, all of them with 0: what they have in common and whether they fire
+    /// is then said of these. Beside it, how many were left out.
+    pub(crate) fn rendering_first(&self, most: usize) -> (Rendering<'_>, usize) {
+        let kept = if most == 0 { self.alerts.len() } else { most.min(self.alerts.len()) };
+        let alerts = self.alerts.get(..kept).unwrap_or_default();
+        let data = apart(|| {
+            let mut data = self.data(alerts);
+            data.render_route_labels(&self.templates);
+            data
+        });
+        let rendering = Rendering { templates: &self.templates, data, value: OnceLock::new() };
+        (rendering, self.alerts.len() - kept)
+    }
+
+    fn data(&self, alerts: &[AlertData]) -> Data {
         Data {
             receiver: quote_meta(&self.receiver),
-            status: self.status(),
-            alerts: self.alerts.clone(),
+            status: if alerts.iter().any(|a| !a.resolved) { "firing" } else { "resolved" },
+            alerts: alerts.to_vec(),
             notification_reason: self.reason.text(),
             group_labels: pairs(&self.group_labels),
-            common_labels: common(self.alerts.iter().map(|a| pairs(&a.labels))),
-            common_annotations: common(self.alerts.iter().map(|a| a.annotations.clone())),
+            common_labels: common(alerts.iter().map(|a| pairs(&a.labels))),
+            common_annotations: common(alerts.iter().map(|a| a.annotations.clone())),
             route_labels: self.route_labels.clone(),
             external_url: self.external_url.to_string(),
         }
@@ -73,17 +83,19 @@ impl Message {
 
 impl Rendering<'_> {
     fn value(&self) -> &Value {
-        self.value.get_or_init(|| self.data.to_value())
+        self.value.get_or_init(|| apart(|| self.data.to_value()))
     }
 
     /// What a template prints, as it is.
     pub(crate) fn text(&self, template: &str) -> Result<String, Failure> {
-        self.templates.text(template, self.value()).map_err(unprintable)
+        let value = self.value();
+        apart(|| self.templates.text(template, value)).map_err(unprintable)
     }
 
     /// What a template prints, as HTML.
     pub(crate) fn html(&self, template: &str) -> Result<String, Failure> {
-        self.templates.html(template, self.value()).map_err(unprintable)
+        let value = self.value();
+        apart(|| self.templates.html(template, value)).map_err(unprintable)
     }
 
     /// Every text within a structure as a template. A result that reads as YAML of another kind
@@ -101,6 +113,16 @@ impl Rendering<'_> {
             }
             other => other.clone(),
         })
+    }
+}
+
+/// Printing may take long: a group may have very many alerts, and a template a million rounds. The
+/// other tasks of this worker go on elsewhere meanwhile.
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -56,6 +56,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use pilothouse_model::Matcher;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -244,5 +245,13 @@ impl Receiver {
         let mut labels = self.labels.clone();
         labels.insert("name".to_owned(), self.name.clone());
         labels
+    }
+
+    /// Whether matchers hold for its labels; one that is not there is empty.
+    pub fn has_labels(&self, matchers: &[Matcher]) -> bool {
+        matchers.iter().all(|m| match m.name.as_str() {
+            "name" => m.matches(&self.name),
+            name => m.matches(self.labels.get(name).map_or("", String::as_str)),
+        })
     }
 }

@@ -77,7 +77,7 @@ impl Notifier for Msteams {
                 "themeColor": if message.is_firing() { RED } else { GREEN },
             });
             drop(r);
-            Judge::retrying(&[429]).check(&self.caller.post_json(url.expose(), &card).await?)
+            Judge::PLAIN.check(&self.caller.post_json(url.expose(), &card).await?)
         })
     }
 }

@@ -140,17 +140,22 @@ impl Pagerduty {
 
     fn v1(&self, message: &Message, key: &Secret) -> Result<Json, Failure> {
         let (r, o) = (message.rendering(), &self.options);
+        let of_trigger = |template: &str| match message.is_firing() {
+            true => r.text(template),
+            false => Ok(String::new()),
+        };
         let mut event = without_empty(json!({
             "service_key": key.expose(),
             "incident_key": message.group_hash(),
             "event_type": action(message),
             "description": shorten(&r.text(&o.description)?, MAX_SUMMARY_CHARS),
+            "client": of_trigger(&o.client)?,
+            "client_url": of_trigger(&o.client_url)?,
             "details": self.details(&r)?,
         }));
-        if message.is_firing() {
-            event["client"] = r.text(&o.client)?.into();
-            event["client_url"] = r.text(&o.client_url)?.into();
-        }
+        // What belongs to version 2 is there, empty.
+        event["event_action"] = "".into();
+        event["payload"] = Json::Null;
         Ok(fitting(event, &["details"]))
     }
 
@@ -203,6 +208,15 @@ impl Pagerduty {
     }
 }
 
+/// A key may be a template, and has to print something.
+fn printed_key(message: &Message, key: &Secret, which: &str) -> Result<Secret, Failure> {
+    let key = message.rendering().text(key.expose())?;
+    if key.is_empty() {
+        return Err(Failure::invalid(format!("{which} key cannot be empty")));
+    }
+    Ok(Secret::new(key))
+}
+
 fn action(message: &Message) -> &'static str {
     if message.is_firing() { "trigger" } else { "resolve" }
 }
@@ -239,12 +253,11 @@ impl Notifier for Pagerduty {
             let o = &self.options;
             let (url, event, retry): (String, Json, &'static [u16]) = if o.is_v1() {
                 let key = secret(&o.service_key, &o.service_key_file).await?;
-                let key = Secret::new(message.rendering().text(key.expose())?);
-                (V1_URL.to_owned(), self.v1(message, &key)?, &[403])
+                (V1_URL.to_owned(), self.v1(message, &printed_key(message, &key, "service")?)?, &[403])
             } else {
                 let key = secret(&o.routing_key, &o.routing_key_file).await?;
-                let key = Secret::new(message.rendering().text(key.expose())?);
-                (o.url.clone().unwrap_or_default().0, self.v2(message, &key)?, &[429])
+                let url = o.url.clone().unwrap_or_default().0;
+                (url, self.v2(message, &printed_key(message, &key, "routing")?)?, &[429])
             };
             let answer = self.caller.post_json(&url, &event).await?;
             Judge { retry, detail: Some(explanation) }.check(&answer)

@@ -182,7 +182,7 @@ impl Notifier for Rocketchat {
                 format!("{}api/v1/chat.postMessage", o.api_url.clone().unwrap_or_default().with_slash());
             let (channel, body) = self.body(message)?;
             let answer = self.caller.send(json_request(Method::POST, &url, &body, headers)).await?;
-            let judged = Judge::retrying(&[429]).check(&answer).and_then(|()| refusal(&answer.body));
+            let judged = Judge::PLAIN.check(&answer).and_then(|()| refusal(&answer.body));
             judged.map_err(|failure| Failure {
                 text: format!("channel {channel:?}: {}", failure.text),
                 ..failure

@@ -262,11 +262,10 @@ impl Slack {
         let o = &self.options;
         let mut fields = Vec::with_capacity(o.fields.len());
         for field in &o.fields {
-            fields.push(json!({
-                "title": r.text(&field.title)?,
-                "value": r.text(&field.value)?,
-                "short": field.short.unwrap_or(o.short_fields),
-            }));
+            let mut one =
+                without_empty(json!({"title": r.text(&field.title)?, "value": r.text(&field.value)?}));
+            one["short"] = field.short.unwrap_or(o.short_fields).into();
+            fields.push(one);
         }
         let actions = o.actions.iter().map(|a| a.shown(r)).collect::<Result<Vec<_>, _>>()?;
         let markdown_in = match o.mrkdwn_in.as_slice() {
@@ -329,7 +328,7 @@ impl Notifier for Slack {
             let answer = self.caller.post_json(&url, &body).await?;
             let kind =
                 answer.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-            let judged = Judge::retrying(&[429]).check(&answer).and_then(|()| refusal(kind, &answer.body));
+            let judged = Judge::PLAIN.check(&answer).and_then(|()| refusal(kind, &answer.body));
             if judged.is_ok()
                 && self.options.update_message
                 && let Some(posted) = Posted::from_answer(&answer.body)

@@ -1,14 +1,15 @@
 //! Telegram: `sendMessage` of a bot.
 
-use pilothouse_net::Secret;
+use pilothouse_net::{Response, Secret};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::call::{
-    Caller, Judge, OwnHttp, check_http, inherit_http, inherit_secret, secret, shorten, without_empty,
+    Caller, OwnHttp, check_http, inherit_http, inherit_secret, secret, shorten, without_empty,
 };
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, at_most_one};
+use crate::telemetry::FailureReason;
 
 const MAX_MESSAGE_CHARS: usize = 4096;
 
@@ -98,7 +99,7 @@ impl Telegram {
         let text = r.html(&o.message)?;
         // Cut HTML would not be HTML any more.
         let is_too_long = text.chars().count() > MAX_MESSAGE_CHARS;
-        let instead = "Alertmanager notification could not be sent: message length exceeds Telegram limits.\n\
+        let instead = "Alertmanager notification could not be sent: message length exceeds Telegram limits.\n\t\t\t\
                        Please check the template used for producing the message content.";
         Ok(if is_too_long { instead.to_owned() } else { text })
     }
@@ -130,8 +131,21 @@ impl Notifier for Telegram {
             let url = format!("{}/bot{}/sendMessage", base.trim_end_matches('/'), token.expose());
             let body = self.body(self.text(message)?, chat.expose());
             let answer = self.caller.post_json(&url, &body).await?;
-            // Alertmanager tries again whatever the service says; what a bot may not do stays so.
-            Judge::retrying(&[429]).check(&answer)
+            refusal(&answer)
         })
     }
+}
+
+/// What the service says counts, not its status, and whatever it refuses is tried again.
+fn refusal(answer: &Response) -> Result<(), Failure> {
+    let said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if said["ok"] == true {
+        return Ok(());
+    }
+    let status = answer.status.as_u16();
+    let code = said["error_code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
+    let body = String::from_utf8_lossy(&answer.body);
+    let why = said["description"].as_str().unwrap_or(body.trim());
+    let text = format!("telegram: {} ({code})", shorten(why, 1024));
+    Err(Failure::retry(FailureReason::of_status(code), text))
 }

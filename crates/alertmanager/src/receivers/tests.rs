@@ -87,7 +87,7 @@ fn message(resolved: bool) -> Message {
         group_key: "{}:{alertname=\"A\"}".into(),
         group_labels: Labels::from_pairs([("alertname", "A")]),
         route_labels: BTreeMap::new(),
-        alerts: vec![alert("1"), alert("2")],
+        alerts: [alert("1"), alert("2")].into(),
         reason: if resolved { Reason::AllResolved } else { Reason::First },
         templates: Arc::new(Templates::new([]).unwrap()),
         external_url: "http://am".into(),
@@ -137,7 +137,9 @@ async fn a_webhook_gets_version_4() {
     let body = json!({
         "receiver": "r", "status": "firing", "version": "4", "groupKey": "{}:{alertname=\"A\"}",
         "truncatedAlerts": 1, "externalURL": "http://am", "groupLabels": {"alertname": "A"},
-        "commonLabels": {"alertname": "A", "severity": "critical"}, "commonAnnotations": {},
+        // Of the alert that is told, though the group has two.
+        "commonLabels": {"alertname": "A", "i": "1", "severity": "critical"},
+        "commonAnnotations": {"summary": "s1"},
         "alerts": [{
             "status": "firing", "labels": {"i": "1"}, "annotations": {"summary": "s1"},
             "startsAt": "2023-11-14T22:13:20Z", "endsAt": "0001-01-01T00:00:00Z",
@@ -407,7 +409,7 @@ async fn answers_decide_whether_it_is_tried_again() {
             false,
             "channel \"c\": error response from Slack: nope",
         ),
-        (slack, 429, "", true, "channel \"c\": unexpected status code 429"),
+        (slack, 429, "", false, "channel \"c\": unexpected status code 429"),
         (pager, 429, "", true, "unexpected status code 429"),
         (pager, 400, "{\"message\":\"m\",\"errors\":[\"e\"]}", false, "unexpected status code 400: m: e"),
     ] {
@@ -419,6 +421,59 @@ async fn answers_decide_whether_it_is_tried_again() {
     assert!(failure.retry && !failure.text.contains("secret"), "{failure:?}");
     let wrong = "webhook_configs: [{url: '$URL/{{ .Nope }}'}]";
     assert!(!integration(wrong, "http://127.0.0.1:1").send(&message(false)).await.unwrap_err().retry);
+}
+
+#[tokio::test]
+async fn each_service_has_its_own_idea_of_what_is_worth_another_try() {
+    let telegram = "telegram_configs: [{api_url: $URL, bot_token: t, chat_id: 1, message: m}]";
+    let kinds = [
+        ("webhook_configs: [{url: $URL}]", false),
+        ("slack_configs: [{api_url: $URL, channel: c}]", false),
+        ("discord_configs: [{webhook_url: $URL}]", false),
+        ("msteams_configs: [{webhook_url: $URL}]", false),
+        ("msteamsv2_configs: [{webhook_url: $URL}]", false),
+        ("mattermost_configs: [{webhook_url: $URL}]", false),
+        ("rocketchat_configs: [{api_url: $URL, token_id: i, token: t}]", false),
+        (
+            "webex_configs: [{room_id: r, api_url: $URL, http_config: {authorization: {credentials: c}}}]",
+            false,
+        ),
+        ("victorops_configs: [{api_key: k, api_url: $URL, routing_key: t}]", false),
+        ("opsgenie_configs: [{api_key: k, api_url: $URL}]", true),
+        ("pagerduty_configs: [{routing_key: k, url: $URL}]", true),
+        ("incidentio_configs: [{url: $URL, alert_source_token: t}]", true),
+        ("jira_configs: [{api_url: $URL, project: P, issue_type: B}]", true),
+        (telegram, true),
+    ];
+    for (yaml, when_limited) in kinds {
+        for (status, retry) in [(429, when_limited), (500, true), (503, true), (400, yaml == telegram)] {
+            let (url, _seen) = serve(vec![(status, "{}".to_owned())]).await;
+            let failure = integration(yaml, &url).send(&message(false)).await.unwrap_err();
+            assert_eq!(failure.retry, retry, "{yaml} {status} {}", failure.text);
+        }
+    }
+    // It says in the answer what its status does not.
+    for (answer, expected) in [
+        ("{\"ok\":true,\"result\":{}}", Ok(())),
+        (
+            "{\"ok\":false,\"error_code\":429,\"description\":\"Too Many Requests\"}",
+            Err(FailureReason::RateLimited),
+        ),
+        ("gateway", Err(FailureReason::Other)),
+    ] {
+        let (url, _seen) = serve(vec![(200, answer.to_owned())]).await;
+        let sent = integration(telegram, &url).send(&message(false)).await;
+        assert_eq!(sent.map_err(|failure| failure.reason), expected, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_print_nothing_are_refused_and_paths_hold_what_they_are_given() {
+    let yaml = "pagerduty_configs: [{routing_key: '{{ .CommonLabels.nope }}', url: $URL}]";
+    let failure = integration(yaml, "http://127.0.0.1:1").send(&message(false)).await.unwrap_err();
+    assert_eq!((failure.retry, failure.text.as_str()), (false, "routing key cannot be empty"));
+    let yaml = "victorops_configs: [{api_key: k, api_url: $URL, routing_key: 'a b?c'}]";
+    check(yaml, &[(200, json!({}))], false, &[("POST /k/a%20b%3Fc", json!({}))]).await;
 }
 
 /// A server of mail that takes everything, and what it was told.
@@ -497,6 +552,22 @@ async fn a_shared_secret_logs_in_by_cram_md5() {
     let said = mail("auth_username: tim, auth_secret: tanstaaftanstaaf").await;
     // The example of RFC 2195.
     assert!(said.contains("dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw"), "{said}");
+}
+
+#[tokio::test]
+async fn a_login_that_is_offered_needs_a_secret() {
+    let (address, _said) = mail_server().await;
+    let yaml = format!(
+        "email_configs: [{{to: a@x.org, from: me@x.org, smarthost: '{address}', require_tls: false, auth_username: u}}]"
+    );
+    let failure = integration(&yaml, "").send(&message(false)).await.unwrap_err();
+    assert_eq!(
+        (failure.retry, failure.text.as_str()),
+        (
+            true,
+            "find auth mechanism: missing password for PLAIN auth mechanism\nmissing password for LOGIN auth mechanism\nmissing secret for CRAM-MD5 auth mechanism"
+        )
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use pilothouse_net::Secret;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::call::{Caller, Judge, OwnHttp, check_http, inherit_http, inherit_secret, secret, shorten};
+use super::call::{
+    Caller, Judge, OwnHttp, check_http, in_path, inherit_http, inherit_secret, secret, shorten,
+};
 use super::{Failure, Kind, Message, Notifier, Sending};
 use crate::config::{Global, GoMillis, HttpUrl, at_most_one};
 
@@ -122,7 +124,7 @@ impl Notifier for Victorops {
             let key = secret(&o.api_key, &o.api_key_file).await?;
             let routing = message.rendering().text(&o.routing_key)?;
             let base = o.api_url.clone().unwrap_or_default().with_slash();
-            let url = format!("{base}{}/{routing}", key.expose());
+            let url = format!("{base}{}/{}", in_path(key.expose()), in_path(&routing));
             let body = self.body(message)?;
             Judge::PLAIN.check(&self.caller.post_json(&url, &body).await?)
         })

@@ -71,7 +71,7 @@ impl Notifier for Webex {
             body["markdown"] = shorten_bytes(&r.text(&o.message)?, MAX_MESSAGE_BYTES).into();
             drop(r);
             let url = o.api_url.clone().unwrap_or_default().0;
-            Judge::retrying(&[429]).check(&self.caller.post_json(&url, &body).await?)
+            Judge::PLAIN.check(&self.caller.post_json(&url, &body).await?)
         })
     }
 }

@@ -67,8 +67,7 @@ impl Notifier for Webhook {
     fn send<'a>(&'a self, message: &'a Message) -> Sending<'a> {
         Box::pin(async move {
             let url = secret(&self.options.url.0, &self.options.url_file).await?;
-            let mut rendering = message.rendering();
-            let truncated = truncate(&mut rendering, self.options.max_alerts);
+            let (rendering, truncated) = message.rendering_first(self.options.max_alerts);
             let url = rendering.text(url.expose())?;
             if url.is_empty() {
                 return Err(Failure::invalid("webhook URL is empty after templating"));
@@ -82,14 +81,6 @@ impl Notifier for Webhook {
             Judge::PLAIN.check(&answer)
         })
     }
-}
-
-/// Keeps so many alerts and says how many were left out.
-pub(super) fn truncate(rendering: &mut Rendering<'_>, most: usize) -> usize {
-    let alerts = &mut rendering.data.alerts;
-    let over = if most == 0 { 0 } else { alerts.len().saturating_sub(most) };
-    alerts.truncate(alerts.len() - over);
-    over
 }
 
 /// The payload of a version, with all its fields.

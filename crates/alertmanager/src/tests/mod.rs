@@ -4,5 +4,6 @@ mod bench;
 mod config;
 mod model;
 mod restart;
+mod scale;
 mod timing;
 mod world;

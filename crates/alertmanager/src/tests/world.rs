@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pilothouse_model::limits::LiveLimits;
+use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::state::MemoryState;
-use pilothouse_model::{Alert, Labels, StateStore as _};
+use pilothouse_model::{Alert, Labels, Memory, StateStore as _};
 
 use crate::config::Config;
-use crate::engine::{Engine, Kept, Setup};
+use crate::engine::{AlertFilter, AlertView, Engine, Kept, Pending, Setup};
 use crate::keeper::Teller;
 use crate::receivers::{Failure, Integration, Message, Notifier, Sending};
 use crate::telemetry::FailureReason;
 use crate::templates::Templates;
+use crate::work::Slice;
 
 /// What a receiver was told, and when: `12s a: firing[x y] resolved[z]`.
 pub(super) type Told = Arc<Mutex<Vec<String>>>;
@@ -62,9 +63,9 @@ pub(super) struct World {
     setup: Arc<Setup>,
 }
 
-fn engine(store: &MemoryState, now_ms: i64) -> Engine {
+fn engine(store: &MemoryState, limits: Limits, now_ms: i64) -> Engine {
     let kept = Kept::load(store).unwrap();
-    let (engine, unreadable) = Engine::new(kept, LiveLimits::default(), now_ms);
+    let (engine, unreadable) = Engine::new(kept, LiveLimits::from(limits), now_ms);
     assert_eq!(unreadable, 0);
     engine
 }
@@ -73,6 +74,11 @@ impl World {
     /// A world with a configuration whose receivers are named in it; those whose name ends in
     /// `-quiet` do not tell of ends.
     pub(super) fn new(yaml: &str) -> Self {
+        Self::limited(yaml, Limits::default())
+    }
+
+    /// The same with limits of its own.
+    pub(super) fn limited(yaml: &str, limits: Limits) -> Self {
         let config = Config::load(yaml).unwrap();
         let names: Vec<String> = config.receivers.iter().map(|r| r.name.clone()).collect();
         let mut setup = Setup::new(config, Templates::new([]).unwrap(), "http://am", 1).unwrap();
@@ -88,15 +94,21 @@ impl World {
         let store = Arc::new(MemoryState::default());
         let now_ms = 0;
         let setup = Arc::new(setup);
-        let mut engine = engine(&store, now_ms);
+        let mut engine = engine(&store, limits, now_ms);
         engine.configure(Arc::clone(&setup), now_ms);
         Self { engine, now_ms, store, told, failures, setup }
     }
 
     /// Ends without a word and starts again from what was written down.
     pub(super) fn restart(&mut self) {
-        self.engine = engine(&self.store, self.now_ms);
+        self.engine = engine(&self.store, Limits::default(), self.now_ms);
         self.engine.configure(Arc::clone(&self.setup), self.now_ms);
+    }
+
+    /// The same with an account of memory.
+    pub(super) fn within(mut self, memory: &Arc<Memory>) -> Self {
+        self.engine = self.engine.within(Arc::clone(memory));
+        self
     }
 
     /// Contact points beside the default receiver: `(name, tells ends)`.
@@ -153,6 +165,26 @@ impl World {
     pub(super) fn keep(&mut self) {
         let changes = self.engine.take_changes();
         self.store.apply(&changes).unwrap();
+    }
+
+    /// Alerts that are not over, as they are shown.
+    pub(super) fn alerts(&self) -> Vec<AlertView> {
+        let (engine, filter, slice) = (&self.engine, AlertFilter::default(), &mut Slice::endless());
+        let pending = engine.pending(self.now_ms);
+        let viewer = engine.viewer(&filter);
+        pending.iter().filter_map(|alert| viewer.view(engine, alert, self.now_ms, slice)).collect()
+    }
+
+    /// The groups of them: what intervals mute in each.
+    pub(super) fn groups(&self) -> Vec<Vec<AlertView>> {
+        let (engine, filter, slice) = (&self.engine, AlertFilter::default(), &mut Slice::endless());
+        let viewer = engine.viewer(&filter);
+        let groups = engine.pending_groups(&viewer, self.now_ms);
+        let mut views = |group: &Pending| {
+            let view = |alert| viewer.view_in(engine, group, alert, self.now_ms, slice);
+            group.alerts.iter().filter_map(view).collect::<Vec<_>>()
+        };
+        groups.iter().map(&mut views).filter(|views| !views.is_empty()).collect()
     }
 
     /// What was told since the last call.

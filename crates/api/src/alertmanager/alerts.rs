@@ -3,11 +3,14 @@
 use http::StatusCode;
 use pilothouse_alertmanager::Alertmanager;
 use pilothouse_alertmanager::engine::{AlertFilter, AlertView, GroupView};
+use pilothouse_alertmanager::service::{PutError, TooLong};
 use pilothouse_model::{Alert, Labels};
 use serde_json::{Map, Value as Json, json};
 
-use super::shapes::{Body, filters, flag, json_body, labels, receiver, time, unreadable};
-use super::{bad_request, ok};
+use super::shapes::{Body, filters, flag, json_body, labels, receiver, receiver_matchers, time, unreadable};
+use super::{array, bad_request, held, unavailable};
+use crate::App;
+use crate::error::{ApiError, Kind, SOON_S};
 use crate::reply::Reply;
 use crate::service::Call;
 
@@ -15,6 +18,7 @@ fn filter(call: &Call) -> Result<AlertFilter, Reply> {
     Ok(AlertFilter {
         matchers: filters(call, "filter")?,
         receiver: receiver(call)?,
+        receiver_matchers: receiver_matchers(call)?,
         active: flag(call, "active"),
         silenced: flag(call, "silenced"),
         inhibited: flag(call, "inhibited"),
@@ -47,38 +51,57 @@ fn alert(view: &AlertView) -> Json {
     shown
 }
 
-pub(super) fn list(am: &Alertmanager, call: &Call) -> Reply {
+pub(super) fn list(app: &App, am: &Alertmanager, call: &Call) -> Reply {
     let filter = match filter(call) {
         Ok(filter) => filter,
         Err(reply) => return reply,
     };
-    let views = am.engine().alerts(&filter, am.now_ms());
-    ok(&views.iter().map(alert).collect())
+    match am.alerts(&filter) {
+        Ok(views) => held(app, array(&views, |view, out| out.push_str(&alert(view).to_string()))),
+        Err(late) => unavailable(too_long(late)),
+    }
 }
 
-pub(super) fn groups(am: &Alertmanager, call: &Call) -> Reply {
+pub(super) fn groups(app: &App, am: &Alertmanager, call: &Call) -> Reply {
     let filter = match filter(call) {
         Ok(filter) => filter,
         Err(reply) => return reply,
     };
-    let views = am.engine().groups(&filter, am.now_ms());
-    let group = |view: &GroupView| {
-        json!({
-            "alerts": view.alerts.iter().map(alert).collect::<Json>(),
-            "labels": labels(&view.labels),
-            "receiver": {"name": view.receiver},
-        })
-    };
-    ok(&views.iter().map(group).collect())
+    match am.groups(&filter) {
+        Ok(views) => held(app, array(&views, group)),
+        Err(late) => unavailable(too_long(late)),
+    }
 }
 
-/// Good alerts are taken even where others are bad.
+fn group(view: &GroupView, out: &mut String) {
+    let alerts = array(&view.alerts, |view, out| out.push_str(&alert(view).to_string()));
+    let route_labels: Map<String, Json> =
+        view.route_labels.iter().map(|(n, v)| (n.clone(), Json::from(v.as_str()))).collect();
+    out.push_str(&format!(
+        "{{\"alerts\":{alerts},\"labels\":{},\"receiver\":{},\"routeLabels\":{}}}",
+        labels(&view.labels),
+        json!({"name": view.receiver}),
+        Json::from(route_labels),
+    ));
+}
+
+fn too_long(late: TooLong) -> ApiError {
+    ApiError::new(Kind::Unavailable, late.to_string()).retry_after(SOON_S)
+}
+
+/// Good alerts are taken even where others are bad. Where memory is short those that are known are
+/// taken, and no new ones.
 pub(super) fn post(am: &Alertmanager, call: &Call) -> Reply {
     let (alerts, mut errors) = match json_body(call, "alerts").and_then(|body| read(&body)) {
         Ok(read) => read,
         Err(reply) => return reply,
     };
-    errors.extend(am.put(&alerts));
+    match am.put(&alerts) {
+        Ok(()) => {}
+        Err(PutError::NoMemory(full)) => return unavailable(full.into()),
+        Err(PutError::TooLong(late)) => return unavailable(too_long(late)),
+        Err(PutError::Refused(refused)) => errors.extend(refused),
+    }
     if errors.is_empty() { Reply::empty(StatusCode::OK) } else { bad_request(errors.join("\n")) }
 }
 

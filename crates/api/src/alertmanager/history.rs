@@ -44,9 +44,13 @@ pub(super) fn list(am: &Alertmanager, call: &Call) -> Reply {
         (Err(reply), _) | (_, Err(reply)) => return reply,
     };
     let (kind, receiver) = (call.params.text("kind"), call.params.text("receiver"));
-    let engine = am.engine();
-    let events = engine.history().newest(&matchers, since).filter(|e| {
+    let limit = usize::try_from(limit).unwrap_or(USUAL);
+    let is_wanted = |e: &&Event| {
         (kind.is_empty() || e.kind.name() == kind) && (receiver.is_empty() || e.receiver == receiver)
-    });
-    ok(&events.take(usize::try_from(limit).unwrap_or(USUAL)).map(shown).collect())
+    };
+    let found: Vec<Event> = {
+        let engine = am.engine();
+        engine.history().newest(&matchers, since).filter(is_wanted).take(limit).cloned().collect()
+    };
+    ok(&found.iter().map(shown).collect())
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use pilothouse_alertmanager::Alertmanager;
+use pilothouse_model::Budget;
+use pilothouse_model::budget::Ceilings;
 use serde_json::{Value as Json, json};
 
 use crate::App;
@@ -76,6 +78,19 @@ impl Endpoint {
         }
     }
 
+    fn pace(self) -> Pace {
+        match self {
+            Self::PostAlerts
+            | Self::PostSilence
+            | Self::DeleteSilence
+            | Self::SetConfig
+            | Self::DeleteConfig
+            | Self::Reload => Pace::Change,
+            Self::Alerts | Self::Groups | Self::Silences | Self::History | Self::Page => Pace::View,
+            _ => Pace::Short,
+        }
+    }
+
     /// Whether it answers version 2's JSON.
     fn is_v2(self) -> bool {
         !matches!(
@@ -90,6 +105,15 @@ impl Endpoint {
                 | Self::Gone
         )
     }
+}
+
+/// Whose turn a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Change,
+    /// Looks at all alerts, silences or events.
+    View,
+    Short,
 }
 
 const fn route(path: &'static str, methods: Methods, endpoint: Endpoint) -> Route {
@@ -136,9 +160,14 @@ pub(crate) const ROUTES: &[Route] = &[
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
     let am = app.alertmanager()?.clone();
     let shared = Arc::clone(app);
+    let work = move || answer(&shared, &am, endpoint, &call);
     // Some wait for the disk, and all for the engine; a server busy with queries still takes
-    // alerts and silences.
-    let reply = offload::write(move || answer(&shared, &am, endpoint, &call)).await?;
+    // alerts and silences, and one busy with alerts still takes samples.
+    let reply = match endpoint.pace() {
+        Pace::Change => offload::alerts(work).await?,
+        Pace::View => offload::alert_views(work).await?,
+        Pace::Short => offload::short(work).await?,
+    };
     let is_get = matches!(endpoint, Endpoint::Page | Endpoint::Metrics | Endpoint::Healthy);
     Ok(if is_get { reply } else { reply.header(header::CACHE_CONTROL, HeaderValue::from_static("no-store")) })
 }
@@ -147,10 +176,10 @@ fn answer(app: &App, am: &Alertmanager, endpoint: Endpoint, call: &Call) -> Repl
     match endpoint {
         Endpoint::Status => status::status(app, am),
         Endpoint::Receivers => status::receivers(am, call),
-        Endpoint::Alerts => alerts::list(am, call),
+        Endpoint::Alerts => alerts::list(app, am, call),
         Endpoint::PostAlerts => alerts::post(am, call),
-        Endpoint::Groups => alerts::groups(am, call),
-        Endpoint::Silences => silences::list(am, call),
+        Endpoint::Groups => alerts::groups(app, am, call),
+        Endpoint::Silences => silences::list(app, am, call),
         Endpoint::PostSilence => silences::post(am, call),
         Endpoint::Silence => silences::get(am, call),
         Endpoint::DeleteSilence => silences::delete(am, call),
@@ -171,16 +200,18 @@ fn answer(app: &App, am: &Alertmanager, endpoint: Endpoint, call: &Call) -> Repl
 
 /// What failed before a handler was asked.
 pub(crate) fn refuse(endpoint: Endpoint, error: ApiError) -> Reply {
-    if !endpoint.is_v2() {
-        return error.into_text();
-    }
-    let reply = refused(error.kind.status(), &error.text);
-    error.with_retry(reply)
+    if endpoint.is_v2() { unavailable(error) } else { error.into_text() }
 }
 
 /// A refusal of Alertmanager itself: a JSON text.
 fn refused(status: StatusCode, text: &str) -> Reply {
     Reply::new(status, "application/json", format!("{}\n", Json::from(text)))
+}
+
+/// What the server is not able to do now, with the time after which to ask again.
+fn unavailable(error: ApiError) -> Reply {
+    let reply = refused(error.kind.status(), &error.text);
+    error.with_retry(reply)
 }
 
 fn bad_request(text: impl std::fmt::Display) -> Reply {
@@ -190,6 +221,26 @@ fn bad_request(text: impl std::fmt::Display) -> Reply {
 /// A body or parameter that does not fit the schema, as go-openapi says it.
 fn invalid(status: StatusCode, code: u16, message: &str) -> Reply {
     Reply::new(status, "application/json", json!({"code": code, "message": message}).to_string())
+}
+
+/// A list, item by item: as values all of them together would take many times the memory.
+fn array<T>(items: &[T], write: impl Fn(&T, &mut String)) -> String {
+    let mut out = String::from("[");
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write(item, &mut out);
+    }
+    out.push(']');
+    out
+}
+
+/// An answer that may be large; it stands in the memory account until it is sent.
+fn held(app: &App, mut body: String) -> Reply {
+    body.push('\n');
+    let budget = Budget::drawing_on(app.memory(), Ceilings::NONE);
+    Reply::json(body).holding(&budget, 0).unwrap_or_else(|e| unavailable(e.into()))
 }
 
 fn ok(body: &Json) -> Reply {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use http::{StatusCode, header};
 use jiff::Timestamp;
-use pilothouse_alertmanager::matchers;
+use pilothouse_alertmanager::matchers::{self, MatcherError};
 use pilothouse_model::matcher::{Anchoring, Pattern, fault_when_anchored};
 use pilothouse_model::{Labels, Matcher};
 use serde_json::{Map, Value as Json};
@@ -38,8 +38,19 @@ pub(super) fn labels(labels: &Labels) -> Json {
 
 /// `filter`, as often as it is given.
 pub(super) fn filters(call: &Call, name: &str) -> Result<Vec<Matcher>, Reply> {
-    let all = call.params.all(name).filter(|text| !text.is_empty());
-    all.map(|text| matchers::parse_matcher(text).map_err(bad_request)).collect()
+    read_filters(call, name).map_err(bad_request)
+}
+
+/// `receiver_matchers`, on labels of receivers.
+pub(super) fn receiver_matchers(call: &Call) -> Result<Vec<Matcher>, Reply> {
+    let name = "receiver_matchers";
+    read_filters(call, name).map_err(|e| bad_request(format!("failed to parse {name} param: {e}")))
+}
+
+/// An empty one is a matcher that cannot be read, as in Alertmanager.
+fn read_filters(call: &Call, name: &str) -> Result<Vec<Matcher>, MatcherError> {
+    matchers::begin_text();
+    call.params.all(name).map(matchers::parse_matcher).collect()
 }
 
 /// A flag that is on unless it is said otherwise.

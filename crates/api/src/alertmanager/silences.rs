@@ -10,7 +10,8 @@ use pilothouse_model::Matcher;
 use serde_json::{Value as Json, json};
 
 use super::shapes::{Body, filters, flag, json_body, time, unreadable};
-use super::{bad_request, invalid, ok, refused};
+use super::{array, bad_request, held, invalid, ok, refused};
+use crate::App;
 use crate::reply::Reply;
 use crate::service::Call;
 
@@ -39,7 +40,7 @@ fn has_matchers(silence: &Silence, wanted: &[Matcher]) -> bool {
         .all(|w| silence.matchers.iter().any(|m| m.name == w.name && m.op() == w.op && m.value == w.value))
 }
 
-pub(super) fn list(am: &Alertmanager, call: &Call) -> Reply {
+pub(super) fn list(app: &App, am: &Alertmanager, call: &Call) -> Reply {
     let wanted = match filters(call, "filter") {
         Ok(wanted) => wanted,
         Err(reply) => return reply,
@@ -54,12 +55,9 @@ pub(super) fn list(am: &Alertmanager, call: &Call) -> Reply {
     .map(|(_, state)| state)
     .collect();
     let now_ms = am.now_ms();
-    let engine = am.engine();
-    let mut found: Vec<&Silence> = engine
-        .silences()
-        .iter()
-        .filter(|s| states.contains(&s.state(now_ms)) && has_matchers(s, &wanted))
-        .collect();
+    let is_wanted = |s: &&Silence| states.contains(&s.state(now_ms)) && has_matchers(s, &wanted);
+    // Others want the engine while they are printed.
+    let mut found: Vec<Silence> = am.engine().silences().iter().filter(is_wanted).cloned().collect();
     found.sort_by_key(|s| {
         let state = s.state(now_ms);
         let within = match state {
@@ -69,7 +67,7 @@ pub(super) fn list(am: &Alertmanager, call: &Call) -> Reply {
         };
         (state, within)
     });
-    ok(&found.into_iter().map(|s| shown(s, now_ms)).collect())
+    held(app, array(&found, |silence, out| out.push_str(&shown(silence, now_ms).to_string())))
 }
 
 /// Clients are told early that an id cannot be one.

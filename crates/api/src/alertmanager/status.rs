@@ -4,11 +4,12 @@ use http::{StatusCode, header};
 use pilothouse_alertmanager::Alertmanager;
 use pilothouse_alertmanager::engine::AlertFilter;
 use pilothouse_alertmanager::telemetry::{Kind, SampleValue};
+use pilothouse_model::limits::ALERT_PAGE_ROWS;
 use pilothouse_wire::exposition::Exposition;
 use serde_json::{Value as Json, json};
 
 use super::ok;
-use super::shapes::{filters, time};
+use super::shapes::{receiver_matchers, time};
 use crate::App;
 use crate::reply::Reply;
 use crate::service::Call;
@@ -33,16 +34,13 @@ pub(super) fn status(app: &App, am: &Alertmanager) -> Reply {
 }
 
 pub(super) fn receivers(am: &Alertmanager, call: &Call) -> Reply {
-    let wanted = match filters(call, "receiver_matchers") {
+    let wanted = match receiver_matchers(call) {
         Ok(wanted) => wanted,
         Err(reply) => return reply,
     };
     let setup = am.engine().setup().cloned();
     let receivers = setup.iter().flat_map(|s| &s.config.receivers);
-    let matching = receivers.filter(|r| {
-        let labels = r.all_labels();
-        wanted.iter().all(|m| m.matches(labels.get(&m.name).map_or("", String::as_str)))
-    });
+    let matching = receivers.filter(|r| r.has_labels(&wanted));
     // Labels of one's own are shown, so that those who have none see what they always saw.
     let shown = matching.map(|r| {
         if r.labels.is_empty() {
@@ -94,11 +92,11 @@ pub(super) fn metrics(am: &Alertmanager, call: &Call) -> Reply {
 
 /// What is firing and silenced, without a script.
 pub(super) fn page(am: &Alertmanager) -> Reply {
-    let now_ms = am.now_ms();
-    let engine = am.engine();
-    let mut rows = String::new();
-    for group in engine.groups(&AlertFilter::default(), now_ms) {
-        for view in &group.alerts {
+    let (mut rows, mut left_out) = (String::new(), 0);
+    for group in am.groups(&AlertFilter::default()).unwrap_or_default() {
+        let room = ALERT_PAGE_ROWS.saturating_sub(rows.lines().count());
+        left_out += group.alerts.len().saturating_sub(room);
+        for view in group.alerts.iter().take(room) {
             rows.push_str(&format!(
                 "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
                 escaped(&group.receiver),
@@ -107,6 +105,9 @@ pub(super) fn page(am: &Alertmanager) -> Reply {
                 escaped(&view.alert.labels.to_string()),
             ));
         }
+    }
+    if left_out > 0 {
+        rows.push_str(&format!("<tr><td colspan=\"4\">and {left_out} more</td></tr>\n"));
     }
     let body = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Alertmanager</title></head>\n\

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::Request;
 use pilothouse_alertmanager::{Alertmanager, Options};
+use pilothouse_model::Memory;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::state::MemoryState;
 use serde_json::{Value as Json, json};
@@ -21,9 +22,15 @@ impl pilothouse_model::Clock for Stopped {
 }
 
 fn fixture() -> (Fixture, Alertmanager) {
+    within(Arc::default())
+}
+
+/// With an account of memory of its own.
+fn within(memory: Arc<Memory>) -> (Fixture, Alertmanager) {
     let fixture = Fixture::new();
     let options = Options {
         limits: Limits::default().into(),
+        memory,
         external_url: "http://here/alertmanager".to_owned(),
         config_file: None,
         heartbeat_url: None,
@@ -77,6 +84,9 @@ async fn alerts_are_taken_listed_and_filtered() {
         ("active=false", 0),
         ("receiver=empty.*", 2),
         ("receiver=empty", 0),
+        ("receiver_matchers=name%3D~%22empty.*%22", 2),
+        ("receiver_matchers=name%3Dother", 0),
+        ("receiver_matchers=owner%21%3Dme", 2),
     ] {
         let (status, got) = fixture.get(&format!("{V2}/alerts?{query}")).await;
         let got: Json = serde_json::from_str(&got).unwrap();
@@ -88,8 +98,29 @@ async fn alerts_are_taken_listed_and_filtered() {
         (&groups[0]["receiver"]["name"], groups[0]["alerts"].as_array().unwrap().len()),
         (&json!("empty-receiver"), 2)
     );
+    assert_eq!((&groups[0]["labels"], &groups[0]["routeLabels"]), (&json!({}), &json!({})));
+    for query in ["receiver_matchers=name%3Dother", "filter=x%3D3", "receiver=other"] {
+        let (_, groups) = fixture.get(&format!("{V2}/alerts/groups?{query}")).await;
+        assert_eq!(groups.trim(), "[]", "{query}");
+    }
     let (_, history) = fixture.get(&format!("{V2}/history?kind=alert_firing&filter=x%3D2")).await;
     assert!(history.contains("\"kind\":\"alert_firing\"") && !history.contains("\"x\":\"1\""), "{history}");
+    am.drain();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_ceiling_of_memory_known_alerts_go_on_and_new_ones_come_later() {
+    let memory = Arc::new(Memory::limited(100 << 20));
+    let (fixture, am) = within(Arc::clone(&memory));
+    let body = |name: &str| json!([{"labels": {"alertname": name}}]).to_string();
+    assert_eq!(send(&fixture, "POST", &format!("{V2}/alerts"), body("known")).await.0, 200);
+    memory.set(&[], 99 << 20);
+    assert_eq!(send(&fixture, "POST", &format!("{V2}/alerts"), body("known")).await.0, 200);
+    let request = Request::builder().method("POST").uri(format!("{V2}/alerts"));
+    let (parts, refused) = fixture.send(request.body(Body::from(body("new"))).unwrap()).await;
+    assert_eq!((parts.status.as_u16(), parts.headers["retry-after"].to_str().unwrap()), (503, "2"));
+    let text = "\"the server is at its memory limit (99 MiB of 100 MiB are in use); try again later\"\n";
+    assert_eq!(String::from_utf8(refused).unwrap(), text);
     am.drain();
 }
 
@@ -131,6 +162,11 @@ async fn what_is_wrong_is_told_as_alertmanager_tells_it() {
         ),
         ("GET", "/alerts?receiver=(", String::new(), 400, "\"failed to parse receiver param: "),
         ("GET", "/alerts?filter=a", String::new(), 400, "\"bad matcher format: a\""),
+        ("GET", "/alerts?filter=", String::new(), 400, "\"bad matcher format: \""),
+        ("GET", "/alerts/groups?filter=", String::new(), 400, "\"bad matcher format: \""),
+        ("GET", "/silences?filter=", String::new(), 400, "\"bad matcher format: \""),
+        ("GET", "/alerts?receiver_matchers=a", String::new(), 400, "\"failed to parse receiver_matchers param: bad matcher format: a\""),
+        ("GET", "/receivers?receiver_matchers=", String::new(), 400, "\"failed to parse receiver_matchers param: bad matcher format: \""),
         ("GET", "/silence/xyz", String::new(), 422, "must be of type uuid"),
         ("GET", "/silence/12345678-1234-1234-1234-123456789012", String::new(), 404, ""),
         ("DELETE", "/silence/12345678-1234-1234-1234-123456789012", String::new(), 404, ""),
