@@ -4,6 +4,7 @@
 //! routes only name theirs.
 
 use pilothouse_model::limits;
+use pilothouse_model::limits::FAILED_LOGINS_AT_ONCE;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -200,7 +201,6 @@ struct Burst {
     count: u32,
 }
 
-const BURST: u32 = 100;
 const BURST_WINDOW: Duration = Duration::from_secs(60);
 const PENALTY: Duration = Duration::from_secs(1);
 
@@ -234,7 +234,7 @@ impl Failures {
             *burst = Burst { since: now, count: 0 };
         }
         burst.count = burst.count.saturating_add(1);
-        burst.count > BURST
+        burst.count > FAILED_LOGINS_AT_ONCE
     }
 }
 
@@ -337,7 +337,7 @@ mod tests {
         let failures = Failures::default();
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let start = Instant::now();
-        assert!((0..BURST).all(|_| !failures.is_burst(a, start)));
+        assert!((0..FAILED_LOGINS_AT_ONCE).all(|_| !failures.is_burst(a, start)));
         assert!(failures.is_burst(a, start) && !failures.is_burst(b, start));
         assert!(!failures.is_burst(a, start + BURST_WINDOW));
         let v6 = |text: &str| network_of(text.parse().unwrap());

@@ -139,7 +139,11 @@ impl App {
             admission: Arc::new(admission::Admission::new(settings.limits.clone())),
             telemetry: Arc::default(),
             failures: auth::Failures::default(),
-            logs: logs::State::new(settings.limits.clone(), &settings.enrichment),
+            logs: logs::State::new(
+                settings.limits.clone(),
+                Arc::clone(&settings.memory),
+                &settings.enrichment,
+            ),
             backend: OnceLock::new(),
             logs_backend: OnceLock::new(),
             source: None,

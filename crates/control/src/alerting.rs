@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use pilothouse_model::limits::MAIL_ADDRESS_BYTES;
 use prost::Message;
 
 use crate::audit::{Actor, Event};
@@ -39,9 +40,6 @@ pub struct ContactPoint {
     pub stamp: Stamp,
 }
 
-/// Longest address that mail knows.
-const MAX_ADDRESS_BYTES: usize = 254;
-
 /// One `@` with something on both sides, no blanks, a domain of sound labels. Whether anybody
 /// reads it only mail can tell.
 fn checked_address(text: &str) -> Result<String, Error> {
@@ -65,7 +63,7 @@ fn checked_address(text: &str) -> Result<String, Error> {
             && !local.starts_with('.')
             && !local.ends_with('.')
             && !local.contains("..");
-        (local_fits && text.len() <= MAX_ADDRESS_BYTES && domain.split('.').all(label)).then_some(())
+        (local_fits && text.len() <= MAIL_ADDRESS_BYTES && domain.split('.').all(label)).then_some(())
     };
     match sound(text) {
         Some(()) => Ok(text.to_owned()),

@@ -1,5 +1,7 @@
 //! Lists in pages and orders.
 
+use pilothouse_model::limits::LIST_PAGE_ENTRIES;
+
 use crate::error::Error;
 
 /// One page of a list; pages count from 1.
@@ -11,7 +13,7 @@ pub struct Page {
 
 impl Page {
     pub const DEFAULT_SIZE: usize = 20;
-    pub const MAX_SIZE: usize = 100;
+    pub const MAX_SIZE: usize = LIST_PAGE_ENTRIES;
 
     /// `number` from 1 on, `size` in 1..=100.
     pub fn new(number: usize, size: usize) -> Result<Self, Error> {

@@ -3,15 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use pilothouse_model::limits::{SELECTOR_CACHE_BYTES, SELECTOR_CACHE_ENTRIES};
 use roaring::RoaringBitmap;
 
 use crate::pairs::{Name, PairId};
 use crate::postings;
 use crate::resolve::Test;
-
-/// Bounds of the cache; over either, what was used longest ago goes.
-const MAX_ENTRIES: usize = 256;
-const MAX_BYTES: usize = 8 << 20;
 
 type Key = (Box<str>, Box<str>);
 
@@ -59,11 +56,11 @@ impl MatchCache {
             + key.1.len()
             + size_of_val(&*pairs)
             + postings::bitmap_bytes(union);
-        if bytes > MAX_BYTES / 4 {
+        if bytes > SELECTOR_CACHE_BYTES / 4 {
             return;
         }
         self.drop_entry(&key);
-        while self.entries.len() >= MAX_ENTRIES || self.bytes + bytes > MAX_BYTES {
+        while self.entries.len() >= SELECTOR_CACHE_ENTRIES || self.bytes + bytes > SELECTOR_CACHE_BYTES {
             let Some(oldest) = self.entries.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| k.clone()) else {
                 break;
             };

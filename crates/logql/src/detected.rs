@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bumpalo::Bump;
 use hashbrown::HashSet;
+use pilothouse_model::limits::LOG_FIELD_DEPTH;
 use pilothouse_model::{Budget, EntrySource, Labels};
 use pilothouse_query::units::{format_bytes, parse_bytes, parse_go_duration};
 use rustc_hash::FxBuildHasher;
@@ -285,9 +286,6 @@ impl Fields {
     }
 }
 
-/// Objects within objects that are looked into for paths.
-const MAX_DEPTH: usize = 64;
-
 /// Calls back for each key of a JSON line that a label is made of, with that label's name and
 /// the keys from the outermost in.
 fn each_path(line: &str, each: &mut impl FnMut(&str, &[String])) {
@@ -307,7 +305,7 @@ fn each_path(line: &str, each: &mut impl FnMut(&str, &[String])) {
                 push_sanitised(&mut label, plain);
                 let Ok((kind, start, end)) = scan.value(key.value_at) else { return };
                 path.push(plain.to_owned());
-                if kind == Kind::Object && path.len() < MAX_DEPTH {
+                if kind == Kind::Object && path.len() < LOG_FIELD_DEPTH {
                     labels.push(label);
                     at = start + 1;
                     continue;

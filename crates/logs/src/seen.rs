@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pilothouse_model::Labels;
+use pilothouse_model::limits::LOG_SEEN_BYTES;
 use pilothouse_model::logs::{LineNeed, LogBatch, MetadataNeed, PushEntry, PushStream};
 
 use crate::block::{Head, Reader, Want};
@@ -22,9 +23,6 @@ use crate::error::Error;
 use crate::flush::block_error;
 use crate::layers::{Cut, FreshBlock};
 use crate::store::Inner;
-
-/// Bytes of decoded streams that are kept: a repeated push asks for the same ones again.
-const KEPT_BYTES: usize = 8 << 20;
 
 /// The entries of one stream of one block.
 #[derive(Debug)]
@@ -79,7 +77,7 @@ impl Seen {
     fn keep(&mut self, decoded: Arc<Decoded>) {
         self.bytes += decoded.bytes();
         self.kept.push_front(decoded);
-        while self.bytes > KEPT_BYTES
+        while self.bytes > LOG_SEEN_BYTES
             && let Some(oldest) = self.kept.pop_back()
         {
             self.bytes -= oldest.bytes();

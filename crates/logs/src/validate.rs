@@ -1,7 +1,7 @@
 //! What a stream and an entry may be, as Loki's distributor has it.
 
 use pilothouse_model::Labels;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{LOG_LINE_BYTES, Limits};
 use pilothouse_model::log_ports::EntryReason;
 
 use crate::tail::metadata_bytes;
@@ -10,12 +10,10 @@ use crate::tail::metadata_bytes;
 const SERVICE_NAME: &str = "service_name";
 /// Metadata that is added to every entry.
 const DETECTED_LEVEL: &str = "detected_level";
-/// No line is longer, whatever the limit says: a block must be able to hold it.
-const LONGEST_LINE: u64 = 8 << 20;
 
 /// Bytes that a line may have.
 pub fn line_limit(limits: &Limits) -> u64 {
-    if limits.max_line_bytes == 0 { LONGEST_LINE } else { limits.max_line_bytes.min(LONGEST_LINE) }
+    if limits.max_line_bytes == 0 { LOG_LINE_BYTES } else { limits.max_line_bytes.min(LOG_LINE_BYTES) }
 }
 
 /// Why a stream is refused, if it is.

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use pilothouse_model::limits::METADATA_PER_FAMILY;
 use pilothouse_model::write::MetadataEntry;
-
-/// Different descriptions kept of one family.
-const PER_FAMILY: usize = 10;
 
 /// The newest descriptions of each family, bounded in families and in text.
 #[derive(Debug, Default)]
@@ -23,7 +21,7 @@ impl Metadata {
             if known.contains(&entry) {
                 return false;
             }
-            if known.len() >= PER_FAMILY {
+            if known.len() >= METADATA_PER_FAMILY {
                 known.remove(0);
             }
             known.push(entry);
@@ -93,7 +91,7 @@ mod tests {
         for i in 0..20 {
             metadata.insert(&entry("a", &i.to_string()), 2, 9);
         }
-        assert_eq!((metadata.list(Some("a")).len(), metadata.len()), (PER_FAMILY, 2));
+        assert_eq!((metadata.list(Some("a")).len(), metadata.len()), (METADATA_PER_FAMILY, 2));
         assert!(metadata.take_unsaved().is_some() && metadata.take_unsaved().is_none());
     }
 }

@@ -1,12 +1,18 @@
 //! The client: one per set of options, its connections kept.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use pilothouse_model::Memory;
+use pilothouse_model::limits::UNBOOKED_BYTES;
+use pilothouse_model::memory::Reservation;
+use reqwest::redirect::Policy;
+use url::Url;
 
 use crate::oauth::{Tokens, secret_header};
 use crate::options::{BasicAuth, HttpOptions};
@@ -24,6 +30,8 @@ pub struct ClientSettings {
     pub max_response_bytes: usize,
     /// Where all calls go, whatever host their address names.
     pub unix_socket: Option<PathBuf>,
+    /// Where bodies of answers are booked.
+    pub memory: Arc<Memory>,
 }
 
 impl Default for ClientSettings {
@@ -33,6 +41,7 @@ impl Default for ClientSettings {
             timeout: Duration::from_secs(60),
             max_response_bytes: 256 << 10,
             unix_socket: None,
+            memory: Arc::default(),
         }
     }
 }
@@ -47,12 +56,14 @@ pub struct Request {
     pub body: Bytes,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     /// At most `max_response_bytes` of it.
     pub body: Bytes,
+    /// The memory of the body; who takes the body takes it along.
+    pub held: Reservation,
 }
 
 /// An HTTP client.
@@ -63,6 +74,7 @@ pub struct Client {
     tokens: Option<Tokens>,
     max_response_bytes: usize,
     timeout: Duration,
+    memory: Arc<Memory>,
 }
 
 impl Client {
@@ -72,8 +84,8 @@ impl Client {
         options.validate()?;
         let tokens = options.oauth2.as_ref().map(|o| Tokens::new(o, &settings)).transpose()?;
         let inner = builder(options, &settings)?.build().map_err(|e| BuildError::new(e.to_string()))?;
-        let ClientSettings { max_response_bytes, timeout, .. } = settings;
-        Ok(Self { inner, options: options.clone(), tokens, max_response_bytes, timeout })
+        let ClientSettings { max_response_bytes, timeout, memory, .. } = settings;
+        Ok(Self { inner, options: options.clone(), tokens, max_response_bytes, timeout, memory })
     }
 
     /// Makes a call with everything the options ask for. Answers of any status are answers.
@@ -108,7 +120,12 @@ impl Client {
             max_message_bytes,
         );
         let opened = tokio::time::timeout(self.timeout, opening).await;
-        opened.map_err(|_| CallError::Timeout(format!("no connection within {:?}", self.timeout)))?
+        let opened =
+            opened.map_err(|_| CallError::Timeout(format!("no connection within {:?}", self.timeout)))?;
+        if let Err(ConnectError::Refused { status, .. }) = &opened {
+            self.heed(*status).await;
+        }
+        opened
     }
 
     /// Adds what the options ask for.
@@ -132,20 +149,22 @@ impl Client {
         let Request { method, url, headers, body } = request;
         let sent = self.inner.request(method, url.expose()).headers(headers).body(body).send().await?;
         let (status, headers) = (sent.status(), sent.headers().clone());
-        let body = self.read_body(sent).await?;
-        Ok(Response { status, headers, body })
+        let (body, held) = self.read_body(sent).await?;
+        Ok(Response { status, headers, body, held })
     }
 
-    async fn read_body(&self, mut sent: reqwest::Response) -> Result<Bytes, CallError> {
-        let mut body = BytesMut::new();
+    async fn read_body(&self, mut sent: reqwest::Response) -> Result<(Bytes, Reservation), CallError> {
+        let (mut body, mut held) = (BytesMut::new(), Reservation::beyond(UNBOOKED_BYTES, &self.memory));
         while let Some(chunk) = sent.chunk().await? {
             let room = self.max_response_bytes.saturating_sub(body.len());
-            body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+            let taken = chunk.get(..room.min(chunk.len())).unwrap_or_default();
+            held.grow(taken.len() as u64)?;
+            body.extend_from_slice(taken);
             if chunk.len() >= room {
                 break;
             }
         }
-        Ok(body.freeze())
+        Ok((body.freeze(), held))
     }
 
     async fn add_headers(&self, headers: &mut HeaderMap) -> Result<(), CallError> {
@@ -206,17 +225,22 @@ async fn read_file(file: &str) -> Result<Secret, CallError> {
     Ok(Secret::new(text.trim()))
 }
 
+const MAX_REDIRECTS: usize = 10;
+
 fn builder(options: &HttpOptions, settings: &ClientSettings) -> Result<reqwest::ClientBuilder, BuildError> {
-    let redirects = if options.follow_redirects {
-        reqwest::redirect::Policy::limited(10)
-    } else {
-        reqwest::redirect::Policy::none()
+    let redirects = match options.follow_redirects {
+        true => {
+            following(options.http_headers.values().any(|h| !h.secrets.is_empty() || !h.files.is_empty()))
+        }
+        false => Policy::none(),
     };
     let mut builder = reqwest::Client::builder()
         .user_agent(&settings.user_agent)
         .timeout(settings.timeout)
         .pool_idle_timeout(Duration::from_secs(300))
         .redirect(redirects)
+        // The address that one came from may be a secret itself.
+        .referer(false)
         .tls_backend_preconfigured(tls::client_config(&options.tls_config)?);
     if !options.enable_http2 {
         builder = builder.http1_only();
@@ -232,6 +256,21 @@ fn builder(options: &HttpOptions, settings: &ClientSettings) -> Result<reqwest::
         builder = builder.proxy(proxy(options)?);
     }
     Ok(builder)
+}
+
+/// Elsewhere a redirect brings no authorization along; a secret in another header would go, so that such
+/// a redirect is not followed but is the answer.
+fn following(has_secret_headers: bool) -> Policy {
+    Policy::custom(move |attempt| {
+        let from = attempt.previous().last().map(Url::origin);
+        if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error("too many redirects")
+        } else if has_secret_headers && from.is_some_and(|from| from != attempt.url().origin()) {
+            attempt.stop()
+        } else {
+            attempt.follow()
+        }
+    })
 }
 
 fn proxy(options: &HttpOptions) -> Result<reqwest::Proxy, BuildError> {

@@ -1,5 +1,7 @@
 //! Why a client cannot be made, and why a call failed.
 
+use pilothouse_model::NoMemory;
+
 /// A configuration that cannot be obeyed; the text names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -30,6 +32,9 @@ pub enum CallError {
     Token(String),
     #[error("the answer is longer than {limit_bytes} bytes")]
     TooLong { limit_bytes: u64 },
+    /// There is no room for the answer here.
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
 
 impl CallError {

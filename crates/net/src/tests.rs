@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
+use pilothouse_model::Memory;
+use pilothouse_model::limits::UNBOOKED_BYTES;
+use pilothouse_model::memory::Part;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -110,6 +113,45 @@ async fn redirects_are_followed_or_not() {
         if status == 200 {
             assert!(seen.recv().await.unwrap().starts_with("GET /other "), "as browsers and Go do");
         }
+    }
+}
+
+/// Where a redirect leads elsewhere, no credentials go with it, nor the address that it came from.
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect_elsewhere() {
+    for (yaml, status) in [
+        ("{authorization: {credentials: hush}}", 200),
+        ("{basic_auth: {username: u, password: hush}}", 200),
+        ("{http_headers: {X-A: {values: [v]}}}", 200),
+        ("{http_headers: {X-A: {secrets: [hush]}}}", 302),
+    ] {
+        let (elsewhere, mut seen) = serve(None, vec![answer(200, "", "")]).await;
+        let moved = answer(302, &format!("location: http://127.0.0.1:{elsewhere}/other\r\n"), "");
+        let (port, _) = serve(None, vec![moved]).await;
+        let got = client(yaml).send(post(format!("http://127.0.0.1:{port}/?key=hush"))).await.unwrap();
+        assert_eq!(got.status.as_u16(), status, "{yaml}");
+        if let Ok(request) = seen.try_recv() {
+            let request = request.to_lowercase();
+            assert!(!request.contains("hush") && !request.contains("authorization"), "{yaml}: {request}");
+        }
+    }
+}
+
+/// What is booked goes with the body, and is given back with it.
+#[tokio::test]
+async fn long_answers_are_booked_and_refused_where_there_is_no_room() {
+    let body = "x".repeat(1 << 20);
+    for (limit_bytes, expected) in [(64 << 20, Ok((1 << 20) - UNBOOKED_BYTES)), (1 << 20, Err(()))] {
+        let memory = Arc::new(Memory::limited(limit_bytes));
+        let settings =
+            ClientSettings { max_response_bytes: 2 << 20, memory: Arc::clone(&memory), ..Default::default() };
+        let client = Client::new(&HttpOptions::default(), settings).unwrap();
+        let (port, _seen) = serve(None, vec![answer(200, "", &body)]).await;
+        let got = client.send(post(format!("http://127.0.0.1:{port}/"))).await;
+        let held = got.as_ref().map(|_| memory.held_bytes(Part::Requests));
+        assert_eq!(held.map_err(|e| assert!(matches!(e, CallError::NoMemory(_)), "{e}")), expected);
+        drop(got);
+        assert_eq!(memory.held_bytes(Part::Requests), 0);
     }
 }
 

@@ -8,18 +8,17 @@ use std::sync::Arc;
 
 use pilothouse_api::audit_line;
 use pilothouse_control::{AuditEntry, Control};
+use pilothouse_model::limits::AUDIT_QUEUE;
 use pilothouse_model::{EntrySink, Labels, LogBatch, SourceError};
 use tokio::sync::mpsc;
 
-/// Changes that may wait for the store; it is behind for moments only.
-const QUEUE: usize = 4096;
 /// How far back the lines are looked after at a start.
 const LOOK_BACK: usize = 1000;
 const MS_NS: i64 = 1_000_000;
 
 /// Writes what was changed and what will be, until the task is aborted.
 pub(crate) async fn follow(control: Arc<Control>, lines: Arc<dyn EntrySink>) {
-    let (sender, mut receiver) = mpsc::channel::<AuditEntry>(QUEUE);
+    let (sender, mut receiver) = mpsc::channel::<AuditEntry>(AUDIT_QUEUE);
     control.watch(move |entry| {
         if sender.try_send(entry.clone()).is_err() {
             tracing::warn!(number = entry.number, "an audit entry has no log line before the next start");
@@ -33,7 +32,7 @@ pub(crate) async fn follow(control: Arc<Control>, lines: Arc<dyn EntrySink>) {
         Err(e) => tracing::error!("the audit trail cannot be read: {e}"),
     }
     let mut entries = Vec::new();
-    while receiver.recv_many(&mut entries, QUEUE).await > 0 {
+    while receiver.recv_many(&mut entries, AUDIT_QUEUE).await > 0 {
         write(&lines, std::mem::take(&mut entries)).await;
     }
 }

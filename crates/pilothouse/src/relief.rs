@@ -10,7 +10,7 @@ use crate::sources::{Opened, Stores};
 impl Stores {
     /// What the stores hold in memory, by kind.
     pub(crate) fn memory(&self) -> Vec<(Part, u64)> {
-        let (mut heads, mut indexes, mut caches) = (0, 0, 0);
+        let (mut heads, mut indexes, mut caches) = (self.remotes().waiting_bytes(), 0, 0);
         for opened in self.all_open() {
             match opened {
                 Opened::Metrics(store, _) => {

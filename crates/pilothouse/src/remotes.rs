@@ -133,6 +133,11 @@ impl Remotes {
         }
     }
 
+    /// What waits to be sent, of all together.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.open.lock().values().map(|open| open.remote.waiting().bytes).sum()
+    }
+
     pub(crate) fn figures(&self) -> Vec<(SourceId, SourceFigures)> {
         let open = self.open.lock();
         open.iter().map(|(id, open)| (*id, open.remote.figures())).collect()

@@ -73,8 +73,8 @@ impl Scraping {
             target.once().await;
         }
         let local = targets.into_iter().map(|target| tokio::spawn(target.run(INTERVAL))).collect();
-        let scraper =
-            Scraper::new(Arc::new(Stored::default_metrics(stores, Writer::Worker)?), limits.clone());
+        let scraped = Arc::new(Stored::default_metrics(stores, Writer::Worker)?);
+        let scraper = Scraper::new(scraped, limits.clone(), Arc::clone(app.memory()));
         scraper.apply(config.scraping.jobs.clone()).await;
         app.start_scraping(scraper.clone());
         Ok(Self { scraper, local })

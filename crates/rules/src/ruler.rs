@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
+use pilothouse_model::limits::QUERY_STACK_BYTES;
 use pilothouse_model::{AlertSink, Clock, Labels, SourceError, StateStore};
 
 use crate::files::RuleFile;
@@ -17,7 +18,7 @@ use crate::rule::LoadError;
 use crate::schedule::{Schedule, Task, Wake};
 use crate::settings::{DURATION_BOUNDS_S, Durations, Settings, Surrounding, TransitionObserver};
 use crate::source::RuleSource;
-use crate::stack::{STACK_BYTES, on_deep_stack};
+use crate::stack::on_deep_stack;
 use crate::view::{Figures, GroupFigures, GroupView};
 use crate::written::end_series;
 
@@ -113,7 +114,7 @@ impl Ruler {
             };
             let thread = std::thread::Builder::new()
                 .name(format!("rules-{number}"))
-                .stack_size(STACK_BYTES)
+                .stack_size(QUERY_STACK_BYTES)
                 .spawn(work)?;
             threads.push(thread);
         }

@@ -6,15 +6,14 @@
 use std::io;
 use std::panic::resume_unwind;
 
-/// The kernel gives pages only to what is used.
-pub(crate) const STACK_BYTES: usize = 64 << 20;
+use pilothouse_model::limits::QUERY_STACK_BYTES;
 
 /// Runs work on a deep stack and waits for it.
 pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("rules-reading".to_owned())
-            .stack_size(STACK_BYTES)
+            .stack_size(QUERY_STACK_BYTES)
             .spawn_scoped(scope, work)?;
         Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })

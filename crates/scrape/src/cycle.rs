@@ -5,6 +5,7 @@
 //! the wall; those that pass while a scrape takes long are left out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::cache::SeriesCache;
 use crate::config::Job;
-use crate::exchange::{Exchange, Fetched, ScrapeError};
+use crate::exchange::{Exchange, Exposed, Fetched, ScrapeError};
 use crate::ingest::{Counts, Ingest, Ingested};
 use crate::report::Report;
 use crate::shared::{AppendResult, Shared};
@@ -135,10 +136,12 @@ impl Owner {
         let t_ms = if (0..=tolerance).contains(&(now_ms - slot_ms)) { slot_ms } else { now_ms };
         let started = Instant::now();
         cache.inherit(std::mem::take(&mut *self.state.inbox.lock()));
+        // Reading takes a processor and some memory, so that few read at once.
         let fetched = tokio::select! {
-            fetched = self.fetch() => fetched,
+            fetched = async { (self.fetch().await, self.shared.readers.acquire().await) } => fetched,
             () = halted(&mut orders) => return cache,
         };
+        let (fetched, _reader) = fetched;
         let work = {
             let (job, state, shared) =
                 (Arc::clone(&self.job), Arc::clone(&self.state), Arc::clone(&self.shared));
@@ -149,10 +152,11 @@ impl Owner {
             }
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok((cache, appended)) => {
+            Ok((cache, Some(appended))) => {
                 self.shared.confirm(&self.job.name, appended).await;
                 cache
             }
+            Ok((cache, None)) => cache,
             Err(e) => {
                 tracing::error!(
                     job = self.job.name,
@@ -224,11 +228,18 @@ struct Scrape<'a> {
 }
 
 impl Scrape<'_> {
-    fn take(&self, cache: &mut SeriesCache, fetched: Result<Fetched, ScrapeError>) -> AppendResult {
+    /// `None` where this server had no room for the body: it is as if the slot had passed, since
+    /// nothing is known of the target, and least of all that it is down.
+    fn take(&self, cache: &mut SeriesCache, fetched: Result<Fetched, ScrapeError>) -> Option<AppendResult> {
+        let body = fetched.and_then(Fetched::expose);
+        if let Err(e @ ScrapeError::NoMemory(_)) = &body {
+            self.leave_out(e);
+            return None;
+        }
         let Target { public, histograms, .. } = &self.state.target;
         let (histograms, limits) = (*histograms, &*self.shared.limits.now());
         let ingest = Ingest { job: self.job, public, histograms, limits, t_ms: self.t_ms };
-        let (mut ingested, bytes) = read(ingest, cache, fetched);
+        let (mut ingested, bytes) = read(ingest, cache, body);
         let duration_s = self.started.elapsed().as_secs_f64();
         let report =
             Report { up: ingested.result.is_ok(), duration_s, counts: ingested.counts, body_bytes: bytes };
@@ -241,7 +252,13 @@ impl Scrape<'_> {
             error: ingested.result.as_ref().err().map(ToString::to_string),
         };
         self.tell(&ingested.counts, &ingested.result);
-        self.shared.append(&ingested.batch)
+        Some(self.shared.append(&ingested.batch))
+    }
+
+    fn leave_out(&self, why: &ScrapeError) {
+        self.shared.stats.left_out.fetch_add(1, Relaxed);
+        self.state.outcome.lock().error = Some(why.to_string());
+        tracing::debug!(job = self.job.name, url = self.state.target.url, "a scrape was left out: {why}");
     }
 
     fn tell(&self, counts: &Counts, result: &Result<(), ScrapeError>) {
@@ -256,17 +273,9 @@ impl Scrape<'_> {
 }
 
 /// The body of a scrape into a batch, and its length: -1 where it is too long, 0 where there is none.
-fn read(
-    ingest: Ingest<'_>,
-    cache: &mut SeriesCache,
-    fetched: Result<Fetched, ScrapeError>,
-) -> (Ingested, f64) {
-    let body = fetched.and_then(|fetched| {
-        let form = fetched.form;
-        fetched.into_body().map(|body| (body, form))
-    });
+fn read(ingest: Ingest<'_>, cache: &mut SeriesCache, body: Result<Exposed, ScrapeError>) -> (Ingested, f64) {
     match body {
-        Ok((body, form)) => (ingest.body(cache, &body, form), body.len() as f64),
+        Ok(body) => (ingest.body(cache, &body.bytes, body.form), body.bytes.len() as f64),
         Err(e) => {
             let bytes = if e == ScrapeError::TooLong { -1.0 } else { 0.0 };
             (ingest.nothing(cache, e), bytes)

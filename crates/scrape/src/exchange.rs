@@ -7,9 +7,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use pilothouse_model::labels::quote;
+use pilothouse_model::memory::Reservation;
 use pilothouse_model::sample::format_float_plain;
-use pilothouse_net::{BuildError, Client, ClientSettings, HttpOptions, Request, Secret};
-use pilothouse_wire::body::{self, BodyError, Encoding};
+use pilothouse_model::{Memory, NoMemory};
+use pilothouse_net::{BuildError, CallError, Client, ClientSettings, HttpOptions, Request, Response, Secret};
+use pilothouse_wire::body::{BodyError, Encoding, decompress_booked};
 use pilothouse_wire::exposition::TextFormat;
 
 use crate::config::Job;
@@ -35,6 +37,9 @@ pub(crate) enum ScrapeError {
     /// Of the whole job: too many targets, or no client can be made.
     #[error("{0}")]
     Forced(String),
+    /// Nothing is known of the target then.
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
 
 /// What is asked of every target of a job.
@@ -47,6 +52,7 @@ pub(crate) struct Exchange {
     compression: bool,
     fallback: Option<Protocol>,
     max_bytes: u64,
+    memory: Arc<Memory>,
 }
 
 /// The time limits of requests are the targets'; this is only the one that no target may exceed.
@@ -57,9 +63,21 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Fetched {
     body: Bytes,
     encoding: Encoding,
-    pub(crate) form: Form,
+    form: Form,
     max_bytes: u64,
+    held: Reservation,
 }
+
+/// A body as it was before compression, and room for what is made of it until it is stored.
+#[derive(Debug)]
+pub(crate) struct Exposed {
+    pub(crate) bytes: Bytes,
+    pub(crate) form: Form,
+    _held: Reservation,
+}
+
+/// What samples and their batch take, in times of the body.
+const PARSED: u64 = 3;
 
 /// How a body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +87,7 @@ pub(crate) enum Form {
 }
 
 impl Exchange {
-    pub(crate) fn new(job: &Job, max_bytes: u64) -> Self {
+    pub(crate) fn new(job: &Job, max_bytes: u64, memory: Arc<Memory>) -> Self {
         Self {
             options: job.http.clone(),
             client: Mutex::default(),
@@ -80,6 +98,7 @@ impl Exchange {
                 0 => max_bytes,
                 own => own.min(max_bytes),
             },
+            memory,
         }
     }
 
@@ -91,6 +110,7 @@ impl Exchange {
         let settings = ClientSettings {
             timeout: LONGEST,
             max_response_bytes: usize::try_from(self.max_bytes).unwrap_or(usize::MAX),
+            memory: Arc::clone(&self.memory),
             ..ClientSettings::default()
         };
         let client = Client::new(&self.options, settings)?;
@@ -120,7 +140,10 @@ impl Exchange {
         let answer = tokio::time::timeout(timeout, client.send(request))
             .await
             .map_err(|_| failed("context deadline exceeded".to_owned()))?
-            .map_err(|e| failed(cause(&e.to_string(), address)))?;
+            .map_err(|e| match e {
+                CallError::NoMemory(full) => full.into(),
+                e => failed(cause(&e.to_string(), address)),
+            })?;
         if answer.status != StatusCode::OK {
             return Err(ScrapeError::Status(answer.status));
         }
@@ -133,7 +156,8 @@ impl Exchange {
             _ => Encoding::Identity,
         };
         let form = form(text(header::CONTENT_TYPE), self.fallback)?;
-        Ok(Fetched { body: answer.body, encoding, form, max_bytes: self.max_bytes })
+        let Response { body, held, .. } = answer;
+        Ok(Fetched { body, encoding, form, max_bytes: self.max_bytes, held })
     }
 }
 
@@ -154,16 +178,25 @@ fn cause(text: &str, address: &str) -> String {
 }
 
 impl Fetched {
-    /// The body as it was before compression.
-    pub(crate) fn into_body(self) -> Result<Bytes, ScrapeError> {
-        if self.encoding == Encoding::Identity {
-            return Ok(self.body);
-        }
-        // A body as long as the limit is refused, as one without compression is.
-        match body::decompress(self.encoding, &self.body, self.max_bytes.saturating_sub(1)) {
-            Ok(body) => Ok(Bytes::from(body)),
-            Err(BodyError::TooLarge { .. }) => Err(ScrapeError::TooLong),
-            Err(e) => Err(ScrapeError::Body(e.to_string())),
+    /// Undoes the compression.
+    pub(crate) fn expose(self) -> Result<Exposed, ScrapeError> {
+        let Self { body, encoding, form, max_bytes, mut held } = self;
+        let bytes = match encoding {
+            Encoding::Identity => body,
+            // A body as long as the limit is refused, as one without compression is.
+            _ => decompress_booked(encoding, &body, max_bytes.saturating_sub(1), &mut held)?.into(),
+        };
+        held.grow(bytes.len() as u64 * PARSED)?;
+        Ok(Exposed { bytes, form, _held: held })
+    }
+}
+
+impl From<BodyError> for ScrapeError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { .. } => Self::TooLong,
+            BodyError::NoMemory(full) => Self::NoMemory(full),
+            e => Self::Body(e.to_string()),
         }
     }
 }

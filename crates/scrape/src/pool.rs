@@ -83,7 +83,11 @@ struct Keeper {
 impl Keeper {
     fn new(job: Arc<Job>, shared: Arc<Shared>, roster: Arc<Mutex<Roster>>, found: Arc<Found>) -> Self {
         Self {
-            exchange: Arc::new(Exchange::new(&job, shared.limits.now().max_scrape_body_bytes)),
+            exchange: Arc::new(Exchange::new(
+                &job,
+                shared.limits.now().max_scrape_body_bytes,
+                Arc::clone(&shared.memory),
+            )),
             job,
             shared,
             roster,

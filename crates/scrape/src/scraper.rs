@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::write::MetadataEntry;
-use pilothouse_model::{Labels, SampleSink};
+use pilothouse_model::{Labels, Memory, SampleSink};
 
 use crate::config::Job;
 use crate::cycle::{Leaving, Order, TargetState};
@@ -53,9 +53,9 @@ pub struct DroppedView {
 
 impl Scraper {
     /// Scrapes nothing yet.
-    pub fn new(sink: Arc<dyn SampleSink>, limits: LiveLimits) -> Self {
+    pub fn new(sink: Arc<dyn SampleSink>, limits: LiveLimits, memory: Arc<Memory>) -> Self {
         Self {
-            shared: Arc::new(Shared::new(sink, limits)),
+            shared: Arc::new(Shared::new(sink, limits, memory)),
             pools: Arc::default(),
             ending: Arc::default(),
             changing: Arc::default(),

@@ -1,13 +1,14 @@
 //! What all targets share: the sink, the places for scrapes, and what was learned of families.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
-use pilothouse_model::{Labels, SampleSink, SourceError};
+use pilothouse_model::{Labels, Memory, SampleSink, SourceError};
 use tokio::sync::Semaphore;
 
 use crate::cycle::TargetState;
@@ -20,6 +21,8 @@ pub(crate) type AppendResult = Result<Appended, SourceError>;
 pub struct Stats {
     pub scrapes: AtomicU64,
     pub failed_scrapes: AtomicU64,
+    /// Scrapes whose body found no room in memory; of their targets nothing is said.
+    pub left_out: AtomicU64,
     pub samples: AtomicU64,
     /// Samples of one series and time in one body.
     pub duplicate_samples: AtomicU64,
@@ -44,6 +47,9 @@ pub(crate) struct Shared {
     sink: Arc<dyn SampleSink>,
     pub(crate) limits: LiveLimits,
     pub(crate) places: Semaphore,
+    /// For reading what came.
+    pub(crate) readers: Semaphore,
+    pub(crate) memory: Arc<Memory>,
     /// Targets with an owner, of all jobs.
     pub(crate) targets: AtomicUsize,
     pub(crate) stats: Stats,
@@ -59,11 +65,13 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(sink: Arc<dyn SampleSink>, limits: LiveLimits) -> Self {
+    pub(crate) fn new(sink: Arc<dyn SampleSink>, limits: LiveLimits, memory: Arc<Memory>) -> Self {
         let places = usize::try_from(limits.now().max_concurrent_scrapes).unwrap_or(usize::MAX);
         Self {
             sink,
             places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
+            readers: Semaphore::new(std::thread::available_parallelism().map_or(2, NonZero::get)),
+            memory,
             targets: AtomicUsize::new(0),
             limits,
             stats: Stats::default(),

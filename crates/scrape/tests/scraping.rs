@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pilothouse_model::limits::{Limits, LiveLimits};
+use pilothouse_model::memory::Part;
 use pilothouse_model::sample::is_stale;
 use pilothouse_model::write::{Appended, RawPair, WriteBatch};
-use pilothouse_model::{Labels, SampleSink, SourceError};
+use pilothouse_model::{Labels, Memory, SampleSink, SourceError};
 use pilothouse_scrape::{LocalTarget, Scraper, Sections, config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -149,8 +151,12 @@ struct World {
 
 impl World {
     async fn with(jobs: &str) -> Self {
+        Self::within(Arc::default(), jobs).await
+    }
+
+    async fn within(memory: Arc<Memory>, jobs: &str) -> Self {
         let kept = Arc::new(Kept::default());
-        let scraper = Scraper::new(Arc::clone(&kept) as _, LiveLimits::default());
+        let scraper = Scraper::new(Arc::clone(&kept) as _, LiveLimits::default(), memory);
         let world = Self { scraper, kept };
         world.apply(jobs).await;
         world
@@ -368,10 +374,38 @@ async fn dropped_targets_are_counted_and_some_kept() {
     assert_eq!((view.last_scrape_ms, view.labels.value("instance")), (None, "b:1"));
 }
 
+/// Of a target whose body finds no room nothing is said, least of all that it is down; small bodies
+/// are taken still, and all is as before once there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn scrapes_that_find_no_room_are_left_out() {
+    let (large, small) = (FakeTarget::start("").await, FakeTarget::start("b 1\n").await);
+    large.expose(&(0..20_000).map(|i| format!("a{{i=\"{i}\"}} 1\n")).collect::<String>());
+    let job = |name: &str, target: &FakeTarget| {
+        format!(
+            "{{job_name: {name}, scrape_interval: 50ms, static_configs: [{{targets: ['{}']}}]}}",
+            target.address
+        )
+    };
+    let memory = Arc::new(Memory::limited(64 << 20));
+    memory.set(&[], 60 << 20);
+    let jobs = format!("[{}, {}]", job("large", &large), job("small", &small));
+    let world = World::within(Arc::clone(&memory), &jobs).await;
+    let left_out = |w: &World| w.scraper.stats().left_out.load(Relaxed);
+    world.until("some are left out", |w| left_out(w) > 2 && w.kept.last("b{job=\"small\"}").is_some()).await;
+    assert_eq!(world.kept.last("up{job=\"large\"}"), None);
+    let errors =
+        world.scraper.active().into_iter().filter_map(|target| target.last_error).collect::<Vec<_>>();
+    assert!(matches!(&errors[..], [error] if error.contains("memory limit")), "{errors:?}");
+    memory.set(&[], 0);
+    world.until("there is room", |w| w.kept.last("up{job=\"large\"}") == Some(1.0)).await;
+    world.scraper.drain().await;
+    assert_eq!(memory.held_bytes(Part::Requests), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_jobs_together_have_so_many_targets() {
     let limits = Limits { max_scrape_targets: 3, ..Limits::default() };
-    let scraper = Scraper::new(Arc::new(Kept::default()), limits.into());
+    let scraper = Scraper::new(Arc::new(Kept::default()), limits.into(), Arc::default());
     let job = |name: &str| {
         format!("{{job_name: {name}, static_configs: [{{targets: ['{name}1:1', '{name}2:1']}}]}}")
     };

@@ -2,6 +2,9 @@
 
 use std::io::{self, Read, Write as _};
 
+use pilothouse_model::NoMemory;
+use pilothouse_model::memory::Reservation;
+
 /// How a body is compressed, as its `Content-Encoding` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
@@ -22,6 +25,8 @@ pub enum BodyError {
     TooLarge { limit: u64 },
     #[error("cannot decompress the body as {encoding}: {why}")]
     Corrupt { encoding: Encoding, why: String },
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
 
 impl Encoding {
@@ -65,21 +70,19 @@ pub fn decompress_into(
     max_bytes: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), BodyError> {
-    match encoding {
-        Encoding::Identity if body.len() as u64 > max_bytes => Err(BodyError::TooLarge { limit: max_bytes }),
-        Encoding::Identity => {
-            out.clear();
-            out.extend_from_slice(body);
-            Ok(())
-        }
-        Encoding::Snappy => snappy_block(body, max_bytes, out),
-        Encoding::Gzip => stream(flate2::read::MultiGzDecoder::new(body), encoding, max_bytes, out),
-        Encoding::Deflate if is_zlib(body) => {
-            stream(flate2::read::ZlibDecoder::new(body), encoding, max_bytes, out)
-        }
-        Encoding::Deflate => stream(flate2::read::DeflateDecoder::new(body), encoding, max_bytes, out),
-        Encoding::Zstd => zstd_frames(body, max_bytes, out),
-    }
+    Bounded { max_bytes, booked: &mut |_| Ok(()), out }.decompress(encoding, body)
+}
+
+/// As [`decompress`]; the memory of what comes out is taken from the account as it comes.
+pub fn decompress_booked(
+    encoding: Encoding,
+    body: &[u8],
+    max_bytes: u64,
+    held: &mut Reservation,
+) -> Result<Vec<u8>, BodyError> {
+    let mut out = Vec::new();
+    Bounded { max_bytes, booked: &mut |bytes| held.grow(bytes), out: &mut out }.decompress(encoding, body)?;
+    Ok(out)
 }
 
 /// A snappy block, for answers.
@@ -98,24 +101,78 @@ pub fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
-fn snappy_block(body: &[u8], max_bytes: u64, out: &mut Vec<u8>) -> Result<(), BodyError> {
-    let corrupt = |e: snap::Error| BodyError::Corrupt { encoding: Encoding::Snappy, why: e.to_string() };
-    if body.is_empty() {
-        return Err(corrupt(snap::Error::Empty));
+/// How much comes out of a stream before it is booked.
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// What a body becomes, up to a bound.
+struct Bounded<'a> {
+    max_bytes: u64,
+    /// Told before or as soon as memory is taken.
+    booked: &'a mut dyn FnMut(u64) -> Result<(), NoMemory>,
+    out: &'a mut Vec<u8>,
+}
+
+impl Bounded<'_> {
+    fn decompress(mut self, encoding: Encoding, body: &[u8]) -> Result<(), BodyError> {
+        self.out.clear();
+        match encoding {
+            Encoding::Identity => {
+                self.check(body.len() as u64)?;
+                (self.booked)(body.len() as u64)?;
+                self.out.extend_from_slice(body);
+                Ok(())
+            }
+            Encoding::Snappy => self.snappy_block(body),
+            Encoding::Gzip => self.stream(flate2::read::MultiGzDecoder::new(body), encoding),
+            Encoding::Deflate if is_zlib(body) => self.stream(flate2::read::ZlibDecoder::new(body), encoding),
+            Encoding::Deflate => self.stream(flate2::read::DeflateDecoder::new(body), encoding),
+            Encoding::Zstd => self.zstd_frames(body),
+        }
     }
-    let length = snap::raw::decompress_len(body).map_err(corrupt)?;
-    if length as u64 > max_bytes {
-        return Err(BodyError::TooLarge { limit: max_bytes });
+
+    fn check(&self, bytes: u64) -> Result<(), BodyError> {
+        if bytes > self.max_bytes { Err(BodyError::TooLarge { limit: self.max_bytes }) } else { Ok(()) }
     }
-    // The longest run that a snappy block can say is 64 bytes in 2 or more; a header that claims
-    // more than that is a lie, and is not worth its memory.
-    if length as u64 > body.len() as u64 * 64 {
-        return Err(corrupt(snap::Error::HeaderMismatch { expected_len: length as u64, got_len: 0 }));
+
+    fn snappy_block(&mut self, body: &[u8]) -> Result<(), BodyError> {
+        let corrupt = |e: snap::Error| BodyError::Corrupt { encoding: Encoding::Snappy, why: e.to_string() };
+        if body.is_empty() {
+            return Err(corrupt(snap::Error::Empty));
+        }
+        let length = snap::raw::decompress_len(body).map_err(corrupt)?;
+        self.check(length as u64)?;
+        // The longest run that a snappy block can say is 64 bytes in 2 or more; a header that claims
+        // more than that is a lie, and is not worth its memory.
+        if length as u64 > body.len() as u64 * 64 {
+            return Err(corrupt(snap::Error::HeaderMismatch { expected_len: length as u64, got_len: 0 }));
+        }
+        (self.booked)(length as u64)?;
+        self.out.resize(length, 0);
+        let written = snap::raw::Decoder::new().decompress(body, self.out).map_err(corrupt)?;
+        self.out.truncate(written);
+        Ok(())
     }
-    out.resize(length, 0);
-    let written = snap::raw::Decoder::new().decompress(body, out).map_err(corrupt)?;
-    out.truncate(written);
-    Ok(())
+
+    fn zstd_frames(&mut self, body: &[u8]) -> Result<(), BodyError> {
+        let corrupt = |e: io::Error| BodyError::Corrupt { encoding: Encoding::Zstd, why: e.to_string() };
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(corrupt)?;
+        // The window is memory too: a frame may ask for one as large as the bound, but no larger.
+        let window_log = (u64::BITS - self.max_bytes.max(1 << 10).leading_zeros()).clamp(10, 27);
+        decoder.window_log_max(window_log).map_err(corrupt)?;
+        self.stream(decoder, Encoding::Zstd)
+    }
+
+    fn stream(&mut self, from: impl Read, encoding: Encoding) -> Result<(), BodyError> {
+        let mut from = from.take(self.max_bytes.saturating_add(1));
+        loop {
+            let read = from.by_ref().take(PIECE_BYTES).read_to_end(self.out);
+            let read = read.map_err(|e| BodyError::Corrupt { encoding, why: e.to_string() })?;
+            if read == 0 {
+                return self.check(self.out.len() as u64);
+            }
+            (self.booked)(read as u64)?;
+        }
+    }
 }
 
 /// The first two bytes of a zlib stream: deflate with a window of at most 32 KiB, and a checksum
@@ -125,25 +182,13 @@ fn is_zlib(body: &[u8]) -> bool {
         if first & 0x0f == 8 && first >> 4 <= 7 && (u32::from(*first) << 8 | u32::from(*second)) % 31 == 0)
 }
 
-fn zstd_frames(body: &[u8], max_bytes: u64, out: &mut Vec<u8>) -> Result<(), BodyError> {
-    let corrupt = |e: io::Error| BodyError::Corrupt { encoding: Encoding::Zstd, why: e.to_string() };
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(corrupt)?;
-    // The window is memory too: a frame may ask for one as large as the bound, but no larger.
-    let window_log = (u64::BITS - max_bytes.max(1 << 10).leading_zeros()).clamp(10, 27);
-    decoder.window_log_max(window_log).map_err(corrupt)?;
-    stream(decoder, Encoding::Zstd, max_bytes, out)
-}
-
-fn stream(from: impl Read, encoding: Encoding, max_bytes: u64, out: &mut Vec<u8>) -> Result<(), BodyError> {
-    out.clear();
-    from.take(max_bytes.saturating_add(1))
-        .read_to_end(out)
-        .map_err(|e| BodyError::Corrupt { encoding, why: e.to_string() })?;
-    if out.len() as u64 > max_bytes { Err(BodyError::TooLarge { limit: max_bytes }) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use pilothouse_model::Memory;
+    use pilothouse_model::memory::Part;
+
     use super::*;
 
     fn compressed(encoding: Encoding, body: &[u8]) -> Vec<u8> {
@@ -176,6 +221,23 @@ mod tests {
         let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
         raw.write_all(&body).unwrap();
         assert_eq!(decompress(Encoding::Deflate, &raw.finish().unwrap(), 100_000), Ok(body));
+    }
+
+    #[test]
+    fn what_comes_out_is_booked_while_it_comes() {
+        let body = vec![7; 3 << 20];
+        for encoding in ALL {
+            let small = compressed(encoding, &body);
+            let memory = Arc::new(Memory::limited(8 << 20));
+            let mut held = Reservation::nothing(&memory);
+            let out = decompress_booked(encoding, &small, 4 << 20, &mut held);
+            assert_eq!(out.as_ref(), Ok(&body), "{encoding}");
+            assert_eq!(memory.held_bytes(Part::Requests), 3 << 20, "{encoding}");
+            let memory = Arc::new(Memory::limited(2 << 20));
+            let mut held = Reservation::nothing(&memory);
+            let out = decompress_booked(encoding, &small, 4 << 20, &mut held);
+            assert!(matches!(out, Err(BodyError::NoMemory(_))), "{encoding}");
+        }
     }
 
     #[test]

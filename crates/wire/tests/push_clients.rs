@@ -5,13 +5,20 @@
 #![allow(clippy::unwrap_used, reason = "a failure is the test's answer")]
 
 use pilothouse_model::limits::Limits;
+use pilothouse_model::memory::Reservation;
+use pilothouse_wire::body::BodyError;
 use pilothouse_wire::logs::{Enricher, PushFormat, decode, open};
+
+fn opened(format: PushFormat, body: &[u8], max_bytes: u64) -> Result<Vec<u8>, BodyError> {
+    let mut held = Reservation::nothing(&Default::default());
+    open(format, "", body, max_bytes, &mut held).map(|body| body.into_owned())
+}
 
 #[track_caller]
 fn check(content_type: &str, body: &[u8], expected: &[&str]) {
     let limits = Limits::default();
     let format = PushFormat::from_content_type(content_type).unwrap();
-    let plain = open(format, "", body, limits.max_body_bytes).unwrap();
+    let plain = opened(format, body, limits.max_body_bytes).unwrap();
     let decoded = decode(format, &plain, &Enricher::default(), &limits).unwrap();
     assert_eq!(decoded.rejected, 0, "{:?}", decoded.rejections);
     let batch = decoded.batch;
@@ -58,7 +65,7 @@ fn winston_loki() {
     // Its protobuf leaves metadata out.
     let limits = Limits::default();
     let body = include_bytes!("data/push/winston-loki.snappy");
-    let plain = open(PushFormat::Protobuf, "", body, limits.max_body_bytes).unwrap();
+    let plain = opened(PushFormat::Protobuf, body, limits.max_body_bytes).unwrap();
     let decoded = decode(PushFormat::Protobuf, &plain, &Enricher::default(), &limits).unwrap();
     let batch = decoded.batch;
     assert_eq!((batch.streams.len(), batch.entries.len(), decoded.rejected), (3, 3, 0));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use http::{HeaderName, StatusCode};
 use pilothouse_logql as logql;
+use pilothouse_model::limits::LOG_DELETION_INTERVAL_MS;
 use pilothouse_model::time::parse_duration_ms;
 
 use crate::App;
 use crate::backend::{KnownDeletion, LogDeletion};
 use crate::error::{ApiError, Kind};
 use crate::json::{push_list, push_seconds, push_string};
-use crate::logs::answer::json;
 use crate::logs::params::go_duration;
 use crate::offload;
 use crate::params::Params;
@@ -19,7 +19,6 @@ use crate::reply::Reply;
 use crate::service::Call;
 
 const MS_NS: i64 = 1_000_000;
-const MAX_INTERVAL_MS: i64 = 86_400_000;
 
 /// Entries of the selector that pass its filters are hidden at once, and gone from the disk when
 /// the time to take the request back is over.
@@ -90,8 +89,8 @@ fn check_interval(text: &str, length_ms: i64) -> Result<(), ApiError> {
     let wrong = "invalid max_interval: valid time units are 's', 'm', 'h'";
     let ms = ms.ok_or_else(|| ApiError::bad_data(wrong))?;
     let shown = |ms: i64| go_duration(i128::from(ms) * i128::from(MS_NS));
-    if ms > MAX_INTERVAL_MS {
-        let text = format!("max_interval can't be greater than {}", shown(MAX_INTERVAL_MS));
+    if ms > LOG_DELETION_INTERVAL_MS {
+        let text = format!("max_interval can't be greater than {}", shown(LOG_DELETION_INTERVAL_MS));
         return Err(ApiError::bad_data(text));
     }
     if ms > length_ms {
@@ -119,7 +118,7 @@ pub(crate) async fn list(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
     }
     let mut out = String::new();
     push_list(&mut out, &all, push_deletion);
-    Ok(json(out))
+    Ok(Reply::new(StatusCode::OK, "application/json", out))
 }
 
 fn push_deletion(out: &mut String, deletion: &KnownDeletion) {

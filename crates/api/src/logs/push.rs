@@ -11,9 +11,10 @@ use http::{StatusCode, header};
 use pilothouse_control::Amounts;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::log_ports::LogAppended;
+use pilothouse_model::memory::Reservation;
 use pilothouse_model::write::{Appended, Durable};
 use pilothouse_wire::DecodeError;
-use pilothouse_wire::body::{BodyError, Encoding, decompress};
+use pilothouse_wire::body::{BodyError, Encoding, decompress_booked};
 use pilothouse_wire::logs::{self, LogDecoded, NO_STREAMS, PushFormat};
 use pilothouse_wire::otlp::{self, OtlpFormat};
 
@@ -39,10 +40,10 @@ pub(crate) async fn push(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
     };
     let encoding = call.header(header::CONTENT_ENCODING).to_owned();
     let body = call.body;
-    let stored = store(app, body.len(), move |app, limits| {
+    let stored = store(app, body.len(), move |app, limits, held| {
         let plain =
-            logs::open(format, &encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
-        let _held = app.settings.memory.reserve(plain.len() as u64 * DECODED)?;
+            logs::open(format, &encoding, &body, limits.max_body_bytes, held).map_err(|e| body_error(&e))?;
+        held.grow(plain.len() as u64 * DECODED)?;
         logs::decode(format, &plain, &app.logs.enricher, limits).map_err(|e| decode_error(&e))
     });
     let stored = stored.await?;
@@ -82,49 +83,51 @@ pub(crate) async fn otlp(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
         let text = format!(
             "content type: {content_type} is not supported: [application/json, application/x-protobuf]"
         );
-        return Ok(otlp_refusal(OtlpFormat::Protobuf, ApiError::bad_data(text)));
+        return Ok(otlp_refusal(ApiError::bad_data(text)));
     };
     let encoding = call.header(header::CONTENT_ENCODING).to_owned();
     let body = call.body;
-    let stored = store(app, body.len(), move |app, limits| {
+    let stored = store(app, body.len(), move |app, limits, held| {
         let encoding = Encoding::from_header(&encoding).map_err(|e| body_error(&e))?;
-        let plain = decompress(encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
-        let _held = app.settings.memory.reserve(plain.len() as u64 * DECODED)?;
+        let plain =
+            decompress_booked(encoding, &body, limits.max_body_bytes, held).map_err(|e| body_error(&e))?;
+        held.grow(plain.len() as u64 * DECODED)?;
         otlp::decode_logs(format, &plain, &app.logs.enricher, limits).map_err(|e| decode_error(&e))
     });
     Ok(match stored.await {
-        Err(e) => otlp_refusal(format, e),
+        Err(e) => otlp_refusal(e),
         Ok(stored) => {
             let reply = match stored.complaint() {
                 None => Reply::empty(StatusCode::NO_CONTENT),
-                Some(e) => otlp_refusal(format, e),
+                Some(e) => otlp_refusal(e),
             };
             reply.storing(stored.amounts)
         }
     })
 }
 
-/// Senders of OTLP come again after a 503, never after a 500.
-pub(crate) fn otlp_refusal(format: OtlpFormat, e: ApiError) -> Reply {
+/// Senders of OTLP come again after a 503, never after a 500. As in Loki, JSON too is answered in Protobuf.
+pub(crate) fn otlp_refusal(e: ApiError) -> Reply {
     let status = match errors::status(e.kind) {
         StatusCode::INTERNAL_SERVER_ERROR => StatusCode::SERVICE_UNAVAILABLE,
         status => status,
     };
-    let body = otlp::status(format, 0, &e.text);
-    e.with_retry(Reply::new(status, format.content_type(), body))
+    let body = otlp::status(OtlpFormat::Protobuf, 0, &e.text);
+    e.with_retry(Reply::new(status, "application/octet-stream", body))
 }
 
 /// Decodes, appends, and waits until what was appended is durable.
 async fn store(
     app: &Arc<App>,
     received_bytes: usize,
-    decode: impl FnOnce(&App, &Limits) -> Result<LogDecoded, ApiError> + Send + 'static,
+    decode: impl FnOnce(&App, &Limits, &mut Reservation) -> Result<LogDecoded, ApiError> + Send + 'static,
 ) -> Result<Stored, ApiError> {
     app.logs.telemetry.received_bytes.add(received_bytes as u64);
     let work = {
         let app = Arc::clone(app);
         move || {
-            let decoded = decode(&app, &app.limits())?;
+            let mut held = Reservation::nothing(&app.settings.memory);
+            let decoded = decode(&app, &app.limits(), &mut held)?;
             append(&app, decoded)
         }
     };
@@ -176,6 +179,7 @@ fn body_error(e: &BodyError) -> ApiError {
         )),
         BodyError::TooLarge { limit } => too_large(*limit),
         BodyError::Corrupt { .. } => ApiError::bad_data(e.to_string()),
+        BodyError::NoMemory(full) => (*full).into(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use pilothouse_model::Memory;
 use pilothouse_model::durations::Durations;
 use pilothouse_model::limits::LiveLimits;
 use pilothouse_wire::logs::{Enricher, Enrichment};
@@ -40,17 +41,28 @@ pub(crate) struct Telemetry {
 }
 
 impl State {
-    pub(crate) fn new(limits: LiveLimits, enrichment: &Enrichment) -> Self {
-        Self::with(limits, Arc::new(Enricher::new(enrichment)), Arc::default())
+    pub(crate) fn new(limits: LiveLimits, memory: Arc<Memory>, enrichment: &Enrichment) -> Self {
+        Self::with(limits, memory, Arc::new(Enricher::new(enrichment)), Arc::default())
     }
 
     /// That of the root of a data source: it has followers and rates of its own.
     pub(crate) fn below(&self) -> Self {
-        Self::with(self.tails.limits.clone(), Arc::clone(&self.enricher), Arc::clone(&self.telemetry))
+        let Tails { limits, memory, .. } = &*self.tails;
+        Self::with(
+            limits.clone(),
+            Arc::clone(memory),
+            Arc::clone(&self.enricher),
+            Arc::clone(&self.telemetry),
+        )
     }
 
-    fn with(limits: LiveLimits, enricher: Arc<Enricher>, telemetry: Arc<Telemetry>) -> Self {
-        let tails = Arc::new(Tails::new(limits.clone(), Arc::clone(&telemetry)));
+    fn with(
+        limits: LiveLimits,
+        memory: Arc<Memory>,
+        enricher: Arc<Enricher>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let tails = Arc::new(Tails::new(limits.clone(), Arc::clone(&telemetry), memory));
         Self { tails, rates: Rates::new(limits), enricher, telemetry }
     }
 

@@ -19,7 +19,7 @@ pub(crate) fn query(text: &str, limits: &Limits) -> Result<Expr, ApiError> {
 pub(crate) fn check_length(text: &str, limits: &Limits) -> Result<(), ApiError> {
     if text.len() as u64 > limits.max_query_length_bytes {
         let text = format!(
-            "the query expression size in bytes exceeds the limit (query size: {}, limit: {}) \
+            "the raw query size in bytes exceeds the limit (query size: {}, limit: {}) \
              (err-mimir-max-query-expression-size-bytes). To adjust the related per-tenant limit, configure \
              -query-frontend.max-query-expression-size-bytes, or contact your service administrator.",
             text.len(),

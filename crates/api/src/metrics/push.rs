@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pilothouse_control::Amounts;
 use pilothouse_model::limits::Limits;
+use pilothouse_model::memory::Reservation;
 use pilothouse_model::write::{Appended, Durable, Rejection};
-use pilothouse_wire::body::{BodyError, Encoding, decompress};
+use pilothouse_wire::body::{BodyError, Encoding, decompress_booked};
 use pilothouse_wire::exposition::{TextFormat, import};
 use pilothouse_wire::remote_write::{self, Message};
 use pilothouse_wire::{DecodeError, Decoded};
@@ -121,9 +122,11 @@ pub(crate) async fn store(
         let app = Arc::clone(app);
         move || {
             let limits = app.limits();
-            let plain = decompress(encoding, &body, limits.max_body_bytes).map_err(|e| body_error(&e))?;
+            let mut held = Reservation::nothing(&app.settings.memory);
+            let plain = decompress_booked(encoding, &body, limits.max_body_bytes, &mut held)
+                .map_err(|e| body_error(&e))?;
             drop(body);
-            let _held = app.settings.memory.reserve(plain.len() as u64 * DECODED)?;
+            held.grow(plain.len() as u64 * (DECODED - 1))?;
             let decoded = decode(plain, &limits).map_err(|e| decode_error(&e))?;
             append(&app, decoded)
         }
@@ -164,6 +167,7 @@ pub(crate) fn body_error(e: &BodyError) -> ApiError {
         BodyError::UnsupportedEncoding(_) => ApiError::new(Kind::UnsupportedMediaType, e.to_string()),
         BodyError::TooLarge { limit } => too_large(*limit),
         BodyError::Corrupt { .. } => ApiError::bad_data(e.to_string()),
+        BodyError::NoMemory(full) => (*full).into(),
     }
 }
 

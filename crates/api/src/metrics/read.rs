@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, READ_FRAME_BYTES};
 use pilothouse_model::{
     Budget, LabelNeeds, SampleColumns, SelectedSeries, Selection, SeriesSource, SourceError,
 };
@@ -19,9 +19,6 @@ use crate::error::ApiError;
 use crate::params::TIME_BOUND_MS;
 use crate::reply::{BrokenBody, PIECE_BYTES, Pieces, Reply, ReplyBody};
 use crate::service::Call;
-
-/// As Prometheus: a frame of chunks stays below this.
-const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// The series of one query of the request, sorted by labels.
 struct Selected {
@@ -109,7 +106,7 @@ struct Frames {
 
 impl Frames {
     fn piece(&mut self, out: &mut Vec<u8>) -> Result<(), SourceError> {
-        let (writer, mut columns) = (ChunksWriter::new(MAX_FRAME_BYTES), SampleColumns::default());
+        let (writer, mut columns) = (ChunksWriter::new(READ_FRAME_BYTES), SampleColumns::default());
         while let Some((index, Selected { query, series })) = self.selected.front() {
             let Some(one) = series.get(self.at) else {
                 self.selected.pop_front();

@@ -6,10 +6,8 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use pilothouse_model::limits::QUOTED_TEXT_CHARS;
 use pilothouse_model::write::{Reason, Rejection};
-
-/// Series and label texts inside a message are cut here, as Mimir cuts them.
-const CUT_CHARS: usize = 200;
 
 /// The text of one refusal.
 pub(crate) fn of(rejection: &Rejection) -> String {
@@ -174,7 +172,7 @@ fn time_text(t_ms: i64) -> String {
 }
 
 fn cut(text: &str) -> &str {
-    text.char_indices().nth(CUT_CHARS).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
+    text.char_indices().nth(QUOTED_TEXT_CHARS).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
 
 #[cfg(test)]

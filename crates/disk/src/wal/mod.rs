@@ -34,11 +34,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use durable::Durable;
-pub use record::MAX_RECORD_BYTES;
 pub use replay::{Damage, OnDamage, Recovery, Replayed};
 pub use segment::{DiskFiles, SegmentFile, SegmentFiles};
 
 use pilothouse_model::durations::DurationCounts;
+use pilothouse_model::limits::WAL_RECORD_BYTES;
 use writer::Shared;
 
 /// A place in the log: how many bytes of records and marks came before it, ever.
@@ -101,7 +101,7 @@ pub enum WalError {
     /// A write or sync failed; the log refuses everything until the process is started again.
     #[error("the write-ahead log failed: {0}")]
     Failed(Arc<str>),
-    #[error("a record of {bytes} bytes is larger than the write-ahead log takes ({MAX_RECORD_BYTES})")]
+    #[error("a record of {bytes} bytes is larger than the write-ahead log takes ({WAL_RECORD_BYTES})")]
     TooLarge { bytes: usize },
     /// Bytes that had been synced are not what was written.
     #[error("{path}: damaged at position {from}: {reason}", path = path.display(), from = damage.from, reason = damage.reason)]

@@ -7,12 +7,12 @@
 //! A mark has the top bit of its length word set and a payload of 16 bytes: a fixed text to find
 //! it by, and the position before which everything was synced when the mark was made.
 
+use pilothouse_model::limits::WAL_RECORD_BYTES;
+
 use super::Position;
 
 /// Bytes before a payload.
 pub(super) const HEAD: usize = 8;
-/// A record is read as a whole, so its size is bounded.
-pub const MAX_RECORD_BYTES: usize = 256 << 20;
 
 const MARK_BIT: u32 = 1 << 31;
 const MARK_TEXT: [u8; 8] = *b"\xF5phwalM\xFA";
@@ -68,7 +68,7 @@ pub(super) fn read(bytes: &[u8], position: Position) -> Result<(Entry<'_>, usize
     let (stored, length) = head(bytes).ok_or(Invalid::Short)?;
     let payload_bytes = (length & !MARK_BIT) as usize;
     let is_mark = length & MARK_BIT != 0;
-    if payload_bytes > MAX_RECORD_BYTES || (is_mark && payload_bytes != MARK_PAYLOAD) {
+    if payload_bytes > WAL_RECORD_BYTES || (is_mark && payload_bytes != MARK_PAYLOAD) {
         return Err(Invalid::Length);
     }
     let size = size(payload_bytes);
@@ -83,7 +83,7 @@ pub(super) fn read(bytes: &[u8], position: Position) -> Result<(Entry<'_>, usize
 /// How many bytes from the start of an entry on must be there to read it.
 pub(super) fn needed(bytes: &[u8]) -> usize {
     head(bytes).map_or(HEAD, |(_, length)| match (length & !MARK_BIT) as usize {
-        payload_bytes if payload_bytes > MAX_RECORD_BYTES => HEAD,
+        payload_bytes if payload_bytes > WAL_RECORD_BYTES => HEAD,
         payload_bytes => size(payload_bytes),
     })
 }
@@ -105,7 +105,7 @@ fn mark(payload: &[u8]) -> Option<Entry<'static>> {
 pub(super) fn offset_behind(bytes: &[u8]) -> Option<usize> {
     let (_, length) = head(bytes)?;
     let payload_bytes = (length & !MARK_BIT) as usize;
-    (payload_bytes <= MAX_RECORD_BYTES && size(payload_bytes) <= bytes.len()).then(|| size(payload_bytes))
+    (payload_bytes <= WAL_RECORD_BYTES && size(payload_bytes) <= bytes.len()).then(|| size(payload_bytes))
 }
 
 /// The valid marks in `bytes`, which lie at `position`, wherever they stand: offset, and what

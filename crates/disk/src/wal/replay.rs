@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pilothouse_model::limits::WAL_DAMAGE_NAMED;
+
 use super::record::{self, Entry, Invalid};
 use super::segment::{self, BadHeader, HEADER_BYTES, Header, Segment, SegmentFiles};
 use super::writer::{Shared, Writer};
@@ -16,8 +18,6 @@ use crate::{files, os};
 const READ_BYTES: usize = 1 << 20;
 /// How far behind an invalid entry the next valid one is looked for at first.
 const LOOK_AHEAD_BYTES: u64 = 64 << 10;
-/// So many stretches of damage are told one by one; more are only counted.
-const MAX_DAMAGE: usize = 100;
 
 /// What to do about bytes that had been synced and are not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,7 +313,7 @@ impl Run {
             return Err(WalError::Damaged { path: segment.path.clone(), damage });
         }
         self.found.damages += 1;
-        if self.found.damage.len() < MAX_DAMAGE {
+        if self.found.damage.len() < WAL_DAMAGE_NAMED {
             self.found.damage.push(damage);
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::{Context, Poll, Wake, Waker};
 
 use parking_lot::Mutex;
+use pilothouse_model::limits::WAL_RECORD_BYTES;
 use proptest::prelude::*;
 
 use super::*;
@@ -107,8 +108,8 @@ fn large_and_empty_records_pass_and_oversized_ones_do_not() {
     let wal = started(dir.path(), Options { buffer_bytes: 1000, ..small() });
     let expected = append_each(&wal, [vec![], vec![1; 3 << 20], vec![], vec![2; 999]]);
     assert!(matches!(
-        wal.append(&vec![0; MAX_RECORD_BYTES + 1]),
-        Err(WalError::TooLarge { bytes }) if bytes == MAX_RECORD_BYTES + 1
+        wal.append(&vec![0; WAL_RECORD_BYTES + 1]),
+        Err(WalError::TooLarge { bytes }) if bytes == WAL_RECORD_BYTES + 1
     ));
     drop(wal);
     assert_eq!(replay(dir.path(), Position(0)).unwrap().0, expected);

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use pilothouse_model::durations::Durations;
+use pilothouse_model::limits::WAL_RECORD_BYTES;
 
-use super::record::{self, MAX_RECORD_BYTES};
+use super::record;
 use super::segment::{self, HEADER_BYTES, Header, Segment, SegmentFile, SegmentFiles};
 use super::{Options, Position, Stats, SyncMode, WalError};
 use crate::error::{is_no_space, is_shortage};
@@ -93,7 +94,7 @@ impl Shared {
 
     /// Waits for room until `deadline`; without one a full buffer fails at once.
     pub(super) fn append(&self, payload: &[u8], deadline: Option<Instant>) -> Result<Position, WalError> {
-        if payload.len() > MAX_RECORD_BYTES {
+        if payload.len() > WAL_RECORD_BYTES {
             return Err(WalError::TooLarge { bytes: payload.len() });
         }
         let mut state = self.state_with_room(record::size(payload.len()), deadline)?;

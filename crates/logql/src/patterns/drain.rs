@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
+use pilothouse_model::limits::PATTERN_STREAM_CLUSTERS;
 use rustc_hash::FxBuildHasher;
 
 use super::tokens::Tokens;
@@ -20,11 +21,9 @@ pub(super) const WILDCARD: &str = "<_>";
 const MAX_DEPTH: usize = 28;
 const MAX_CHILDREN: usize = 15;
 const MIN_SIMILARITY: f64 = 0.3;
-/// Clusters held at once; the one that was met longest ago makes room.
-const MAX_CLUSTERS: usize = 300;
 /// Clusters ever founded; a stream that needs more has no patterns to speak of, and learns no
 /// further ones.
-const MAX_FOUNDED: u32 = 4 * MAX_CLUSTERS as u32;
+const MAX_FOUNDED: u32 = 4 * PATTERN_STREAM_CLUSTERS as u32;
 
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -115,7 +114,7 @@ impl Drain {
     }
 
     fn found(&mut self, line: &Tokens<'_>, bucket: i64, weight: u64) {
-        if self.clusters.len() >= MAX_CLUSTERS
+        if self.clusters.len() >= PATTERN_STREAM_CLUSTERS
             && let Some(oldest) = self.clusters.iter().min_by_key(|(_, c)| c.last_met).map(|(id, _)| *id)
         {
             self.clusters.remove(&oldest);
@@ -241,7 +240,7 @@ mod tests {
             let line = format!("{} {} {} {}", word(n * 7), word(n * 31), word(n * 57), word(n * 101));
             drain.take(&Tokens::of(&line).unwrap(), 0, 1, true);
         }
-        assert!(drain.clusters.len() <= MAX_CLUSTERS && drain.founded <= MAX_FOUNDED);
+        assert!(drain.clusters.len() <= PATTERN_STREAM_CLUSTERS && drain.founded <= MAX_FOUNDED);
         assert!(drain.nodes.len() <= 1 + 3 * MAX_FOUNDED as usize);
     }
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use pilothouse_model::limits::{PATTERN_CLUSTERS, PATTERN_SAMPLES, PATTERNS};
 use pilothouse_model::{
     Budget, EntryBatch, EntrySource, EntryVisitor, Flow, LogSelection, Matcher, SourceError, StreamQuery,
 };
@@ -54,7 +55,6 @@ const MIN_STEP_NS: i64 = 10_000_000_000;
 /// Patterns of fewer lines are left out, and of the others the most frequent are shown (as in
 /// Loki).
 const MIN_LINES: u64 = 30;
-const MAX_PATTERNS: usize = 300;
 /// Slices of a range that is too large to be read whole.
 const SLICES: i64 = 64;
 
@@ -136,9 +136,6 @@ struct Miner {
     clusters: usize,
 }
 
-/// Clusters of all streams together that are ever made: what bounds the memory.
-const MAX_CLUSTERS: usize = 10_000;
-
 impl Miner {
     fn new(step_ns: i64) -> Self {
         Self { step_s: step_ns.max(MIN_STEP_NS) / 1_000_000_000, drains: HashMap::default(), clusters: 0 }
@@ -149,7 +146,7 @@ impl Miner {
         let level = LEVELS.iter().position(|l| l.eq_ignore_ascii_case(level)).unwrap_or(LEVELS.len() - 1);
         let seconds = t_ns.div_euclid(1_000_000_000);
         let bucket = seconds - seconds.rem_euclid(self.step_s);
-        let may_grow = self.clusters < MAX_CLUSTERS;
+        let may_grow = self.clusters < PATTERN_CLUSTERS;
         let drain = self.drains.entry((stream, level, tokens.shape)).or_default();
         self.clusters += usize::from(drain.take(&tokens, bucket, weight, may_grow));
     }
@@ -171,7 +168,7 @@ impl Miner {
             totals.filter(|(total, (pattern, _), _)| *total >= MIN_LINES && !pattern.is_empty()).collect();
         // The order by text, in which they are, decides between equals.
         all.sort_by_key(|(total, ..)| std::cmp::Reverse(*total));
-        all.truncate(MAX_PATTERNS);
+        all.truncate(PATTERNS);
         let series = |(_, (pattern, level), sum): (u64, (String, usize), BTreeMap<i64, u64>)| PatternSeries {
             pattern,
             level: LEVELS.get(level).copied().unwrap_or("unknown").to_owned(),
@@ -181,16 +178,13 @@ impl Miner {
     }
 }
 
-/// Samples a series may have; a range of more steps shows its gaps.
-const MAX_SAMPLES: i64 = 11_000;
-
 /// Steps between the first and the last that have no lines get a zero, but not at the finest
 /// step (as in Loki).
 fn without_gaps(sum: &BTreeMap<i64, u64>, step_s: i64) -> Vec<(i64, u64)> {
     let (Some((first, _)), Some((last, _))) = (sum.first_key_value(), sum.last_key_value()) else {
         return Vec::new();
     };
-    if step_s * 1_000_000_000 == MIN_STEP_NS || (last - first) / step_s > MAX_SAMPLES {
+    if step_s * 1_000_000_000 == MIN_STEP_NS || (last - first) / step_s > PATTERN_SAMPLES {
         return sum.iter().map(|(at, lines)| (*at, *lines)).collect();
     }
     let at = |k: i64| first + k * step_s;

@@ -5,6 +5,8 @@
 //! the start, so that a message is told by its words; where that makes too many tokens, its keys
 //! and values are taken whole, as Loki always does.
 
+use pilothouse_model::limits::PATTERN_LINE_BYTES;
+
 use super::drain::WILDCARD;
 use crate::json_scan::{Kind, Scan};
 
@@ -19,7 +21,6 @@ pub(super) enum Shape {
 
 /// Lines with fewer or more tokens are no use, nor are very long ones.
 const TOKENS: std::ops::RangeInclusive<usize> = 4..=80;
-const MAX_LINE_BYTES: usize = 3_000;
 
 /// The keys of a JSON object that may hold its message, in order of precedence.
 const MESSAGE_KEYS: [&str; 6] = ["log", "message", "msg", "msg_", "_msg", "content"];
@@ -43,9 +44,9 @@ impl<'l> Tokens<'l> {
         let (shape, list) = match shape_of(line) {
             Shape::Json => {
                 let message = message(line)?;
-                (Shape::Json, (message.len() <= MAX_LINE_BYTES).then(|| text(message))?)
+                (Shape::Json, (message.len() <= PATTERN_LINE_BYTES).then(|| text(message))?)
             }
-            _ if line.len() > MAX_LINE_BYTES => return None,
+            _ if line.len() > PATTERN_LINE_BYTES => return None,
             Shape::Logfmt => match logfmt(line)? {
                 (words, _) if words.len() <= *TOKENS.end() => (Shape::Text, words),
                 (_, pairs) => (Shape::Logfmt, pairs),

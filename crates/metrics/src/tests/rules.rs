@@ -90,7 +90,7 @@ fn a_deletion_that_the_log_does_not_take_never_happened() {
     let (dir, clock, store) = open(Limits::default());
     let push = |i: usize, t: i64| Push::new().floats(&series("a", i), &[(t, 1.0)]).to(&store).floats;
     assert_eq!(push(1, NOON), 1);
-    let endless = Matcher::equal("x", "x".repeat(pilothouse_disk::wal::MAX_RECORD_BYTES));
+    let endless = Matcher::equal("x", "x".repeat(pilothouse_model::limits::WAL_RECORD_BYTES));
     assert!(store.delete_series(&[vec![Matcher::equal("i", "1")], vec![endless]], 0, NOON).is_err());
     // Neither is it in the way of what comes next.
     assert_eq!(push(2, NOON), 1);

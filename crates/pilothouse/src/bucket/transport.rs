@@ -9,7 +9,7 @@ use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
-use pilothouse_model::limits::BUCKET_PART_BYTES;
+use pilothouse_model::limits::BUCKET_ANSWER_BYTES;
 use pilothouse_net::options::TlsOptions;
 use pilothouse_net::{BuildError, CallError, Client, ClientSettings, HttpOptions, Request, Secret};
 
@@ -17,8 +17,6 @@ use super::BucketOptions;
 
 /// For a part over a thin line.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// Of an answer: a part, or a page of a listing.
-const MAX_ANSWER_BYTES: usize = 2 * BUCKET_PART_BYTES as usize;
 
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -44,7 +42,7 @@ impl Transport {
 fn client(options: &HttpOptions) -> Result<Client, BuildError> {
     let settings = ClientSettings {
         timeout: TIMEOUT,
-        max_response_bytes: MAX_ANSWER_BYTES,
+        max_response_bytes: BUCKET_ANSWER_BYTES,
         ..ClientSettings::default()
     };
     Client::new(options, settings)

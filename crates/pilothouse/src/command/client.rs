@@ -8,14 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pilothouse_model::limits::CLIENT_ANSWER_BYTES;
 use pilothouse_net::options::TlsOptions;
 use pilothouse_net::{BuildError, CallError, Client, ClientSettings, HttpOptions, Request, Secret};
 use serde_json::Value;
 
 /// Longer than the server works on any query by default.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// How much of an answer is taken in.
-const MAX_ANSWER_BYTES: usize = 1 << 30;
 
 /// Which server, and what to show it.
 #[derive(Debug, Clone, Args)]
@@ -100,7 +99,7 @@ impl Server {
     /// With another time for each call.
     pub(crate) fn connect_for(&self, timeout: Duration) -> Result<Connection, CommandError> {
         Ok(Connection {
-            client: self.client_for(self.url(), timeout, MAX_ANSWER_BYTES)?,
+            client: self.client_for(self.url(), timeout, CLIENT_ANSWER_BYTES)?,
             url: self.url().to_owned(),
             token: self.token()?,
         })

@@ -2,14 +2,12 @@
 
 use futures_util::StreamExt as _;
 use http::HeaderMap;
+use pilothouse_model::limits::CLIENT_TAIL_BYTES;
 use pilothouse_net::websocket::{self, ConnectError, Message};
 
 use super::client::{CommandError, Server, json};
 use super::logs::entries;
 use super::print;
-
-/// Longer messages are none that a server sends.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Prints lines as they come until the server ends it, from `since_ms` on.
 pub(super) async fn follow(
@@ -29,7 +27,7 @@ pub(super) async fn follow(
         headers.insert("x-token", value);
     }
     let url = format!("{}{path}?{}", server.url(), form.finish());
-    let opened = websocket::connect(&url, headers, &server.tls(), MAX_MESSAGE_BYTES).await;
+    let opened = websocket::connect(&url, headers, &server.tls(), CLIENT_TAIL_BYTES).await;
     let mut socket = opened.map_err(|e| refused(server.url(), e))?;
     while let Some(message) = socket.next().await {
         match message.map_err(|e| CommandError::Answer(e.to_string()))? {

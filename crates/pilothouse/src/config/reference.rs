@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{BOUNDS, Limits};
 
 use super::layers::LIMITS;
 use super::settings::{Change, KEYS, Key, Settings, variable_of};
@@ -139,6 +139,7 @@ pub(crate) fn markdown() -> String {
         }
     }
     limits(&mut out);
+    bounds(&mut out);
     out
 }
 
@@ -152,5 +153,17 @@ fn limits(out: &mut String) {
         let default = if info.default == u64::MAX { "none".to_owned() } else { info.default.to_string() };
         let changes = if info.is_live { "reload" } else { "start" };
         let _ = writeln!(out, "| `{}` | {default} | {} | {changes} | {} |", info.name, info.unit, info.help);
+    }
+}
+
+fn bounds(out: &mut String) {
+    out.push_str("\n## Fixed bounds\n\nWhat else is bounded, and cannot be configured.\n");
+    let mut group = "";
+    for bound in BOUNDS {
+        if bound.group != group {
+            let _ = writeln!(out, "\n### {}\n\n| name | value | unit | |\n|---|---:|---|---|", bound.group);
+            group = bound.group;
+        }
+        let _ = writeln!(out, "| `{}` | {} | {} | {} |", bound.name, bound.value, bound.unit, bound.help);
     }
 }

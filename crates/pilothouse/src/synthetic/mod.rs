@@ -146,7 +146,7 @@ pub(crate) async fn start(ground: &Ground, ruler: &Arc<Ruler>) -> Result<Running
     let max_waiting = usize::try_from(config.limits.max_probe_results).unwrap_or(usize::MAX);
     let publisher = Publisher::start(Arc::new(sink), max_waiting).map_err(ServeError::Start)?;
     let rules = config.synthetic.rules().map_err(|e| ServeError::Start(std::io::Error::other(e)))?;
-    let prober = Arc::new(LocalProber::new(rules, limits.clone()));
+    let prober = Arc::new(LocalProber::new(rules, limits.clone(), Arc::clone(app.memory())));
     let at_once = usize::try_from(config.limits.max_probe_runs).unwrap_or(usize::MAX);
     let schedule =
         Schedule::new(Arc::clone(&registry), prober, publisher.clone(), at_once, Handle::current());

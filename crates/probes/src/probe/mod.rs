@@ -20,7 +20,9 @@ mod traceroute;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use pilothouse_model::Memory;
 use pilothouse_model::limits::LiveLimits;
 
 use crate::run::{Prober, Recorder, Target};
@@ -32,12 +34,14 @@ pub use rules::{TargetRules, UnknownRange};
 pub struct LocalProber {
     rules: TargetRules,
     limits: LiveLimits,
+    /// Where bodies of answers are booked.
+    memory: Arc<Memory>,
     tls: tls::Clients,
 }
 
 impl LocalProber {
-    pub fn new(rules: TargetRules, limits: LiveLimits) -> Self {
-        Self { rules, limits, tls: tls::Clients::default() }
+    pub fn new(rules: TargetRules, limits: LiveLimits, memory: Arc<Memory>) -> Self {
+        Self { rules, limits, memory, tls: tls::Clients::default() }
     }
 }
 

@@ -93,7 +93,7 @@ async fn classes_count_what_runs_make() {
         registry.add_check(tenant, check).unwrap();
     }
     let publisher = Publisher::start(Arc::clone(&seen) as Arc<dyn ResultSink>, 100).unwrap();
-    let prober = Arc::new(LocalProber::new(TargetRules::default(), LiveLimits::default()));
+    let prober = Arc::new(LocalProber::new(TargetRules::default(), LiveLimits::default(), Arc::default()));
     let runtime = tokio::runtime::Handle::current();
     let schedule = Arc::new(Schedule::new(registry, prober, publisher.clone(), 10, runtime));
     let stats = schedule.stats();

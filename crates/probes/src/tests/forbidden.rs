@@ -13,7 +13,7 @@ use crate::words::{CheckSettings, read_json};
 
 async fn run(target: &str, settings: &Value) -> Outcome {
     let rules = TargetRules::forbidding(["127.0.0.2", "::1"]).unwrap();
-    let prober = LocalProber::new(rules, LiveLimits::default());
+    let prober = LocalProber::new(rules, LiveLimits::default(), std::sync::Arc::default());
     let settings: CheckSettings = read_json(settings.to_string().as_bytes()).unwrap();
     let timeout = Duration::from_secs(5);
     let target = Target { target, settings: &settings, timeout, run_by: String::new() };

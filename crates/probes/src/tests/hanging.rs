@@ -11,7 +11,7 @@ use crate::run::{Outcome, Prober as _, Recorder, Target};
 use crate::words::{CheckSettings, read_json};
 
 async fn run(target: &str, settings: Value) -> Outcome {
-    let prober = LocalProber::new(TargetRules::default(), LiveLimits::default());
+    let prober = LocalProber::new(TargetRules::default(), LiveLimits::default(), std::sync::Arc::default());
     let settings: CheckSettings = read_json(settings.to_string().as_bytes()).unwrap();
     let timeout = Duration::from_millis(100);
     let target = Target { target, settings: &settings, timeout, run_by: String::new() };

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use gotmpl::parse::{CommandNode, Expr, ListNode, Node};
 use gotmpl::{FuncMap, Template, Value};
+use pilothouse_model::limits::TEMPLATE_ITERATIONS;
 
 use super::numbers::number_functions;
 use super::printf::printf;
@@ -16,7 +17,7 @@ use super::rewrite::{FIELD, Words, fields, index, parse_tree, rewrite};
 use super::texts::{self, text_functions};
 use super::times::{Time, time_functions};
 use super::zoned::time_method;
-use super::{BUILTIN, MAIN, MAX_ITERATIONS, PRINT, TemplateError};
+use super::{BUILTIN, MAIN, PRINT, TemplateError};
 
 const LINE: &str = "__line__";
 const TIMESTAMP: &str = "__timestamp__";
@@ -80,7 +81,7 @@ impl LineTemplate {
         let mut used = Used::default();
         rewrite(name, &mut main, &mut used)?;
         let mut template = Template::new("")
-            .max_range_iters(MAX_ITERATIONS)
+            .max_range_iters(TEMPLATE_ITERATIONS)
             .funcs(FUNCTIONS.clone())
             .add_parse_tree(MAIN, main);
         for define in defines {

@@ -32,8 +32,6 @@ pub struct TemplateError(pub String);
 
 const MAIN: &str = "\u{1}main";
 const PRINT: &str = "\u{1}print";
-/// Iterations of all loops of one run.
-const MAX_ITERATIONS: u64 = 100_000;
 
 /// Functions of the engine itself.
 const BUILTIN: [&str; 19] = [

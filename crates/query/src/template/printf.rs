@@ -5,14 +5,12 @@ use std::fmt::Write as _;
 
 use gotmpl::Value;
 use pilothouse_model::labels::quote;
+use pilothouse_model::limits::TEMPLATE_WIDTH;
 use pilothouse_model::sample::format_float_general;
 
 use super::text_arg;
 use super::texts::plain;
 use super::times::Time;
-
-/// Widths and precisions beyond it are cut; Go takes a million.
-const MAX_WIDTH: usize = 10_000;
 
 /// How one operand is written.
 #[derive(Default, Clone, Copy)]
@@ -75,7 +73,7 @@ fn directive<'f>(format: &'f str, operands: &mut Operands<'_>, out: &mut String)
     match length(&mut rest, operands) {
         Length::Given(width) => {
             spec.left |= width < 0;
-            spec.width = Some((width.unsigned_abs() as usize).min(MAX_WIDTH));
+            spec.width = Some((width.unsigned_abs() as usize).min(TEMPLATE_WIDTH));
         }
         Length::Bad => out.push_str("%!(BADWIDTH)"),
         Length::Absent => {}
@@ -85,7 +83,7 @@ fn directive<'f>(format: &'f str, operands: &mut Operands<'_>, out: &mut String)
         good &= operands.index(&mut rest);
         match length(&mut rest, operands) {
             Length::Given(precision) if precision >= 0 => {
-                spec.precision = Some((precision as usize).min(MAX_WIDTH));
+                spec.precision = Some((precision as usize).min(TEMPLATE_WIDTH));
             }
             Length::Absent => spec.precision = Some(0),
             _ => out.push_str("%!(BADPREC)"),

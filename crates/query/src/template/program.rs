@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use gotmpl::parse::{DefineNode, ListNode};
 use gotmpl::{FuncMap, Template, Value};
+use pilothouse_model::limits::TEMPLATE_ITERATIONS;
 
 use super::printf::printf;
 use super::rewrite::{FIELD, Method, Words, fields, index, parse_tree, rewrite};
-use super::{BUILTIN, MAIN, MAX_ITERATIONS, PRINT, TemplateError, texts};
+use super::{BUILTIN, MAIN, PRINT, TemplateError, texts};
 
 /// Functions and methods that templates of one kind may use, and what is put in front of each.
 pub struct Vocabulary {
@@ -36,7 +37,7 @@ impl Vocabulary {
             .or_insert_with(|| Arc::new(|args| Ok(Value::String(texts::print_all(args).into()))));
         functions.insert("printf".to_owned(), Arc::new(printf));
         functions.entry("index".to_owned()).or_insert_with(|| Arc::new(index));
-        let base = Template::new("").max_range_iters(MAX_ITERATIONS).funcs(functions);
+        let base = Template::new("").max_range_iters(TEMPLATE_ITERATIONS).funcs(functions);
         Self { base, functions: names, prelude }
     }
 }

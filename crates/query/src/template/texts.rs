@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use gotmpl::{FuncMap, TemplateError, Value, ValueFunc};
+use pilothouse_model::limits::TEMPLATE_TEXT_BYTES;
 use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::sample::format_float_general;
 
 use super::{int_arg, need_args, text_arg};
 
 type Answer = Result<Value, TemplateError>;
-
-/// Texts a template may make by repetition or padding.
-const MAX_BYTES: usize = 1 << 20;
 
 fn text(value: impl Into<Arc<str>>) -> Value {
     Value::String(value.into())
@@ -200,7 +198,7 @@ fn indented(n: i64, s: &str) -> Result<String, TemplateError> {
 
 fn repeated(n: i64, s: &str) -> Result<String, TemplateError> {
     let n = usize::try_from(n).map_err(|_| failed("strings: negative Repeat count"))?;
-    if n.saturating_mul(s.len()) > MAX_BYTES {
+    if n.saturating_mul(s.len()) > TEMPLATE_TEXT_BYTES {
         return Err(failed("repeated text is too long"));
     }
     Ok(s.repeat(n))
@@ -210,7 +208,7 @@ fn repeated(n: i64, s: &str) -> Result<String, TemplateError> {
 fn aligned(n: i64, s: &str, right: bool) -> Result<String, TemplateError> {
     let Ok(width) = usize::try_from(n) else { return Ok(s.to_owned()) };
     let length = s.chars().count();
-    if width > MAX_BYTES {
+    if width > TEMPLATE_TEXT_BYTES {
         return Err(failed("aligned text is too long"));
     }
     Ok(match (length < width, right) {

@@ -6,12 +6,8 @@
 
 use std::collections::HashMap;
 
+use pilothouse_model::limits::{YAML_DEPTH, YAML_NODES};
 use saphyr_parser::{Event, Parser, ScalarStyle};
-
-/// Nesting of sequences and mappings.
-const MAX_DEPTH: usize = 64;
-/// Nodes of one document, those that aliases repeat counted each time.
-const MAX_NODES: usize = 2_000_000;
 
 /// Line and column, both from 1; both 0 where nothing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,8 +94,8 @@ struct Builder {
 
 impl Builder {
     fn open(&mut self, anchor: usize, at: Position, is_mapping: bool) -> Result<(), String> {
-        if self.open.len() >= MAX_DEPTH {
-            return Err(format!("yaml: line {}: exceeded max depth of {MAX_DEPTH}", at.line));
+        if self.open.len() >= YAML_DEPTH {
+            return Err(format!("yaml: line {}: exceeded max depth of {YAML_DEPTH}", at.line));
         }
         self.open.push(Open { anchor, at, is_mapping, items: Vec::new() });
         Ok(())
@@ -147,7 +143,7 @@ impl Builder {
 
     fn add(&mut self, anchor: usize, node: Node) -> Result<(), String> {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
+        if self.nodes > YAML_NODES {
             return Err("yaml: document contains excessive aliasing".to_owned());
         }
         if anchor > 0 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pilothouse_model::limits::RULE_TEST_VALUES;
 use pilothouse_model::sample::stale_nan;
 use pilothouse_model::{Labels, SampleValue};
 use pilothouse_promql::ast::Kind;
@@ -9,9 +10,6 @@ use pilothouse_promql::{ParseContext, parse, parse_selector};
 use pilothouse_query::histogram;
 
 use super::histograms::parse_histogram;
-
-/// Values that one series of a test may stand for.
-const MAX_VALUES: usize = 1_000_000;
 
 /// A value at each step; `None` where there is none.
 pub(super) type Values = Vec<Option<SampleValue>>;
@@ -37,8 +35,8 @@ pub(super) fn parse_values(text: &str) -> Result<Values, String> {
         let end = item_end(rest)?;
         let (item, tail) = rest.split_at(end);
         parse_item(item, &mut values)?;
-        if values.len() > MAX_VALUES {
-            return Err(format!("a series of a test may have {MAX_VALUES} values"));
+        if values.len() > RULE_TEST_VALUES {
+            return Err(format!("a series of a test may have {RULE_TEST_VALUES} values"));
         }
         rest = tail.trim_start();
     }
@@ -96,7 +94,9 @@ fn parse_item(item: &str, values: &mut Values) -> Result<(), String> {
 
 fn check_times(times: Option<usize>) -> Result<(), String> {
     match times {
-        Some(times) if times > MAX_VALUES => Err(format!("a series of a test may have {MAX_VALUES} values")),
+        Some(times) if times > RULE_TEST_VALUES => {
+            Err(format!("a series of a test may have {RULE_TEST_VALUES} values"))
+        }
         _ => Ok(()),
     }
 }

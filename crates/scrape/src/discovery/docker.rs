@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::http::HeaderMap;
+use pilothouse_model::limits::DISCOVERY_SHARED_NETWORKS;
 use pilothouse_model::{Labels, LabelsBuilder};
 use pilothouse_net::{Client, HttpOptions};
 use serde::Deserialize;
@@ -15,9 +16,6 @@ use super::http::{client, get};
 use super::{DiscoveryError, Group, interval};
 use crate::config;
 use crate::config::sections::{DockerFilter, DockerSection};
-
-/// How deep containers that use each other's network are followed.
-const MAX_SHARED: usize = 16;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -174,7 +172,7 @@ impl Container {
     /// Its own networks, or those of the container whose network it uses.
     fn reachable_by<'c>(&'c self, all: &'c [Container]) -> Vec<(&'c str, &'c Endpoint)> {
         let mut at = self;
-        for _ in 0..MAX_SHARED {
+        for _ in 0..DISCOVERY_SHARED_NETWORKS {
             let networks = at.networks();
             let other = at.host_config.network_mode.strip_prefix("container:");
             match other.and_then(|id| all.iter().find(|c| c.id == id)) {

@@ -28,9 +28,10 @@ use std::borrow::Cow;
 use pilothouse_model::LogBatch;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::log_ports::EntryRejection;
+use pilothouse_model::memory::Reservation;
 
 use crate::DecodeError;
-use crate::body::{BodyError, Encoding, decompress};
+use crate::body::{BodyError, Encoding, decompress_booked};
 
 pub use encode::PushWriter;
 pub use enrich::{Enricher, Enrichment};
@@ -67,24 +68,25 @@ impl PushFormat {
 
 /// Takes the compression off a body, of at most `max_bytes` then. `content_encoding` is the value
 /// of that header. Protobuf is a snappy block whatever the header says, and gzip, deflate or zstd
-/// stand around it. For [`BodyError::UnsupportedEncoding`] Loki's text is
-/// `Content-Encoding "br" not supported`.
+/// stand around it. What comes out is booked in `held`. For [`BodyError::UnsupportedEncoding`] Loki's
+/// text is `Content-Encoding "br" not supported`.
 pub fn open<'b>(
     format: PushFormat,
     content_encoding: &str,
     body: &'b [u8],
     max_bytes: u64,
+    held: &mut Reservation,
 ) -> Result<Cow<'b, [u8]>, BodyError> {
     let outer = match Encoding::from_header(content_encoding)? {
         Encoding::Identity | Encoding::Snappy if body.len() as u64 > max_bytes => {
             return Err(BodyError::TooLarge { limit: max_bytes });
         }
         Encoding::Identity | Encoding::Snappy => Cow::Borrowed(body),
-        encoding => Cow::Owned(decompress(encoding, body, max_bytes)?),
+        encoding => Cow::Owned(decompress_booked(encoding, body, max_bytes, held)?),
     };
     match format {
         PushFormat::Json => Ok(outer),
-        PushFormat::Protobuf => decompress(Encoding::Snappy, &outer, max_bytes).map(Cow::Owned),
+        PushFormat::Protobuf => decompress_booked(Encoding::Snappy, &outer, max_bytes, held).map(Cow::Owned),
     }
 }
 
@@ -143,6 +145,11 @@ mod tests {
 
     #[test]
     fn a_snappy_block_stands_inside_every_other_compression() {
+        let memory = std::sync::Arc::default();
+        let open = |format, encoding, body: &[u8], max_bytes| {
+            let opened = super::open(format, encoding, body, max_bytes, &mut Reservation::nothing(&memory));
+            opened.map(Cow::into_owned)
+        };
         let block = crate::body::snappy(b"hello");
         for (encoding, body) in [
             ("", block.clone()),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use pilothouse_model::labels::METRIC_NAME;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{Limits, OTLP_EXEMPLAR_CHARS, OTLP_NAMES, OTLP_TARGET_INFO_SAMPLES};
 use pilothouse_model::sample::{format_float_plain, stale_nan};
 use pilothouse_model::write::{
     BatchExemplar, FloatSample, HistogramSample, MetadataEntry, MetricType, Reason,
@@ -18,10 +18,6 @@ use crate::{DecodeError, Decoded};
 const TARGET_INFO: &str = "target_info";
 /// Half of the lookback, so that `target_info` is found all along the time of its points.
 const TARGET_INFO_EVERY_MS: i64 = 150_000;
-/// A point without a time would stretch that to 1970; only the newest samples are made.
-const MAX_TARGET_INFO_SAMPLES: i64 = 1_000;
-/// Characters that the labels of an exemplar may have together, as OpenMetrics says.
-const MAX_EXEMPLAR_CHARS: usize = 128;
 
 const SERVICE_NAME: &str = "service.name";
 const SERVICE_NAMESPACE: &str = "service.namespace";
@@ -51,9 +47,6 @@ struct Resource {
     /// Of all points, also of refused ones.
     times_ns: Option<(u64, u64)>,
 }
-
-/// Label names beyond these are made anew each time.
-const MAX_CACHED_NAMES: usize = 10_000;
 
 impl Translation {
     pub(super) fn new(limits: &Limits) -> Self {
@@ -291,7 +284,7 @@ impl Translation {
             return Ok(name.clone());
         }
         let name = names::label_name(key)?;
-        if self.label_names.len() < MAX_CACHED_NAMES {
+        if self.label_names.len() < OTLP_NAMES {
             self.label_names.insert(key.to_owned(), name.clone());
         }
         Ok(name)
@@ -330,7 +323,7 @@ impl Translation {
                 unit: String::new(),
             });
         }
-        let reach = TARGET_INFO_EVERY_MS * MAX_TARGET_INFO_SAMPLES;
+        let reach = TARGET_INFO_EVERY_MS * OTLP_TARGET_INFO_SAMPLES;
         let mut t_ms = earliest_ms.max(latest_ms.saturating_sub(reach));
         loop {
             if self.told.insert((labels.fingerprint(), t_ms)) {
@@ -360,7 +353,7 @@ fn exemplar(wire: &Exemplar) -> Option<BatchExemplar> {
     let chars = |name: &str, value: &str| name.chars().count() + value.chars().count();
     let ids: usize = labels.iter().map(|(n, v)| chars(n, v)).sum();
     let others: usize = wire.attributes.iter().map(|a| chars(&a.key, &a.value)).sum();
-    if ids + others <= MAX_EXEMPLAR_CHARS {
+    if ids + others <= OTLP_EXEMPLAR_CHARS {
         labels.extend(wire.attributes.iter().map(|a| (a.key.clone(), a.value.clone())));
     }
     labels.sort();

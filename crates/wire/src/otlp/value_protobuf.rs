@@ -1,12 +1,11 @@
 //! `KeyValue` and `AnyValue` of OpenTelemetry's common protobuf messages.
 
+use pilothouse_model::limits::OTLP_DEPTH;
+
 use super::words::Value;
 use crate::DecodeError;
 use crate::decoded::{Fault, Quota};
 use crate::proto::{Cursor, ProtoError};
-
-/// Lists and maps within one value.
-const MAX_DEPTH: u32 = 16;
 
 /// A `KeyValue`.
 pub(super) fn read_pair(
@@ -28,7 +27,7 @@ pub(super) fn read_pair(
 
 /// An `AnyValue`.
 pub(super) fn read_value(mut message: Cursor<'_>, quota: &mut Quota, depth: u32) -> Result<Value, Fault> {
-    if depth > MAX_DEPTH {
+    if depth > OTLP_DEPTH {
         return Err(DecodeError::malformed("AnyValue", "an attribute's value is nested too deeply").into());
     }
     quota.take_samples(1)?;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use parking_lot::{Mutex, RwLock};
 use pilothouse_model::limits::{self, Limits, LiveLimits};
 use pilothouse_model::log_ports::LogAppended;
-use pilothouse_model::{EntrySink, Labels, LogBatch, Matcher, SourceError};
+use pilothouse_model::memory::Reservation;
+use pilothouse_model::{EntrySink, Labels, LogBatch, Matcher, Memory, SourceError};
 use tokio::sync::Notify;
 
 use crate::logs::state::Telemetry;
@@ -21,6 +22,7 @@ pub(crate) struct Tails {
     pub(crate) limits: LiveLimits,
     stopping: AtomicBool,
     telemetry: Arc<Telemetry>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// An entry as it was stored, waiting for a follower.
@@ -53,10 +55,11 @@ pub(crate) struct Follower {
     pub(crate) bell: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     arrived: VecDeque<Arrived>,
     bytes: usize,
+    held: Reservation,
     lost: Vec<Lost>,
 }
 
@@ -79,20 +82,23 @@ impl Drop for Guest {
 }
 
 impl Tails {
-    pub(crate) fn new(limits: LiveLimits, telemetry: Arc<Telemetry>) -> Self {
+    pub(crate) fn new(limits: LiveLimits, telemetry: Arc<Telemetry>, memory: Arc<Memory>) -> Self {
         Self {
             open: RwLock::default(),
             guests: AtomicUsize::new(0),
             limits,
             stopping: AtomicBool::new(false),
             telemetry,
+            memory,
         }
     }
 
     /// From now on what matches is kept for the follower. Refused in Loki's words where too many
     /// follow already.
     pub(crate) fn follow(self: &Arc<Self>, matchers: Vec<Matcher>) -> Result<Place, String> {
-        let follower = Arc::new(Follower { matchers, queue: Mutex::default(), bell: Notify::new() });
+        let held = Reservation::nothing(&self.memory);
+        let queue = Queue { arrived: VecDeque::new(), bytes: 0, held, lost: Vec::new() };
+        let follower = Arc::new(Follower { matchers, queue: Mutex::new(queue), bell: Notify::new() });
         let mut open = self.open.write();
         self.admit(open.len())?;
         open.push(Arc::clone(&follower));
@@ -166,7 +172,8 @@ impl Tails {
         let mut queue = follower.queue.lock();
         let bytes = arrived.bytes();
         let has_room = (queue.arrived.len() as u64) < limits.max_tail_entries.max(1)
-            && (queue.bytes + bytes) as u64 <= limits.max_tail_bytes;
+            && (queue.bytes + bytes) as u64 <= limits.max_tail_bytes
+            && queue.held.try_grow(bytes as u64);
         if has_room {
             queue.bytes += bytes;
             queue.arrived.push_back(arrived);
@@ -185,7 +192,9 @@ impl Follower {
         let mut queue = self.queue.lock();
         let n = queue.arrived.len().min(max);
         let taken: Vec<Arrived> = queue.arrived.drain(..n).collect();
-        queue.bytes -= taken.iter().map(Arrived::bytes).sum::<usize>();
+        let bytes = taken.iter().map(Arrived::bytes).sum::<usize>();
+        queue.bytes -= bytes;
+        queue.held.shrink(bytes as u64);
         taken
     }
 
@@ -235,7 +244,7 @@ mod tests {
 
     fn tails(max_open: u64, max_entries: u64) -> Arc<Tails> {
         let limits = Limits { max_tails: max_open, max_tail_entries: max_entries, ..Limits::default() };
-        Arc::new(Tails::new(limits.into(), Arc::default()))
+        Arc::new(Tails::new(limits.into(), Arc::default(), Arc::default()))
     }
 
     fn lines(follower: &Follower) -> Vec<String> {

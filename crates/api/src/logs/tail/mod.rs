@@ -12,6 +12,7 @@ mod hub;
 mod session;
 
 use pilothouse_model::limits;
+use pilothouse_model::limits::TAIL_DELAY_SECONDS;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +34,6 @@ use crate::service::Call;
 
 pub(crate) use hub::{Tails, Tee};
 use session::Session;
-
-const MAX_DELAY_S: i64 = 5;
 
 /// What a client asked to be told.
 struct Wish {
@@ -99,8 +98,8 @@ fn delay_s(text: &str) -> Result<u64, ApiError> {
         let text = format!("delay_for value {number} is out of range [0, {}]", u32::MAX);
         return Err(ApiError::bad_data(text));
     }
-    if number > MAX_DELAY_S {
-        return Err(ApiError::bad_data(format!("delay_for can't be greater than {MAX_DELAY_S}")));
+    if number > TAIL_DELAY_SECONDS {
+        return Err(ApiError::bad_data(format!("delay_for can't be greater than {TAIL_DELAY_SECONDS}")));
     }
     Ok(number.unsigned_abs())
 }

@@ -12,6 +12,7 @@ use pilothouse_logql::{
     self as logql, Direction, Expr, LogExpr, LogPipeline, LogqlValue, Processed, RangeQuery,
 };
 use pilothouse_model::Budget;
+use pilothouse_model::limits::{TAIL_FRAME_ENTRIES, TAIL_SECONDS, TAIL_SEND_SECONDS};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::frame::{Outgoing, frame};
@@ -27,10 +28,8 @@ use crate::routes::Scope;
 
 /// As Loki: a client that is gone is noticed this fast.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(1);
-const MAX_DURATION: Duration = Duration::from_secs(3_600);
-const ENTRIES_PER_FRAME: usize = 100;
 /// A client that takes longer than this for one message is given up.
-pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(TAIL_SEND_SECONDS);
 /// Bytes that the reason of a closing frame may have.
 const MAX_REASON_BYTES: usize = 123;
 
@@ -182,7 +181,7 @@ pub(super) fn reason_to_end(
     if app.logs.tails.is_stopping() {
         return told(GOING_AWAY, "the server is stopping");
     }
-    if began.elapsed() >= MAX_DURATION {
+    if began.elapsed() >= Duration::from_secs(TAIL_SECONDS) {
         return told(INTERNAL, "reached tail max duration limit");
     }
     if !app.settings.auth.permits(scope, headers) {
@@ -326,7 +325,7 @@ impl Feed {
     fn take_due(&mut self, delay: Duration, now_ns: i64) -> Vec<Outgoing> {
         let until = now_ns.saturating_sub(i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX));
         let mut due = Vec::new();
-        while due.len() < ENTRIES_PER_FRAME && self.pending.peek().is_some_and(|p| p.0.rank.0 <= until) {
+        while due.len() < TAIL_FRAME_ENTRIES && self.pending.peek().is_some_and(|p| p.0.rank.0 <= until) {
             due.extend(self.pending.pop().map(|Reverse(pending)| pending.outgoing));
         }
         due

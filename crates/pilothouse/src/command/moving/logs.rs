@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::Method;
-use pilothouse_model::limits::{MOVE_PAGE_LINES, MOVE_PUSH_BYTES};
+use pilothouse_model::limits::{MOVE_LOG_RANGE_MS, MOVE_PAGE_LINES, MOVE_PUSH_BYTES};
 use serde::{Deserialize, Serialize};
 
 use super::super::client::CommandError;
@@ -22,8 +22,6 @@ use super::{Carriage, Counts, LogsTarget, settle};
 
 const MS_NS: i64 = 1_000_000;
 const HOUR_NS: i64 = 3_600 * 1_000 * MS_NS;
-/// Loki answers queries over 30 days at most, unless told otherwise.
-const MAX_WIDTH_NS: i64 = 28 * 24 * HOUR_NS;
 /// What an entry takes in a push besides its texts.
 const ENTRY_BYTES: usize = 48;
 /// Without it labels and structured metadata come as one.
@@ -113,7 +111,7 @@ async fn pages(
         let (share, items) = (bounds.share(next / MS_NS), place.items);
         let reached = settled.map(|file_bytes| Place { file_bytes, ..place.clone() });
         ledger.advance(reached, share, || format!("{items} carried, up to {}", when::shown(next / MS_NS)))?;
-        width = if entries < limit { (width * 2).min(MAX_WIDTH_NS) } else { width };
+        width = if entries < limit { (width * 2).min(MOVE_LOG_RANGE_MS * MS_NS) } else { width };
         limit = limit.min(MOVE_PAGE_LINES);
     }
     target.end()?;

@@ -5,8 +5,12 @@ use std::io::Read;
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
+use pilothouse_model::memory::Reservation;
 
 use super::HttpError;
+
+/// How much comes out before it is booked.
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// Decodes by the header of the answer; `wanted` is false where no coding was asked for, and
 /// then the body stays as it came.
@@ -15,6 +19,7 @@ pub(super) fn decoded(
     headers: &HeaderMap,
     wanted: bool,
     most: u64,
+    held: &mut Reservation,
 ) -> Result<Bytes, HttpError> {
     let coding = headers.get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or("");
     if !wanted || body.is_empty() {
@@ -22,20 +27,26 @@ pub(super) fn decoded(
     }
     match coding.trim().to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(body.clone()),
-        "gzip" | "x-gzip" => read(MultiGzDecoder::new(body.as_ref()), most),
+        "gzip" | "x-gzip" => read(MultiGzDecoder::new(body.as_ref()), most, held),
         // Servers differ in whether they mean the bare stream or zlib's.
-        "deflate" => read(ZlibDecoder::new(body.as_ref()), most)
-            .or_else(|_| read(DeflateDecoder::new(body.as_ref()), most)),
-        "br" => read(brotli_decompressor::Decompressor::new(body.as_ref(), 4_096), most),
+        "deflate" => read(ZlibDecoder::new(body.as_ref()), most, held)
+            .or_else(|_| read(DeflateDecoder::new(body.as_ref()), most, held)),
+        "br" => read(brotli_decompressor::Decompressor::new(body.as_ref(), 4_096), most, held),
         other => Err(HttpError::Coding(format!("content encoding {other:?} was not asked for"))),
     }
 }
 
-fn read(decoder: impl Read, most: u64) -> Result<Bytes, HttpError> {
+fn read(decoder: impl Read, most: u64, held: &mut Reservation) -> Result<Bytes, HttpError> {
     let mut out = Vec::new();
-    let read = decoder.take(most.saturating_add(1)).read_to_end(&mut out);
-    read.map_err(|e| HttpError::Coding(e.to_string()))?;
-    if out.len() as u64 > most { Err(HttpError::BodyTooLong(most)) } else { Ok(Bytes::from(out)) }
+    let mut decoder = decoder.take(most.saturating_add(1));
+    loop {
+        let read = decoder.by_ref().take(PIECE_BYTES).read_to_end(&mut out);
+        match read.map_err(|e| HttpError::Coding(e.to_string()))? {
+            0 if out.len() as u64 > most => return Err(HttpError::BodyTooLong(most)),
+            0 => return Ok(Bytes::from(out)),
+            read => held.grow(read as u64)?,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +61,8 @@ mod tests {
 
     fn check(coding: &'static str, body: Vec<u8>, most: u64, expected: Result<&[u8], ()>) {
         let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(coding))]);
-        let got = decoded(&Bytes::from(body), &headers, true, most);
+        let mut held = Reservation::nothing(&Default::default());
+        let got = decoded(&Bytes::from(body), &headers, true, most, &mut held);
         assert_eq!(got.as_deref().map_err(|_| ()), expected, "{coding}");
     }
 

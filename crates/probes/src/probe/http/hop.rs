@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cookie_store::CookieStore;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pilothouse_model::limits::UNBOOKED_BYTES;
+use pilothouse_model::memory::Reservation;
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
@@ -29,6 +31,8 @@ pub(in crate::probe) struct Answer {
     pub(in crate::probe) headers: HeaderMap,
     /// As it came, coded or not.
     pub(in crate::probe) body: Bytes,
+    /// The memory of the body.
+    pub(in crate::probe) held: Reservation,
     pub(in crate::probe) encrypted: bool,
 }
 
@@ -68,28 +72,31 @@ impl Hop<'_> {
         // The connection is driven until the body is read.
         let (response, _driven) = response?;
         let (parts, incoming) = response.into_parts();
-        let body = self.read(incoming).await;
+        let read = self.read(incoming).await;
         phases.transfer += watch.lap();
         let status = parts.status.as_u16();
         recorder.info("Received HTTP response", &[("status_code", &status)]);
         phases.since(&before).say(recorder);
-        Ok(Answer {
-            status: parts.status,
-            version: parts.version,
-            headers: parts.headers,
-            body: body?,
-            encrypted,
-        })
+        let (body, held) = read?;
+        let http::response::Parts { status, version, headers, .. } = parts;
+        Ok(Answer { status, version, headers, body, held, encrypted })
     }
 
-    async fn read(&self, body: Incoming) -> Result<Bytes, HttpError> {
+    async fn read(&self, body: Incoming) -> Result<(Bytes, Reservation), HttpError> {
         let most = self.prober.limits.now().max_probe_body_bytes;
-        let limit = usize::try_from(most).unwrap_or(usize::MAX);
-        match Limited::new(body, limit).collect().await {
-            Ok(whole) => Ok(whole.to_bytes()),
-            Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(HttpError::BodyTooLong(most)),
-            Err(e) => Err(HttpError::Request(e.to_string())),
+        let mut body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
+        let mut held = Reservation::beyond(UNBOOKED_BYTES, &self.prober.memory);
+        let mut whole = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| match e.is::<http_body_util::LengthLimitError>() {
+                true => HttpError::BodyTooLong(most),
+                false => HttpError::Request(e.to_string()),
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            held.grow(data.len() as u64)?;
+            whole.extend_from_slice(&data);
         }
+        Ok((whole.freeze(), held))
     }
 
     async fn connect(

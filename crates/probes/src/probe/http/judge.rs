@@ -10,7 +10,7 @@ use crate::run::Recorder;
 use crate::words::{Compression, HeaderMatch, HttpSettings};
 
 /// Bodies up to this are searched on the spot, coded ones up to a part of it, since they may grow.
-const INLINE_BYTES: usize = 64 << 10;
+pub(in crate::probe) const INLINE_BYTES: usize = 64 << 10;
 
 /// Whether the answer is what it must be. Long bodies are undone and searched off the async
 /// workers.
@@ -23,11 +23,11 @@ pub(super) async fn judge(
     let most = prober.limits.now().max_probe_decoded_bytes;
     let growth = if answer.headers.contains_key(header::CONTENT_ENCODING) { 16 } else { 1 };
     if answer.body.len().saturating_mul(growth) <= INLINE_BYTES {
-        return judge_here(&answer, settings, most, recorder);
+        return judge_here(answer, settings, most, recorder);
     }
     let (settings, mut own) = (settings.clone(), std::mem::take(recorder));
     let judging = tokio::task::spawn_blocking(move || {
-        let good = judge_here(&answer, &settings, most, &mut own);
+        let good = judge_here(answer, &settings, most, &mut own);
         (own, good)
     });
     match judging.await {
@@ -42,10 +42,11 @@ pub(super) async fn judge(
     }
 }
 
-fn judge_here(answer: &Answer, settings: &HttpSettings, most: u64, recorder: &mut Recorder) -> bool {
+fn judge_here(mut answer: Answer, settings: &HttpSettings, most: u64, recorder: &mut Recorder) -> bool {
     let status = i32::from(answer.status.as_u16());
     let wanted = settings.compression != Compression::None as i32;
-    let body = body::decoded(&answer.body, &answer.headers, wanted, most);
+    let body = body::decoded(&answer.body, &answer.headers, wanted, most, &mut answer.held);
+    let answer = &answer;
     let mut good = status_holds(status, settings, recorder);
     let regexp_failed = good && !texts_hold(answer, &body, settings, recorder);
     good &= !regexp_failed;

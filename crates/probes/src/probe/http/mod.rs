@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cookie_store::CookieStore;
 use http::{StatusCode, Uri, Version, header};
+use pilothouse_model::NoMemory;
 use pilothouse_model::limits::CHECK_REDIRECTS;
 use rand::Rng as _;
 use url::Url;
@@ -22,6 +23,7 @@ use crate::run::{Recorder, Target};
 use crate::words::HttpSettings;
 
 pub(super) use hop::{Answer, Hop, Sent};
+pub(super) use judge::INLINE_BYTES;
 pub(super) use phases::Phases;
 pub(super) use request::set_run_by;
 
@@ -46,6 +48,8 @@ pub(super) enum HttpError {
     Proxy(StatusCode),
     #[error("the token endpoint {0}")]
     Token(String),
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
 
 pub(super) async fn probe(

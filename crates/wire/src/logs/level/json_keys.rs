@@ -3,10 +3,9 @@
 //! As Loki's: keys in document order, values of other types are stepped over, objects entered to
 //! a depth, and what is found in front of broken JSON counts.
 
-use super::FieldNames;
+use pilothouse_model::limits::LOG_LEVEL_DEPTH;
 
-/// The deepest nesting that is followed where the settings name none.
-const MAX_DEPTH: u32 = 64;
+use super::FieldNames;
 
 /// Why the search ended.
 enum Stop<'l> {
@@ -17,7 +16,7 @@ enum Stop<'l> {
 /// The text, escapes and all, of the first string whose key is a name of the list. Depth 0 is
 /// no limit.
 pub(super) fn find<'l>(line: &'l [u8], fields: &FieldNames, depth: u32) -> Option<&'l [u8]> {
-    let depth = if depth == 0 { MAX_DEPTH } else { depth.min(MAX_DEPTH) };
+    let depth = if depth == 0 { LOG_LEVEL_DEPTH } else { depth.min(LOG_LEVEL_DEPTH) };
     match object(line, blanks(line, 0), fields, depth) {
         Err(Stop::Found(value)) => Some(value),
         Err(Stop::Broken) | Ok(_) => None,
