@@ -179,15 +179,21 @@ impl<'a> BitReader<'a> {
         Ok(self.sized()?.0)
     }
 
-    fn sized(&mut self) -> Result<(u64, u32), ChunkError> {
+    /// How many ones stand in front of a zero; at `most`, no zero follows.
+    #[inline]
+    pub(super) fn ones(&mut self, most: u32) -> Result<u32, ChunkError> {
         let mut ones = 0;
-        while ones < 8 && self.bit()? {
+        while ones < most && self.bit()? {
             ones += 1;
         }
-        let bits = match ones {
+        Ok(ones)
+    }
+
+    fn sized(&mut self) -> Result<(u64, u32), ChunkError> {
+        let bits = match self.ones(8)? {
             0 => 0,
             8 => 64,
-            _ => SIZES[ones - 1],
+            ones => SIZES[ones as usize - 1],
         };
         Ok((self.bits(bits)?, bits))
     }

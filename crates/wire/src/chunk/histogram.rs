@@ -8,11 +8,13 @@ use pilothouse_model::sample::is_stale;
 use pilothouse_model::{Histogram, ResetHint, Span};
 
 use super::bits::{BitReader, BitWriter, ChunkError};
+use super::starts::StartTimes;
 use super::xor::XorState;
 use super::{Chunk, ChunkEncoding, SAMPLES_PER_CHUNK};
 use crate::remote_write::histogram::deltas;
 
-/// What a chunk says of resets, in the two high bits of its third byte.
+/// What a chunk says of resets, in the two high bits of its third byte, or with start times of its
+/// first.
 const RESET: u8 = 0b1000_0000;
 const NOT_RESET: u8 = 0b0100_0000;
 const GAUGE: u8 = 0b1100_0000;
@@ -278,15 +280,30 @@ fn read_spans(from: &mut BitReader<'_>) -> Result<(Vec<Span>, u64), ChunkError> 
     Ok((spans, buckets))
 }
 
-fn header(data: &[u8]) -> Result<(u16, ResetHint, BitReader<'_>), ChunkError> {
-    let ([high, low, flags], body) = data.split_first_chunk::<3>().ok_or(ChunkError::Truncated)?;
+/// What stands in front of the bits of a chunk.
+struct Header {
+    samples: u16,
+    hint: ResetHint,
+    starts: StartTimes,
+}
+
+/// Reads the header of a chunk; with start times it holds the same in other places.
+fn header(data: &[u8], with_starts: bool) -> Result<(Header, BitReader<'_>), ChunkError> {
+    let ([high, low, third], body) = data.split_first_chunk::<3>().ok_or(ChunkError::Truncated)?;
+    let flags = if with_starts { *high } else { *third };
     let hint = match flags & GAUGE {
         GAUGE => ResetHint::Gauge,
         RESET => ResetHint::Reset,
         NOT_RESET => ResetHint::NotReset,
         _ => ResetHint::Unknown,
     };
-    Ok((u16::from_be_bytes([*high, *low]), hint, BitReader::new(body)))
+    let header = match with_starts {
+        false => Header { samples: u16::from_be_bytes([*high, *low]), hint, starts: StartTimes::default() },
+        true => {
+            Header { samples: u16::from_be_bytes([*high & !GAUGE, *low]), hint, starts: StartTimes(*third) }
+        }
+    };
+    Ok((header, BitReader::new(body)))
 }
 
 /// Behind the first sample of a chunk there is no reset, unless the chunk is of gauges.
@@ -296,8 +313,8 @@ fn hint_at(i: u16, hint: ResetHint) -> ResetHint {
 
 type Emit<'e> = &'e mut dyn FnMut(i64, Histogram);
 
-pub(super) fn decode_integer(data: &[u8], emit: Emit<'_>) -> Result<(), ChunkError> {
-    let (samples, hint, mut from) = header(data)?;
+pub(super) fn decode_integer(data: &[u8], with_starts: bool, emit: Emit<'_>) -> Result<(), ChunkError> {
+    let (Header { samples, hint, starts }, mut from) = header(data, with_starts)?;
     if samples == 0 {
         return Ok(());
     }
@@ -325,6 +342,7 @@ pub(super) fn decode_integer(data: &[u8], emit: Emit<'_>) -> Result<(), ChunkErr
                 }
             }
         }
+        starts.skip(i, &mut from)?;
         let (positive, negative) = buckets.split_at(layout.positive);
         let absolute = |side: &[Dod]| {
             let mut sum = 0i64;
@@ -346,8 +364,8 @@ pub(super) fn decode_integer(data: &[u8], emit: Emit<'_>) -> Result<(), ChunkErr
     Ok(())
 }
 
-pub(super) fn decode_float(data: &[u8], emit: Emit<'_>) -> Result<(), ChunkError> {
-    let (samples, hint, mut from) = header(data)?;
+pub(super) fn decode_float(data: &[u8], with_starts: bool, emit: Emit<'_>) -> Result<(), ChunkError> {
+    let (Header { samples, hint, starts }, mut from) = header(data, with_starts)?;
     if samples == 0 {
         return Ok(());
     }
@@ -370,6 +388,7 @@ pub(super) fn decode_float(data: &[u8], emit: Emit<'_>) -> Result<(), ChunkError
                 states[n].read(&mut from)?;
             }
         }
+        starts.skip(i, &mut from)?;
         let values = |from: usize, n: usize| states[from..from + n].iter().map(XorState::value).collect();
         let columns = Columns {
             count: states[0].value(),

@@ -1,11 +1,14 @@
 //! Prometheus' chunks as remote read hands them out: one type of sample, delta against the
 //! sample before, written bit by bit (`tsdb/chunkenc` in Prometheus).
 //!
-//! The store has its own chunks; these are made when a reader asks for them.
+//! The store has its own chunks; these are made when a reader asks for them. The three newer
+//! encodings, which no reader has to know, are read only.
 
 mod bits;
 mod histogram;
+mod starts;
 mod xor;
+mod xor2;
 
 use std::sync::Arc;
 
@@ -16,17 +19,31 @@ pub use bits::ChunkError;
 /// Samples of a chunk, as Prometheus cuts them.
 pub const SAMPLES_PER_CHUNK: usize = 120;
 
-/// How the data of a chunk is written; the numbers are those of `prometheus.Chunk.Encoding`.
+/// How the data of a chunk is written; the numbers are those of `prometheus.Chunk.Encoding` and of
+/// the chunks of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkEncoding {
     Xor = 1,
     Histogram = 2,
     FloatHistogram = 3,
+    /// The last three may hold start times.
+    Xor2 = 4,
+    HistogramWithStarts = 5,
+    FloatHistogramWithStarts = 6,
 }
 
 impl ChunkEncoding {
+    pub const ALL: [Self; 6] = [
+        Self::Xor,
+        Self::Histogram,
+        Self::FloatHistogram,
+        Self::Xor2,
+        Self::HistogramWithStarts,
+        Self::FloatHistogramWithStarts,
+    ];
+
     pub fn from_wire(number: i32) -> Option<Self> {
-        [Self::Xor, Self::Histogram, Self::FloatHistogram].into_iter().find(|e| *e as i32 == number)
+        Self::ALL.into_iter().find(|e| *e as i32 == number)
     }
 }
 
@@ -78,8 +95,15 @@ fn float_run(columns: &SampleColumns, from: usize, until: i64) -> usize {
 pub fn decode_chunk(encoding: ChunkEncoding, data: &[u8], out: &mut SampleColumns) -> Result<(), ChunkError> {
     match encoding {
         ChunkEncoding::Xor => xor::decode(data, |t, v| out.push_float(t, v)),
-        ChunkEncoding::Histogram => histogram::decode_integer(data, &mut |t, h| push(out, t, h)),
-        ChunkEncoding::FloatHistogram => histogram::decode_float(data, &mut |t, h| push(out, t, h)),
+        ChunkEncoding::Xor2 => xor2::decode(data, |t, v| out.push_float(t, v)),
+        ChunkEncoding::Histogram | ChunkEncoding::HistogramWithStarts => {
+            let with_starts = encoding == ChunkEncoding::HistogramWithStarts;
+            histogram::decode_integer(data, with_starts, &mut |t, h| push(out, t, h))
+        }
+        ChunkEncoding::FloatHistogram | ChunkEncoding::FloatHistogramWithStarts => {
+            let with_starts = encoding == ChunkEncoding::FloatHistogramWithStarts;
+            histogram::decode_float(data, with_starts, &mut |t, h| push(out, t, h))
+        }
     }
 }
 

@@ -48,22 +48,34 @@ impl XorState {
     }
 
     pub(super) fn read(&mut self, from: &mut BitReader<'_>) -> Result<f64, ChunkError> {
-        if !from.bit()? {
-            return Ok(self.value());
-        }
         if from.bit()? {
-            let leading = from.bits(5)? as u32;
-            let significant = match from.bits(6)? as u32 {
-                0 => 64,
-                n => n,
-            };
-            // A window that does not fit into 64 bits is no window.
-            let trailing = 64u32.checked_sub(leading + significant).ok_or(ChunkError::Varint)?;
-            self.window = Some((leading, trailing));
+            match from.bit()? {
+                true => self.read_window(from)?,
+                false => self.read_difference(from)?,
+            }
         }
-        let (leading, trailing) = self.window.ok_or(ChunkError::Varint)?;
-        self.bits ^= from.bits(64 - leading - trailing)? << trailing;
         Ok(self.value())
+    }
+
+    /// A window, and a difference within it.
+    pub(super) fn read_window(&mut self, from: &mut BitReader<'_>) -> Result<(), ChunkError> {
+        let leading = from.bits(5)? as u32;
+        let significant = match from.bits(6)? as u32 {
+            0 => 64,
+            n => n,
+        };
+        // A window that does not fit into 64 bits is no window.
+        let trailing = 64u32.checked_sub(leading + significant).ok_or(ChunkError::Varint)?;
+        self.window = Some((leading, trailing));
+        self.read_difference(from)
+    }
+
+    /// A difference within the window of before; that is of all bits at first, which a Prometheus
+    /// uses that went on with a chunk.
+    pub(super) fn read_difference(&mut self, from: &mut BitReader<'_>) -> Result<(), ChunkError> {
+        let (leading, trailing) = self.window.unwrap_or((0, 0));
+        self.bits ^= from.bits(64 - leading - trailing)? << trailing;
+        Ok(())
     }
 }
 
@@ -118,14 +130,13 @@ fn write_time(out: &mut BitWriter, delta_of_delta: i64) {
 }
 
 fn read_time(from: &mut BitReader<'_>) -> Result<i64, ChunkError> {
-    let mut ones = 0;
-    while ones < 4 && from.bit()? {
-        ones += 1;
-    }
-    Ok(match ones {
+    Ok(match from.ones(4)? {
         0 => 0,
         4 => from.bits(64)? as i64,
-        _ => signed(from.bits(TIME_SIZES[ones - 1])?, TIME_SIZES[ones - 1]),
+        ones => {
+            let bits = TIME_SIZES[ones as usize - 1];
+            signed(from.bits(bits)?, bits)
+        }
     })
 }
 

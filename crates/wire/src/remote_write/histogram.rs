@@ -238,7 +238,7 @@ fn write_spans(out: &mut Vec<u8>, field: u32, spans: &[Span]) {
     }
 }
 
-fn hint_from_wire(number: i32) -> ResetHint {
+pub(crate) fn hint_from_wire(number: i32) -> ResetHint {
     match number {
         1 => ResetHint::Reset,
         2 => ResetHint::NotReset,

@@ -17,6 +17,14 @@ pub struct BlockMeta {
     version: u64,
     #[serde(default)]
     stats: Stats,
+    #[serde(default)]
+    compaction: Compaction,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Compaction {
+    hints: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -34,6 +42,12 @@ impl BlockMeta {
             1 => Err(TsdbError::Numbers),
             other => Err(TsdbError::Version(other)),
         }
+    }
+
+    /// Whether it holds all that came in order within its times; then what the log has of them is
+    /// the same, or deleted. Others were made of what came late, or of some series only.
+    pub fn is_in_order(&self) -> bool {
+        !self.compaction.hints.iter().any(|hint| hint.starts_with("from-"))
     }
 
     /// Samples as counted when the block was written; 0 where that was not told.

@@ -1,5 +1,6 @@
 //! What a Prometheus keeps on its disk: blocks, each with an index, segments of chunks and
-//! tombstones (`tsdb/docs/format` in Prometheus).
+//! tombstones; and what is in no block yet, the log and the chunks beside it (`tsdb/docs/format` in
+//! Prometheus).
 //!
 //! Nothing is read as a whole: an [`Index`] walks its series in the order in which they stand and
 //! looks symbols up where they are, a [`Segment`] reads one chunk at a time. Postings are not read
@@ -9,8 +10,11 @@
 //! that is not of the disk, the walk goes on with the next series that is whole.
 
 mod chunks;
+mod head_chunks;
 mod index;
+mod log;
 mod meta;
+mod record;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -19,14 +23,18 @@ mod tombstones;
 use std::io::{self, BufRead, Read};
 
 pub use chunks::{RawChunk, Segment};
+pub use head_chunks::{HeadChunk, HeadChunks};
 pub use index::{ChunkPlace, Index, IndexedSeries};
+pub use log::LogSegment;
 pub use meta::BlockMeta;
+pub use record::{LogEntry, is_of_series, read_record};
 pub use tombstones::Tombstones;
 
+use crate::body::BodyError;
 use crate::chunk::ChunkError;
 use crate::proto::ProtoError;
 
-/// Why a part of a block cannot be read.
+/// Why a part of a block or log cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TsdbError {
@@ -52,6 +60,10 @@ pub enum TsdbError {
     Meta(#[from] serde_json::Error),
     #[error("chunks of encoding {0} are not known here")]
     Encoding(u8),
+    #[error("records of kind {0} are not known here")]
+    Record(u8),
+    #[error(transparent)]
+    Compression(BodyError),
     #[error(transparent)]
     Chunk(#[from] ChunkError),
 }

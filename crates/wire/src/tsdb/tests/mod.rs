@@ -1,5 +1,7 @@
 //! Blocks written here byte by byte, read back whole and damaged.
 
+mod log;
+
 use std::io::Cursor;
 use std::sync::Arc;
 
