@@ -14,10 +14,10 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 logs=$CARGO_TARGET_DIR/logs
 mkdir -p "$logs"
 if [ $# -gt 0 ]; then
-    for target; do cargo fuzz build "$target"; done
+    for target; do cargo fuzz build --fuzz-dir fuzz/libfuzzer "$target"; done
 else
-    cargo fuzz build
-    set -- $(cargo fuzz list)
+    cargo fuzz build --fuzz-dir fuzz/libfuzzer
+    set -- $(basename -s .rs fuzz/libfuzzer/src/bin/*.rs)
 fi
 for target; do
     # What is found stays between runs, out of the repository; keep.sh takes some of it in.

@@ -4,7 +4,7 @@ use pilothouse_model::Labels;
 use pilothouse_wire::logs::LogDecoded;
 
 /// Panics unless the batch is as a store expects it.
-pub fn check(decoded: &LogDecoded) {
+pub(crate) fn check(decoded: &LogDecoded) {
     let batch = &decoded.batch;
     assert!(batch.streams.len() as u64 <= decoded.streams);
     let mut entries = 0;
@@ -29,7 +29,7 @@ fn assert_sorted(labels: &Labels) {
 }
 
 /// A `logproto.PushRequest` with what was taken.
-pub fn as_protobuf(decoded: &LogDecoded) -> Vec<u8> {
+pub(crate) fn as_protobuf(decoded: &LogDecoded) -> Vec<u8> {
     let batch = &decoded.batch;
     let mut body = Vec::new();
     for stream in &batch.streams {
@@ -57,7 +57,7 @@ pub fn as_protobuf(decoded: &LogDecoded) -> Vec<u8> {
 }
 
 /// What was taken, as text.
-pub fn words(decoded: &LogDecoded) -> Vec<String> {
+pub(crate) fn words(decoded: &LogDecoded) -> Vec<String> {
     let batch = &decoded.batch;
     let of = |stream| {
         let entry = |e| format!("{:?} {}", batch.line_of(e), e.metadata);

@@ -10,7 +10,7 @@ use pilothouse_wire::remote_read::SamplesWriter;
 ///
 /// The answer of a remote read holds the same `TimeSeries` message: each series is written as
 /// one without labels, taken out, and its raw labels put in front.
-pub fn as_version_1(decoded: &Decoded) -> Vec<u8> {
+pub(crate) fn as_version_1(decoded: &Decoded) -> Vec<u8> {
     let mut body = Vec::new();
     for series in &decoded.batch.series {
         let mut columns = SampleColumns::default();
@@ -45,7 +45,7 @@ fn push_varint(out: &mut Vec<u8>, mut n: usize) {
 }
 
 /// Key, floats by their bits, and histograms of each series, as text.
-pub fn words(decoded: &Decoded) -> Vec<String> {
+pub(crate) fn words(decoded: &Decoded) -> Vec<String> {
     let batch = &decoded.batch;
     let one = |series| {
         let batch_floats = batch.floats_of(series);
@@ -56,7 +56,7 @@ pub fn words(decoded: &Decoded) -> Vec<String> {
 }
 
 /// Reads the labels of every series; a batch whose own reader fails is broken.
-pub fn read_all_labels(decoded: &Decoded) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn read_all_labels(decoded: &Decoded) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
     let batch = &decoded.batch;
     let one = |series| {
         let mut pairs = Vec::new();

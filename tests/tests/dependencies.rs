@@ -1,5 +1,5 @@
 //! What the dependencies may be: the part of `deny.toml` that can be checked with nothing but
-//! Cargo. `cargo deny` checks the same and more where it is installed.
+//! Cargo. `cargo deny` checks the same and more where it is installed, of the fuzz targets too.
 
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
@@ -25,6 +25,22 @@ fn packages() -> Vec<Value> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     metadata["packages"].as_array().unwrap().clone()
+}
+
+/// What the runners of fuzz targets alone need, and its licence: nothing that is built here fetches
+/// it, so Cargo cannot tell.
+const OF_FUZZING: [(&str, &str); 2] =
+    [("arbitrary", "MIT OR Apache-2.0"), ("libfuzzer-sys", "(MIT OR Apache-2.0) AND NCSA")];
+
+/// Name, version and source of what a lock file pins; of our own there is no source.
+fn locked(path: &str) -> BTreeSet<[String; 3]> {
+    let text = std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap();
+    let field = |package: &str, key: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+        line.unwrap_or("").trim_matches('"').to_owned()
+    };
+    let packages = text.split("[[package]]").skip(1);
+    packages.map(|package| ["name", "version", "source"].map(|key| field(package, key))).collect()
 }
 
 /// The texts in quotes of one list of `deny.toml`.
@@ -130,4 +146,28 @@ fn licences_sources_and_names_are_allowed() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is fuzzed is what is shipped, and what fuzzing brings besides is allowed.
+#[test]
+fn fuzz_targets_are_built_of_the_same_packages() {
+    let (licences, exceptions) = (listed("licenses", "allow"), exceptions());
+    let fuzzing = locked("fuzz/libfuzzer/Cargo.lock");
+    let mut wrong = Vec::new();
+    for [name, version, source] in fuzzing.difference(&locked("Cargo.lock")) {
+        if source.is_empty() {
+            assert!(name.starts_with("pilothouse-"), "{name}");
+            continue;
+        }
+        let own = exceptions.iter().filter(|(package, _)| package == name).map(|(_, licence)| licence);
+        let allowed = licences.iter().chain(own).cloned().collect();
+        let known = OF_FUZZING.iter().find(|(package, _)| package == name);
+        if !known.is_some_and(|(_, licence)| source == REGISTRY && is_met(licence, &allowed)) {
+            wrong.push(format!("{name} {version} from {source}"));
+        }
+    }
+    let again =
+        "cp Cargo.lock fuzz/libfuzzer/ && cargo metadata --offline --manifest-path fuzz/libfuzzer/Cargo.toml";
+    assert!(wrong.is_empty(), "{}\nIf it is older or newer here: {again}", wrong.join("\n"));
+    assert!(OF_FUZZING.iter().all(|(name, _)| fuzzing.iter().any(|[own, ..]| own == name)));
 }

@@ -1,0 +1,16 @@
+//! Loki's push in protobuf.
+//!
+//! Invariants: as for the JSON form, and the batch written as protobuf decodes to the same batch.
+
+use pilothouse_model::limits::Limits;
+use pilothouse_wire::logs::{Enricher, PushFormat, decode};
+
+use crate::logs::{as_protobuf, check, words};
+
+pub fn run(data: &[u8]) {
+    let (enricher, limits) = (Enricher::default(), Limits::default());
+    let Ok(first) = decode(PushFormat::Protobuf, data, &enricher, &limits) else { return };
+    check(&first);
+    let second = decode(PushFormat::Protobuf, &as_protobuf(&first), &enricher, &limits);
+    assert_eq!(words(&first), words(&second.expect("what was written is read")));
+}
