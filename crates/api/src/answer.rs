@@ -9,7 +9,7 @@ use pilothouse_model::sample::{format_float_plain, push_float};
 use pilothouse_model::{Annotations, Histogram, MatrixSeries, QueryValue, SampleValue, VectorSample};
 use pilothouse_query::histogram::{Bucket, populated_buckets};
 
-use crate::json::{push_labels, push_list, push_seconds, push_string};
+use crate::json::{Object, push_labels, push_list, push_object, push_seconds, push_string};
 use crate::reply::{BrokenBody, PIECE_BYTES, Pieces, Reply, ReplyBody};
 
 /// How the values of samples are printed.
@@ -53,6 +53,11 @@ pub(crate) fn success(annotations: &Annotations, data: impl FnOnce(&mut String))
     push_annotations(&mut out, annotations);
     out.push('}');
     Reply::json(out)
+}
+
+/// The same of an object, with no annotations.
+pub(crate) fn success_object(members: impl FnOnce(&mut Object<'_>)) -> Reply {
+    success(&Annotations::default(), |out| push_object(out, members))
 }
 
 fn push_annotations(out: &mut String, annotations: &Annotations) {

@@ -5,14 +5,12 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use pilothouse_model::Labels;
+use pilothouse_model::limits::CARDINALITY_ENTRIES;
 
 use crate::error::ApiError;
-use crate::json::{push_integer, push_labels, push_list, push_string};
+use crate::json::{Object, push_labels, push_object};
 use crate::params::Params;
 use crate::reply::Reply;
-
-/// Entries per list, at most.
-const MAX_LIMIT: i64 = 500;
 
 /// For each label name its values, for each value the number of series.
 #[derive(Default)]
@@ -65,15 +63,10 @@ pub(crate) fn top<S: Ord>(mut counts: Vec<(S, usize)>, limit: usize) -> Vec<(S, 
 
 /// `{"NAME":"text","COUNT":number}`.
 pub(crate) fn push_pair(out: &mut String, (name, text): (&str, &str), (count_name, count): (&str, usize)) {
-    out.push_str(&format!("{{\"{name}\":"));
-    push_string(out, text);
-    out.push_str(&format!(",\"{count_name}\":"));
-    push_count(out, count);
-    out.push('}');
-}
-
-pub(crate) fn push_count(out: &mut String, count: usize) {
-    push_integer(out, i64::try_from(count).unwrap_or(i64::MAX));
+    push_object(out, |object| {
+        object.text(name, text);
+        object.count(count_name, count);
+    });
 }
 
 // ---- the three questions ----
@@ -118,51 +111,37 @@ impl Question {
 
     pub(crate) fn answer(&self, sets: &[Labels]) -> Reply {
         let mut out = String::new();
-        match self {
-            Self::Names { limit } => push_names(&mut out, &Census::of(sets), *limit),
+        push_object(&mut out, |object| match self {
+            Self::Names { limit } => put_names(object, &Census::of(sets), *limit),
             Self::Values { names, limit } => {
                 let census = Census::of(sets);
-                out.push_str("{\"series_count_total\":");
-                push_count(&mut out, census.series);
-                out.push_str(",\"labels\":");
-                push_list(&mut out, names, |out, name| push_label_values(out, &census, name, *limit));
-                out.push('}');
+                object.count("series_count_total", census.series);
+                object.list("labels", names, |out, name| push_label_values(out, &census, name, *limit));
             }
-            Self::Sets => {
-                out.push_str("{\"data\":");
-                push_list(&mut out, sets, push_labels);
-                out.push('}');
-            }
-        }
+            Self::Sets => object.list("data", sets, push_labels),
+        });
         Reply::json(out)
     }
 }
 
-fn push_names(out: &mut String, census: &Census<'_>, limit: usize) {
-    out.push_str("{\"label_values_count_total\":");
-    push_count(out, census.pair_count());
-    out.push_str(",\"label_names_count\":");
-    push_count(out, census.names.len());
-    out.push_str(",\"cardinality\":");
-    push_list(out, top(census.value_counts(), limit), |out, (name, count)| {
+fn put_names(object: &mut Object<'_>, census: &Census<'_>, limit: usize) {
+    object.count("label_values_count_total", census.pair_count());
+    object.count("label_names_count", census.names.len());
+    object.list("cardinality", top(census.value_counts(), limit), |out, (name, count)| {
         push_pair(out, ("label_name", name), ("label_values_count", count));
     });
-    out.push('}');
 }
 
 fn push_label_values(out: &mut String, census: &Census<'_>, name: &str, limit: usize) {
     let values = census.values(name);
-    out.push_str("{\"label_name\":");
-    push_string(out, name);
-    out.push_str(",\"label_values_count\":");
-    push_count(out, values.len());
-    out.push_str(",\"series_count\":");
-    push_count(out, values.iter().map(|(_, n)| n).sum());
-    out.push_str(",\"cardinality\":");
-    push_list(out, top(values, limit), |out, (value, count)| {
-        push_pair(out, ("label_value", value), ("series_count", count));
+    push_object(out, |object| {
+        object.text("label_name", name);
+        object.count("label_values_count", values.len());
+        object.count("series_count", values.iter().map(|(_, n)| n).sum());
+        object.list("cardinality", top(values, limit), |out, (value, count)| {
+            push_pair(out, ("label_value", value), ("series_count", count));
+        });
     });
-    out.push('}');
 }
 
 fn limit(params: &Params) -> Result<usize, ApiError> {
@@ -172,8 +151,10 @@ fn limit(params: &Params) -> Result<usize, ApiError> {
     if limit < 0 {
         return Err(ApiError::bad_data("'limit' param cannot be less than '0'"));
     }
-    if limit > MAX_LIMIT {
-        return Err(ApiError::bad_data(format!("'limit' param cannot be greater than '{MAX_LIMIT}'")));
+    if limit > CARDINALITY_ENTRIES {
+        return Err(ApiError::bad_data(format!(
+            "'limit' param cannot be greater than '{CARDINALITY_ENTRIES}'"
+        )));
     }
     Ok(usize::try_from(limit).unwrap_or(0))
 }

@@ -95,6 +95,20 @@ pub struct Build {
     pub date: &'static str,
 }
 
+impl Build {
+    /// What `buildinfo` says of it besides the version, which is that of the system the path is known from.
+    fn members(&self) -> [(&'static str, &'static str); 6] {
+        [
+            ("revision", self.revision),
+            ("branch", "main"),
+            ("buildUser", "pilothouse"),
+            ("buildDate", self.date),
+            ("goVersion", ""),
+            ("pilothouseVersion", self.version),
+        ]
+    }
+}
+
 /// The server behind the listener, as one of its roots shows it: the shared root, or the one of
 /// a data source, which has its own data and shares all else.
 pub struct App {

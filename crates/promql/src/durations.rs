@@ -147,6 +147,7 @@ impl Reader<'_> {
                 let value = if minus { -literal.value } else { literal.value };
                 self.checked_literal(span, NumberLiteral { value, ..literal })
             }
+            DurationKind::Paren(_) if !minus => Ok(inner),
             _ => Ok(Duration { span, kind: DurationKind::Unary { minus, inner: Box::new(inner) } }),
         }
     }

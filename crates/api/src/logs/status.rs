@@ -4,7 +4,7 @@ use http::StatusCode;
 use pilothouse_model::time::format_duration_ms;
 
 use crate::App;
-use crate::json::{push_list, push_string};
+use crate::json::{Object, push_integer, push_list, push_object, push_string};
 use crate::logs::answer::json;
 use crate::reply::Reply;
 
@@ -12,22 +12,10 @@ use crate::reply::Reply;
 const LOKI_VERSION: &str = "3.7.0";
 
 pub(crate) fn build_info(app: &App) -> Reply {
-    let build = &app.settings.build;
-    let mut out = String::from("{\"version\":");
-    push_string(&mut out, LOKI_VERSION);
-    for (name, value) in [
-        ("revision", build.revision),
-        ("branch", "main"),
-        ("buildUser", "pilothouse"),
-        ("buildDate", build.date),
-        ("goVersion", ""),
-        ("pilothouseVersion", build.version),
-    ] {
-        out.push_str(&format!(",\"{name}\":"));
-        push_string(&mut out, value);
-    }
-    out.push('}');
-    json(out)
+    object(|object| {
+        object.text("version", LOKI_VERSION);
+        object.texts(app.settings.build.members());
+    })
 }
 
 /// The parts of the server and how they are, a line each.
@@ -40,35 +28,38 @@ pub(crate) fn services(app: &App) -> Reply {
 /// The limits that Grafana's Logs Drilldown asks for before it shows anything.
 pub(crate) fn drilldown_limits(app: &App) -> Reply {
     let limits = app.limits();
-    let duration = |ms: u64| format!("\"{}\"", format_duration_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
-    let list = |items: &[String]| {
-        let mut out = String::new();
-        push_list(&mut out, items, |out, item| push_string(out, item));
-        out
-    };
     let enrichment = &app.settings.enrichment;
-    let members = [
-        ("discover_log_levels", enrichment.detect_levels.to_string()),
-        ("discover_service_name", list(&enrichment.service_names)),
-        ("log_level_fields", list(&enrichment.level_fields)),
-        ("max_entries_limit_per_query", limits.max_log_query_entries.to_string()),
-        ("max_line_size_truncate", "false".to_owned()),
-        ("max_query_bytes_read", "\"0B\"".to_owned()),
-        ("max_query_length", duration(limits.max_log_query_range_ms)),
-        ("max_query_lookback", duration(0)),
-        ("max_query_range", duration(0)),
-        ("max_query_series", limits.max_log_query_series.to_string()),
-        ("metric_aggregation_enabled", "false".to_owned()),
-        ("pattern_persistence_enabled", "false".to_owned()),
-        ("query_timeout", duration(limits.query_timeout_ms)),
-        ("retention_period", duration(app.settings.configuration.retention_ms().unsigned_abs())),
-        ("retention_stream", "null".to_owned()),
-        ("volume_enabled", "true".to_owned()),
-        ("volume_max_series", limits.max_volume_series.to_string()),
-    ];
-    let members: Vec<String> = members.into_iter().map(|(name, json)| format!("\"{name}\":{json}")).collect();
-    json(format!(
-        "{{\"limits\":{{{}}},\"pattern_ingester_enabled\":true,\"version\":\"{LOKI_VERSION}\"}}",
-        members.join(",")
-    ))
+    let texts =
+        |out: &mut String, items: &[String]| push_list(out, items, |out, item| push_string(out, item));
+    let duration = |ms: u64| format_duration_ms(i64::try_from(ms).unwrap_or(i64::MAX));
+    let retention_ms = app.settings.configuration.retention_ms().unsigned_abs();
+    object(|object| {
+        object.object("limits", |object| {
+            object.flag("discover_log_levels", enrichment.detect_levels);
+            object.member("discover_service_name", |out| texts(out, &enrichment.service_names));
+            object.member("log_level_fields", |out| texts(out, &enrichment.level_fields));
+            object.natural("max_entries_limit_per_query", limits.max_log_query_entries);
+            object.flag("max_line_size_truncate", false);
+            object.text("max_query_bytes_read", "0B");
+            object.text("max_query_length", &duration(limits.max_log_query_range_ms));
+            object.text("max_query_lookback", &duration(0));
+            object.text("max_query_range", &duration(0));
+            object.natural("max_query_series", limits.max_log_query_series);
+            object.flag("metric_aggregation_enabled", false);
+            object.flag("pattern_persistence_enabled", false);
+            object.text("query_timeout", &duration(limits.query_timeout_ms));
+            object.text("retention_period", &duration(retention_ms));
+            object.optional("retention_stream", None::<i64>, push_integer);
+            object.flag("volume_enabled", true);
+            object.natural("volume_max_series", limits.max_volume_series);
+        });
+        object.flag("pattern_ingester_enabled", true);
+        object.text("version", LOKI_VERSION);
+    })
+}
+
+fn object(members: impl FnOnce(&mut Object<'_>)) -> Reply {
+    let mut out = String::new();
+    push_object(&mut out, members);
+    json(out)
 }

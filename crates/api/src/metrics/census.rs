@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use pilothouse_model::labels::METRIC_NAME;
+use pilothouse_model::limits::TSDB_STATUS_ENTRIES;
 use pilothouse_model::ports::LabelQuery;
-use pilothouse_model::{Annotations, Labels, MatchOp, Matcher};
+use pilothouse_model::{Labels, MatchOp, Matcher};
 
 use crate::App;
-use crate::answer::success;
-use crate::census::{Census, Question, push_count, push_pair, top};
+use crate::answer::success_object;
+use crate::census::{Census, Question, push_pair, top};
 use crate::client::Client;
 use crate::error::ApiError;
-use crate::json::{push_integer, push_list};
+use crate::json::Object;
 use crate::metrics::language;
 use crate::params::Params;
 use crate::reply::Reply;
@@ -20,8 +21,6 @@ use crate::service::Call;
 /// How far back a series counts as one of the head, in milliseconds. Samples from ahead of the
 /// clock count too.
 const RECENT_MS: i64 = 3 * pilothouse_model::time::HOUR_MS;
-/// Entries per list of `status/tsdb`, at most.
-const MAX_TSDB_LIMIT: usize = 10_000;
 
 pub(crate) async fn tsdb_status(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let limit = match call.params.text("limit") {
@@ -32,40 +31,32 @@ pub(crate) async fn tsdb_status(app: &Arc<App>, call: Call) -> Result<Reply, Api
             .filter(|n| *n > 0)
             .ok_or_else(|| ApiError::bad_data("limit must be a positive number"))?,
     };
-    if limit > MAX_TSDB_LIMIT {
-        return Err(ApiError::bad_data(format!("limit must not exceed {MAX_TSDB_LIMIT}")));
+    if limit > TSDB_STATUS_ENTRIES {
+        return Err(ApiError::bad_data(format!("limit must not exceed {TSDB_STATUS_ENTRIES}")));
     }
     let store = Arc::clone(&app.backend()?.store);
     recent(app, call.client, any_series(), move |series| {
         let head = store.head();
         let census = Census::of(&series);
-        success(&Annotations::default(), |out| {
-            out.push_str("{\"headStats\":{\"numSeries\":");
-            push_count(out, census.series);
-            out.push_str(",\"numLabelPairs\":");
-            push_count(out, census.pair_count());
-            for (name, value) in [
-                ("chunkCount", head.chunks as i64),
-                ("minTime", head.min_time_ms),
-                ("maxTime", head.max_time_ms),
-            ] {
-                out.push_str(&format!(",\"{name}\":"));
-                push_integer(out, value);
-            }
-            out.push('}');
-            push_stats(out, "seriesCountByMetricName", &top(census.values(METRIC_NAME), limit));
-            push_stats(out, "labelValueCountByLabelName", &top(census.value_counts(), limit));
-            push_stats(out, "memoryInBytesByLabelName", &top(census.value_bytes(), limit));
-            push_stats(out, "seriesCountByLabelValuePair", &top(census.pairs(), limit));
-            out.push('}');
+        success_object(|object| {
+            object.object("headStats", |stats| {
+                stats.count("numSeries", census.series);
+                stats.count("numLabelPairs", census.pair_count());
+                stats.natural("chunkCount", head.chunks);
+                stats.integer("minTime", head.min_time_ms);
+                stats.integer("maxTime", head.max_time_ms);
+            });
+            put_stats(object, "seriesCountByMetricName", top(census.values(METRIC_NAME), limit));
+            put_stats(object, "labelValueCountByLabelName", top(census.value_counts(), limit));
+            put_stats(object, "memoryInBytesByLabelName", top(census.value_bytes(), limit));
+            put_stats(object, "seriesCountByLabelValuePair", top(census.pairs(), limit));
         })
     })
     .await
 }
 
-fn push_stats<S: AsRef<str>>(out: &mut String, list: &str, counts: &[(S, usize)]) {
-    out.push_str(&format!(",\"{list}\":"));
-    push_list(out, counts, |out, (name, count)| push_pair(out, ("name", name.as_ref()), ("value", *count)));
+fn put_stats<S: AsRef<str>>(object: &mut Object<'_>, list: &str, counts: Vec<(S, usize)>) {
+    object.list(list, counts, |out, (name, count)| push_pair(out, ("name", name.as_ref()), ("value", count)));
 }
 
 pub(crate) async fn cardinality(app: &Arc<App>, question: Question, call: Call) -> Result<Reply, ApiError> {

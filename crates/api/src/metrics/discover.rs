@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pilothouse_model::labels::{quote, unescape_name};
 use pilothouse_model::ports::{Exemplar, LabelQuery};
-use pilothouse_model::sample::push_float;
+use pilothouse_model::sample::format_float;
 use pilothouse_model::write::MetadataEntry;
 use pilothouse_model::{Annotations, Budget, Labels, Matcher, SeriesSource, SourceError};
 
@@ -13,7 +13,7 @@ use crate::admission::InTurn;
 use crate::answer::success;
 use crate::client::Client;
 use crate::error::ApiError;
-use crate::json::{push_labels, push_list, push_seconds, push_string};
+use crate::json::{push_labels, push_list, push_object, push_seconds, push_string};
 use crate::metrics::language;
 use crate::offload;
 use crate::params::Params;
@@ -123,24 +123,20 @@ pub(crate) async fn metadata(app: &Arc<App>, call: Call) -> Result<Reply, ApiErr
 }
 
 fn push_metadata(out: &mut String, families: &[&[MetadataEntry]], per_family: usize) {
-    out.push('{');
-    for (i, entries) in families.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
+    push_object(out, |object| {
+        for entries in families {
+            let family = entries.first().map_or("", |e| e.family.as_str());
+            object.list(family, entries.iter().take(per_family), |out, entry| {
+                push_object(out, |object| {
+                    object.texts([
+                        ("type", entry.metric_type.as_str()),
+                        ("help", &entry.help),
+                        ("unit", &entry.unit),
+                    ]);
+                });
+            });
         }
-        push_string(out, entries.first().map_or("", |e| e.family.as_str()));
-        out.push(':');
-        push_list(out, entries.iter().take(per_family), |out, entry| {
-            out.push_str("{\"type\":");
-            push_string(out, entry.metric_type.as_str());
-            out.push_str(",\"help\":");
-            push_string(out, &entry.help);
-            out.push_str(",\"unit\":");
-            push_string(out, &entry.unit);
-            out.push('}');
-        });
-    }
-    out.push('}');
+    });
 }
 
 pub(crate) async fn exemplars(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
@@ -166,17 +162,14 @@ pub(crate) async fn exemplars(app: &Arc<App>, call: Call) -> Result<Reply, ApiEr
 }
 
 fn push_exemplars(out: &mut String, (series, exemplars): (Labels, Vec<Exemplar>)) {
-    out.push_str("{\"seriesLabels\":");
-    push_labels(out, &series);
-    out.push_str(",\"exemplars\":");
-    push_list(out, exemplars, |out, exemplar| {
-        out.push_str("{\"labels\":");
-        push_labels(out, &exemplar.labels);
-        out.push_str(",\"value\":\"");
-        push_float(out, exemplar.value);
-        out.push_str("\",\"timestamp\":");
-        push_seconds(out, exemplar.t_ms);
-        out.push('}');
+    push_object(out, |object| {
+        object.labels("seriesLabels", &series);
+        object.list("exemplars", exemplars, |out, exemplar| {
+            push_object(out, |object| {
+                object.labels("labels", &exemplar.labels);
+                object.text("value", &format_float(exemplar.value));
+                object.member("timestamp", |out| push_seconds(out, exemplar.t_ms));
+            });
+        });
     });
-    out.push('}');
 }

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use jiff::Timestamp;
 use pilothouse_model::write::MetadataEntry;
 use pilothouse_model::{Annotations, Labels, Matcher};
 use pilothouse_scrape::TargetView;
 
 use crate::App;
-use crate::answer::success;
+use crate::answer::{success, success_object};
 use crate::error::ApiError;
-use crate::json::{push_labels, push_list, push_string};
+use crate::json::{push_list, push_object, push_string};
 use crate::metrics::language;
 use crate::reply::Reply;
 use crate::service::Call;
@@ -41,62 +40,40 @@ pub(crate) fn targets(app: &App, call: &Call) -> Reply {
         }
     }
     let host = host_of(&app.address(&call.parts.headers));
-    success(&Annotations::default(), |out| {
-        out.push_str("{\"activeTargets\":");
-        push_list(out, &active, |out, target| push_target(out, target, &host));
-        out.push_str(",\"droppedTargets\":");
-        push_list(out, &dropped, |out, (pool, labels)| {
-            out.push_str("{\"discoveredLabels\":");
-            push_labels(out, labels);
-            out.push_str(",\"scrapePool\":");
-            push_string(out, pool);
-            out.push('}');
+    let counts: BTreeMap<String, usize> = counts.unwrap_or_default();
+    success_object(|object| {
+        object.list("activeTargets", &active, |out, target| push_target(out, target, &host));
+        object.list("droppedTargets", &dropped, |out, (pool, labels)| {
+            push_object(out, |object| {
+                object.labels("discoveredLabels", labels);
+                object.text("scrapePool", pool);
+            });
         });
-        out.push_str(",\"droppedTargetCounts\":");
-        push_counts(out, &counts.unwrap_or_default());
-        out.push('}');
+        object.object("droppedTargetCounts", |object| {
+            counts.iter().for_each(|(pool, count)| object.count(pool, *count));
+        });
     })
 }
 
-fn push_counts(out: &mut String, counts: &BTreeMap<String, usize>) {
-    out.push('{');
-    for (i, (pool, count)) in counts.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        push_string(out, pool);
-        out.push_str(&format!(":{count}"));
-    }
-    out.push('}');
-}
-
 fn push_target(out: &mut String, target: &TargetView, host: &str) {
-    out.push_str("{\"discoveredLabels\":");
-    push_labels(out, &target.discovered);
-    out.push_str(",\"labels\":");
-    push_labels(out, &target.labels);
     let health = match (&target.last_error, target.last_scrape_ms) {
         (_, None) => "unknown",
         (None, Some(_)) => "up",
         (Some(_), Some(_)) => "down",
     };
-    let last = target.last_scrape_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    // As Go writes the time of what never was.
-    let last = last.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |t| t.to_string());
-    for (name, value) in [
-        ("scrapePool", target.pool.as_str()),
-        ("scrapeUrl", &target.url),
-        ("globalUrl", &global_url(&target.url, host)),
-        ("lastError", target.last_error.as_deref().unwrap_or("")),
-        ("lastScrape", &last),
-        ("health", health),
-        ("scrapeInterval", &target.interval),
-        ("scrapeTimeout", &target.timeout),
-    ] {
-        out.push_str(&format!(",\"{name}\":"));
-        push_string(out, value);
-    }
-    out.push_str(&format!(",\"lastScrapeDuration\":{}}}", target.last_duration_s));
+    push_object(out, |object| {
+        object.labels("discoveredLabels", &target.discovered);
+        object.labels("labels", &target.labels);
+        object.text("scrapePool", &target.pool);
+        object.text("scrapeUrl", &target.url);
+        object.text("globalUrl", &global_url(&target.url, host));
+        object.text("lastError", target.last_error.as_deref().unwrap_or(""));
+        object.time("lastScrape", target.last_scrape_ms);
+        object.text("health", health);
+        object.text("scrapeInterval", &target.interval);
+        object.text("scrapeTimeout", &target.timeout);
+        object.float("lastScrapeDuration", target.last_duration_s);
+    });
 }
 
 /// The host of an address with a scheme.
@@ -129,11 +106,7 @@ fn global_url(url: &str, host: &str) -> String {
 
 pub(crate) fn scrape_pools(app: &App) -> Reply {
     let pools = app.scraper().map(pilothouse_scrape::Scraper::pools).unwrap_or_default();
-    success(&Annotations::default(), |out| {
-        out.push_str("{\"scrapePools\":");
-        push_list(out, pools, |out, pool| push_string(out, &pool));
-        out.push('}');
-    })
+    success_object(|object| object.list("scrapePools", pools, |out, pool| push_string(out, &pool)))
 }
 
 /// What targets say of their families: `match_target`, `metric` and `limit` narrow it. The family
@@ -165,18 +138,13 @@ pub(crate) fn metadata(app: &App, call: &Call) -> Result<Reply, ApiError> {
 }
 
 fn push_entry(out: &mut String, labels: &Labels, entry: &MetadataEntry, named: bool) {
-    out.push_str("{\"target\":");
-    push_labels(out, labels);
-    if named {
-        out.push_str(",\"metric\":");
-        push_string(out, &entry.family);
-    }
-    for (name, value) in [("type", entry.metric_type.as_str()), ("help", &entry.help), ("unit", &entry.unit)]
-    {
-        out.push_str(&format!(",\"{name}\":"));
-        push_string(out, value);
-    }
-    out.push('}');
+    push_object(out, |object| {
+        object.labels("target", labels);
+        if named {
+            object.text("metric", &entry.family);
+        }
+        object.texts([("type", entry.metric_type.as_str()), ("help", &entry.help), ("unit", &entry.unit)]);
+    });
 }
 
 /// How scraping goes, for the own metrics.
@@ -192,6 +160,11 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
             .value(down as f64),
         counter("pilothouse_scrapes_total", "Scrapes, failed ones included.", &stats.scrapes),
         counter("pilothouse_scrape_failures_total", "Scrapes that failed.", &stats.failed_scrapes),
+        counter(
+            "pilothouse_scrapes_left_out_total",
+            "Scrapes whose body found no room in memory; of their targets nothing is said.",
+            &stats.left_out,
+        ),
         counter("pilothouse_scrape_samples_total", "Samples that targets exposed.", &stats.samples),
         counter(
             "pilothouse_scrape_duplicate_samples_total",

@@ -1,123 +1,67 @@
 //! A query's tree as JSON, as Prometheus' `parse_query` shows it.
 
 use pilothouse_model::Matcher;
-use pilothouse_model::sample::format_float_plain;
+use pilothouse_model::sample::{format_float_plain, push_float};
 use pilothouse_promql::ast::{
-    Aggregate, At, Binary, Call, Duration, DurationKind, Extended, Kind, Matching, Node, NumberLiteral,
-    Subquery, TimeShift, VectorSelector,
+    Aggregate, At, Binary, Call, Duration, DurationKind, Extended, Kind, Matching, Node, Subquery, TimeShift,
+    VectorSelector,
 };
 
-use crate::json::{push_integer, push_list, push_string};
+use crate::json::{Object, push_integer, push_list, push_object, push_string};
 
-/// Writes an object member by member.
-struct Object<'a> {
-    out: &'a mut String,
-    first: bool,
+/// Appends an object that names its kind first.
+fn push_typed(out: &mut String, kind: &str, members: impl FnOnce(&mut Object<'_>)) {
+    push_object(out, |object| {
+        object.text("type", kind);
+        members(object);
+    });
 }
 
-impl<'a> Object<'a> {
-    fn of(out: &'a mut String, kind: &str) -> Self {
-        out.push('{');
-        let mut object = Self { out, first: true };
-        object.text("type", kind);
-        object
-    }
-
-    fn member(&mut self, name: &str, value: impl FnOnce(&mut String)) {
-        if !std::mem::take(&mut self.first) {
-            self.out.push(',');
-        }
-        push_string(self.out, name);
-        self.out.push(':');
-        value(self.out);
-    }
-
-    fn text(&mut self, name: &str, text: &str) {
-        self.member(name, |out| push_string(out, text));
-    }
-
-    fn flag(&mut self, name: &str, flag: bool) {
-        self.member(name, |out| out.push_str(if flag { "true" } else { "false" }));
-    }
-
-    fn integer(&mut self, name: &str, value: i64) {
-        self.member(name, |out| push_integer(out, value));
-    }
-
-    fn texts(&mut self, name: &str, texts: &[String]) {
-        self.member(name, |out| push_list(out, texts, |out, text| push_string(out, text)));
-    }
-
-    /// `null` where there is no value.
-    fn optional<T>(&mut self, name: &str, value: Option<T>, write: impl FnOnce(&mut String, T)) {
-        self.member(name, |out| match value {
-            Some(value) => write(out, value),
-            None => out.push_str("null"),
-        });
-    }
-
-    fn end(self) {
-        self.out.push('}');
-    }
+fn push_texts(out: &mut String, texts: &[String]) {
+    push_list(out, texts, |out, text| push_string(out, text));
 }
 
 /// Recursion is as deep as the query's nesting, which the parser bounds.
 pub(crate) fn push_node(out: &mut String, node: &Node) {
     match &node.kind {
-        Kind::Number(number) => push_number(out, number),
-        Kind::String(text) => {
-            let mut object = Object::of(out, "stringLiteral");
-            object.text("val", text);
-            object.end();
-        }
+        Kind::Number(number) => push_typed(out, "numberLiteral", |object| {
+            object.text("val", &format_float_plain(number.value));
+        }),
+        Kind::String(text) => push_typed(out, "stringLiteral", |object| object.text("val", text)),
         Kind::Vector(selector) => {
-            let mut object = Object::of(out, "vectorSelector");
-            push_selector(&mut object, selector);
-            object.end();
+            push_typed(out, "vectorSelector", |object| push_selector(object, selector));
         }
-        Kind::Matrix(matrix) => {
-            let mut object = Object::of(out, "matrixSelector");
-            push_selector(&mut object, &matrix.selector);
-            push_duration(&mut object, "range", "rangeExpr", Some(&matrix.range));
-            object.end();
-        }
+        Kind::Matrix(matrix) => push_typed(out, "matrixSelector", |object| {
+            push_selector(object, &matrix.selector);
+            push_duration(object, "range", "rangeExpr", Some(&matrix.range));
+        }),
         Kind::Subquery(subquery) => push_subquery(out, subquery),
         Kind::Call(call) => push_call(out, call),
         Kind::Aggregate(aggregate) => push_aggregate(out, aggregate),
         Kind::Binary(binary) => push_binary(out, binary),
-        Kind::Unary(unary) => {
-            let mut object = Object::of(out, "unaryExpr");
+        Kind::Unary(unary) => push_typed(out, "unaryExpr", |object| {
             object.text("op", if unary.minus { "-" } else { "+" });
             object.member("expr", |out| push_node(out, &unary.inner));
-            object.end();
-        }
-        Kind::Paren(inner) => {
-            let mut object = Object::of(out, "parenExpr");
+        }),
+        Kind::Paren(inner) => push_typed(out, "parenExpr", |object| {
             object.member("expr", |out| push_node(out, inner));
-            object.end();
-        }
+        }),
     }
-}
-
-fn push_number(out: &mut String, number: &NumberLiteral) {
-    let mut object = Object::of(out, "numberLiteral");
-    object.text("val", &format_float_plain(number.value));
-    object.end();
 }
 
 fn push_selector(object: &mut Object<'_>, selector: &VectorSelector) {
     object.text("name", selector.name.as_deref().unwrap_or(""));
-    object.member("matchers", |out| push_list(out, &selector.matchers, push_matcher));
+    object.list("matchers", &selector.matchers, push_matcher);
     push_time(object, &selector.time);
     object.flag("anchored", selector.extended == Some(Extended::Anchored));
     object.flag("smoothed", selector.extended == Some(Extended::Smoothed));
 }
 
 fn push_matcher(out: &mut String, matcher: &Matcher) {
-    let mut object = Object::of(out, &matcher.op.to_string());
-    object.text("name", &matcher.name);
-    object.text("value", &matcher.value);
-    object.end();
+    push_typed(out, &matcher.op.to_string(), |object| {
+        object.text("name", &matcher.name);
+        object.text("value", &matcher.value);
+    });
 }
 
 fn push_time(object: &mut Object<'_>, time: &TimeShift) {
@@ -153,89 +97,81 @@ fn push_duration_expr(out: &mut String, duration: &Duration) {
 /// `wrapped` tells of parentheses around it.
 fn push_wrapped_duration(out: &mut String, duration: &Duration, wrapped: bool) {
     let (op, lhs, rhs) = match &duration.kind {
+        // What stands in parentheses is an expression, a bare number one with a plus.
+        DurationKind::Literal(_) if wrapped => ("+", None, Some(duration)),
         DurationKind::Literal(literal) => {
-            let mut object = Object::of(out, "numberLiteral");
-            object.text("val", &format_float_plain(literal.value));
-            object.flag("duration", literal.is_duration);
-            return object.end();
+            return push_typed(out, "numberLiteral", |object| {
+                object.text("val", &format_float_plain(literal.value));
+                object.flag("duration", literal.is_duration);
+            });
         }
         DurationKind::Paren(inner) => return push_wrapped_duration(out, inner, true),
         DurationKind::Step => ("step", None, None),
         DurationKind::Range => ("range", None, None),
-        DurationKind::Unary { minus, inner } => (if *minus { "-" } else { "+" }, None, Some(inner)),
-        DurationKind::Binary { op, lhs, rhs } => (op.as_str(), Some(lhs), Some(rhs)),
+        DurationKind::Unary { minus, inner } => (if *minus { "-" } else { "+" }, None, Some(&**inner)),
+        DurationKind::Binary { op, lhs, rhs } => (op.as_str(), Some(&**lhs), Some(&**rhs)),
     };
-    let mut object = Object::of(out, "durationExpr");
-    object.text("op", op);
-    object.optional("lhs", lhs.map(|d| &**d), push_duration_expr);
-    object.optional("rhs", rhs.map(|d| &**d), push_duration_expr);
-    object.flag("wrapped", wrapped);
-    object.end();
+    push_typed(out, "durationExpr", |object| {
+        object.text("op", op);
+        object.optional("lhs", lhs, push_duration_expr);
+        object.optional("rhs", rhs, push_duration_expr);
+        object.flag("wrapped", wrapped);
+    });
 }
 
 fn push_subquery(out: &mut String, subquery: &Subquery) {
-    let mut object = Object::of(out, "subquery");
-    object.member("expr", |out| push_node(out, &subquery.inner));
-    push_duration(&mut object, "range", "rangeExpr", Some(&subquery.range));
-    push_duration(&mut object, "step", "stepExpr", subquery.step.as_ref());
-    push_time(&mut object, &subquery.time);
-    object.end();
+    push_typed(out, "subquery", |object| {
+        object.member("expr", |out| push_node(out, &subquery.inner));
+        push_duration(object, "range", "rangeExpr", Some(&subquery.range));
+        push_duration(object, "step", "stepExpr", subquery.step.as_ref());
+        push_time(object, &subquery.time);
+    });
 }
 
 fn push_call(out: &mut String, call: &Call) {
     let function = call.function;
-    let mut object = Object::of(out, "call");
-    object.member("func", |out| {
-        out.push_str("{\"name\":");
-        push_string(out, function.name);
-        out.push_str(",\"argTypes\":");
-        push_list(out, function.args, |out, kind| push_string(out, kind.as_str()));
-        out.push_str(",\"variadic\":");
-        push_integer(out, i64::from(function.variadic));
-        out.push_str(",\"returnType\":");
-        push_string(out, function.returns.as_str());
-        out.push('}');
+    push_typed(out, "call", |object| {
+        object.object("func", |object| {
+            object.text("name", function.name);
+            object.list("argTypes", function.args, |out, kind| push_string(out, kind.as_str()));
+            object.integer("variadic", i64::from(function.variadic));
+            object.text("returnType", function.returns.as_str());
+        });
+        object.list("args", &call.args, push_node);
     });
-    object.member("args", |out| push_list(out, &call.args, push_node));
-    object.end();
 }
 
 fn push_aggregate(out: &mut String, aggregate: &Aggregate) {
-    let mut object = Object::of(out, "aggregation");
-    object.text("op", aggregate.op.as_str());
-    object.member("expr", |out| push_node(out, &aggregate.inner));
-    object.optional("param", aggregate.param.as_ref(), push_node);
-    object.texts("grouping", &aggregate.grouping);
-    object.flag("without", aggregate.without);
-    object.end();
+    push_typed(out, "aggregation", |object| {
+        object.text("op", aggregate.op.as_str());
+        object.member("expr", |out| push_node(out, &aggregate.inner));
+        object.optional("param", aggregate.param.as_ref(), push_node);
+        object.member("grouping", |out| push_texts(out, &aggregate.grouping));
+        object.flag("without", aggregate.without);
+    });
 }
 
 fn push_binary(out: &mut String, binary: &Binary) {
-    let mut object = Object::of(out, "binaryExpr");
-    object.text("op", binary.op.as_str());
-    object.member("lhs", |out| push_node(out, &binary.lhs));
-    object.member("rhs", |out| push_node(out, &binary.rhs));
-    object.optional("matching", binary.matching.as_ref(), push_matching);
-    object.flag("bool", binary.return_bool);
-    object.end();
+    push_typed(out, "binaryExpr", |object| {
+        object.text("op", binary.op.as_str());
+        object.member("lhs", |out| push_node(out, &binary.lhs));
+        object.member("rhs", |out| push_node(out, &binary.rhs));
+        object.optional("matching", binary.matching.as_ref(), push_matching);
+        object.flag("bool", binary.return_bool);
+    });
 }
 
 fn push_matching(out: &mut String, matching: &Matching) {
-    let number = |out: &mut String, value: f64| pilothouse_model::sample::push_float(out, value);
-    out.push('{');
-    let mut object = Object { out, first: true };
-    object.text("card", matching.card.as_str());
-    object.texts("labels", &matching.labels);
-    object.flag("on", matching.on);
-    object.texts("include", &matching.include);
-    object.member("fillValues", |out| {
-        out.push('{');
-        let mut fills = Object { out, first: true };
-        fills.optional("lhs", matching.fill_left.filter(|v| v.is_finite()), number);
-        fills.optional("rhs", matching.fill_right.filter(|v| v.is_finite()), number);
-        fills.end();
+    push_object(out, |object| {
+        object.text("card", matching.card.as_str());
+        object.member("labels", |out| push_texts(out, &matching.labels));
+        object.flag("on", matching.on);
+        object.member("include", |out| push_texts(out, &matching.include));
+        object.object("fillValues", |fills| {
+            fills.optional("lhs", matching.fill_left.filter(|v| v.is_finite()), push_float);
+            fills.optional("rhs", matching.fill_right.filter(|v| v.is_finite()), push_float);
+        });
     });
-    object.end();
 }
 
 #[cfg(test)]
@@ -251,6 +187,32 @@ mod tests {
         push_node(&mut out, expr.root());
         let got: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(got, expected, "{query}");
+    }
+
+    /// A duration that is a plain literal is a number beside the selector; anything else is a tree.
+    #[test]
+    fn durations_in_parentheses_are_expressions() {
+        let expression = |op: &str, lhs: Value, rhs: Value, wrapped: bool| json!({"type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped});
+        let number =
+            |val: &str, duration: bool| json!({"type": "numberLiteral", "val": val, "duration": duration});
+        let null = Value::Null;
+        let five = expression("+", null.clone(), number("5", false), true);
+        let minutes = expression("+", null.clone(), number("120", true), true);
+        let step = || expression("step", null.clone(), null.clone(), false);
+        for (query, offset, offset_expr) in [
+            ("foo offset 5", 5_000, null.clone()),
+            ("foo offset (5)", 0, five.clone()),
+            ("foo offset +((5))", 0, five.clone()),
+            ("foo offset -(5)", 0, expression("-", null.clone(), five.clone(), false)),
+            ("foo offset (2m)", 0, minutes.clone()),
+            ("foo offset +step()", 0, expression("+", null.clone(), step(), false)),
+            ("foo offset (step() * (2m))", 0, expression("*", step(), minutes, true)),
+        ] {
+            let mut out = String::new();
+            push_node(&mut out, parse(query, &ParseContext::default()).unwrap().root());
+            let got: Value = serde_json::from_str(&out).unwrap();
+            assert_eq!((&got["offset"], &got["offsetExpr"]), (&json!(offset), &offset_expr), "{query}");
+        }
     }
 
     #[test]

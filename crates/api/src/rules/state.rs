@@ -4,23 +4,19 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use pilothouse_control::{Scope as Of, SourceKind};
+use pilothouse_model::Matcher;
 use pilothouse_model::labels::quote;
-use pilothouse_model::sample::push_float;
-use pilothouse_model::{Annotations, Matcher};
 use pilothouse_promql::{ParseContext, parse_selector};
 use pilothouse_rules::{ActiveAlert, GroupView, RuleKind, RuleView, Ruler};
 
 use super::{blocking, source_of};
 use crate::App;
-use crate::answer::success;
+use crate::answer::success_object;
 use crate::error::ApiError;
-use crate::json::{push_labels, push_list, push_string};
+use crate::json::{Object, push_object};
 use crate::params::Params;
 use crate::reply::Reply;
 use crate::service::Call;
-
-/// Go's zero time, which stands for never.
-const NEVER: &str = "0001-01-01T00:00:00Z";
 
 pub(super) async fn rules(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let filter = Filter::read(&call.params)?;
@@ -32,15 +28,13 @@ pub(super) async fn rules(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError
 pub(super) async fn alerts(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let views = views(app, call)?;
     let work = move || {
-        success(&Annotations::default(), |out| {
+        success_object(|object| {
             let rules = views().into_iter().flat_map(|group| group.rules);
             let alerts = rules.flat_map(|rule| match rule.kind {
                 RuleKind::Alerting { alerts, .. } => alerts,
                 RuleKind::Recording => Vec::new(),
             });
-            out.push_str("{\"alerts\":");
-            push_list(out, alerts, |out, alert| push_alert(out, &alert));
-            out.push('}');
+            object.list("alerts", alerts, |out, alert| push_alert(out, &alert));
         })
     };
     blocking(work).await
@@ -196,107 +190,79 @@ fn page_of(groups: Vec<GroupView>, filter: &Filter, page: &Page) -> Result<Reply
         }
         shown.push(group);
     }
-    Ok(success(&Annotations::default(), |out| {
-        out.push_str("{\"groups\":");
-        push_list(out, &shown, |out, group| push_group(out, group, filter.exclude_alerts));
+    Ok(success_object(|object| {
+        object.list("groups", &shown, |out, group| push_group(out, group, filter.exclude_alerts));
         if let Some(token) = &next {
-            push_member(out, "groupNextToken", |out| push_string(out, token));
+            object.text("groupNextToken", token);
         }
-        out.push('}');
     }))
 }
 
 // ---- shapes ----
 
-/// `,"name":VALUE`.
-fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
-    out.push_str(",\"");
-    out.push_str(name);
-    out.push_str("\":");
-    value(out);
+fn put_seconds(object: &mut Object<'_>, name: &str, ms: i64) {
+    object.float(name, ms as f64 / 1000.0);
 }
 
-fn push_texts(out: &mut String, texts: &BTreeMap<String, String>) {
-    out.push('{');
-    for (i, (name, value)) in texts.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        push_string(out, name);
-        out.push(':');
-        push_string(out, value);
-    }
-    out.push('}');
-}
-
-fn push_seconds(out: &mut String, ms: i64) {
-    push_float(out, ms as f64 / 1000.0);
-}
-
-fn push_time(out: &mut String, t_ms: Option<i64>) {
-    let time = t_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    push_string(out, &time.map_or_else(|| NEVER.to_owned(), |time| time.to_string()));
+fn put_texts(object: &mut Object<'_>, name: &str, texts: &BTreeMap<String, String>) {
+    object
+        .object(name, |object| object.texts(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))));
 }
 
 fn push_group(out: &mut String, group: &GroupView, exclude_alerts: bool) {
-    out.push_str("{\"name\":");
-    push_string(out, &group.key.name);
-    push_member(out, "file", |out| push_string(out, &group.key.namespace));
-    push_member(out, "rules", |out| {
-        push_list(out, &group.rules, |out, rule| push_rule(out, rule, exclude_alerts));
+    push_object(out, |object| {
+        object.text("name", &group.key.name);
+        object.text("file", &group.key.namespace);
+        object.list("rules", &group.rules, |out, rule| push_rule(out, rule, exclude_alerts));
+        put_seconds(object, "interval", group.interval_ms);
+        object.integer("limit", group.limit);
+        if let Some(offset_ms) = group.query_offset_ms {
+            put_seconds(object, "queryOffset", offset_ms);
+        }
+        object.float("evaluationTime", group.evaluation_seconds);
+        object.time("lastEvaluation", group.last_evaluation_ms);
     });
-    push_member(out, "interval", |out| push_seconds(out, group.interval_ms));
-    push_member(out, "limit", |out| out.push_str(&group.limit.to_string()));
-    if let Some(offset_ms) = group.query_offset_ms {
-        push_member(out, "queryOffset", |out| push_seconds(out, offset_ms));
-    }
-    push_member(out, "evaluationTime", |out| push_float(out, group.evaluation_seconds));
-    push_member(out, "lastEvaluation", |out| push_time(out, group.last_evaluation_ms));
-    out.push('}');
 }
 
 fn push_rule(out: &mut String, rule: &RuleView, exclude_alerts: bool) {
-    out.push('{');
-    if let RuleKind::Alerting { state, .. } = &rule.kind {
-        out.push_str("\"state\":");
-        push_string(out, state.as_str());
-        out.push(',');
-    }
-    out.push_str("\"name\":");
-    push_string(out, &rule.name);
-    push_member(out, "query", |out| push_string(out, &rule.query));
-    if let RuleKind::Alerting { for_ms, keep_firing_for_ms, .. } = &rule.kind {
-        push_member(out, "duration", |out| push_seconds(out, *for_ms));
-        push_member(out, "keepFiringFor", |out| push_seconds(out, *keep_firing_for_ms));
-    }
-    push_member(out, "labels", |out| push_texts(out, &rule.labels));
-    if let RuleKind::Alerting { annotations, alerts, .. } = &rule.kind {
-        push_member(out, "annotations", |out| push_texts(out, annotations));
-        let shown = if exclude_alerts { &[] } else { alerts.as_slice() };
-        push_member(out, "alerts", |out| push_list(out, shown, push_alert));
-    }
-    push_member(out, "health", |out| push_string(out, rule.health.as_str()));
-    if let Some(error) = &rule.last_error {
-        push_member(out, "lastError", |out| push_string(out, error));
-    }
-    push_member(out, "evaluationTime", |out| push_float(out, rule.evaluation_seconds));
-    push_member(out, "lastEvaluation", |out| push_time(out, rule.last_evaluation_ms));
-    let kind = if matches!(rule.kind, RuleKind::Recording) { "recording" } else { "alerting" };
-    push_member(out, "type", |out| push_string(out, kind));
-    out.push('}');
+    push_object(out, |object| {
+        if let RuleKind::Alerting { state, .. } = &rule.kind {
+            object.text("state", state.as_str());
+        }
+        object.text("name", &rule.name);
+        object.text("query", &rule.query);
+        if let RuleKind::Alerting { for_ms, keep_firing_for_ms, .. } = &rule.kind {
+            put_seconds(object, "duration", *for_ms);
+            put_seconds(object, "keepFiringFor", *keep_firing_for_ms);
+        }
+        put_texts(object, "labels", &rule.labels);
+        if let RuleKind::Alerting { annotations, alerts, .. } = &rule.kind {
+            put_texts(object, "annotations", annotations);
+            let shown = if exclude_alerts { &[] } else { alerts.as_slice() };
+            object.list("alerts", shown, push_alert);
+        }
+        object.text("health", rule.health.as_str());
+        if let Some(error) = &rule.last_error {
+            object.text("lastError", error);
+        }
+        object.float("evaluationTime", rule.evaluation_seconds);
+        object.time("lastEvaluation", rule.last_evaluation_ms);
+        let is_recording = matches!(rule.kind, RuleKind::Recording);
+        object.text("type", if is_recording { "recording" } else { "alerting" });
+    });
 }
 
 fn push_alert(out: &mut String, alert: &ActiveAlert) {
-    out.push_str("{\"labels\":");
-    push_labels(out, &alert.labels);
-    push_member(out, "annotations", |out| push_texts(out, &alert.annotations));
-    push_member(out, "state", |out| push_string(out, alert.state.as_str()));
-    push_member(out, "activeAt", |out| push_time(out, Some(alert.active_at_ms)));
-    if alert.keep_firing_since_ms.is_some() {
-        push_member(out, "keepFiringSince", |out| push_time(out, alert.keep_firing_since_ms));
-    }
-    push_member(out, "value", |out| push_string(out, &exponent_form(alert.value)));
-    out.push('}');
+    push_object(out, |object| {
+        object.labels("labels", &alert.labels);
+        put_texts(object, "annotations", &alert.annotations);
+        object.text("state", alert.state.as_str());
+        object.time("activeAt", Some(alert.active_at_ms));
+        if alert.keep_firing_since_ms.is_some() {
+            object.time("keepFiringSince", alert.keep_firing_since_ms);
+        }
+        object.text("value", &exponent_form(alert.value));
+    });
 }
 
 /// As Go's `strconv.FormatFloat(f, 'e', -1, 64)`: always an exponent, of two digits at least.
