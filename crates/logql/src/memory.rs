@@ -194,21 +194,19 @@ impl EntrySink for MemoryEntries {
     }
 
     fn append_noting(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> Result<LogAppended, SourceError> {
-        let (mut entries, mut bytes, mut duplicates) = (0, 0, 0);
+        let mut appended = LogAppended::default();
         for stream in &batch.streams {
             for (place, entry) in stream.entries.clone().zip(batch.entries_of(stream)) {
                 let line = batch.line_of(entry);
                 if self.add(&stream.labels, entry.t_ns, line, &entry.metadata) {
-                    entries += 1;
-                    bytes += line.len() as u64;
+                    appended.entries += 1;
+                    appended.bytes += line.len() as u64;
                 } else {
-                    duplicates += 1;
+                    appended.duplicates += 1;
                     skipped.push(place);
                 }
             }
         }
-        let durable = Box::pin(std::future::ready(Ok(())));
-        let (created, rejected) = (0, 0);
-        Ok(LogAppended { entries, bytes, duplicates, created, rejections: Vec::new(), rejected, durable })
+        Ok(appended)
     }
 }

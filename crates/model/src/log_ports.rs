@@ -197,6 +197,31 @@ pub struct LogAppended {
     pub durable: Durable,
 }
 
+impl LogAppended {
+    /// Counts so many refused entries, and tells of one as long as few are told.
+    pub fn refuse(&mut self, count: u64, rejection: impl FnOnce() -> EntryRejection) {
+        self.rejected += count;
+        if self.rejections.len() < crate::write::Appended::MAX_REJECTIONS {
+            self.rejections.push(rejection());
+        }
+    }
+}
+
+/// Nothing was taken, and there is nothing to wait for.
+impl Default for LogAppended {
+    fn default() -> Self {
+        Self {
+            entries: 0,
+            bytes: 0,
+            duplicates: 0,
+            created: 0,
+            rejections: Vec::new(),
+            rejected: 0,
+            durable: Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+}
+
 impl fmt::Debug for LogAppended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogAppended")

@@ -313,7 +313,32 @@ pub struct Appended {
 }
 
 impl Appended {
-    pub const MAX_REJECTIONS: usize = 10;
+    pub const MAX_REJECTIONS: usize = crate::limits::TOLD_REJECTIONS;
+}
+
+impl Appended {
+    /// Counts so many refusals, and tells of one of them as long as few are told.
+    pub fn refuse(&mut self, count: u64, rejection: impl FnOnce() -> Rejection) {
+        self.rejected += count;
+        if self.rejections.len() < Self::MAX_REJECTIONS {
+            self.rejections.push(rejection());
+        }
+    }
+}
+
+/// Nothing was taken, and there is nothing to wait for.
+impl Default for Appended {
+    fn default() -> Self {
+        Self {
+            floats: 0,
+            histograms: 0,
+            exemplars: 0,
+            created: 0,
+            rejections: Vec::new(),
+            rejected: 0,
+            durable: Box::pin(std::future::ready(Ok(()))),
+        }
+    }
 }
 
 impl fmt::Debug for Appended {

@@ -68,15 +68,7 @@ fn same_value(a: &SampleValue, b: &SampleValue) -> bool {
 
 impl SampleSink for MemorySeries {
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
-        let mut appended = Appended {
-            floats: 0,
-            histograms: 0,
-            exemplars: 0,
-            created: 0,
-            rejections: Vec::new(),
-            rejected: 0,
-            durable: Box::pin(std::future::ready(Ok(()))),
-        };
+        let mut appended = Appended::default();
         for series in &batch.series {
             let mut pairs = Vec::new();
             (batch.read_labels)(batch.raw_labels(series), &mut pairs).map_err(SourceError::storage)?;
