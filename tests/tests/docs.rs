@@ -248,3 +248,30 @@ fn compose_files_hold_together() {
         }
     }
 }
+
+/// What the image copies is what the script lays out, and each of it is copied to its own place.
+#[test]
+fn the_image_is_the_tree() {
+    let (root, scratch) = (Path::new(ROOT), tempfile::tempdir().unwrap());
+    let (program, tree) = (scratch.path().join("program"), scratch.path().join("tree"));
+    fs::write(&program, "#!/bin/sh\n").unwrap();
+    let script = root.join("packaging/tree.sh");
+    let laid = Command::new("bash").arg(script).args([&program, &program, &tree]).output().unwrap();
+    assert!(laid.status.success(), "{}", String::from_utf8_lossy(&laid.stderr));
+    let file = fs::read_to_string(root.join("docker/Dockerfile")).unwrap();
+    let mut copied: Vec<&str> = file
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY --from=tree "))
+        .map(|rest| {
+            let words: Vec<&str> = rest.split(' ').filter(|word| !word.starts_with("--chown")).collect();
+            assert_eq!(words[0], words[1]);
+            words[0].trim_start_matches('/')
+        })
+        .collect();
+    copied.sort();
+    let mut there: Vec<String> =
+        fs::read_dir(&tree).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    there.sort();
+    assert_eq!(copied, there);
+    assert!(fs::read_to_string(tree.join("etc/passwd")).unwrap().starts_with("pilothouse:x:65532:"));
+}
