@@ -60,7 +60,8 @@ Examples:
 
 const TSDB_HELP: &str = "\
 DIR is the data directory of a Prometheus, or one of its blocks, or a directory of such blocks, such as a snapshot.
-What cannot be read is named and left out, and the command ends with 1 after the rest.
+What is in no block yet, usually some hours, is read from its log. What cannot be read is named and left out, and
+the command ends with 1 after the rest.
 
 Examples:
   pilothouse import tsdb /var/lib/prometheus/metrics2
@@ -125,7 +126,7 @@ pub(crate) enum Import {
         #[command(flatten)]
         carriage: Carriage,
     },
-    /// Blocks of a Prometheus, from the disk
+    /// Blocks and log of a Prometheus, from the disk
     #[command(after_help = TSDB_HELP)]
     Tsdb {
         #[arg(value_name = "DIR")]

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use http::Method;
 use pilothouse_model::limits::{MOVE_PUSH_BYTES, MOVE_PUSH_SAMPLES};
+use pilothouse_model::write::BatchExemplar;
 use pilothouse_model::{Labels, SampleColumns};
 use pilothouse_wire::body::snappy;
-use pilothouse_wire::remote_write::push_series;
+use pilothouse_wire::remote_write::{Message, RequestWriter, SeriesParts, push_series};
 
 use super::super::client::CommandError;
 use super::Counts;
@@ -56,9 +57,28 @@ impl Pusher {
         Ok(samples.len() as u64)
     }
 
+    /// Exemplars of a series, which go along without its samples.
+    pub(super) async fn take_exemplars(
+        &mut self,
+        labels: &Labels,
+        exemplars: &[BatchExemplar],
+    ) -> Result<(), CommandError> {
+        for exemplars in exemplars.chunks(RUN) {
+            let mut request = RequestWriter::new(Message::V1);
+            request.series(labels, &SeriesParts { exemplars, ..SeriesParts::default() });
+            self.body.extend(request.finish());
+            self.added(exemplars.len()).await?;
+        }
+        Ok(())
+    }
+
     async fn take_run(&mut self, labels: &Labels, run: &SampleColumns) -> Result<(), CommandError> {
         push_series(&mut self.body, labels, run);
-        self.samples += run.len();
+        self.added(run.len()).await
+    }
+
+    async fn added(&mut self, samples: usize) -> Result<(), CommandError> {
+        self.samples += samples;
         let full = self.samples >= MOVE_PUSH_SAMPLES || self.body.len() >= MOVE_PUSH_BYTES;
         if full { self.flush().await } else { Ok(()) }
     }

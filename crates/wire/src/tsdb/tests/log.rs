@@ -289,7 +289,11 @@ fn head_chunks() -> Vec<u8> {
     out
 }
 
-fn read_chunks(bytes: &[u8]) -> Result<(Vec<(u64, bool, u8)>, usize), TsdbError> {
+/// The series of a chunk, whether it came out of order, and its encoding.
+type Shown = (u64, bool, u8);
+
+/// What can be read, and how many errors there were.
+fn read_chunks(bytes: &[u8]) -> Result<(Vec<Shown>, usize), TsdbError> {
     let mut chunks = HeadChunks::open(Cursor::new(bytes))?;
     let (mut found, mut errors) = (Vec::new(), 0);
     loop {

@@ -1,4 +1,5 @@
-//! Blocks of a Prometheus, from the disk to this server.
+//! The data directory of a Prometheus, from the disk to this server: blocks, then what is in none
+//! yet ([`log`]).
 //!
 //! Blocks may be many, long, and overlap, so they are gone through day by day, and within a day
 //! series by series, all blocks of that day at once: series stand in the order of their labels in
@@ -7,6 +8,8 @@
 
 mod block;
 mod damage;
+mod head;
+mod log;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +19,9 @@ use pilothouse_wire::tsdb::{BlockMeta, TsdbError};
 
 use self::block::OpenBlock;
 use self::damage::Damage;
+use self::head::Head;
+use self::log::Log;
 use super::super::client::CommandError;
-use super::super::progress::say;
 use super::super::when::{self, Bounds};
 use super::ledger::{Ledger, Place};
 use super::metrics::{keep_within, matchers};
@@ -38,13 +42,19 @@ pub(super) async fn import(
     let matchers = matchers(selector)?;
     let mut damage = Damage::default();
     let found = find(directory, &mut damage)?;
+    let in_blocks_ms = found.iter().filter(|found| found.meta.is_in_order()).map(|found| found.meta.max_time);
+    let head = Head::new(matchers.clone(), in_blocks_ms.max().unwrap_or(i64::MIN));
+    let log = Log::find(directory, head)?;
+    if found.is_empty() && log.is_none() {
+        let shown = directory.display();
+        return Err(CommandError::Usage(format!("{shown} has neither a block that can be read nor a log")));
+    }
     let pusher = Pusher::new(carriage.here()?, "/api/v1/push", carriage.skip_refused);
     let what = format!("blocks {selector} of {}", directory.display());
     let mut ledger = carriage.ledger(&what, None)?;
     let mut walk = Walk { found, open: Vec::new(), matchers, pusher, damage, share: (0, 1) };
-    let done = walk.carry(&mut ledger).await;
+    let done = walk.carry_all(log, &mut ledger).await;
     settle(done, ledger, "samples")?;
-    tell_of_log(directory);
     match walk.damage.count() {
         0 => Ok(()),
         parts => Err(CommandError::Damaged { parts }),
@@ -84,10 +94,6 @@ fn find(directory: &Path, damage: &mut Damage) -> Result<Vec<Found>, CommandErro
             Err(e) => damage.tell(&path, "the block is left out", &e),
         }
     }
-    if found.is_empty() {
-        let shown = directory.display();
-        return Err(CommandError::Usage(format!("{shown} has no block that can be read")));
-    }
     found.sort_by(|a, b| {
         (a.meta.min_time, a.meta.max_time, &a.meta.ulid).cmp(&(
             b.meta.min_time,
@@ -96,16 +102,6 @@ fn find(directory: &Path, damage: &mut Damage) -> Result<Vec<Found>, CommandErro
         ))
     });
     Ok(found)
-}
-
-/// What is newer than the newest block is in a log that only a Prometheus reads.
-fn tell_of_log(directory: &Path) {
-    if directory.join("wal").is_dir() {
-        say(
-            "what is newer than the newest block, usually some hours, is in the log and is not read: take a \
-             snapshot while that Prometheus runs, or import from it by `pilothouse import prometheus`",
-        );
-    }
 }
 
 struct Walk {
@@ -120,10 +116,18 @@ struct Walk {
 }
 
 impl Walk {
-    async fn carry(&mut self, ledger: &mut Ledger) -> Result<Counts, CommandError> {
+    async fn carry_all(&mut self, log: Option<Log>, ledger: &mut Ledger) -> Result<Counts, CommandError> {
+        self.carry_blocks(ledger).await?;
+        if let Some(mut log) = log {
+            log.carry(ledger.bounds(), &mut self.pusher, &mut self.damage, ledger).await?;
+        }
+        Ok(self.pusher.take_counts())
+    }
+
+    async fn carry_blocks(&mut self, ledger: &mut Ledger) -> Result<(), CommandError> {
         let reached = ledger.place().cloned();
         let mut items = reached.as_ref().map_or(0, |place| place.items);
-        let Some(whole) = self.bounds(ledger.bounds()) else { return Ok(Counts::default()) };
+        let Some(whole) = self.bounds(ledger.bounds()) else { return Ok(()) };
         let mut day_ms = whole.start_ms.div_euclid(DAY_MS).saturating_mul(DAY_MS);
         while day_ms <= whole.end_ms {
             let window = Bounds {
@@ -142,7 +146,7 @@ impl Walk {
             self.carry_day(window, skipped, &mut place, ledger).await?;
             items = place.items;
         }
-        Ok(self.pusher.take_counts())
+        Ok(())
     }
 
     /// What is asked for and there; `None` if that is nothing.
