@@ -38,7 +38,7 @@ const KINDS: [Kind; 7] = [
     kind(CheckKind::Http, 1, 15, 6, true),
     // The hop limit of a reply is seen by raw sockets alone.
     kind(CheckKind::Ping, 2, 12, 4, false),
-    kind(CheckKind::Tcp, 3, 4, 1, true),
+    kind(CheckKind::Tcp, 3, 5, 1, true),
     kind(CheckKind::Traceroute, 4, 3, 0, false),
     Kind { check_class: 1, ..kind(CheckKind::MultiHttp, 6, 15, 6, false) },
     kind(CheckKind::Grpc, 7, 11, 3, true),

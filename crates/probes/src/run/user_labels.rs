@@ -6,8 +6,8 @@
 
 use crate::words::{Check, LabelMode, Probe};
 
-/// Names of labels that series and streams of checks have themselves.
-const RESERVED: [&str; 33] = [
+/// Names of labels that series and streams of checks have themselves, here or at the agent.
+const RESERVED: [&str; 34] = [
     "__name__",
     "alert_sensitivity",
     "check",
@@ -28,6 +28,7 @@ const RESERVED: [&str; 33] = [
     "probe",
     "probe_success",
     "proto",
+    "rating",
     "result",
     "scenario",
     "serialnumber",

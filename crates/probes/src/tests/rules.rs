@@ -135,6 +135,12 @@ fn several_requests() {
     ] {
         check(one(json!({"request": request, "checks": [assertion]})), expected);
     }
+    let deep = json!({"type": 2, "expression": format!("$[?{}@{}]", "(".repeat(20), ")".repeat(20))});
+    check(one(json!({"request": request, "checks": [deep]})), "invalid multi-http assertion");
+    for expression in [":not(".repeat(20), "p ".repeat(600)] {
+        let deep = json!({"type": 2, "name": "n", "expression": expression});
+        check(one(json!({"request": request, "variables": [deep]})), "invalid multi-http variable");
+    }
     let variable = json!({"type": 0, "name": "n", "expression": "e"});
     let twice = one(json!({"request": request, "variables": [variable, variable]}));
     check(twice, "multi-http variable names must be unique");

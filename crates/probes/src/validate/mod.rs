@@ -9,6 +9,8 @@ use std::collections::HashSet;
 
 use pilothouse_model::limits::{self, Limits};
 
+pub(crate) use multihttp::is_shallow;
+
 use crate::words::{AdHocCheck, Check, CheckKind, CheckSettings, DnsSettings, Label, PingSettings, Probe};
 
 /// One rule that failed; the text is the answer's `err`.

@@ -2,6 +2,10 @@
 
 use std::collections::HashSet;
 
+use pilothouse_model::limits::{
+    CHECK_ASSERTIONS, CHECK_EXPRESSION_BYTES, CHECK_EXPRESSION_DEPTH, CHECK_REQUESTS, CHECK_VARIABLES,
+};
+
 use super::http::{is_header_name, is_header_value};
 use super::{Held, Invalid, hold, target};
 use crate::words::{
@@ -9,21 +13,17 @@ use crate::words::{
     MultiHttpRequest, MultiHttpSettings, MultiHttpVariable, VariableType,
 };
 
-const MAX_ENTRIES: usize = 10;
-const MAX_ASSERTIONS: usize = 5;
-const MAX_VARIABLES: usize = 5;
-
 pub(super) fn settings(settings: &MultiHttpSettings) -> Held {
     hold(!settings.entries.is_empty(), "invalid multi-http targets")?;
-    hold(settings.entries.len() <= MAX_ENTRIES, "too many multi-http targets")?;
+    hold(settings.entries.len() <= CHECK_REQUESTS, "too many multi-http targets")?;
     settings.entries.iter().try_for_each(entry)
 }
 
 fn entry(entry: &MultiHttpEntry) -> Held {
     let request = entry.request.as_ref().ok_or_else(|| Invalid::because("invalid multi-http targets"))?;
     self::request(request)?;
-    hold(entry.assertions.len() <= MAX_ASSERTIONS, "too many multi-http assertions")?;
-    hold(entry.variables.len() <= MAX_VARIABLES, "too many multi-http variables")?;
+    hold(entry.assertions.len() <= CHECK_ASSERTIONS, "too many multi-http assertions")?;
+    hold(entry.variables.len() <= CHECK_VARIABLES, "too many multi-http variables")?;
     entry.assertions.iter().try_for_each(assertion)?;
     entry.variables.iter().try_for_each(variable)?;
     let mut names = HashSet::new();
@@ -71,17 +71,35 @@ fn assertion(a: &MultiHttpAssertion) -> Held {
             hold(allowed, "invalid multi-http assertion, expression not allowed")
         }
         AssertionType::JsonPathValue => {
-            hold(no_subject && !a.value.is_empty() && !a.expression.is_empty(), invalid)
+            let said = !a.value.is_empty() && !a.expression.is_empty();
+            hold(no_subject && said && is_shallow(&a.expression), invalid)
         }
-        AssertionType::JsonPathAssertion => hold(no_subject && bare, invalid),
+        AssertionType::JsonPathAssertion => hold(no_subject && bare && is_shallow(&a.expression), invalid),
         AssertionType::RegexAssertion => hold(bare, invalid),
     }
 }
 
 fn variable(v: &MultiHttpVariable) -> Held {
-    let attribute_allowed = match VariableType::try_from(v.kind) {
-        Ok(kind) => kind == VariableType::CssSelector || v.attribute.is_empty(),
+    let holds = match VariableType::try_from(v.kind) {
+        Ok(VariableType::CssSelector) => is_shallow(&v.expression),
+        Ok(VariableType::JsonPath) => v.attribute.is_empty() && is_shallow(&v.expression),
+        Ok(VariableType::Regex) => v.attribute.is_empty(),
         Err(_) => false,
     };
-    hold(attribute_allowed && !v.name.is_empty() && !v.expression.is_empty(), "invalid multi-http variable")
+    hold(holds && !v.name.is_empty() && !v.expression.is_empty(), "invalid multi-http variable")
+}
+
+/// Whether a JSONPath or a CSS selector is one that can be read and run on any stack: what reads
+/// and runs them recurses with their length and their brackets, quoted ones counted too.
+pub(crate) fn is_shallow(expression: &str) -> bool {
+    let mut depth = 0_usize;
+    let within = |byte: u8| {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth <= CHECK_EXPRESSION_DEPTH
+    };
+    expression.len() <= CHECK_EXPRESSION_BYTES && expression.bytes().all(within)
 }

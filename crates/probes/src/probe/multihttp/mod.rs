@@ -13,10 +13,14 @@ use url::Url;
 
 use super::LocalProber;
 use super::clock::in_time;
-use super::http::{Answer, Hop, Phases, Sent, keep_cookies, set_run_by, version_number};
+use super::http::{Answer, Hop, INLINE_BYTES, Phases, Sent, keep_cookies, set_run_by, version_number};
 use crate::run::{Recorder, Target};
-use crate::words::{HttpMethod, HttpSettings, MultiHttpEntry, MultiHttpRequest, MultiHttpSettings};
+use crate::words::{
+    HttpMethod, HttpSettings, MultiHttpAssertion, MultiHttpEntry, MultiHttpRequest, MultiHttpSettings,
+    MultiHttpVariable,
+};
 
+use assertion::Tally;
 use variables::Variables;
 
 pub(super) async fn probe(
@@ -32,6 +36,7 @@ pub(super) async fn probe(
         variables: Variables::default(),
         cookies: CookieStore::default(),
         totals: Totals::default(),
+        tally: Tally::default(),
         deadline: started + target.timeout,
         broken: false,
     };
@@ -70,6 +75,7 @@ struct Run<'a> {
     variables: Variables,
     cookies: CookieStore,
     totals: Totals,
+    tally: Tally,
     deadline: Instant,
     /// A request got no answer; the assertions that follow fail.
     broken: bool,
@@ -107,17 +113,18 @@ impl Run<'_> {
                 recorder.info("Response body", &[("url", &request.url), ("body", &body)]);
             }
         }
-        for assertion in &entry.assertions {
-            let held =
-                !self.broken && answer.as_ref().is_some_and(|answer| assertion::holds(assertion, answer));
-            assertion::take_down(assertion, held, recorder);
+        let findings = match answer {
+            Some(answer) if !self.broken => found(entry, answer).await,
+            _ => Findings::default(),
+        };
+        for (i, assertion) in entry.assertions.iter().enumerate() {
+            let held = i < findings.held;
+            self.tally.take_down(assertion, held, (labels.method, &labels.url), recorder);
             if !held {
                 return false;
             }
         }
-        if let Some(answer) = &answer {
-            self.variables.take(&entry.variables, answer);
-        }
+        self.variables.keep(findings.values);
         // A request without an answer fails the assertions that follow, not the run by itself.
         true
     }
@@ -174,6 +181,34 @@ impl Run<'_> {
             body: body.into(),
         })
     }
+}
+
+/// What the words of an entry find in its answer.
+#[derive(Debug, Default)]
+struct Findings {
+    /// How many of the assertions hold, from the first on; the first that does not ends the run.
+    held: usize,
+    /// Of the variables, where all assertions hold.
+    values: Vec<(String, String)>,
+}
+
+impl Findings {
+    fn of(assertions: &[MultiHttpAssertion], variables: &[MultiHttpVariable], answer: &Answer) -> Self {
+        let held = assertions.iter().take_while(|a| assertion::holds(a, answer)).count();
+        let values = if held == assertions.len() { variables::values(variables, answer) } else { Vec::new() };
+        Self { held, values }
+    }
+}
+
+/// Long bodies are searched and taken apart off the async workers.
+async fn found(entry: &MultiHttpEntry, answer: Answer) -> Findings {
+    if answer.body.len() <= INLINE_BYTES {
+        return Findings::of(&entry.assertions, &entry.variables, &answer);
+    }
+    let (assertions, variables) = (entry.assertions.clone(), entry.variables.clone());
+    let looking = tokio::task::spawn_blocking(move || Findings::of(&assertions, &variables, &answer));
+    // If that panicked, nothing holds.
+    looking.await.unwrap_or_default()
 }
 
 /// What tells the series of one request from those of another.

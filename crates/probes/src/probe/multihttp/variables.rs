@@ -8,18 +8,15 @@ use serde_json::Value;
 
 use super::assertion::json_values;
 use crate::probe::http::Answer;
+use crate::validate::is_shallow;
 use crate::words::{MultiHttpVariable, VariableType};
 
 #[derive(Debug, Default)]
 pub(super) struct Variables(HashMap<String, String>);
 
 impl Variables {
-    /// A variable that finds nothing becomes the empty text.
-    pub(super) fn take(&mut self, wanted: &[MultiHttpVariable], answer: &Answer) {
-        for variable in wanted {
-            let value = find(variable, answer).unwrap_or_default();
-            self.0.insert(variable.name.clone(), value);
-        }
+    pub(super) fn keep(&mut self, values: Vec<(String, String)>) {
+        self.0.extend(values);
     }
 
     /// Each `${name}` becomes its value; a name that is not known stays as it is.
@@ -44,6 +41,11 @@ impl Variables {
     }
 }
 
+/// Names and values. A variable that finds nothing becomes the empty text.
+pub(super) fn values(wanted: &[MultiHttpVariable], answer: &Answer) -> Vec<(String, String)> {
+    wanted.iter().map(|v| (v.name.clone(), find(v, answer).unwrap_or_default())).collect()
+}
+
 fn find(variable: &MultiHttpVariable, answer: &Answer) -> Option<String> {
     let body = || String::from_utf8_lossy(&answer.body);
     match VariableType::try_from(variable.kind).ok()? {
@@ -57,12 +59,14 @@ fn find(variable: &MultiHttpVariable, answer: &Answer) -> Option<String> {
             let pattern = CapturingPattern::new(&variable.expression, Anchoring::Part).ok()?;
             let body = body();
             let groups = pattern.captures(&body)?;
-            let group = if groups.len() > 1 { groups.get(1) } else { groups.first() };
-            group.copied().flatten().map(str::to_owned)
+            let group = |i: usize| groups.get(i).copied().flatten().filter(|text| !text.is_empty());
+            // A group that took no part leaves the whole match, as where there is no group.
+            group(1).or(group(0)).map(str::to_owned)
         }
         VariableType::CssSelector => {
+            let expression = Some(variable.expression.as_str()).filter(|text| is_shallow(text))?;
+            let selector = Selector::parse(expression).ok()?;
             let document = Html::parse_document(&body());
-            let selector = Selector::parse(&variable.expression).ok()?;
             let element = document.select(&selector).next()?;
             if variable.attribute.is_empty() {
                 Some(element.inner_html())
@@ -85,6 +89,7 @@ mod tests {
             version: Version::HTTP_11,
             headers: HeaderMap::new(),
             body: bytes::Bytes::from_static(body.as_bytes()),
+            held: pilothouse_model::memory::Reservation::nothing(&Default::default()),
             encrypted: false,
         };
         let variable = MultiHttpVariable {
@@ -94,7 +99,7 @@ mod tests {
             attribute: attribute.into(),
         };
         let mut variables = Variables::default();
-        variables.take(&[variable], &answer);
+        variables.keep(values(&[variable], &answer));
         variables.fill("<${v}|${other}|${>")
     }
 
@@ -104,8 +109,28 @@ mod tests {
         assert_eq!(filled(0, "$.a", "", r#"{"a":7}"#), "<7|${other}|${>");
         assert_eq!(filled(1, "id=([0-9]+)", "", "id=42;"), "<42|${other}|${>");
         assert_eq!(filled(1, "i.=", "", "id=42;"), "<id=|${other}|${>");
+        assert_eq!(filled(1, "id=(x)?", "", "id=42;"), "<id=|${other}|${>");
+        assert_eq!(filled(1, "a.*", "", "a1\nb"), "<a1|${other}|${>");
         assert_eq!(filled(2, "p.x", "", "<p class=x>a<b>c</b></p>"), "<a<b>c</b>|${other}|${>");
         assert_eq!(filled(2, "a", "href", "<a href='/l'>t</a>"), "</l|${other}|${>");
         assert_eq!(filled(0, "$.gone", "", "{}"), "<|${other}|${>");
+    }
+
+    /// What reads and runs these recurses; a stack that is overrun would end the process.
+    #[test]
+    fn the_deepest_expressions_fit_a_stack_and_deeper_ones_find_nothing() {
+        let tried = std::thread::Builder::new().stack_size(1 << 20).spawn(|| {
+            let chain = ["div"; 250].join(" ");
+            let page = format!("{}<p>x</p>", "<div>".repeat(5_000)).leak();
+            assert_eq!(filled(2, &format!("{chain} p"), "", page), "<x|${other}|${>");
+            let nested = |open: &str, n: usize| format!("{}x{}", open.repeat(n), ")".repeat(n));
+            assert_eq!(filled(2, &nested("p:not(", 15), "", page), "<x|${other}|${>");
+            assert_eq!(filled(2, &nested("p:not(", 100_000), "", page), "<|${other}|${>");
+            let list = format!("{}1{}", "[".repeat(100), "]".repeat(100)).leak();
+            let inside = |n: usize| format!("$[?{}@{}]", "(".repeat(n), ")".repeat(n));
+            assert_ne!(filled(0, &inside(15), "", list), "<|${other}|${>");
+            assert_eq!(filled(0, &inside(100_000), "", list), "<|${other}|${>");
+        });
+        tried.unwrap().join().unwrap();
     }
 }
