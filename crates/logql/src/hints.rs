@@ -27,6 +27,28 @@ pub(crate) struct Wanted {
     pub(crate) no_labels: bool,
 }
 
+impl Wanted {
+    /// Whether parsers may give up a line for what filters say (see [`Checks`]).
+    pub(crate) fn allows_checks(&self) -> bool {
+        self.no_labels || self.without || self.groups.is_empty()
+    }
+}
+
+/// What a parser is told of the query it runs in.
+#[derive(Clone, Copy)]
+pub(crate) struct Parsing<'p> {
+    pub(crate) hints: &'p Hints,
+    pub(crate) checks: Option<&'p Checks>,
+}
+
+impl Parsing<'_> {
+    /// Whether the line may go on now that a label has been set.
+    #[inline]
+    pub(crate) fn goes_on(&self, sym: Sym, entry: &mut Entry<'_>) -> bool {
+        self.checks.is_none_or(|checks| checks.pass(sym, entry))
+    }
+}
+
 impl Hints {
     /// For a metric query, as Loki's `NewParserHint`: a list of labels is possible only where
     /// the result keeps given labels, or none.
@@ -90,14 +112,28 @@ impl Hints {
     }
 }
 
-/// Filters that follow a parser directly, by the label they look at: when the parser sets that
-/// label to something they refuse, the line is lost, and the rest of it need not be parsed.
+/// Filters that look at one label, of the whole pipeline wherever they stand: when a parser sets
+/// that label to something its filter refuses, the line is lost there and then. As in Loki, what
+/// stands between does not matter, nor does a filter in front of the parser that has passed the
+/// line for want of the label; of several filters of one label the first is asked.
 #[derive(Debug, Default)]
-pub(crate) struct Checks(pub(crate) Vec<(Sym, Filter)>);
+pub(crate) struct Checks(Vec<(Sym, Filter)>);
 
 impl Checks {
+    pub(crate) fn add(&mut self, filter: &Filter) {
+        if let Some(sym) = filter.single_label()
+            && self.of(sym).is_none()
+        {
+            self.0.push((sym, filter.clone()));
+        }
+    }
+
+    fn of(&self, sym: Sym) -> Option<&Filter> {
+        self.0.iter().find(|(s, _)| *s == sym).map(|(_, filter)| filter)
+    }
+
     #[inline]
-    pub(crate) fn pass(&self, sym: Sym, value: &str) -> bool {
-        self.0.is_empty() || self.0.iter().filter(|(s, _)| *s == sym).all(|(_, filter)| filter.admits(value))
+    pub(crate) fn pass(&self, sym: Sym, entry: &mut Entry<'_>) -> bool {
+        self.0.is_empty() || self.of(sym).is_none_or(|filter| filter.keeps(entry))
     }
 }

@@ -3,22 +3,19 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
-use pilothouse_model::limits::LOG_LINE_DEPTH;
+use pilothouse_model::limits::{LOG_JSON_KEYS, LOG_LINE_DEPTH};
 use rustc_hash::FxBuildHasher;
 
 use crate::entry::{Entry, JSON_ERROR, PRESERVE_ERROR_SYM};
-use crate::hints::{Checks, Hints};
+use crate::hints::{Hints, Parsing};
 use crate::json_scan::{Broken, Kind, Scan, label_value, unescape};
 use crate::names::{Names, Sym};
-
-/// Keys remembered by one stage.
-const MAX_KEYS: usize = 20_000;
 
 /// Why an object was left before its end.
 enum Stop {
     /// All labels that matter are there.
     Satisfied,
-    /// A filter behind the parser refuses the line.
+    /// A filter refuses the line.
     Refused,
     Broken(Broken),
 }
@@ -68,7 +65,7 @@ impl KeyCache {
     }
 
     fn begin(&mut self) {
-        if self.keys.len() > MAX_KEYS {
+        if self.keys.len() > LOG_JSON_KEYS {
             self.clear();
         }
         if self.keys.is_empty() {
@@ -168,46 +165,38 @@ pub(crate) fn admit(entry: &Entry<'_>, sym: Sym, hints: &Hints, names: &mut Name
 
 /// Stores a parsed label; `false` if a check refuses it.
 #[inline]
-pub(crate) fn store<'a>(
-    entry: &mut Entry<'a>,
-    sym: Sym,
-    value: &'a str,
-    hints: &Hints,
-    checks: &Checks,
-) -> bool {
+pub(crate) fn store<'a>(entry: &mut Entry<'a>, sym: Sym, value: &'a str, parsing: Parsing<'_>) -> bool {
     entry.set(sym, value);
-    hints.found(entry, sym);
-    checks.pass(sym, value)
+    parsing.hints.found(entry, sym);
+    parsing.goes_on(sym, entry)
 }
 
 struct Walk<'w, 'a> {
     scan: Scan<'a>,
-    hints: &'w Hints,
-    checks: &'w Checks,
+    parsing: Parsing<'w>,
     keys: &'w mut KeyCache,
     names: &'w mut Names,
 }
 
-/// Runs `json` on an entry; `false` if a filter behind it is known to refuse the line.
+/// Runs `json` on an entry; `false` if a filter refuses the line by what was found.
 pub(crate) fn json<'a>(
     entry: &mut Entry<'a>,
-    hints: &Hints,
-    checks: &Checks,
+    parsing: Parsing<'_>,
     keys: &mut KeyCache,
     names: &mut Names,
 ) -> bool {
-    if hints.is_satisfied(entry) {
+    if parsing.hints.is_satisfied(entry) {
         return true;
     }
     keys.begin();
     entry.reserve_parsed(16);
-    let mut walk = Walk { scan: Scan { text: entry.line }, hints, checks, keys, names };
+    let mut walk = Walk { scan: Scan { text: entry.line }, parsing, keys, names };
     let walked = walk.scan.enter(0).map_err(Stop::from).and_then(|at| walk.object(entry, at, ROOT, 0));
     match walked {
         Ok(_) | Err(Stop::Satisfied) => true,
         Err(Stop::Refused) => false,
         Err(Stop::Broken(details)) => {
-            fail(entry, JSON_ERROR, Some(details), hints);
+            fail(entry, JSON_ERROR, Some(details), parsing.hints);
             true
         }
     }
@@ -222,7 +211,7 @@ impl<'a> Walk<'_, 'a> {
                 Ok(key) => key,
                 Err(end) => return Ok(end),
             };
-            let id = self.keys.find(parent, key.raw, key.escaped, self.hints, self.names);
+            let id = self.keys.find(parent, key.raw, key.escaped, self.parsing.hints, self.names);
             let (kind, start, end) = self.scan.value(key.value_at)?;
             let behind = match kind {
                 Kind::Object => self.nested(entry, start, id, depth)?,
@@ -231,8 +220,10 @@ impl<'a> Walk<'_, 'a> {
                     end
                 }
                 Kind::Text(_) | Kind::Number | Kind::Bool => {
-                    self.scalar(entry, id, kind, start, end)?;
+                    let stored = self.scalar(entry, id, kind, start, end);
+                    // All that is wanted goes before what a filter says.
                     self.check_satisfied(entry)?;
+                    stored?;
                     end + usize::from(matches!(kind, Kind::Text(_)))
                 }
             };
@@ -244,7 +235,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn check_satisfied(&self, entry: &Entry<'_>) -> Result<(), Stop> {
-        if self.hints.is_satisfied(entry) { Err(Stop::Satisfied) } else { Ok(()) }
+        if self.parsing.hints.is_satisfied(entry) { Err(Stop::Satisfied) } else { Ok(()) }
     }
 
     /// An object within one. If it has no end, none of its labels are kept.
@@ -297,8 +288,8 @@ impl<'a> Walk<'_, 'a> {
         } else {
             entry.set(label, value);
         }
-        self.hints.found(entry, label);
-        if self.checks.pass(label, value) { Ok(()) } else { Err(Stop::Refused) }
+        self.parsing.hints.found(entry, label);
+        if self.parsing.goes_on(label, entry) { Ok(()) } else { Err(Stop::Refused) }
     }
 }
 
@@ -447,7 +438,8 @@ pub(crate) fn parse_path(text: &str) -> Result<Vec<Step>, String> {
 }
 
 /// Runs `unpack`: texts of the object become labels if it holds `_entry`, which becomes the line.
-pub(crate) fn unpack<'a>(entry: &mut Entry<'a>, hints: &Hints, checks: &Checks, names: &mut Names) -> bool {
+pub(crate) fn unpack(entry: &mut Entry<'_>, parsing: Parsing<'_>, names: &mut Names) -> bool {
+    let hints = parsing.hints;
     if entry.line.is_empty() || hints.is_satisfied(entry) {
         return true;
     }
@@ -464,7 +456,7 @@ pub(crate) fn unpack<'a>(entry: &mut Entry<'a>, hints: &Hints, checks: &Checks, 
                     hints.found(entry, sym);
                 }
                 entry.set(sym, value);
-                if !checks.pass(sym, value) {
+                if !parsing.goes_on(sym, entry) {
                     return false;
                 }
             }

@@ -1,22 +1,25 @@
 //! Filters on labels, of every type.
 
+use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::{MatchOp, Matcher};
 use pilothouse_query::units::{format_bytes, parse_bytes, parse_go_duration};
 
-use crate::entry::{ERROR_SYM, Entry, FILTER_ERROR};
+use crate::entry::{Entry, FILTER_ERROR};
 use crate::ip::IpFilter;
 use crate::names::{Names, Sym};
+use crate::simplify::{Over, Plain};
 use crate::syntax::{Compare, LabelFilter};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Filter {
-    /// Passes everything, as `x=~".*"` does.
+    /// Passes everything, as `x=~".*"` and `x=~""` do.
     Always,
-    Text(Sym, Matcher),
+    Text(Sym, TextTest),
     Number(Sym, Compare, f64),
     Duration(Sym, Compare, i64),
     Bytes(Sym, Compare, u64),
-    Ip(Sym, bool, IpFilter),
+    /// Without a pattern, nothing passes (see [`Filter::lenient`]).
+    Ip(Sym, bool, Option<IpFilter>),
     And(Box<Filter>, Box<Filter>),
     Or(Box<Filter>, Box<Filter>),
 }
@@ -24,10 +27,8 @@ pub(crate) enum Filter {
 impl Filter {
     pub(crate) fn new(filter: &LabelFilter, names: &mut Names) -> Result<Self, String> {
         Ok(match filter {
-            LabelFilter::Text(matcher) if matcher.op == MatchOp::Regex && matcher.value == ".*" => {
-                Self::Always
-            }
-            LabelFilter::Text(matcher) => Self::Text(names.sym(&matcher.name), matcher.clone()),
+            LabelFilter::Text(matcher) if passes_all(matcher) => Self::Always,
+            LabelFilter::Text(matcher) => Self::Text(names.sym(&matcher.name), TextTest::new(matcher)?),
             LabelFilter::Number { label, compare, value } => Self::Number(names.sym(label), *compare, *value),
             LabelFilter::Duration { label, compare, value_ns } => {
                 Self::Duration(names.sym(label), *compare, *value_ns)
@@ -38,14 +39,24 @@ impl Filter {
                 Self::Bytes(names.sym(label), *compare, printed)
             }
             LabelFilter::Ip { label, negated, pattern } => {
-                Self::Ip(names.sym(label), *negated, IpFilter::new(pattern)?)
+                Self::Ip(names.sym(label), *negated, Some(IpFilter::new(pattern)?))
             }
             LabelFilter::And(left, right) => {
-                Self::And(Box::new(Self::new(left, names)?), Box::new(Self::new(right, names)?))
+                Self::And(Box::new(Self::lenient(left, names)?), Box::new(Self::lenient(right, names)?))
             }
             LabelFilter::Or(left, right) => {
-                Self::Or(Box::new(Self::new(left, names)?), Box::new(Self::new(right, names)?))
+                Self::Or(Box::new(Self::lenient(left, names)?), Box::new(Self::lenient(right, names)?))
             }
+        })
+    }
+
+    /// A side of a larger filter, or one behind `unwrap`. As in Loki, an address that is none is no mistake there.
+    pub(crate) fn lenient(filter: &LabelFilter, names: &mut Names) -> Result<Self, String> {
+        Ok(match filter {
+            LabelFilter::Ip { label, negated, pattern } => {
+                Self::Ip(names.sym(label), *negated, IpFilter::new(pattern).ok())
+            }
+            other => Self::new(other, names)?,
         })
     }
 
@@ -54,7 +65,7 @@ impl Filter {
     pub(crate) fn keeps(&self, entry: &mut Entry<'_>) -> bool {
         match self {
             Self::Always => true,
-            Self::Text(sym, matcher) => matcher.matches(entry.filter_value(*sym)),
+            Self::Text(sym, test) => test.holds(entry.filter_value(*sym)),
             Self::Number(sym, compare, wanted) => {
                 converted(entry, *sym, parse_number, |value| compare.holds(value, *wanted))
             }
@@ -68,7 +79,8 @@ impl Filter {
                 if entry.error.is_some() {
                     return true;
                 }
-                entry.get(*sym).is_some_and(|value| ip.finds(value) != *negated)
+                let (Some(value), Some(ip)) = (entry.get(*sym), ip) else { return false };
+                ip.finds(value) != *negated
             }
             Self::And(left, right) => {
                 let left = left.keeps(entry);
@@ -78,31 +90,63 @@ impl Filter {
         }
     }
 
-    /// Whether a filter on one label lets a value pass. `true` also where only the whole entry
-    /// can tell.
-    pub(crate) fn admits(&self, value: &str) -> bool {
-        match self {
-            Self::Text(_, matcher) => matcher.matches(value),
-            Self::Number(_, compare, wanted) => {
-                parse_number(value).map_or(true, |v| compare.holds(v, *wanted))
-            }
-            Self::Duration(_, compare, wanted) => {
-                parse_go_duration(value).map_or(true, |v| compare.holds(v, *wanted))
-            }
-            Self::Bytes(_, compare, wanted) => parse_bytes(value).map_or(true, |v| compare.holds(v, *wanted)),
-            _ => true,
-        }
-    }
-
-    /// The label a filter looks at, if it is one that [`Filter::admits`] can judge.
+    /// The label that a filter looks at, if it is one alone.
     pub(crate) fn single_label(&self) -> Option<Sym> {
         match self {
-            Self::Text(sym, _) | Self::Number(sym, ..) | Self::Duration(sym, ..) | Self::Bytes(sym, ..) => {
-                (*sym != ERROR_SYM).then_some(*sym)
-            }
-            _ => None,
+            Self::Text(sym, _)
+            | Self::Number(sym, ..)
+            | Self::Duration(sym, ..)
+            | Self::Bytes(sym, ..)
+            | Self::Ip(sym, ..) => Some(*sym),
+            Self::Always | Self::And(..) | Self::Or(..) => None,
         }
     }
+}
+
+/// A comparison with a text or an expression. Expressions go the way of those for lines and so,
+/// unlike those of selectors, need not match a value as a whole (see [`Plain`]); their `.` takes
+/// no line feed.
+#[derive(Debug, Clone)]
+pub(crate) struct TextTest {
+    wanted: Wanted,
+    negated: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Wanted {
+    Exactly(String),
+    Plain(Plain),
+    Whole(CapturingPattern),
+}
+
+impl TextTest {
+    fn new(matcher: &Matcher) -> Result<Self, String> {
+        let wanted = match matcher.op {
+            MatchOp::Equal | MatchOp::NotEqual => Wanted::Exactly(matcher.value.clone()),
+            MatchOp::Regex | MatchOp::NotRegex => match Plain::of(&matcher.value, Over::Labels) {
+                Some(plain) => Wanted::Plain(plain),
+                None => {
+                    let whole = CapturingPattern::new(&matcher.value, Anchoring::WholeLine);
+                    Wanted::Whole(whole.map_err(|e| e.to_string())?)
+                }
+            },
+        };
+        Ok(Self { wanted, negated: matcher.is_negative() })
+    }
+
+    fn holds(&self, value: &str) -> bool {
+        let holds = match &self.wanted {
+            Wanted::Exactly(text) => text == value,
+            Wanted::Plain(plain) => plain.holds(value),
+            Wanted::Whole(regex) => regex.is_match(value),
+        };
+        holds != self.negated
+    }
+}
+
+/// Whether Loki leaves the filter out.
+fn passes_all(matcher: &Matcher) -> bool {
+    matcher.op == MatchOp::Regex && Plain::of(&matcher.value, Over::Labels) == Some(Plain::All)
 }
 
 /// A missing label loses the line; a value that does not convert keeps it, with an error.
@@ -130,7 +174,7 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
 pub(crate) fn labels_of(filter: &LabelFilter, out: &mut Vec<String>) {
     match filter {
         LabelFilter::Text(matcher) => {
-            if matcher.op != MatchOp::Regex || matcher.value != ".*" {
+            if !passes_all(matcher) {
                 out.push(matcher.name.clone());
             }
         }

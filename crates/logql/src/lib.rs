@@ -36,6 +36,7 @@ mod range;
 mod reduce;
 mod regex;
 mod result;
+mod simplify;
 pub mod syntax;
 mod tail;
 mod tally;
@@ -50,6 +51,7 @@ pub use error::LogqlError;
 pub use memory::MemoryEntries;
 pub use patterns::{PatternQuery, PatternSeries, patterns};
 pub use result::{LabelPairs, LogqlValue, QueryResult, QueryStats, ResultStream, StreamEntry, pairs_of};
+pub use syntax::duration::parse_range as parse_duration_ns;
 pub use syntax::{Expr, LogExpr, MetricExpr, parse, parse_log, parse_matchers, pretty};
 pub use tail::{LogPipeline, Processed};
 

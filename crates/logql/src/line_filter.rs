@@ -6,13 +6,17 @@ use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 
 use crate::ip::IpFilter;
 use crate::pattern::Pattern;
-use crate::regex::{demanded, plain_texts};
+use crate::regex::demanded;
+use crate::simplify::{Over, Part, Plain};
 use crate::syntax::{LineFilter, LineOp, Needle};
 
 #[derive(Debug)]
 enum Test {
+    /// Takes every line.
+    All,
     Contains(Box<Finder<'static>>),
-    Regex(CapturingPattern),
+    /// With alternatives of what every match contains.
+    Regex(CapturingPattern, Vec<Vec<Literal>>),
     Pattern(Pattern),
     Ip(IpFilter),
 }
@@ -25,28 +29,56 @@ impl Test {
                 _ => Err("ip: invalid operation".to_owned()),
             };
         }
-        let contains = |text: &str| Self::Contains(Box::new(Finder::new(text).into_owned()));
-        Ok(match op {
-            LineOp::Contains | LineOp::NotContains => contains(&needle.text),
-            LineOp::Pattern | LineOp::NotPattern => Self::Pattern(Pattern::filter(&needle.text)?),
-            LineOp::Regex | LineOp::NotRegex => match plain_texts(&needle.text).as_deref() {
-                Some([Literal { text, fold_case: false }]) => contains(text),
-                _ => {
-                    // Loki asks for any byte at all here, a line feed too.
-                    let text = if needle.text == ".+" { "(?s).+" } else { &needle.text };
-                    let regex = CapturingPattern::new(text, Anchoring::Part).map_err(|e| e.to_string())?;
-                    Self::Regex(regex)
-                }
+        match op {
+            LineOp::Contains | LineOp::NotContains => Ok(Self::contains(&needle.text)),
+            LineOp::Pattern | LineOp::NotPattern => Ok(Self::Pattern(Pattern::filter(&needle.text)?)),
+            LineOp::Regex | LineOp::NotRegex => Self::expression(&needle.text),
+        }
+    }
+
+    fn contains(text: &str) -> Self {
+        match text {
+            "" => Self::All,
+            text => Self::Contains(Box::new(Finder::new(text).into_owned())),
+        }
+    }
+
+    fn expression(pattern: &str) -> Result<Self, String> {
+        match Plain::of(pattern, Over::Lines) {
+            Some(Plain::All) => Ok(Self::All),
+            Some(Plain::Any(parts)) => match parts.as_slice() {
+                [Part::Contains(Literal { text, fold_case: false })] => Ok(Self::contains(text)),
+                parts => Self::regex(&parts.iter().map(Part::expression).collect::<Vec<_>>().join("|")),
             },
-        })
+            None => Self::regex(pattern),
+        }
+    }
+
+    fn regex(pattern: &str) -> Result<Self, String> {
+        let regex = CapturingPattern::new(pattern, Anchoring::Part).map_err(|e| e.to_string())?;
+        Ok(Self::Regex(regex, demanded(pattern)))
     }
 
     fn holds(&self, line: &str) -> bool {
         match self {
+            Self::All => true,
             Self::Contains(finder) => finder.find(line.as_bytes()).is_some(),
-            Self::Regex(regex) => regex.is_match(line),
+            Self::Regex(regex, _) => regex.is_match(line),
             Self::Pattern(pattern) => pattern.fits(line),
             Self::Ip(ip) => ip.finds(line),
+        }
+    }
+
+    /// Alternatives of texts that a line has if the test holds.
+    fn demands(&self) -> Vec<Vec<Literal>> {
+        let exact = |text: &str| Literal { text: text.to_owned(), fold_case: false };
+        match self {
+            Self::Contains(finder) => {
+                vec![std::str::from_utf8(finder.needle()).map(exact).into_iter().collect()]
+            }
+            Self::Regex(_, demanded) if !demanded.is_empty() => demanded.clone(),
+            Self::Pattern(pattern) => vec![pattern.literals().map(exact).collect()],
+            Self::All | Self::Regex(..) | Self::Ip(_) => vec![Vec::new()],
         }
     }
 }
@@ -89,10 +121,10 @@ impl Filter {
         self.tests
             .iter()
             .map(|test| match test {
-                Test::Contains(_) => 0,
+                Test::All | Test::Contains(_) => 0,
                 Test::Pattern(_) => 1,
                 Test::Ip(_) => 2,
-                Test::Regex(_) => 3,
+                Test::Regex(..) => 3,
             })
             .max()
             .unwrap_or(0)
@@ -110,15 +142,16 @@ impl LineFilters {
     pub(crate) fn new<'e>(filters: impl IntoIterator<Item = &'e LineFilter>) -> Result<Self, String> {
         let mut all = Self::default();
         for filter in filters {
-            let tests: Vec<Test> =
+            let mut tests: Vec<Test> =
                 filter.needles.iter().map(|needle| Test::new(filter.op, needle)).collect::<Result<_, _>>()?;
             let negated = filter.op.negated();
-            let passes_all =
-                |test: &Test| matches!(test, Test::Contains(finder) if finder.needle().is_empty());
-            if !negated && tests.iter().any(passes_all) {
+            // As in Loki, what takes every line counts only where nothing else is asked for.
+            if tests.iter().any(|test| !matches!(test, Test::All)) {
+                tests.retain(|test| !matches!(test, Test::All));
+            } else if !negated {
                 continue;
             }
-            let demand = demand_of(filter, &tests);
+            let demand = LineDemand { alternatives: tests.iter().flat_map(Test::demands).collect() };
             let guide = if negated { None } else { Guide::new(&demand, &tests) };
             if !negated && demand.prunes() {
                 all.demands.push(demand);
@@ -192,25 +225,6 @@ fn line_of(bounds: &[u32], from: usize, byte: usize) -> usize {
     low + window.partition_point(|end| *end as usize <= byte)
 }
 
-fn demand_of(filter: &LineFilter, tests: &[Test]) -> LineDemand {
-    let exact = |text: &str| Literal { text: text.to_owned(), fold_case: false };
-    let mut alternatives = Vec::new();
-    for (needle, test) in filter.needles.iter().zip(tests) {
-        match test {
-            Test::Contains(finder) => {
-                alternatives.push(std::str::from_utf8(finder.needle()).map(exact).into_iter().collect());
-            }
-            Test::Regex(_) => match demanded(&needle.text) {
-                none if none.is_empty() => alternatives.push(Vec::new()),
-                some => alternatives.extend(some),
-            },
-            Test::Pattern(pattern) => alternatives.push(pattern.literals().map(exact).collect()),
-            Test::Ip(_) => alternatives.push(Vec::new()),
-        }
-    }
-    LineDemand { alternatives }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +256,20 @@ mod tests {
         assert!(filters(&[(LineOp::Contains, &[""])]).passes("x"));
         assert!(!filters(&[(LineOp::NotContains, &[""])]).passes("x"));
         assert!(!filters(&[(LineOp::NotContains, &[""])]).passes(""));
+        assert!(!filters(&[(LineOp::NotRegex, &[".*"])]).passes("x"));
         assert!(filters(&[(LineOp::Contains, &["a", "b"])]).passes("xb"));
+        for (op, needles, passing) in [
+            (LineOp::Contains, ["", ""], "a,b,"),
+            (LineOp::Contains, ["", "a"], "a"),
+            (LineOp::Contains, ["a", ""], "a"),
+            (LineOp::Regex, ["a|", ".*"], "a"),
+            (LineOp::Regex, ["|.+", ""], "a,b"),
+            (LineOp::NotRegex, ["a|", "a"], "b,"),
+        ] {
+            let filters = filters(&[(op, &needles)]);
+            let kept: Vec<&str> = ["a", "b", ""].into_iter().filter(|line| filters.passes(line)).collect();
+            assert_eq!(kept.join(","), passing, "{needles:?}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use bumpalo::Bump;
 use bumpalo::collections::String as BumpString;
 
-use crate::entry::{Entry, LOGFMT_ERROR};
-use crate::hints::{Checks, Hints};
+use crate::entry::{ERROR_SYM, Entry, LOGFMT_ERROR};
+use crate::hints::{Hints, Parsing};
 use crate::json::{admit, fail, push_sanitised, store};
 use crate::json_scan::without_replacement;
 use crate::names::{Names, Sym};
@@ -211,14 +211,9 @@ pub(crate) struct Logfmt {
 }
 
 impl Logfmt {
-    /// `false` if a filter behind the parser is known to refuse the line.
-    pub(crate) fn run<'a>(
-        self,
-        entry: &mut Entry<'a>,
-        hints: &Hints,
-        checks: &Checks,
-        names: &mut Names,
-    ) -> bool {
+    /// `false` if a filter refuses the line by what was found.
+    pub(crate) fn run(self, entry: &mut Entry<'_>, parsing: Parsing<'_>, names: &mut Names) -> bool {
+        let hints = parsing.hints;
         if hints.is_satisfied(entry) {
             return true;
         }
@@ -237,7 +232,7 @@ impl Logfmt {
             if value.is_empty() && !self.keep_empty {
                 continue;
             }
-            if !store(entry, sym, value, hints, checks) {
+            if !store(entry, sym, value, parsing) {
                 return false;
             }
             if hints.is_satisfied(entry) {
@@ -248,6 +243,7 @@ impl Logfmt {
             && let Some(error) = &pairs.error
         {
             fail(entry, LOGFMT_ERROR, Some(error), hints);
+            return parsing.goes_on(ERROR_SYM, entry);
         }
         true
     }
@@ -285,6 +281,10 @@ impl LogfmtFields {
             let Some(key) = label_of(key, names) else { continue };
             let renamed = self.fields.iter().find(|(_, from)| *from == key).map(|(label, _)| *label);
             let named = self.fields.iter().any(|(label, _)| *label == key);
+            // As in Loki, a key that is renamed is read only where the query wants it by its old name too.
+            if !named && (!hints.wants(key) || entry.was_parsed(key)) {
+                continue;
+            }
             let Some(mut label) = renamed.or(named.then_some(key)) else { continue };
             let value = value.text(entry.arena);
             let value = if value.contains('\u{fffd}') { "" } else { value };
@@ -298,6 +298,10 @@ impl LogfmtFields {
                 hints.found(entry, label);
             }
             entry.set(label, value);
+            // The empty defaults count as found, so that this may be the first of several fields.
+            if hints.is_satisfied(entry) {
+                break;
+            }
         }
         if self.strict
             && let Some(error) = &pairs.error

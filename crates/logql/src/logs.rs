@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use hashbrown::HashMap;
+use pilothouse_model::limits::LOG_LABEL_SETS;
 use pilothouse_model::logs::{LineNeed, MetadataNeed, ReadOrder};
 use pilothouse_model::{Budget, EntryBatch, EntrySource, EntryVisitor, Flow, LogSelection, SourceError};
 use rustc_hash::FxBuildHasher;
@@ -18,8 +19,6 @@ use crate::syntax::LogExpr;
 use crate::tally::{Pool, Tally};
 use crate::{Direction, LogqlError, RangeQuery};
 
-/// Label sets remembered by one thread.
-const MAX_LABEL_SETS: usize = 4_096;
 /// What an entry costs beside its line, for the budget.
 const ENTRY_BYTES: u64 = 128;
 
@@ -114,7 +113,7 @@ impl Found {
         if let Some(known) = self.label_sets.get(self.key.as_slice()) {
             return Arc::clone(known);
         }
-        if self.label_sets.len() >= MAX_LABEL_SETS {
+        if self.label_sets.len() >= LOG_LABEL_SETS {
             self.label_sets.clear();
         }
         let made = Arc::new(Layered::of(entry, names));

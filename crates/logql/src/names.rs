@@ -4,15 +4,12 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use pilothouse_model::limits::LOG_LABEL_NAMES;
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 
 /// A name. Only valid for the table that made it.
 pub(crate) type Sym = u32;
-
-/// Names beyond this are forgotten between entries, so that data with ever new keys does not
-/// grow a query without end.
-const MAX_NAMES: usize = 50_000;
 
 #[derive(Clone, Default)]
 pub(crate) struct Names {
@@ -56,7 +53,7 @@ impl Names {
     }
 
     pub(crate) fn is_overfull(&self) -> bool {
-        self.texts.len() > MAX_NAMES
+        self.texts.len() > LOG_LABEL_NAMES
     }
 
     /// Forgets all but the first `keep` names, which a plan made.

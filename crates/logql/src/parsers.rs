@@ -3,7 +3,7 @@
 use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 
 use crate::entry::Entry;
-use crate::hints::{Checks, Hints};
+use crate::hints::Parsing;
 use crate::json::{admit, push_sanitised, store};
 use crate::json_scan::without_replacement;
 use crate::names::{Names, Sym};
@@ -40,13 +40,12 @@ impl RegexpParser {
         self.groups.iter().map(|(_, label)| names.sym(label)).collect()
     }
 
-    /// `false` if a filter behind the parser is known to refuse the line.
-    pub(crate) fn run<'a>(
+    /// `false` if a filter refuses the line by what was found.
+    pub(crate) fn run(
         &self,
         symbols: &[Sym],
-        entry: &mut Entry<'a>,
-        hints: &Hints,
-        checks: &Checks,
+        entry: &mut Entry<'_>,
+        parsing: Parsing<'_>,
         names: &mut Names,
     ) -> bool {
         let line = entry.line;
@@ -55,9 +54,9 @@ impl RegexpParser {
             return true;
         }
         for ((group, _), sym) in self.groups.iter().zip(symbols) {
-            let Some(sym) = admit(entry, *sym, hints, names) else { continue };
+            let Some(sym) = admit(entry, *sym, parsing.hints, names) else { continue };
             let value = captures.get(*group).copied().flatten().unwrap_or("");
-            if !store(entry, sym, without_replacement(value, entry.arena), hints, checks) {
+            if !store(entry, sym, without_replacement(value, entry.arena), parsing) {
                 return false;
             }
         }
@@ -65,23 +64,22 @@ impl RegexpParser {
     }
 }
 
-/// Runs a capturing pattern; `false` if a filter behind it is known to refuse the line.
-pub(crate) fn run_pattern<'a>(
+/// Runs a capturing pattern; `false` if a filter refuses the line by what was found.
+pub(crate) fn run_pattern(
     pattern: &Pattern,
     symbols: &[Sym],
-    entry: &mut Entry<'a>,
-    hints: &Hints,
-    checks: &Checks,
+    entry: &mut Entry<'_>,
+    parsing: Parsing<'_>,
     names: &mut Names,
 ) -> bool {
-    if hints.is_satisfied(entry) {
+    if parsing.hints.is_satisfied(entry) {
         return true;
     }
     let mut passes = true;
     pattern.captures(entry.line, |name, value| {
         let Some(sym) = symbols.get(name) else { return true };
-        if let Some(sym) = admit(entry, *sym, hints, names) {
-            passes = store(entry, sym, without_replacement(value, entry.arena), hints, checks);
+        if let Some(sym) = admit(entry, *sym, parsing.hints, names) {
+            passes = store(entry, sym, without_replacement(value, entry.arena), parsing);
         }
         passes
     });

@@ -12,7 +12,7 @@ use rustc_hash::FxBuildHasher;
 use crate::LogqlError;
 use crate::entry::{Base, Entry, Layer, WELL_KNOWN};
 use crate::format::{LabelFormats, Template, decolorize, line_format};
-use crate::hints::{Checks, Hints, Wanted};
+use crate::hints::{Checks, Hints, Parsing, Wanted};
 use crate::json::{JsonPaths, KeyCache, json, parse_path, unpack};
 use crate::label_filter::{Filter, labels_of};
 use crate::line_filter::LineFilters;
@@ -26,11 +26,11 @@ use crate::syntax::{LabelChoice, Stage};
 enum Step {
     Lines(LineFilters),
     /// The number of its key cache.
-    Json(usize, Checks),
-    Logfmt(Logfmt, Checks),
-    Regexp(RegexpParser, Vec<Sym>, Checks),
-    Pattern(Pattern, Vec<Sym>, Checks),
-    Unpack(Checks),
+    Json(usize),
+    Logfmt(Logfmt),
+    Regexp(RegexpParser, Vec<Sym>),
+    Pattern(Pattern, Vec<Sym>),
+    Unpack,
     JsonPaths(JsonPaths),
     LogfmtFields(LogfmtFields),
     Filter(Filter),
@@ -42,24 +42,13 @@ enum Step {
 }
 
 impl Step {
-    fn checks(&mut self) -> Option<&mut Checks> {
-        match self {
-            Self::Json(_, checks)
-            | Self::Logfmt(_, checks)
-            | Self::Regexp(.., checks)
-            | Self::Pattern(.., checks)
-            | Self::Unpack(checks) => Some(checks),
-            _ => None,
-        }
-    }
-
     fn is_parser(&self) -> bool {
         matches!(
             self,
             Self::Json(..)
                 | Self::Logfmt(..)
                 | Self::Pattern(..)
-                | Self::Unpack(_)
+                | Self::Unpack
                 | Self::JsonPaths(_)
                 | Self::LogfmtFields(_)
         )
@@ -82,6 +71,8 @@ pub(crate) struct Pipeline {
     leading: LineFilters,
     steps: Vec<Step>,
     pub(crate) hints: Hints,
+    /// None where a metric query names the labels it groups by.
+    checks: Option<Checks>,
     names: Names,
     key_caches: usize,
 }
@@ -137,6 +128,7 @@ impl Pipeline {
             leading: LineFilters::default(),
             steps: Vec::new(),
             hints: Hints::default(),
+            checks: wanted.is_none_or(Wanted::allows_checks).then(Checks::default),
             names: Names::default(),
             key_caches: 0,
         };
@@ -146,6 +138,10 @@ impl Pipeline {
                 Step::Lines(filters) if i == 0 => pipeline.leading = filters,
                 Step::Lines(filters) if filters.is_empty() => {}
                 Step::Filter(Filter::Always) => {}
+                Step::Filter(filter) => {
+                    pipeline.check_early(&filter);
+                    pipeline.steps.push(Step::Filter(filter));
+                }
                 step => pipeline.steps.push(step),
             }
         }
@@ -155,7 +151,6 @@ impl Pipeline {
                 pipeline.steps.retain(|step| !step.is_parser());
             }
         }
-        pipeline.place_checks();
         pipeline.names = names;
         Ok(pipeline)
     }
@@ -164,27 +159,26 @@ impl Pipeline {
         let choices = |choices: &[LabelChoice], names: &mut Names| {
             choices.iter().map(|choice| (names.sym(choice.name()), choice.clone())).collect()
         };
-        let none = Checks::default;
         Ok(match stage {
             Stage::Lines(filters) => Step::Lines(LineFilters::new(filters)?),
             Stage::Json => {
                 self.key_caches += 1;
-                Step::Json(self.key_caches - 1, none())
+                Step::Json(self.key_caches - 1)
             }
             Stage::Logfmt { strict, keep_empty } => {
-                Step::Logfmt(Logfmt { strict: *strict, keep_empty: *keep_empty }, none())
+                Step::Logfmt(Logfmt { strict: *strict, keep_empty: *keep_empty })
             }
             Stage::Regexp(text) => {
                 let parser = RegexpParser::new(text)?;
                 let symbols = parser.symbols(names);
-                Step::Regexp(parser, symbols, none())
+                Step::Regexp(parser, symbols)
             }
             Stage::Pattern(text) => {
                 let pattern = Pattern::parser(text)?;
                 let symbols = pattern.names().iter().map(|name| names.sym(name)).collect();
-                Step::Pattern(pattern, symbols, none())
+                Step::Pattern(pattern, symbols)
             }
-            Stage::Unpack => Step::Unpack(none()),
+            Stage::Unpack => Step::Unpack,
             Stage::JsonFields(fields) => {
                 let mut paths = Vec::with_capacity(fields.len());
                 for field in fields {
@@ -212,22 +206,10 @@ impl Pipeline {
         })
     }
 
-    /// Hands each parser the filters that follow it with nothing between that could change a
-    /// label.
-    fn place_checks(&mut self) {
-        for i in 0..self.steps.len() {
-            let following: Vec<(Sym, Filter)> = self.steps[i + 1..]
-                .iter()
-                .map_while(|step| match step {
-                    Step::Filter(filter) => Some(filter.single_label().map(|sym| (sym, filter.clone()))),
-                    Step::Lines(_) => Some(None),
-                    _ => None,
-                })
-                .flatten()
-                .collect();
-            if let Some(checks) = self.steps[i].checks() {
-                checks.0 = following;
-            }
+    /// Lets parsers ask a filter as soon as they set its label.
+    pub(crate) fn check_early(&mut self, filter: &Filter) {
+        if let Some(checks) = &mut self.checks {
+            checks.add(filter);
         }
     }
 
@@ -281,27 +263,24 @@ impl Pipeline {
 
     /// A filter that runs behind the pipeline.
     pub(crate) fn filter(&mut self, filter: &crate::syntax::LabelFilter) -> Result<Filter, String> {
-        Filter::new(filter, &mut self.names)
+        Filter::lenient(filter, &mut self.names)
     }
 
     /// Runs all stages behind the leading filters; whether the entry stays.
     pub(crate) fn run<'a>(&self, entry: &mut Entry<'a>, worker: &mut Worker) -> bool {
         let Worker { names, caches, buffer, .. } = worker;
+        let parsing = Parsing { hints: &self.hints, checks: self.checks.as_ref() };
         for step in &self.steps {
             let stays = match step {
                 Step::Lines(filters) => filters.passes(entry.line),
-                Step::Json(cache, checks) => match caches.get_mut(*cache) {
-                    Some(cache) => json(entry, &self.hints, checks, cache, names),
+                Step::Json(cache) => match caches.get_mut(*cache) {
+                    Some(cache) => json(entry, parsing, cache, names),
                     None => true,
                 },
-                Step::Logfmt(logfmt, checks) => logfmt.run(entry, &self.hints, checks, names),
-                Step::Regexp(parser, symbols, checks) => {
-                    parser.run(symbols, entry, &self.hints, checks, names)
-                }
-                Step::Pattern(pattern, symbols, checks) => {
-                    run_pattern(pattern, symbols, entry, &self.hints, checks, names)
-                }
-                Step::Unpack(checks) => unpack(entry, &self.hints, checks, names),
+                Step::Logfmt(logfmt) => logfmt.run(entry, parsing, names),
+                Step::Regexp(parser, symbols) => parser.run(symbols, entry, parsing, names),
+                Step::Pattern(pattern, symbols) => run_pattern(pattern, symbols, entry, parsing, names),
+                Step::Unpack => unpack(entry, parsing, names),
                 Step::JsonPaths(paths) => {
                     paths.run(entry, &self.hints, names);
                     true

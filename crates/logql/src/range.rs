@@ -24,7 +24,7 @@ use crate::names::{Names, Sym};
 use crate::pipeline::{Pipeline, Worker, for_each_entry, labels_key, push_value, referenced};
 use crate::reduce::{Samples, reduce};
 use crate::result::QueryStats;
-use crate::syntax::{Conversion, Grouping, RangeAggregation, RangeOp, Stage};
+use crate::syntax::{Conversion, Grouping, RangeAggregation, RangeOp, Stage, Unwrap};
 use crate::tally::{OwnTally, Pool, Tally};
 
 /// Which labels of an entry its series has.
@@ -435,19 +435,20 @@ fn plan<'q>(
     };
     let unwrap = match &aggregation.range.unwrap {
         None => None,
-        Some(unwrap) => Some(UnwrapPlan {
-            label: pipeline.sym(&unwrap.label),
-            conversion: unwrap.conversion,
-            filters: unwrap
-                .filters
-                .iter()
-                .map(|filter| pipeline.filter(filter))
-                .collect::<Result<_, _>>()
-                .map_err(LogqlError::semantic)?,
-        }),
+        Some(unwrap) => Some(unwrap_plan(unwrap, &mut pipeline)?),
     };
     let sizes = matches!(aggregation.op, RangeOp::Bytes | RangeOp::BytesRate);
     Ok(Plan { op: aggregation.op, pipeline, labeling, unwrap, grid, sizes })
+}
+
+fn unwrap_plan(unwrap: &Unwrap, pipeline: &mut Pipeline) -> Result<UnwrapPlan, LogqlError> {
+    let filters = unwrap.filters.iter().map(|filter| pipeline.filter(filter));
+    let filters: Vec<Filter> = filters.collect::<Result<_, _>>().map_err(LogqlError::semantic)?;
+    if let [only] = filters.as_slice() {
+        pipeline.check_early(only);
+    }
+    let label = pipeline.sym(&unwrap.label);
+    Ok(UnwrapPlan { label, conversion: unwrap.conversion, filters })
 }
 
 fn selection(plan: &Plan<'_>, aggregation: &RangeAggregation) -> LogSelection {

@@ -2,77 +2,37 @@
 
 use pilothouse_model::logs::Literal;
 use pilothouse_model::matcher::re2::{self, Groups};
-use regex_syntax::hir::{Hir, HirKind, Look};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 fn parse(pattern: &str) -> Option<Hir> {
     re2::parse_line(pattern, Groups::Ignore).ok().map(|expression| expression.hir)
 }
 
-/// Whether Loki replaces the expression by comparisons with plain texts: literals, alternatives
-/// of them, and `.*` round them.
-pub(crate) fn is_plain(pattern: &str) -> bool {
-    plain_texts(pattern).is_some()
-}
-
-/// What a line must contain for an unanchored expression to match exactly: any one of the texts.
-/// `None` where the expression says more than that. An empty text matches every line.
-pub(crate) fn plain_texts(pattern: &str) -> Option<Vec<Literal>> {
-    let mut texts = Vec::new();
-    collect_plain(&parse(pattern)?, &mut texts)?;
-    (texts.len() <= MAX_TEXTS).then_some(texts)
-}
-
 const MAX_TEXTS: usize = 64;
 
-fn collect_plain(hir: &Hir, texts: &mut Vec<Literal>) -> Option<()> {
-    match hir.kind() {
-        HirKind::Alternation(parts) => parts.iter().try_for_each(|part| collect_plain(part, texts)),
-        HirKind::Capture(capture) => collect_plain(&capture.sub, texts),
-        HirKind::Concat(parts) => {
-            // `.*` before and after says nothing; in between it would.
-            let core: Vec<&Hir> = parts.iter().filter(|p| !is_any_run(p)).collect();
-            let inner_gap = parts.len() > 2 && parts[1..parts.len() - 1].iter().any(is_any_run);
-            if inner_gap {
-                return None;
-            }
-            texts.push(literal_of(&core)?);
-            Some(())
-        }
-        _ if is_any_run(hir) => {
-            texts.push(Literal { text: String::new(), fold_case: false });
-            Some(())
-        }
-        _ => {
-            texts.push(literal_of(&[hir])?);
-            Some(())
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// `.*`
+    Any,
+    /// `.+`
+    Some,
 }
 
-/// `.*`, greedy or not, which on one line is no condition.
-fn is_any_run(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Repetition(repetition) if repetition.min == 0 && repetition.max.is_none() => {
-            matches!(repetition.sub.kind(), HirKind::Class(class) if is_dot(class))
-        }
-        HirKind::Capture(capture) => is_any_run(&capture.sub),
-        _ => false,
-    }
-}
-
-fn is_dot(class: &regex_syntax::hir::Class) -> bool {
-    match class {
-        regex_syntax::hir::Class::Unicode(class) => {
-            let ranges = class.ranges();
-            ranges.first().is_some_and(|r| r.start() == '\0')
-                && ranges.last().is_some_and(|r| r.end() == char::MAX)
-        }
-        regex_syntax::hir::Class::Bytes(_) => false,
+/// `.*` or `.+` within a line, greedy or not.
+pub(crate) fn dot_run(hir: &Hir) -> Option<Run> {
+    let HirKind::Repetition(repetition) = hir.kind() else { return None };
+    let HirKind::Class(Class::Unicode(class)) = repetition.sub.kind() else { return None };
+    let is_dot = matches!(class.ranges(), [low, high]
+        if (low.start(), low.end(), high.start(), high.end()) == ('\0', '\t', '\u{b}', char::MAX));
+    match (repetition.min, repetition.max) {
+        (0, None) if is_dot => Some(Run::Any),
+        (1, None) if is_dot => Some(Run::Some),
+        _ => None,
     }
 }
 
 /// One text made of literals and of classes that hold the two cases of one ASCII letter.
-fn literal_of(parts: &[&Hir]) -> Option<Literal> {
+pub(crate) fn literal_of(parts: &[&Hir]) -> Option<Literal> {
     let (mut text, mut folded, mut exact) = (String::new(), false, false);
     for part in parts {
         match part.kind() {
@@ -101,8 +61,8 @@ fn literal_of(parts: &[&Hir]) -> Option<Literal> {
 
 /// The lower-case letter of a class that holds an ASCII letter in both cases, and perhaps what
 /// Unicode folds to it (`k` and the Kelvin sign, `s` and the long s).
-fn case_pair(class: &regex_syntax::hir::Class) -> Option<char> {
-    let regex_syntax::hir::Class::Unicode(class) = class else { return None };
+fn case_pair(class: &Class) -> Option<char> {
+    let Class::Unicode(class) = class else { return None };
     let mut letter = None;
     for range in class.ranges() {
         if range.start() != range.end() {
@@ -205,20 +165,19 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("|")
         };
-        for (pattern, plain, demanded_texts) in [
-            ("error", Some("error"), "error"),
-            (".*error.*", Some("error"), "error"),
-            ("error|warn", Some("error|warn"), "error;warn"),
-            ("(?i)Error", Some("error/i"), "error/i"),
-            ("a.*b", None, "a|b"),
-            ("n=[0-3]$", None, "n="),
-            ("x?yz+", None, "y|z"),
-            ("(foo|bar)baz", None, "baz|foo;baz|bar"),
-            ("[a-z]+", None, ""),
-            ("", Some(""), ""),
-            (".*", Some(""), ""),
+        for (pattern, demanded_texts) in [
+            ("error", "error"),
+            (".*error.*", "error"),
+            ("error|warn", "error;warn"),
+            ("(?i)Error", "error/i"),
+            ("a.*b", "a|b"),
+            ("n=[0-3]$", "n="),
+            ("x?yz+", "y|z"),
+            ("(foo|bar)baz", "baz|foo;baz|bar"),
+            ("[a-z]+", ""),
+            ("", ""),
+            (".*", ""),
         ] {
-            assert_eq!(plain_texts(pattern).map(|t| show(&t)).as_deref(), plain, "{pattern}");
             let demanded: Vec<_> = demanded(pattern).iter().map(|a| show(a)).collect();
             assert_eq!(demanded.join(";"), demanded_texts, "{pattern}");
         }

@@ -164,6 +164,18 @@ fn log_queries() {
                 "{m=hello world,nosuch=} 10:hello world",
             ),
             (r#"{app="fmt"} | logfmt | line_format "{{.v}}" |= "5" | keep level"#, "{level=warn} 20:5"),
+            // Filters lose lines while these are parsed, wherever they stand.
+            (
+                r#"{app="fmt"} | level!="info" | logfmt | keep level"#,
+                "{level=warn} 20:level=warn dur=2s size=2KiB v=5",
+            ),
+            (r#"{app="fmt"} | logfmt | label_format level="x" | level="x" | keep level"#, ""),
+            // As do expressions that are put together of texts.
+            (r#"{app="fmt"} | logfmt v | v=~"" | level!~"" | keep v"#, ""),
+            (
+                r#"{app="fmt"} | logfmt msg, size | msg=~"wor.*" | size=~"1KB|" | keep size"#,
+                r#"{size=1KB} 10:level=info dur=10ms size=1KB msg="hello world" v=1"#,
+            ),
             (
                 r#"{app="fmt"} | logfmt | dur = "x" or v > "a""#,
                 "! parse error at line 1, col 41: syntax error: unexpected STRING",
@@ -192,9 +204,10 @@ fn metric_queries_over_a_range() {
             (r#"count_over_time({app="text"}[10s])"#, "{app=text} 20:1 40:1"),
             (r#"sum(rate({app=~".+"}[20s]))"#, "{} 20:0.3 40:0.25"),
             (r#"bytes_over_time({app="text"}[20s])"#, "{app=text} 20:21 40:13"),
+            (r#"sum by (x) (count_over_time({app="fmt"} | logfmt x="size" [20s]))"#, "{x=} 20:2 40:1"),
             (
-                r#"sum by (x) (count_over_time({app="fmt"} | logfmt x="size" [20s]))"#,
-                "{x=} 40:1\n{x=1KB} 20:1\n{x=2KiB} 20:1",
+                r#"sum by (v, level) (count_over_time({app="fmt"} | logfmt v, level [20s]))"#,
+                "{level=info,v=} 20:1 40:1\n{level=warn,v=} 20:1",
             ),
             (r#"sum without (app) (count_over_time({app="fmt"} | logfmt x="nosuch" [20s]))"#, "{} 20:2 40:1"),
             (r#"max without (app) (count_over_time({app="fmt"} | logfmt x="nosuch" [20s]))"#, "{} 20:2 40:1"),
@@ -353,6 +366,42 @@ fn refused_texts() {
     ] {
         let error = parse(query).err().map(|e| e.to_string());
         assert_eq!(error.as_deref(), Some(message), "{query}");
+    }
+}
+
+#[test]
+fn syntax_errors_name_what_is_expected() {
+    for (query, message) in [
+        ("{a!}", "1, col 3: syntax error: unexpected IDENTIFIER, expecting = or =~ or !~ or !="),
+        ("rate(5{", "1, col 7: syntax error: unexpected {, expecting ,"),
+        ("rate((5", "1, col 7: syntax error: unexpected NUMBER, expecting { or ("),
+        ("rate({a=\"b\"}[5m] x", "1, col 18: syntax error: unexpected IDENTIFIER, expecting )"),
+        ("rate({a=\"b\"} x", "1, col 14: syntax error: unexpected IDENTIFIER"),
+        (
+            "rate({a=\"b\"} | unwrap 5",
+            "1, col 23: syntax error: unexpected NUMBER, expecting IDENTIFIER or BYTES_CONV or DURATION_CONV or \
+             DURATION_SECONDS_CONV",
+        ),
+        ("rate({a=\"b\"} | unwrap c)", "1, col 24: syntax error: unexpected ), expecting RANGE or |"),
+        (
+            "rate(({a=\"b\"} | unwrap c 5",
+            "1, col 26: syntax error: unexpected NUMBER, expecting RANGE or ) or |",
+        ),
+        ("rate(({a=\"b\"}))", "1, col 15: syntax error: unexpected ), expecting RANGE"),
+        ("rate((({a=\"b\"}))[5m])", "1, col 16: syntax error: unexpected ), expecting RANGE"),
+        ("rate(({a=\"b\"})[5m] | json)", "1, col 22: syntax error: unexpected json, expecting unwrap"),
+        ("(vector(1)", "1, col 11: syntax error: unexpected $end"),
+        ("sum(vector(1) by", "1, col 15: syntax error: unexpected by"),
+        ("label_replace(vector(1) 5", "1, col 25: syntax error: unexpected NUMBER"),
+        ("label_replace(vector(1), \"a\" 5", "1, col 30: syntax error: unexpected NUMBER, expecting ,"),
+        ("{a=\"b\"} | (c=\"d\" 5", "1, col 18: syntax error: unexpected NUMBER"),
+        ("{a=\"b\"} | c=\"d\" or 5", "1, col 20: syntax error: unexpected NUMBER, expecting IDENTIFIER or ("),
+        // What is wrong first is told, be it a token or its place.
+        ("{a=\"b\"} c \"d", "1, col 9: syntax error: unexpected IDENTIFIER"),
+        ("{a=\"b\"} |= \"d", "1, col 12: literal not terminated"),
+    ] {
+        let error = parse(query).err().map(|e| e.to_string());
+        assert_eq!(error, Some(format!("parse error at line {message}")), "{query}");
     }
 }
 

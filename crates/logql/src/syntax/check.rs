@@ -15,7 +15,6 @@ pub(crate) fn expression(expr: &Expr) -> Result<(), LogqlError> {
 }
 
 pub(crate) fn log(log: &LogExpr) -> Result<(), LogqlError> {
-    parsers(log)?;
     matchers(&log.matchers)
 }
 
@@ -23,23 +22,6 @@ pub(crate) fn log(log: &LogExpr) -> Result<(), LogqlError> {
 fn matchers(matchers: &[Matcher]) -> Result<(), LogqlError> {
     if matchers.iter().all(Matcher::matches_empty) {
         return Err(LogqlError::semantic(EMPTY_COMPATIBLE));
-    }
-    Ok(())
-}
-
-/// Patterns and regexes of parsers are part of the grammar for Loki.
-fn parsers(log: &LogExpr) -> Result<(), LogqlError> {
-    for stage in &log.stages {
-        let checked = match stage {
-            Stage::Regexp(text) => crate::parsers::RegexpParser::new(text)
-                .map(drop)
-                .map_err(|e| format!("invalid regexp parser: {e}")),
-            Stage::Pattern(text) => crate::pattern::Pattern::parser(text)
-                .map(drop)
-                .map_err(|e| format!("invalid pattern parser: {e}")),
-            _ => Ok(()),
-        };
-        checked.map_err(LogqlError::semantic)?;
     }
     Ok(())
 }

@@ -11,8 +11,9 @@ pub(crate) fn parse_query_duration(text: &str) -> Option<i64> {
     parse_go_duration(text).ok()
 }
 
-/// The window in brackets, as Prometheus' `model.ParseDuration` reads it, with its messages.
-pub(crate) fn parse_range(text: &str) -> Result<i64, String> {
+/// A length of time in nanoseconds, as Prometheus' `model.ParseDuration` reads it, with its messages: the window in
+/// brackets, and `since` beside a query.
+pub fn parse_range(text: &str) -> Result<i64, String> {
     match time::parse_duration_ms(text) {
         Ok(ms) => ms.checked_mul(1_000_000).ok_or_else(|| "duration out of range".to_owned()),
         Err(time::DurationError::Empty) => Err("empty duration string".to_owned()),

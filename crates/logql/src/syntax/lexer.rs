@@ -18,15 +18,24 @@ pub(crate) struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    pub(crate) fn all(text: &'a str) -> Result<Vec<Placed>, LogqlError> {
+    /// The tokens, and what ended them before the text did. They end in [`Token::End`] at any
+    /// rate, so that what is wrong in front of the broken one is told first.
+    pub(crate) fn all(text: &'a str) -> (Vec<Placed>, Option<LogqlError>) {
         let mut lexer = Self { text, at: 0, line: 1, column: 0 };
         let mut tokens = Vec::new();
         loop {
-            let token = lexer.next()?;
-            let end = token.token == Token::End;
-            tokens.push(token);
-            if end {
-                return Ok(tokens);
+            match lexer.next() {
+                Ok(token) => {
+                    let end = token.token == Token::End;
+                    tokens.push(token);
+                    if end {
+                        return (tokens, None);
+                    }
+                }
+                Err(broken) => {
+                    tokens.push(Placed { token: Token::End, line: lexer.line, column: lexer.column });
+                    return (tokens, Some(broken));
+                }
             }
         }
     }

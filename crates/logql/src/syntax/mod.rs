@@ -2,7 +2,7 @@
 
 pub mod ast;
 mod check;
-mod duration;
+pub mod duration;
 mod lexer;
 mod parser;
 mod pretty;

@@ -50,19 +50,24 @@ pub fn parse_unchecked(text: &str) -> Result<Expr, LogqlError> {
             text.len()
         )));
     }
-    let mut parser = Parser { tokens: Lexer::all(text)?, at: 0, depth: 0 };
+    let (tokens, broken) = Lexer::all(text);
+    let mut parser = Parser { tokens, broken, at: 0, depth: 0 };
     if parser.peek() == &Token::End && text.is_empty() {
         return Err(LogqlError::semantic("syntax error: unexpected $end"));
     }
     let expr = parser.expression(0)?;
-    match parser.peek() {
-        Token::End => Ok(expr),
+    let broken = parser.broken.take();
+    match (parser.peek(), broken) {
+        (Token::End, None) => Ok(expr),
+        (Token::End, Some(broken)) => Err(broken),
         _ => Err(parser.unexpected(&[])),
     }
 }
 
 pub(crate) struct Parser {
     tokens: Vec<Placed>,
+    /// Why there are no more tokens, where the text does not end there.
+    broken: Option<LogqlError>,
     at: usize,
     depth: u32,
 }
@@ -74,6 +79,7 @@ pub(crate) enum Expect {
     Text,
     Number,
     Duration,
+    Range,
     Word(Word),
 }
 
@@ -84,6 +90,7 @@ impl Expect {
             Self::Text => (3, "STRING"),
             Self::Number => (4, "NUMBER"),
             Self::Duration => (6, "DURATION"),
+            Self::Range => (7, "RANGE"),
             Self::Word(word) => (word.order(), word.name()),
         }
     }
@@ -125,8 +132,17 @@ impl Parser {
         if self.take(word) { Ok(()) } else { Err(self.unexpected(&[Expect::Word(word)])) }
     }
 
-    /// The message for the token at hand. At most four expected tokens are named, as Bison does.
+    /// The message for the token at hand, or for what kept it from being read.
+    ///
+    /// `expected` is what Loki's tables can shift in the state where they find the error, at most
+    /// four as Bison has it, and nothing where there are more. They complete whatever may be
+    /// complete before they look, as a descent does that goes back up; but a metric expression
+    /// may always be the left side of an operator, so behind one nothing is named, not even the
+    /// parenthesis that is missing.
     pub(crate) fn unexpected(&self, expected: &[Expect]) -> LogqlError {
+        if let (Token::End, Some(broken)) = (self.peek(), &self.broken) {
+            return broken.clone();
+        }
         let mut message = format!("syntax error: unexpected {}", self.peek().name());
         let mut named: Vec<_> = expected.iter().map(|e| e.order_and_name()).collect();
         named.sort_unstable();
@@ -138,6 +154,11 @@ impl Parser {
         }
         let (line, column) = self.tokens.get(self.at).map_or((0, 0), |p| (p.line, p.column));
         LogqlError::Parse { message, line, column }
+    }
+
+    /// Like [`Self::need`], where so much may stand that nothing is named.
+    pub(crate) fn need_unnamed(&mut self, word: Word) -> Parsed<()> {
+        if self.take(word) { Ok(()) } else { Err(self.unexpected(&[])) }
     }
 
     /// Runs one level deeper.
@@ -211,7 +232,7 @@ impl Parser {
             Token::Word(Word::OpenParen) => {
                 self.at += 1;
                 let inner = self.expression(0)?;
-                self.need(Word::CloseParen)?;
+                self.need_unnamed(Word::CloseParen)?;
                 Ok(inner)
             }
             Token::Number(_) | Token::Word(Word::Add | Word::Sub) => {
@@ -306,7 +327,7 @@ impl Parser {
             _ => None,
         };
         let inner = self.metric()?;
-        self.need(Word::CloseParen)?;
+        self.need_unnamed(Word::CloseParen)?;
         let grouping = if before.is_some() { before } else { self.grouping()? };
         Ok(vector_aggregation(op, inner, parameter, grouping))
     }
@@ -315,9 +336,12 @@ impl Parser {
         self.at += 1;
         self.need(Word::OpenParen)?;
         let inner = self.metric()?;
+        self.need_unnamed(Word::Comma)?;
         let mut texts = [const { String::new() }; 4];
-        for text in &mut texts {
-            self.need(Word::Comma)?;
+        for (i, text) in texts.iter_mut().enumerate() {
+            if i > 0 {
+                self.need(Word::Comma)?;
+            }
             *text = self.text(&[])?;
         }
         self.need(Word::CloseParen)?;

@@ -9,6 +9,7 @@ use pilothouse_model::{MatchOp, Matcher};
 use pilothouse_query::units::{format_bytes, format_go_duration};
 
 use super::ast::*;
+use crate::simplify::{Over, Plain};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -153,8 +154,8 @@ impl Display for LabelFilter {
 
 /// A regex that Loki cannot turn into plain comparisons is printed in raw quotes.
 fn write_matcher(f: &mut Formatter<'_>, matcher: &Matcher) -> fmt::Result {
-    if matcher.op == MatchOp::Regex && !crate::regex::is_plain(&matcher.value) && !matcher.value.contains('`')
-    {
+    let is_run = || Plain::of(&matcher.value, Over::Labels).is_none();
+    if matcher.op == MatchOp::Regex && !matcher.value.contains('`') && is_run() {
         return write!(f, "{}{}`{}`", matcher.name, matcher.op, matcher.value);
     }
     matcher.fmt(f)

@@ -5,8 +5,11 @@ use pilothouse_model::MatchOp;
 use super::ast::*;
 use super::parser::{Expect, Parsed, Parser, new_matcher};
 use super::token::{Token, Word};
+use crate::LogqlError;
+use crate::parsers::RegexpParser;
+use crate::pattern::Pattern;
 
-/// A pipeline as it is being read, with what may follow or interrupt it in a window.
+/// A pipeline as it is being read, with what may follow or interrupt it under an aggregation.
 #[derive(Default)]
 struct Piped {
     log: LogExpr,
@@ -26,41 +29,65 @@ impl Parser {
         Ok(log)
     }
 
-    /// All the places where the window may stand: behind the selector, behind the pipeline,
-    /// behind parentheses round either.
+    /// A selector with its window. The window may stand behind the selector, behind the
+    /// pipeline, or behind parentheses round either; parentheses round all of it may nest.
     pub(crate) fn log_range(&mut self) -> Parsed<LogRange> {
-        let piped = self.piped()?;
+        self.deeper(|p| {
+            if p.take(Word::OpenParen) {
+                return p.wrapped_range();
+            }
+            let piped = p.piped()?;
+            let expected: &[_] =
+                if piped.unwrap.is_some() { &[Expect::Range, Expect::Word(Word::Pipe)] } else { &[] };
+            p.ranged(piped, expected)
+        })
+    }
+
+    /// The same behind an opening parenthesis.
+    fn wrapped_range(&mut self) -> Parsed<LogRange> {
+        if self.peek_word() == Some(Word::OpenParen) {
+            let range = self.log_range()?;
+            self.need(Word::CloseParen)?;
+            return Ok(range);
+        }
+        let mut piped = self.piped()?;
+        if piped.window.is_some() {
+            self.need(Word::CloseParen)?;
+            return self.ranged(piped, &[]);
+        }
+        if !self.take(Word::CloseParen) {
+            let behind_unwrap = [Expect::Range, Expect::Word(Word::CloseParen), Expect::Word(Word::Pipe)];
+            let expected: &[_] = if piped.unwrap.is_some() { &behind_unwrap } else { &[] };
+            return Err(self.unexpected(expected));
+        }
+        let is_bare = piped.unwrap.is_none() && piped.log.stages.is_empty();
+        piped.window = self.window()?;
+        if piped.window.is_some() && is_bare && self.take(Word::Pipe) {
+            self.need(Word::Unwrap)?;
+            piped.unwrap = Some(self.unwrap()?);
+        }
+        self.ranged(piped, &[Expect::Range])
+    }
+
+    fn ranged(&self, piped: Piped, expected: &[Expect]) -> Parsed<LogRange> {
         let Some((interval_ns, offset_ns)) = piped.window else {
-            return Err(self.unexpected(&[]));
+            return Err(self.unexpected(expected));
         };
         Ok(LogRange { log: piped.log, interval_ns, offset_ns, unwrap: piped.unwrap })
     }
 
     fn piped(&mut self) -> Parsed<Piped> {
-        self.deeper(|p| {
-            if p.take(Word::OpenParen) {
-                let mut inner = p.piped()?;
-                p.need(Word::CloseParen)?;
-                if inner.window.is_none() {
-                    inner.window = p.window()?;
-                    if inner.log.stages.is_empty() && inner.unwrap.is_none() {
-                        p.pipeline(&mut inner)?;
-                        if !inner.log.stages.is_empty() {
-                            return Err(p.unexpected(&[]));
-                        }
-                    }
-                }
-                return Ok(inner);
-            }
-            let mut piped = Piped::default();
-            piped.log.matchers = p.selector()?;
-            piped.window = p.window()?;
-            p.pipeline(&mut piped)?;
-            if piped.window.is_none() {
-                piped.window = p.window()?;
-            }
-            Ok(piped)
-        })
+        if self.peek_word() != Some(Word::OpenBrace) {
+            return Err(self.unexpected(&[Expect::Word(Word::OpenBrace), Expect::Word(Word::OpenParen)]));
+        }
+        let mut piped = Piped::default();
+        piped.log.matchers = self.selector()?;
+        piped.window = self.window()?;
+        self.pipeline(&mut piped)?;
+        if piped.window.is_none() {
+            piped.window = self.window()?;
+        }
+        Ok(piped)
     }
 
     fn window(&mut self) -> Parsed<Option<(i64, i64)>> {
@@ -81,10 +108,7 @@ impl Parser {
 
     fn pipeline(&mut self, piped: &mut Piped) -> Parsed<()> {
         while let Some(next) = self.stage(&mut piped.log.stages, true)? {
-            if let Next::Unwrap(mut unwrap) = next {
-                while self.take(Word::Pipe) {
-                    unwrap.filters.push(self.label_filter(None)?);
-                }
+            if let Next::Unwrap(unwrap) = next {
                 piped.unwrap = Some(unwrap);
                 break;
             }
@@ -143,8 +167,12 @@ impl Parser {
                 fields => Stage::JsonFields(fields),
             },
             Word::Logfmt => self.logfmt()?,
-            Word::Regexp => Stage::Regexp(self.text(&[])?),
-            Word::Pattern => Stage::Pattern(self.text(&[])?),
+            Word::Regexp => {
+                Stage::Regexp(self.compiling("regexp", |text| RegexpParser::new(text).map(drop))?)
+            }
+            Word::Pattern => {
+                Stage::Pattern(self.compiling("pattern", |text| Pattern::parser(text).map(drop))?)
+            }
             Word::Unpack => Stage::Unpack,
             Word::LineFormat => Stage::LineFormat(self.text(&[])?),
             Word::LabelFormat => Stage::LabelFormat(self.label_formats()?),
@@ -152,6 +180,13 @@ impl Parser {
             Word::Keep => Stage::Keep(self.label_choices()?),
             _ => Stage::Decolorize,
         })
+    }
+
+    /// The text of a parser, which is refused as soon as it is read.
+    fn compiling(&mut self, kind: &str, compile: impl Fn(&str) -> Result<(), String>) -> Parsed<String> {
+        let text = self.text(&[])?;
+        compile(&text).map_err(|e| LogqlError::semantic(format!("invalid {kind} parser: {e}")))?;
+        Ok(text)
     }
 
     fn line_op(&self) -> Option<LineOp> {
@@ -254,6 +289,7 @@ impl Parser {
         }
     }
 
+    /// What stands behind `| unwrap`, filters on the label included.
     fn unwrap(&mut self) -> Parsed<Unwrap> {
         let conversion = match self.peek_word() {
             Some(Word::BytesConversion) => Conversion::Bytes,
@@ -261,15 +297,24 @@ impl Parser {
             Some(Word::SecondsConversion) => Conversion::DurationSeconds,
             _ => Conversion::Number,
         };
-        if conversion == Conversion::Number {
+        let label = if conversion == Conversion::Number {
+            self.identifier(&[
+                Expect::Word(Word::BytesConversion),
+                Expect::Word(Word::DurationConversion),
+                Expect::Word(Word::SecondsConversion),
+            ])?
+        } else {
+            self.bump();
+            self.need(Word::OpenParen)?;
             let label = self.identifier(&[])?;
-            return Ok(Unwrap { label, conversion, filters: Vec::new() });
+            self.need(Word::CloseParen)?;
+            label
+        };
+        let mut filters = Vec::new();
+        while self.take(Word::Pipe) {
+            filters.push(self.label_filter(None)?);
         }
-        self.bump();
-        self.need(Word::OpenParen)?;
-        let label = self.identifier(&[])?;
-        self.need(Word::CloseParen)?;
-        Ok(Unwrap { label, conversion, filters: Vec::new() })
+        Ok(Unwrap { label, conversion, filters })
     }
 
     /// `pending` is the precedence of the operator on the left, if it has one: `or` 1, `and` 2.
@@ -302,7 +347,7 @@ impl Parser {
     fn single_filter(&mut self) -> Parsed<LabelFilter> {
         if self.take(Word::OpenParen) {
             let inner = self.label_filter(None)?;
-            self.need(Word::CloseParen)?;
+            self.need_unnamed(Word::CloseParen)?;
             return Ok(inner);
         }
         let label = self.identifier(&[Expect::Word(Word::OpenParen)])?;
