@@ -605,6 +605,54 @@ fn rules_and_checks_go_where_the_data_goes() {
     what_is_written_here_goes_through(&Far::metrics(&at("metrics")), &Far::logs(&at("logs")));
 }
 
+const RULES_OF_HISTOGRAMS: &str = r#"
+name: h
+interval: 1s
+rules:
+- {record: "shop:took", expr: sum(took_seconds)}
+- {record: "shop:half", expr: 'histogram_quantile(0.5, shop:took)'}
+"#;
+
+/// The query API does not tell the schema of a native histogram, yet rules record them.
+fn native_histograms_are_recorded(far: &Far) {
+    let directory = tempfile::tempdir().unwrap();
+    let here = locked(free_address(), directory.path());
+    let path = format!("/data-sources/{}", default_source(&here, "metrics"));
+    good(manage(&here, "PATCH", &path, &json!({"backend": "remote", "remote": far.settings()})));
+    let answer = here.send(
+        "POST",
+        "/prometheus/config/v1/rules/ns",
+        &[("X-Token", ROOT)],
+        RULES_OF_HISTOGRAMS.as_bytes(),
+    );
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let now = (now_ms() * 1_000_000).to_string();
+    let point = json!({"startTimeUnixNano": now, "timeUnixNano": now, "count": "5", "sum": 3.5, "scale": 2, "zeroCount": "1",
+        "positive": {"offset": 0, "bucketCounts": ["1", "3"]}});
+    let took = json!({"name": "took", "unit": "s", "exponentialHistogram": {"aggregationTemporality": 2, "dataPoints": [point]}});
+    let body = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [took]}]}]}).to_string();
+    let headers = [("X-Token", ROOT), ("Content-Type", "application/json")];
+    let sent = here.send("POST", "/otlp/v1/metrics", &headers, body.as_bytes());
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let there = |query: &str| {
+        first_value(&far.get(&format!("{}/api/v1/query?query={}", far.query_path, escape(query))))
+    };
+    assert_eq!(until("the histogram", || there("histogram_count(shop:took)")), "5");
+    // With its schema: the same as of what it was made of.
+    assert_eq!(
+        until("its median", || there("shop:half")),
+        there("histogram_quantile(0.5, took_seconds)").unwrap()
+    );
+    let listed = get(&here, ROOT, "/prometheus/api/v1/rules?type=record").json();
+    assert_eq!(listed["data"]["groups"][0]["rules"][0]["health"], "ok", "{listed}");
+}
+
+#[test]
+fn rules_record_native_histograms_over_there() {
+    let directory = tempfile::tempdir().unwrap();
+    native_histograms_are_recorded(&Far::metrics(directory.path()));
+}
+
 /// What this server writes by itself while the other system is away comes later; and a data source
 /// that comes back shows what is here.
 #[test]
@@ -675,7 +723,7 @@ fn a_data_source_moves_without_a_gap() {
     assert!(carried.status.success(), "{}", String::from_utf8_lossy(&carried.stderr));
     push(-3_000);
     assert_eq!((counted(&root).as_deref(), there().as_deref()), (Some("3"), Some("3")));
-    good(manage(&here, "PATCH", &path, &json!({"remote": far.settings()})));
+    good(manage(&here, "PATCH", &path, &json!({"remote": {"queries": "remote"}})));
     push(-2_000);
     assert_eq!((counted(&root).as_deref(), there().as_deref()), (Some("4"), Some("4")));
     // What was kept here is here still.

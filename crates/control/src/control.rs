@@ -138,6 +138,10 @@ impl Control {
         self.options.clock.now_ms()
     }
 
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.options.limits.now()
+    }
+
     pub(crate) fn fault(&self, e: redb::Error) -> Error {
         pilothouse_disk::Error::database(self.database.path())(e).into()
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 macro_rules! ids {
@@ -54,6 +55,16 @@ ids! {
     TokenId
 }
 
+impl SourceId {
+    /// The same for the same text, on every server.
+    pub fn of_text(text: &str) -> Self {
+        let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(hash).for_each(|(byte, of_hash)| *byte = of_hash);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
 impl ProjectId {
     /// The project of whoever names none.
     pub const DEFAULT: Self = Self(Uuid::nil());
@@ -69,6 +80,7 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(TokenId::from_bytes(&id.to_bytes()), Some(id));
         assert_eq!(ProjectId::DEFAULT.to_string(), "00000000-0000-0000-0000-000000000000");
+        assert_eq!(SourceId::of_text("a").to_string(), "ca978112-ca1b-8dca-bac2-31b39a23dc4d");
         for bad in ["", "x", "00000000000000000000000000000000", "00000000-0000-0000-0000-00000000000g"] {
             assert_eq!(bad.parse::<SourceId>(), Err(MalformedId), "{bad}");
         }

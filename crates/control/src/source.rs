@@ -126,6 +126,8 @@ pub struct DataSource {
     pub internal: bool,
     /// Where another system keeps the data.
     pub remote: Option<RemoteSettings>,
+    /// Whether the configuration says all of this, so that no caller changes it.
+    pub declared: bool,
 }
 
 impl DataSource {
@@ -184,7 +186,7 @@ pub struct Removal {
     pub directory: String,
 }
 
-fn check_retention(days: Option<u32>) -> Result<(), Error> {
+pub(crate) fn check_retention(days: Option<u32>) -> Result<(), Error> {
     match days {
         Some(days) if !DataSource::RETENTION_DAYS.contains(&days) => {
             Err(Error::constraint("retention_days", "1 to 1825 days"))
@@ -194,7 +196,7 @@ fn check_retention(days: Option<u32>) -> Result<(), Error> {
 }
 
 /// Only series and entries can be elsewhere, and the server's own lines never are.
-fn check_remote(source: &DataSource, is_remote: bool) -> Result<(), Error> {
+pub(crate) fn check_remote(source: &DataSource, is_remote: bool) -> Result<(), Error> {
     let may_be = matches!(source.kind, SourceKind::Metrics | SourceKind::Logs) && !source.internal;
     if is_remote && !may_be {
         return Err(Error::constraint("remote", "only data sources of metrics and logs can be remote"));
@@ -225,6 +227,7 @@ impl Control {
                 limits: new.limits,
                 internal: false,
                 remote: new.remote,
+                declared: false,
             };
             check_remote(&source, source.remote.is_some())?;
             draft.put(source.clone());
@@ -296,6 +299,7 @@ impl Control {
         check_retention(change.retention_days)?;
         self.change(by, |draft| {
             let mut source = found(draft, region, id)?;
+            check_free(&source)?;
             if let Some(name) = name {
                 source.name = name;
             }
@@ -323,6 +327,7 @@ impl Control {
                 let help = "the default data sources stay";
                 return Err(Error::InUse { resource: Resource::DataSource, id: id.to_string(), help });
             }
+            check_free(&source)?;
             draft.remove::<DataSource>(&id);
             let directory = source.directory();
             draft.put(Removal { source: id, kind: source.kind, directory });
@@ -359,8 +364,8 @@ impl Control {
     /// Makes what every server has: the default sources and the internal one.
     pub(crate) fn create_default_sources(&self) -> Result<(), Error> {
         let wanted = [
-            (SourceKind::Metrics, "Metrics", false),
-            (SourceKind::Logs, "Logs", false),
+            (SourceKind::Metrics, default_name(SourceKind::Metrics), false),
+            (SourceKind::Logs, default_name(SourceKind::Logs), false),
             (SourceKind::Logs, "pilothouse", true),
         ];
         for (kind, name, internal) in wanted {
@@ -385,6 +390,7 @@ impl Control {
                     limits: SourceLimits::default(),
                     internal,
                     remote: None,
+                    declared: false,
                 };
                 let event = event("create", &source);
                 draft.put(source);
@@ -395,8 +401,22 @@ impl Control {
     }
 }
 
-fn is_default(source: &DataSource) -> bool {
+pub(crate) fn is_default(source: &DataSource) -> bool {
     source.origin == Origin::Scaleway && !source.internal
+}
+
+/// Of the source behind the shared root.
+pub(crate) fn default_name(kind: SourceKind) -> &'static str {
+    if kind == SourceKind::Logs { "Logs" } else { "Metrics" }
+}
+
+/// What a configuration declares is changed there.
+fn check_free(source: &DataSource) -> Result<(), Error> {
+    let help = "the configuration declares it";
+    match source.declared {
+        true => Err(Error::InUse { resource: Resource::DataSource, id: source.id.to_string(), help }),
+        false => Ok(()),
+    }
 }
 
 fn found(draft: &Draft<'_>, region: Region, id: SourceId) -> Result<DataSource, Error> {
@@ -404,7 +424,7 @@ fn found(draft: &Draft<'_>, region: Region, id: SourceId) -> Result<DataSource, 
     found.map(|s| (**s).clone()).ok_or_else(|| Error::not_found(Resource::DataSource, id))
 }
 
-fn event(action: &'static str, source: &DataSource) -> Event {
+pub(crate) fn event(action: &'static str, source: &DataSource) -> Event {
     let event = Event::new(action, Resource::DataSource, source.id)
         .of(source.project, Some(source.region))
         .with("name", &source.name)
@@ -446,6 +466,8 @@ pub(crate) struct SourceMessage {
     internal: bool,
     #[prost(message, optional, tag = "13")]
     remote: Option<RemoteMessage>,
+    #[prost(bool, tag = "14")]
+    declared: bool,
 }
 
 /// The settings have a version of their own, since their form is not decided here.
@@ -496,6 +518,7 @@ impl Row for DataSource {
                 version: REMOTE_VERSION,
                 settings: settings.expose().to_owned(),
             }),
+            declared: self.declared,
         }
     }
 
@@ -519,6 +542,7 @@ impl Row for DataSource {
                 Some(remote) => Some(remote.settings()?),
                 None => None,
             },
+            declared: m.declared,
         })
     }
 }

@@ -154,8 +154,14 @@ pub trait SeriesSource: Send + Sync {
 
 /// A store that evaluates expressions itself, in the language of what it holds. Calls block.
 pub trait Evaluator: Send + Sync {
-    /// What an expression gives at a time: a vector, a scalar or a string.
-    fn instant(&self, expression: &str, t_ms: i64, budget: &Budget) -> Result<QueryValue, SourceError>;
+    /// What an expression gives at a time: a vector, a scalar or a string. `None` where it gives what
+    /// cannot be told from there; who asks evaluates over the series then.
+    fn instant(
+        &self,
+        expression: &str,
+        t_ms: i64,
+        budget: &Budget,
+    ) -> Result<Option<QueryValue>, SourceError>;
 }
 
 /// A sink of samples. `append` does not wait for the disk: the answer's `durable` does.

@@ -12,6 +12,7 @@ mod bucket;
 mod cli;
 mod command;
 mod config;
+mod declared;
 mod descriptors;
 mod limits;
 mod logs;

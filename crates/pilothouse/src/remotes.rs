@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pilothouse_api::{Backend, Family, HeadFigures, LogsAdmin, LogsBackend, SourceBackend, SourceFigures};
 use pilothouse_api::{DeletionError, KnownDeletion, LogDeletion, StoreAdmin};
-use pilothouse_control::{Control, DataSource, RemoteSettings, SourceId, SourceKind};
-use pilothouse_model::limits::LiveLimits;
+use pilothouse_control::{Control, DataSource, DeclaredSource, RemoteSettings, SourceId, SourceKind};
+use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::log_ports::LogAppended;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::write::{Appended, WriteBatch};
@@ -73,12 +73,9 @@ impl Remotes {
     }
 
     fn connect(&self, source: &DataSource, settings: &RemoteSettings) -> Result<Remote, SourceError> {
-        let fault = |e: &dyn std::fmt::Display| SourceError::storage(format!("{}: {e}", source.name));
-        let value = serde_json::from_str(settings.expose()).map_err(|e| fault(&e))?;
-        let kind = if source.kind == SourceKind::Logs { Kind::Logs } else { Kind::Metrics };
-        let settings = Settings::read(kind, &value).map_err(|e| fault(&e))?;
-        let is_copy = settings.is_copy;
-        let peer = Peer::new(&source.name, settings, &self.limits.now()).map_err(|e| fault(&e))?;
+        let kind = kind_of(source.kind);
+        let peer = peer(&source.name, kind, settings, &self.limits.now())?;
+        let is_copy = peer.settings().is_copy;
         let (limits, clock, runtime) = (self.limits.clone(), Arc::new(SystemClock), self.runtime.clone());
         let (own_series, own_streams) = own_limits(source);
         Ok(match kind {
@@ -152,6 +149,24 @@ impl Remotes {
         }
         if open.is_empty() { Vec::new() } else { families.finish() }
     }
+}
+
+/// Whether a declared source could be used: its settings hold, and files of certificates are there.
+pub(crate) fn may_connect(source: &DeclaredSource, limits: &Limits) -> Result<(), SourceError> {
+    let Some(settings) = &source.remote else { return Ok(()) };
+    let name = if source.name.is_empty() { "the default one" } else { &source.name };
+    peer(name, kind_of(source.kind), settings, limits).map(drop)
+}
+
+fn peer(name: &str, kind: Kind, settings: &RemoteSettings, limits: &Limits) -> Result<Peer, SourceError> {
+    let fault = |e: &dyn std::fmt::Display| SourceError::storage(format!("{name}: {e}"));
+    let value = serde_json::from_str(settings.expose()).map_err(|e| fault(&e))?;
+    let settings = Settings::read(kind, &value).map_err(|e| fault(&e))?;
+    Peer::new(name, settings, limits).map_err(|e| fault(&e))
+}
+
+fn kind_of(kind: SourceKind) -> Kind {
+    if kind == SourceKind::Logs { Kind::Logs } else { Kind::Metrics }
 }
 
 /// Of a copy the store of this server counts what is active.

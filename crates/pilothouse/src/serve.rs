@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::backup::Archive;
 use crate::banner;
 use crate::config::{AuthMode, Config, ConfigError};
+use crate::declared::Declared;
 use crate::descriptors;
 use crate::reload::{self, Reloader};
 use crate::room::DiskRoom;
@@ -41,6 +42,9 @@ pub(crate) enum ServeError {
     Start(std::io::Error),
     #[error("rules: {0}")]
     Rules(String),
+    /// A data source that the configuration declares.
+    #[error("{0}")]
+    Declared(String),
     #[error(transparent)]
     Alertmanager(#[from] pilothouse_alertmanager::service::StartError),
     #[error("control plane: {0}")]
@@ -164,10 +168,12 @@ async fn serve(
     let url = config.url(local);
     let instance = local.to_string();
     let ground = Ground { config: Arc::new(config), limits, app, control, stores, url, instance };
+    let declared = declare(&ground).await?;
     start_data(&ground).await?;
     let workers = Workers::start(&ground).await?;
     let mut parts = workers.parts();
     parts.push(Arc::new(disk));
+    parts.push(Arc::new(declared));
     let reloader = Reloader::new(Config::clone(&ground.config), configuration, parts);
     ground.app.start_reload(Arc::clone(&reloader) as _);
     let reloading = tokio::spawn(reloader.follow(hangup));
@@ -196,6 +202,17 @@ fn settings(config: &Config, limits: &LiveLimits, control: &Arc<Control>, auth: 
         configuration: Arc::new(Configuration::new(reload::shown(config), SystemClock.now_ms())),
         build: BUILD,
     }
+}
+
+/// Data sources are as the configuration says before any of them is opened.
+async fn declare(ground: &Ground) -> Result<Declared, ServeError> {
+    let Ground { config, control, stores, app, .. } = ground;
+    let declared =
+        Declared { control: Arc::clone(control), stores: Arc::clone(stores), app: Arc::clone(app) };
+    let (this, sources) = (declared.clone(), config.data_sources.clone());
+    let done = tokio::task::spawn_blocking(move || this.reconcile(&sources)).await;
+    done.map_err(|e| ServeError::Start(std::io::Error::other(e)))?.map_err(ServeError::Declared)?;
+    Ok(declared)
 }
 
 /// Opens the default sources and hands them to the server.

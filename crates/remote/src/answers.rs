@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use pilothouse_model::limits::REMOTE_READ_BYTES;
+use pilothouse_model::log_ports::LogStats;
+use pilothouse_model::ports::Exemplar;
+use pilothouse_model::write::{MetadataEntry, MetricType};
 use pilothouse_model::{
-    Labels, QueryValue, RemoteError, SampleColumns, SampleValue, SourceError, VectorSample,
+    Budget, Labels, QueryValue, RemoteError, SampleColumns, SampleValue, SourceError, VectorSample,
 };
+use pilothouse_wire::body::{Encoding, decompress};
+use pilothouse_wire::remote_read::{ReadSeries, read_response};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
@@ -14,7 +20,7 @@ struct Answer<T> {
 }
 
 /// Takes the envelope off; a Loki leaves empty data out.
-pub(crate) fn data<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, SourceError> {
+fn data<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, SourceError> {
     let answer: Answer<T> = serde_json::from_slice(body).map_err(|e| strange(&e.to_string()))?;
     Ok(answer.data.unwrap_or_default())
 }
@@ -28,7 +34,7 @@ pub(crate) fn strange(why: &str) -> SourceError {
 /// `data` of a query.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
-pub(crate) enum QueryData {
+enum QueryData {
     Vector(Vec<Element>),
     Matrix(Vec<Element>),
     Scalar(Point),
@@ -43,14 +49,14 @@ impl Default for QueryData {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Element {
+struct Element {
     #[serde(default)]
-    pub(crate) metric: Pairs,
-    pub(crate) value: Option<Point>,
+    metric: Pairs,
+    value: Option<Point>,
     #[serde(default)]
-    pub(crate) values: Vec<Point>,
-    pub(crate) histogram: Option<IgnoredAny>,
-    pub(crate) histograms: Option<IgnoredAny>,
+    values: Vec<Point>,
+    histogram: Option<IgnoredAny>,
+    histograms: Option<IgnoredAny>,
 }
 
 /// Entries of one stream, in the order that was asked for.
@@ -73,17 +79,21 @@ impl Pairs {
 
 /// Seconds with a fraction, and a number as text.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Point {
-    pub(crate) t_ms: i64,
-    pub(crate) value: f64,
+struct Point {
+    t_ms: i64,
+    value: f64,
 }
 
 impl<'de> Deserialize<'de> for Point {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (seconds, text) = <(f64, String)>::deserialize(deserializer)?;
         let value = text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no number")))?;
-        Ok(Self { t_ms: (seconds * 1000.0).round() as i64, value })
+        Ok(Self { t_ms: milliseconds(seconds), value })
     }
+}
+
+fn milliseconds(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
 }
 
 /// A time, a line, and the structured metadata.
@@ -117,49 +127,152 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
-/// The value of an instant query. A native histogram has no schema there, and cannot be taken over.
-pub(crate) fn query_value(body: &[u8]) -> Result<QueryValue, SourceError> {
-    Ok(match data::<QueryData>(body)? {
+/// The value of an instant query; `None` where a native histogram is in it, since it has no schema
+/// there.
+pub fn query_value(body: &[u8]) -> Result<Option<QueryValue>, SourceError> {
+    Ok(Some(match data::<QueryData>(body)? {
+        QueryData::Vector(elements) if elements.iter().any(|e| e.histogram.is_some()) => return Ok(None),
         QueryData::Vector(elements) => {
             QueryValue::Vector(elements.into_iter().map(sample).collect::<Result<_, _>>()?)
         }
         QueryData::Scalar(point) => QueryValue::Scalar { t_ms: point.t_ms, value: point.value },
-        QueryData::String((seconds, text)) => {
-            QueryValue::String { t_ms: (seconds * 1000.0).round() as i64, text }
-        }
+        QueryData::String((seconds, text)) => QueryValue::String { t_ms: milliseconds(seconds), text },
         QueryData::Matrix(_) => QueryValue::Matrix(Vec::new()),
         QueryData::Streams(_) => return Err(strange("lines, where a metric query was asked")),
-    })
+    }))
 }
 
 fn sample(element: Element) -> Result<VectorSample, SourceError> {
-    let Some(point) = element.value else {
-        return Err(match element.histogram {
-            Some(_) => without_schema(),
-            None => strange("an element without a value"),
-        });
-    };
+    let point = element.value.ok_or_else(|| strange("an element without a value"))?;
     let value = SampleValue::Float(point.value);
     Ok(VectorSample { labels: element.metric.labels(), t_ms: point.t_ms, value })
 }
 
-fn without_schema() -> SourceError {
-    let text =
-        "the result holds native histograms, which the remote store's query API shows without their schema";
-    RemoteError::Refused { status: 422, text: text.into() }.into()
+/// The series of a query for raw samples, each with its times ascending; `None` where native
+/// histograms are among them.
+pub fn raw_series(body: &[u8]) -> Result<Option<Vec<(Labels, SampleColumns)>>, SourceError> {
+    let QueryData::Matrix(elements) = data(body)? else { return Err(strange("no matrix")) };
+    if elements.iter().any(|e| e.histograms.is_some()) {
+        return Ok(None);
+    }
+    let series = elements.into_iter().map(|element| {
+        let mut samples = SampleColumns::default();
+        element.values.iter().for_each(|point| samples.push_float(point.t_ms, point.value));
+        in_order(&samples)?;
+        Ok((element.metric.labels(), samples))
+    });
+    series.collect::<Result<_, _>>().map(Some)
 }
 
-/// The series of a query for raw samples; those with histograms alone have none.
-pub(crate) fn raw_series(body: &[u8]) -> Result<Vec<(Labels, SampleColumns)>, SourceError> {
-    let QueryData::Matrix(elements) = data(body)? else { return Err(strange("no matrix")) };
-    let series = elements.into_iter().filter(|e| e.histograms.is_none() || !e.values.is_empty());
-    Ok(series
-        .map(|element| {
-            let mut samples = SampleColumns::default();
-            element.values.iter().for_each(|point| samples.push_float(point.t_ms, point.value));
-            (element.metric.labels(), samples)
-        })
-        .collect())
+/// Who evaluates relies on it.
+fn in_order(samples: &SampleColumns) -> Result<(), SourceError> {
+    let histograms = samples.histograms.is_sorted_by(|a, b| a.0 < b.0);
+    if histograms && samples.times_ms.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    Err(strange("samples out of order"))
+}
+
+/// The series of an answer to one query by remote read, in its own compression.
+pub fn read_series(body: &[u8], max_buckets: usize, budget: &Budget) -> Result<Vec<ReadSeries>, SourceError> {
+    budget.reserve_bytes(body.len() as u64)?;
+    let plain = decompress(Encoding::Snappy, body, REMOTE_READ_BYTES as u64);
+    let plain = plain.map_err(|e| strange(&e.to_string()))?;
+    budget.reserve_bytes(plain.len() as u64)?;
+    let results = read_response(&plain, max_buckets).map_err(|e| strange(&e.to_string()))?;
+    let series: Vec<ReadSeries> = results.into_iter().flatten().collect();
+    series.iter().try_for_each(|series| in_order(&series.samples))?;
+    Ok(series)
+}
+
+/// Entries by stream, as a query for lines is answered; a system that found none may call it a matrix.
+pub(crate) fn lines(body: &[u8]) -> Result<Vec<Stream>, SourceError> {
+    match data(body)? {
+        QueryData::Streams(streams) => Ok(streams),
+        QueryData::Matrix(none) if none.is_empty() => Ok(Vec::new()),
+        _ => Err(strange("no lines")),
+    }
+}
+
+/// Names or values of labels.
+pub fn texts(body: &[u8]) -> Result<Vec<String>, SourceError> {
+    data(body)
+}
+
+/// Label sets, sorted.
+pub fn label_sets(body: &[u8]) -> Result<Vec<Labels>, SourceError> {
+    let mut sets: Vec<Labels> = data::<Vec<Pairs>>(body)?.iter().map(Pairs::labels).collect();
+    sets.sort_unstable();
+    Ok(sets)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SeriesExemplars {
+    #[serde(default)]
+    series_labels: Pairs,
+    exemplars: Vec<WireExemplar>,
+}
+
+#[derive(Deserialize)]
+struct WireExemplar {
+    #[serde(default)]
+    labels: Pairs,
+    value: String,
+    timestamp: f64,
+}
+
+/// The exemplars of each series.
+pub fn exemplars(body: &[u8]) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+    let exemplar = |e: WireExemplar| Exemplar {
+        labels: e.labels.labels(),
+        value: e.value.parse().unwrap_or(f64::NAN),
+        t_ms: milliseconds(e.timestamp),
+    };
+    let series = data::<Vec<SeriesExemplars>>(body)?.into_iter();
+    Ok(series.map(|s| (s.series_labels.labels(), s.exemplars.into_iter().map(exemplar).collect())).collect())
+}
+
+#[derive(Deserialize)]
+struct WireMetadata {
+    #[serde(rename = "type", default)]
+    metric_type: String,
+    #[serde(default)]
+    help: String,
+    #[serde(default)]
+    unit: String,
+}
+
+impl WireMetadata {
+    fn words(self, family: String) -> MetadataEntry {
+        let known = MetricType::ALL.into_iter().find(|t| t.as_str() == self.metric_type);
+        MetadataEntry { family, metric_type: known.unwrap_or_default(), help: self.help, unit: self.unit }
+    }
+}
+
+/// What is told of each metric family.
+pub fn metadata(body: &[u8]) -> Result<Vec<MetadataEntry>, SourceError> {
+    let families: BTreeMap<String, Vec<WireMetadata>> = data(body)?;
+    let entries = families
+        .into_iter()
+        .flat_map(|(family, entries)| entries.into_iter().map(move |entry| entry.words(family.clone())));
+    Ok(entries.collect())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireStats {
+    streams: u64,
+    chunks: u64,
+    bytes: u64,
+    entries: u64,
+}
+
+/// What a Loki says of the streams of a selector; this answer has no envelope.
+pub fn stats(body: &[u8]) -> Result<LogStats, SourceError> {
+    let WireStats { streams, chunks, bytes, entries } =
+        serde_json::from_slice(body).map_err(|e| strange(&e.to_string()))?;
+    Ok(LogStats { streams, chunks, bytes, entries })
 }
 
 #[cfg(test)]
@@ -170,7 +283,7 @@ mod tests {
     fn values_are_read_as_they_are_written() {
         let body = br#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{"a":"b"},"value":[1.5,"+Inf"]},{"metric":{},"value":[2,"1e-09"]}],"stats":{"x":1}}}"#;
-        let QueryValue::Vector(samples) = query_value(body).unwrap() else { panic!("no vector") };
+        let Some(QueryValue::Vector(samples)) = query_value(body).unwrap() else { panic!("no vector") };
         let read: Vec<(String, i64, SampleValue)> =
             samples.into_iter().map(|s| (s.labels.to_string(), s.t_ms, s.value)).collect();
         assert_eq!(
@@ -181,7 +294,9 @@ mod tests {
             ]
         );
         let body = br#"{"status":"success","data":{"result":[3,"NaN"],"resultType":"scalar"}}"#;
-        assert!(matches!(query_value(body), Ok(QueryValue::Scalar { t_ms: 3_000, value }) if value.is_nan()));
+        assert!(
+            matches!(query_value(body), Ok(Some(QueryValue::Scalar { t_ms: 3_000, value })) if value.is_nan())
+        );
     }
 
     #[test]
@@ -189,23 +304,29 @@ mod tests {
         for (body, expected) in [
             (&b"<html>"[..], "the remote store answers strangely: expected value at line 1 column 1"),
             (
-                br#"{"data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"1"}]}]}}"#,
-                "the result holds native histograms, which the remote store's query API shows without their schema",
-            ),
-            (
                 br#"{"data":{"resultType":"streams","result":[]}}"#,
                 "the remote store answers strangely: lines, where a metric query was asked",
             ),
         ] {
             assert_eq!(query_value(body).unwrap_err().to_string(), expected);
         }
+        // Nor a native histogram, which has no schema there.
+        let body =
+            br#"{"data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]},{"metric":{},"histogram":[1,{"count":"1"}]}]}}"#;
+        assert_eq!(query_value(body).unwrap(), None);
+        let body =
+            br#"{"data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"]],"histograms":[[2,{"count":"1"}]]}]}}"#;
+        assert!(raw_series(body).unwrap().is_none());
+        let body = br#"{"data":{"resultType":"matrix","result":[{"metric":{},"values":[[2,"1"],[1,"1"]]}]}}"#;
+        let refused = raw_series(body).unwrap_err().to_string();
+        assert_eq!(refused, "the remote store answers strangely: samples out of order");
     }
 
     #[test]
     fn entries_come_with_and_without_categories() {
         let body = br#"{"data":{"resultType":"streams","result":[{"stream":{"app":"x"},"values":[
             ["7","a",{"structuredMetadata":{"t":"1"},"parsed":{"p":"2"}}],["8","b",{}],["9","c"]]}]}}"#;
-        let QueryData::Streams(streams) = data(body).unwrap() else { panic!("no streams") };
+        let streams = lines(body).unwrap();
         let entries = &streams[0].values;
         let read: Vec<(i64, &str, String)> =
             entries.iter().map(|e| (e.t_ns, e.line.as_str(), e.metadata.labels().to_string())).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilothouse_model::{Budget, SourceError};
+use pilothouse_model::{Budget, RemoteError, SourceError};
 use tokio::runtime::Handle;
 
 use crate::Peer;
@@ -28,8 +28,20 @@ impl Asker {
         form: &[(&str, &str)],
         budget: &Budget,
     ) -> Result<Bytes, SourceError> {
+        self.wait(self.peer.ask(path, form), budget)
+    }
+
+    /// The same for a request of remote read, compressed as its answer is.
+    pub(crate) fn read(&self, request: Bytes, budget: &Budget) -> Result<Bytes, SourceError> {
+        self.wait(self.peer.read(request), budget)
+    }
+
+    fn wait(
+        &self,
+        call: impl Future<Output = Result<Bytes, RemoteError>>,
+        budget: &Budget,
+    ) -> Result<Bytes, SourceError> {
         self.runtime.block_on(async {
-            let call = self.peer.ask(path, form);
             tokio::pin!(call);
             loop {
                 tokio::select! {

@@ -12,7 +12,8 @@
 //! active), `queue`, then [`RemoteMetrics`] and [`RemoteLogs`], which stand where a store would
 //! stand, with `answers` for what the other side says.
 
-mod answers;
+#[doc(hidden)] // for the fuzzer
+pub mod answers;
 mod ask;
 mod logs;
 mod metrics;
@@ -22,6 +23,8 @@ mod recent;
 mod settings;
 
 pub use logs::RemoteLogs;
+#[doc(hidden)]
+pub use logs::first_page;
 pub use metrics::RemoteMetrics;
 pub use peer::{Answering, Forwarded, OutcomeFigures, Peer, PeerFigures};
 pub use queue::QueueFigures;

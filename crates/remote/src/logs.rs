@@ -10,7 +10,7 @@ use http::{HeaderName, header};
 use parking_lot::Mutex;
 use pilothouse_logs::validate;
 use pilothouse_model::active::minute_of;
-use pilothouse_model::limits::{Limits, LiveLimits};
+use pilothouse_model::limits::{Limits, LiveLimits, REMOTE_PAGE_ENTRIES};
 use pilothouse_model::log_ports::{EntryReason, EntryRejection, LogAppended, LogStats, StreamVolume};
 use pilothouse_model::logs::{PushEntry, PushStream, ReadOrder};
 use pilothouse_model::write::Appended;
@@ -20,10 +20,9 @@ use pilothouse_model::{
 };
 use pilothouse_wire::body::snappy;
 use pilothouse_wire::logs::PushWriter;
-use serde::Deserialize;
 use tokio::runtime::Handle;
 
-use crate::answers::{self, Pairs, QueryData, Stream};
+use crate::answers::{self, Stream};
 use crate::ask::{Asker, segment};
 use crate::peer::Peer;
 use crate::queue::{Queue, QueueFigures};
@@ -31,8 +30,6 @@ use crate::recent::Recent;
 
 /// As in a store of this server's own.
 const ACTIVE_MINUTES: u32 = 30;
-/// Entries that are asked for at once; a Loki's own limit unless it was told otherwise.
-const PAGE: usize = 5_000;
 
 static HEADERS: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/x-protobuf")];
 
@@ -241,20 +238,16 @@ impl Taking<'_> {
 // ---- reading ----
 
 impl Evaluator for RemoteLogs {
-    fn instant(&self, expression: &str, t_ms: i64, budget: &Budget) -> Result<QueryValue, SourceError> {
+    fn instant(
+        &self,
+        expression: &str,
+        t_ms: i64,
+        budget: &Budget,
+    ) -> Result<Option<QueryValue>, SourceError> {
         let time_ns = t_ms.saturating_mul(1_000_000).to_string();
         let form = [("query", expression), ("time", &time_ns)];
         answers::query_value(&self.asker.ask("/loki/api/v1/query", &form, budget)?)
     }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireStats {
-    streams: u64,
-    chunks: u64,
-    bytes: u64,
-    entries: u64,
 }
 
 impl EntrySource for RemoteLogs {
@@ -299,10 +292,7 @@ impl EntrySource for RemoteLogs {
         let mut form: Vec<(&str, String)> =
             query.matcher_sets.iter().map(|set| ("match[]", selector(set))).collect();
         form.extend(bounds(query));
-        let pairs: Vec<Pairs> = answers::data(&self.asked("/loki/api/v1/series", &form, budget)?)?;
-        let mut streams: Vec<Labels> = pairs.iter().map(Pairs::labels).collect();
-        streams.sort_unstable();
-        Ok(streams)
+        answers::label_sets(&self.asked("/loki/api/v1/series", &form, budget)?)
     }
 
     fn stats(&self, query: &StreamQuery, budget: &Budget) -> Result<LogStats, SourceError> {
@@ -311,12 +301,11 @@ impl EntrySource for RemoteLogs {
             let mut form = vec![("query", selector(&set))];
             form.extend(bounds(query));
             let body = self.asked("/loki/api/v1/index/stats", &form, budget)?;
-            let stats: WireStats =
-                serde_json::from_slice(&body).map_err(|e| answers::strange(&e.to_string()))?;
-            total.streams += stats.streams;
-            total.chunks += stats.chunks;
-            total.bytes += stats.bytes;
-            total.entries += stats.entries;
+            let stats = answers::stats(&body)?;
+            total.streams = total.streams.saturating_add(stats.streams);
+            total.chunks = total.chunks.saturating_add(stats.chunks);
+            total.bytes = total.bytes.saturating_add(stats.bytes);
+            total.entries = total.entries.saturating_add(stats.entries);
         }
         Ok(total)
     }
@@ -351,7 +340,7 @@ impl RemoteLogs {
             if !query.matcher_sets.is_empty() {
                 form.push(("query", selector(&set)));
             }
-            texts.extend(answers::data::<Vec<String>>(&self.asked(path, &form, budget)?)?);
+            texts.extend(answers::texts(&self.asked(path, &form, budget)?)?);
         }
         texts.sort_unstable();
         texts.dedup();
@@ -447,7 +436,10 @@ impl Pages {
         if self.is_done {
             return Ok(None);
         }
-        let (start, end, limit) = (self.start_ns.to_string(), self.end_ns.to_string(), PAGE.to_string());
+        // Nothing else ends a range whose other side has ever more lines of one time.
+        budget.check("a query to the remote store")?;
+        let (start, end, limit) =
+            (self.start_ns.to_string(), self.end_ns.to_string(), REMOTE_PAGE_ENTRIES.to_string());
         let direction = if self.newest_first { "backward" } else { "forward" };
         let form = [
             ("query", self.query.as_str()),
@@ -458,18 +450,18 @@ impl Pages {
         ];
         let body = asker.ask("/loki/api/v1/query_range", &form, budget)?;
         budget.reserve_bytes(body.len() as u64)?;
-        let read = answers::data(&body);
+        let read = answers::lines(&body);
         budget.release_bytes(body.len() as u64);
-        match read? {
-            QueryData::Streams(streams) => Ok(Some(streams)),
-            QueryData::Matrix(none) if none.is_empty() => Ok(None),
-            _ => Err(answers::strange("no lines")),
-        }
+        read.map(Some)
     }
 
-    /// The page without what came before, each stream ascending, and sets out for the next one.
-    fn unseen(&mut self, streams: Vec<Stream>) -> Result<Vec<(u64, Page)>, SourceError> {
+    /// The page without what came before or was not asked for, each stream ascending, and sets out for
+    /// the next one.
+    fn unseen(&mut self, mut streams: Vec<Stream>) -> Result<Vec<(u64, Page)>, SourceError> {
         let count: usize = streams.iter().map(|stream| stream.values.len()).sum();
+        // With anything of another time the next page might begin before this one.
+        let range = self.start_ns..self.end_ns;
+        streams.iter_mut().for_each(|stream| stream.values.retain(|entry| range.contains(&entry.t_ns)));
         let times = streams.iter().flat_map(|stream| stream.values.iter().map(|entry| entry.t_ns));
         let last = if self.newest_first { times.min() } else { times.max() };
         let seen = std::mem::take(&mut self.border);
@@ -494,7 +486,7 @@ impl Pages {
             }
             pages.push((number, page));
         }
-        if fresh == 0 && count >= PAGE {
+        if fresh == 0 && count >= REMOTE_PAGE_ENTRIES {
             return Err(answers::strange("more lines of one nanosecond than it gives at once"));
         }
         self.set_out(last, count);
@@ -508,11 +500,20 @@ impl Pages {
 
     fn set_out(&mut self, last: Option<i64>, count: usize) {
         match last {
-            Some(last) if count >= PAGE && self.newest_first => self.end_ns = last.saturating_add(1),
-            Some(last) if count >= PAGE => self.start_ns = last,
+            Some(last) if count >= REMOTE_PAGE_ENTRIES && self.newest_first => {
+                self.end_ns = last.saturating_add(1)
+            }
+            Some(last) if count >= REMOTE_PAGE_ENTRIES => self.start_ns = last,
             _ => self.is_done = true,
         }
     }
+}
+
+/// The times of each stream of an answer, as a range takes them from its first page; for the fuzzer.
+#[doc(hidden)]
+pub fn first_page(body: &[u8], range: &LogSelection) -> Result<Vec<Vec<i64>>, SourceError> {
+    let pages = Pages::new(range).unseen(answers::lines(body)?)?;
+    Ok(pages.into_iter().map(|(_, page)| page.times_ns).collect())
 }
 
 /// Bytes and entries by bucket.
@@ -562,12 +563,14 @@ mod tests {
     #[test]
     fn pages_join_without_gap_or_repetition() {
         let mut pages = Pages::new(&LogSelection::all(vec![Matcher::equal("app", "x")], 0, 100));
-        let mut first: Vec<(i64, String)> = (0..PAGE as i64 - 2).map(|i| (1, format!("{i}"))).collect();
+        let full = REMOTE_PAGE_ENTRIES;
+        let mut first: Vec<(i64, String)> = (0..full as i64 - 2).map(|i| (1, format!("{i}"))).collect();
         first.extend([(2, "a".to_owned()), (2, "b".to_owned())]);
         let first: Vec<(i64, &str)> = first.iter().map(|(t, l)| (*t, l.as_str())).collect();
-        assert_eq!(lines(&pages.unseen(vec![stream(&first)]).unwrap()).len(), PAGE);
+        assert_eq!(lines(&pages.unseen(vec![stream(&first)]).unwrap()).len(), full);
         assert_eq!((pages.start_ns, pages.is_done), (2, false));
-        let second = pages.unseen(vec![stream(&[(2, "a"), (2, "b"), (2, "c"), (3, "a")])]).unwrap();
+        let second = [(2, "a"), (2, "b"), (2, "c"), (3, "a"), (1, "before"), (100, "behind")];
+        let second = pages.unseen(vec![stream(&second)]).unwrap();
         assert_eq!(lines(&second), ["c", "a"]);
         assert!(pages.is_done);
     }

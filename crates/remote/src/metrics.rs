@@ -1,6 +1,6 @@
 //! Series that another system keeps: written by remote write, asked by Prometheus' query API.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,19 +13,18 @@ use pilothouse_model::labels::{METRIC_NAME, SeriesText};
 use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::ports::{Exemplar, LabelQuery, SeriesSamples};
 use pilothouse_model::write::{
-    Appended, BatchExemplar, BatchSeries, Durable, MetadataEntry, MetricType, RawPair, Reason, Rejection,
-    WriteBatch,
+    Appended, BatchExemplar, BatchSeries, Durable, MetadataEntry, RawPair, Reason, Rejection, WriteBatch,
 };
 use pilothouse_model::{
     ActiveLimit, Budget, Clock, Evaluator, Labels, Matcher, QueryValue, SampleColumns, SampleSink,
     SelectedSeries, Selection, SeriesSource, SourceError,
 };
 use pilothouse_wire::body::snappy;
+use pilothouse_wire::remote_read::{ReadQuery, ResponseType, encode_request};
 use pilothouse_wire::remote_write::{Message, RequestWriter, SeriesParts};
-use serde::Deserialize;
 use tokio::runtime::Handle;
 
-use crate::answers::{self, Pairs};
+use crate::answers;
 use crate::ask::{Asker, segment};
 use crate::peer::Peer;
 use crate::queue::{Queue, QueueFigures};
@@ -312,7 +311,12 @@ fn ready() -> Durable {
 // ---- reading ----
 
 impl Evaluator for RemoteMetrics {
-    fn instant(&self, expression: &str, t_ms: i64, budget: &Budget) -> Result<QueryValue, SourceError> {
+    fn instant(
+        &self,
+        expression: &str,
+        t_ms: i64,
+        budget: &Budget,
+    ) -> Result<Option<QueryValue>, SourceError> {
         let form = [("query", expression), ("time", &seconds(t_ms))];
         answers::query_value(&self.asker.ask("/api/v1/query", &form, budget)?)
     }
@@ -327,12 +331,15 @@ impl SeriesSamples for Brought {
         let all = self.0.times_ms.iter().zip(&self.0.values);
         let within = all.filter(|(t, _)| (start_ms..=end_ms).contains(*t));
         within.for_each(|(t, value)| out.push_float(*t, *value));
+        let histograms = self.0.histograms.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t));
+        out.histograms.extend(histograms.cloned());
         Ok(())
     }
 }
 
 impl SeriesSource for RemoteMetrics {
-    /// Floats alone: the query API tells neither stale markers nor the schema of a native histogram.
+    /// By the query API, which tells no stale markers; native histograms have no schema there, so
+    /// where there are any all of it comes by remote read.
     fn select(&self, selection: &Selection, budget: &Budget) -> Result<Vec<SelectedSeries>, SourceError> {
         let Selection { matchers, start_ms, end_ms, .. } = selection;
         let (start_ms, end_ms) = ((*start_ms).max(0), (*end_ms).min(MOST_MS));
@@ -344,7 +351,13 @@ impl SeriesSource for RemoteMetrics {
         let form = [("query", query.as_str()), ("time", &seconds(end_ms))];
         let body = self.asker.ask("/api/v1/query", &form, budget)?;
         budget.reserve_bytes(body.len() as u64)?;
-        let series = answers::raw_series(&body)?;
+        let series = match answers::raw_series(&body)? {
+            Some(series) => series,
+            None => {
+                drop(body);
+                self.read(ReadQuery { start_ms, end_ms, matchers: matchers.clone() }, budget)?
+            }
+        };
         budget.add_series(series.len() as u64)?;
         let mut selected = Vec::with_capacity(series.len());
         for (labels, samples) in series {
@@ -373,10 +386,8 @@ impl SeriesSource for RemoteMetrics {
             let every = Matcher::new(pilothouse_model::MatchOp::NotEqual, METRIC_NAME, "");
             query.matcher_sets.extend(every.map(|matcher| vec![matcher]));
         }
-        let pairs: Vec<Pairs> = answers::data(&self.listed("/api/v1/series", &query, budget)?)?;
-        budget.add_series(pairs.len() as u64)?;
-        let mut series: Vec<Labels> = pairs.iter().map(Pairs::labels).collect();
-        series.sort_unstable();
+        let mut series = answers::label_sets(&self.listed("/api/v1/series", &query, budget)?)?;
+        budget.add_series(series.len() as u64)?;
         cut(&mut series, query.limit);
         Ok(series)
     }
@@ -388,8 +399,7 @@ impl SeriesSource for RemoteMetrics {
             form.extend(bounds(query));
             let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
             let body = self.asker.ask("/api/v1/query_exemplars", &form, &Budget::unlimited())?;
-            let series: Vec<SeriesExemplars> = answers::data(&body)?;
-            found.extend(series.into_iter().map(SeriesExemplars::words));
+            found.extend(answers::exemplars(&body)?);
         }
         Ok(found)
     }
@@ -397,17 +407,22 @@ impl SeriesSource for RemoteMetrics {
     fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
         let form: Vec<(&str, &str)> = family.map(|family| ("metric", family)).into_iter().collect();
         let body = self.asker.ask("/api/v1/metadata", &form, &Budget::unlimited())?;
-        let families: BTreeMap<String, Vec<WireMetadata>> = answers::data(&body)?;
-        let entries = families
-            .into_iter()
-            .flat_map(|(family, entries)| entries.into_iter().map(move |entry| entry.words(family.clone())));
-        Ok(entries.collect())
+        answers::metadata(&body)
     }
 }
 
 impl RemoteMetrics {
+    /// Samples as they are kept.
+    fn read(&self, query: ReadQuery, budget: &Budget) -> Result<Vec<(Labels, SampleColumns)>, SourceError> {
+        let request = Bytes::from(snappy(&encode_request(&[query], &[ResponseType::Samples])));
+        let body = self.asker.read(request, budget)?;
+        let limit = self.limits.now().max_histogram_buckets;
+        let series = answers::read_series(&body, usize::try_from(limit).unwrap_or(usize::MAX), budget)?;
+        Ok(series.into_iter().map(|series| (series.labels, series.samples)).collect())
+    }
+
     fn list(&self, path: &str, query: &LabelQuery, budget: &Budget) -> Result<Vec<String>, SourceError> {
-        let mut texts: Vec<String> = answers::data(&self.listed(path, query, budget)?)?;
+        let mut texts = answers::texts(&self.listed(path, query, budget)?)?;
         texts.sort_unstable();
         cut(&mut texts, query.limit);
         Ok(texts)
@@ -448,48 +463,4 @@ fn seconds(t_ms: i64) -> String {
 fn bounds(query: &LabelQuery) -> Vec<(&'static str, String)> {
     let ends = [("start", query.start_ms), ("end", query.end_ms)];
     ends.into_iter().filter(|(_, t)| t.abs() < MOST_MS).map(|(name, t)| (name, seconds(t))).collect()
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SeriesExemplars {
-    #[serde(default)]
-    series_labels: Pairs,
-    exemplars: Vec<WireExemplar>,
-}
-
-#[derive(Deserialize)]
-struct WireExemplar {
-    #[serde(default)]
-    labels: Pairs,
-    value: String,
-    timestamp: f64,
-}
-
-impl SeriesExemplars {
-    fn words(self) -> (Labels, Vec<Exemplar>) {
-        let exemplar = |e: WireExemplar| Exemplar {
-            labels: e.labels.labels(),
-            value: e.value.parse().unwrap_or(f64::NAN),
-            t_ms: (e.timestamp * 1000.0).round() as i64,
-        };
-        (self.series_labels.labels(), self.exemplars.into_iter().map(exemplar).collect())
-    }
-}
-
-#[derive(Deserialize)]
-struct WireMetadata {
-    #[serde(rename = "type", default)]
-    metric_type: String,
-    #[serde(default)]
-    help: String,
-    #[serde(default)]
-    unit: String,
-}
-
-impl WireMetadata {
-    fn words(self, family: String) -> MetadataEntry {
-        let known = MetricType::ALL.into_iter().find(|t| t.as_str() == self.metric_type);
-        MetadataEntry { family, metric_type: known.unwrap_or_default(), help: self.help, unit: self.unit }
-    }
 }

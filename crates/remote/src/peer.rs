@@ -190,6 +190,29 @@ impl Peer {
         };
         let categorized = HeaderName::from_static("x-loki-response-encoding-flags");
         headers.insert(categorized, HeaderValue::from_static("categorize-labels"));
+        self.fetch(method, &target, headers, body).await
+    }
+
+    /// Asks for samples as they are kept, by remote read. Request and answer are blocks of snappy.
+    pub(crate) async fn read(&self, request: Bytes) -> Result<Bytes, RemoteError> {
+        let mut headers = self.own_headers();
+        for (name, value) in [
+            (header::CONTENT_TYPE, "application/x-protobuf"),
+            (header::CONTENT_ENCODING, "snappy"),
+            (HeaderName::from_static("x-prometheus-remote-read-version"), "0.1.0"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        self.fetch(Method::POST, "/api/v1/read", headers, request).await
+    }
+
+    async fn fetch(
+        &self,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, RemoteError> {
         let url = Secret::new(format!("{}{target}", self.settings.query_url));
         let began = Instant::now();
         let outcome = match self.client.send(Request { method, url, headers, body }).await {

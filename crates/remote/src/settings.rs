@@ -102,6 +102,40 @@ impl Settings {
         })
     }
 
+    /// Settings with a change over them, both as they are written down: a key that is said stands for
+    /// what was there, `null` takes it away, and others stay. `http_config` is one thing, and is said
+    /// again where an address goes to another host: whoever may change an address without knowing
+    /// the credentials shall not have them sent to himself.
+    pub fn changed(kind: Kind, before: &Value, change: &Value) -> Result<Value, SettingsError> {
+        let Some(change) = change.as_object() else {
+            return Err(SettingsError::new("", "an object is wanted"));
+        };
+        let mut merged = before.as_object().cloned().unwrap_or_default();
+        for (key, value) in change {
+            match value {
+                Value::Null => merged.remove(key),
+                value => merged.insert(key.clone(), value.clone()),
+            };
+        }
+        let merged = Value::Object(merged);
+        let settings = Self::read(kind, &merged)?;
+        let goes_elsewhere = Self::read(kind, before).is_ok_and(|b| b.origins() != settings.origins());
+        let is_plain = settings.http_config == HttpOptions::default();
+        if goes_elsewhere && !is_plain && !change.contains_key("http_config") {
+            let why = "is said again, or null, with an address on another host";
+            return Err(SettingsError::new("http_config", why));
+        }
+        Ok(merged)
+    }
+
+    /// Scheme, host and port of both addresses.
+    fn origins(&self) -> [Option<(String, String)>; 2] {
+        [&self.write_url, &self.query_url].map(|url| {
+            let uri = url.parse::<Uri>().ok()?;
+            Some((uri.scheme_str()?.to_owned(), uri.authority()?.to_string()))
+        })
+    }
+
     /// The settings without what is secret in them; of the credentials only of which kind they are.
     pub fn shown(&self) -> Value {
         let http = &self.http_config;
@@ -247,6 +281,43 @@ mod tests {
         }
         let unknown = Settings::read(Kind::Logs, &with("uri", "x".into())).unwrap_err().to_string();
         assert!(unknown.starts_with("remote: unknown field `uri`, expected one of `write_url`"), "{unknown}");
+    }
+
+    #[test]
+    fn a_change_says_what_changes() {
+        let mut before = with("http_config", json!({"basic_auth": {"username": "u", "password": "hush"}}));
+        before["tenant"] = "a".into();
+        let changed = |change: Value| {
+            Settings::changed(Kind::Metrics, &before, &change).map_err(|e| e.to_string()).map(|value| {
+                let kept = value["http_config"] == before["http_config"];
+                (Settings::read(Kind::Metrics, &value).unwrap(), kept)
+            })
+        };
+        let (settings, kept) = changed(json!({"queries": "local"})).unwrap();
+        assert!(settings.is_copy && settings.tenant == "a" && kept);
+        let (settings, kept) = changed(json!({"tenant": null, "timeout": "5s"})).unwrap();
+        assert!(settings.tenant.is_empty() && settings.timeout == Duration::from_secs(5) && kept);
+        let (settings, kept) = changed(json!({"write_url": "http://m:9009/other"})).unwrap();
+        assert!(settings.write_url.ends_with("/other") && kept);
+        let (settings, kept) = changed(json!({"http_config": {"bearer_token": "x"}})).unwrap();
+        assert!(settings.http_config.basic_auth.is_none() && !kept);
+        for address in ["write_url", "query_url"] {
+            let elsewhere = json!({ address: "http://else:9009/x" });
+            assert_eq!(
+                changed(elsewhere.clone()).unwrap_err(),
+                "remote.http_config: is said again, or null, with an address on another host"
+            );
+            let mut said = elsewhere;
+            said["http_config"] = Value::Null;
+            assert_eq!(changed(said).unwrap().0.http_config, HttpOptions::default());
+        }
+        assert_eq!(
+            changed(json!({"write_url": null})).unwrap_err(),
+            "remote.write_url: an address is wanted"
+        );
+        // Where nothing was before, all of it is said.
+        assert!(Settings::changed(Kind::Metrics, &Value::Null, &json!({"tenant": "a"})).is_err());
+        assert!(Settings::changed(Kind::Metrics, &Value::Null, &base()).is_ok());
     }
 
     #[test]

@@ -108,8 +108,9 @@ impl Expression {
     ) -> Result<Vec<Element>, ExpressionError> {
         if let Some(evaluator) = data.evaluator()
             && self.language() == data.language()
+            && let Some(value) = evaluator.instant(&self.asked(), t_ms, budget)?
         {
-            return elements_of(evaluator.instant(&self.asked(), t_ms, budget)?);
+            return elements_of(value);
         }
         match (self, data) {
             (Self::Promql(expr), Data::Metrics(source)) => {

@@ -53,7 +53,7 @@ pub(super) fn create(context: &Context<'_>, input: &Input) -> Result<Answer, Ref
             max_active_series: input.number("max_active_series")?,
             max_log_streams: input.number("max_log_streams")?,
         },
-        remote: remote(kind, input)?.flatten(),
+        remote: remote(kind, None, input)?.flatten(),
     };
     let source = context.control().create_source(&input.actor(), new)?;
     Ok(Answer::Object(shape(context, &source)))
@@ -67,9 +67,13 @@ fn kind(context: &Context<'_>, kind: SourceKind) -> Result<SourceKind, Refusal> 
     Ok(kind)
 }
 
-/// Where the data is kept: `backend` is `local` or `remote`, and `remote` says where that is. It is
-/// kept as it was said, once it has been read without a fault.
-fn remote(kind: SourceKind, input: &Input) -> Result<Option<Option<RemoteSettings>>, Refusal> {
+/// Where the data is kept: `backend` is `local` or `remote`, and `remote` says where that is, over what
+/// is known of it before. It is kept as it was said, once it has been read without a fault.
+fn remote(
+    kind: SourceKind,
+    before: Option<&RemoteSettings>,
+    input: &Input,
+) -> Result<Option<Option<RemoteSettings>>, Refusal> {
     let settings = input.optional_object("remote")?;
     let settings = match (input.text("backend")?, settings) {
         (None, settings) => settings,
@@ -84,7 +88,9 @@ fn remote(kind: SourceKind, input: &Input) -> Result<Option<Option<RemoteSetting
     let Some(Some(settings)) = settings else { return Ok(settings.map(|_| None)) };
     let remote_kind = remote_kind(kind)
         .ok_or_else(|| misplaced("remote", "only data sources of metrics and logs can be remote"))?;
-    Settings::read(remote_kind, settings).map_err(|e| Refusal::argument(e.key, Fault::Constraint, e.why))?;
+    let before = before.and_then(|before| serde_json::from_str(before.expose()).ok()).unwrap_or(Value::Null);
+    let settings = Settings::changed(remote_kind, &before, settings)
+        .map_err(|e| Refusal::argument(e.key, Fault::Constraint, e.why))?;
     Ok(Some(Some(RemoteSettings::new(settings.to_string()))))
 }
 
@@ -138,7 +144,7 @@ pub(super) fn update(context: &Context<'_>, input: &Input) -> Result<Answer, Ref
     let id: SourceId = input.id("data_source")?;
     let before = context.control().source_in(input.region, id)?;
     let change = SourceChange {
-        remote: remote(before.kind, input)?,
+        remote: remote(before.kind, before.remote.as_ref(), input)?,
         name: input.present_text("name")?,
         retention_days: retention_days(input)?,
         max_active_series: input.optional_number("max_active_series")?,
@@ -195,6 +201,9 @@ fn shape(context: &Context<'_>, source: &DataSource) -> Value {
     if source.remote.is_some() {
         object["backend"] = "remote".into();
         object["remote"] = shown_remote(source).unwrap_or(Value::Null);
+    }
+    if source.declared {
+        object["declared"] = true.into();
     }
     for (name, limit) in own {
         if let Some(limit) = limit {

@@ -8,8 +8,8 @@ use pilothouse_model::limits::Limits;
 
 use super::{Fixture, root};
 use crate::{
-    Amounts, Error, NewSource, NewToken, ProjectId, Region, Scope, Scopes, SourceChange, SourceFilter,
-    SourceKind, SourceLimits, TokenFilter, UsageQuery,
+    Amounts, DeclaredSource, Error, NewSource, NewToken, ProjectId, Region, Scope, Scopes, SourceChange,
+    SourceFilter, SourceId, SourceKind, SourceLimits, TokenFilter, UsageQuery,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -113,6 +113,91 @@ fn where_another_system_keeps_the_data_is_remembered_and_not_told() {
     let back = SourceChange { remote: Some(None), ..SourceChange::default() };
     fixture.control.update_source(&root(), Region::FrPar, made.id, back).unwrap();
     assert_eq!(fixture.reopened().control.remote_of(made.id), None);
+}
+
+fn declared(id: Option<&str>, name: &str, kind: SourceKind) -> DeclaredSource {
+    DeclaredSource {
+        id: id.map(SourceId::of_text),
+        name: name.to_owned(),
+        kind,
+        retention_days: None,
+        limits: SourceLimits::default(),
+        remote: None,
+    }
+}
+
+#[test]
+fn declared_sources_are_as_the_configuration_says_and_nobody_else_changes_them() {
+    let fixture = Fixture::new();
+    let there = || Some(crate::RemoteSettings::new("{}"));
+    let mut shop = declared(Some("shop"), "shop", SourceKind::Metrics);
+    let main = DeclaredSource { remote: there(), ..declared(None, "", SourceKind::Logs) };
+    let all = [shop.clone(), main];
+    let changed = fixture.control.declare_sources(&all).unwrap();
+    assert_eq!(changed.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["shop", "Logs"]);
+    let id = changed[0].id;
+    assert_eq!((id, changed[0].stamp.number > 0), (SourceId::of_text("shop"), true));
+    assert!(fixture.control.default_source(SourceKind::Logs).unwrap().remote.is_some());
+    // Said again as before, nothing is written, after a restart neither.
+    let fixture = fixture.reopened();
+    let trail = fixture.control.audit(None, 1).unwrap();
+    assert_eq!(fixture.control.declare_sources(&all).unwrap(), []);
+    assert_eq!(fixture.control.audit(None, 1).unwrap(), trail);
+
+    let rename = || SourceChange { name: Some("other".to_owned()), ..SourceChange::default() };
+    for id in changed.iter().map(|source| source.id) {
+        let refused = fixture.control.update_source(&root(), Region::FrPar, id, rename());
+        assert!(matches!(refused, Err(Error::InUse { help: "the configuration declares it", .. })));
+        assert!(matches!(
+            fixture.control.delete_source(&root(), Region::FrPar, id),
+            Err(Error::InUse { .. })
+        ));
+    }
+    // What is left out has its default again.
+    shop.retention_days = Some(7);
+    fixture.control.declare_sources(&[shop.clone(), all[1].clone()]).unwrap();
+    assert_eq!(fixture.control.source(id).unwrap().own_retention_days, Some(7));
+    fixture.control.declare_sources(&all).unwrap();
+    assert_eq!(fixture.control.source(id).unwrap().own_retention_days, None);
+
+    // Declared no more, it stays, and the default one is as at first.
+    let released = fixture.control.declare_sources(&[]).unwrap();
+    assert_eq!(released.len(), 2);
+    assert_eq!(fixture.control.default_source(SourceKind::Logs).unwrap().remote, None);
+    fixture.control.update_source(&root(), Region::FrPar, id, rename()).unwrap();
+    // And may be declared anew, deleted ones once nothing of them is left.
+    assert_eq!(fixture.control.declare_sources(&[shop.clone()]).unwrap()[0].name, "shop");
+    fixture.control.declare_sources(&[]).unwrap();
+    fixture.control.delete_source(&root(), Region::FrPar, id).unwrap();
+    let refused = fixture.control.declare_sources(&[shop.clone()]).unwrap_err().to_string();
+    assert!(refused.contains("is not removed yet"), "{refused}");
+    fixture.control.removed(id).unwrap();
+    assert_eq!(fixture.control.declare_sources(&[shop]).unwrap()[0].id, id);
+}
+
+#[test]
+fn declarations_that_do_not_hold_change_nothing() {
+    let fixture = Fixture::with(Limits { max_data_sources: 4, ..Limits::default() });
+    let metrics = |id: &str| declared(Some(id), id, SourceKind::Metrics);
+    let own = fixture.control.create_source(&root(), source(ProjectId::DEFAULT, SourceKind::Logs)).unwrap();
+    let of_id = |id: SourceId| DeclaredSource { id: Some(id), ..metrics("x") };
+    let default = fixture.control.default_source(SourceKind::Metrics).unwrap();
+    let internal = fixture.control.internal_source().unwrap();
+    for (all, expected) in [
+        (vec![metrics("a"), metrics("a")], "a of metrics: is declared twice"),
+        (vec![metrics("a")], "there are 4 of 4 of data_source already"),
+        (vec![of_id(own.id)], "its id is that of a source of logs"),
+        (vec![of_id(default.id)], "that of a source that is always there"),
+        (vec![of_id(internal.id)], "that of a source that is always there"),
+        (vec![declared(Some("t"), "t", SourceKind::Traces)], "metrics and logs alone"),
+        (vec![declared(Some("n"), " ", SourceKind::Logs)], "data_sources.name"),
+        (vec![DeclaredSource { retention_days: Some(0), ..metrics("a") }], "1 to 1825 days"),
+    ] {
+        let refused = fixture.control.may_declare_sources(&all, &fixture.limits).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+        assert_eq!(fixture.control.declare_sources(&all).unwrap_err().to_string(), refused);
+        assert_eq!(fixture.control.all_sources().len(), 4);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use pilothouse_rules::{Language, load_files};
 use super::print;
 use crate::cli::{self, Print};
 use crate::config::{self, Config, ConfigError, Fault, Flags, Settings};
+use crate::remotes::may_connect;
 
 pub(crate) fn run(command: &cli::Config) -> ExitCode {
     match command {
@@ -70,6 +71,11 @@ fn faults_of_files(config: &Config) -> Vec<Fault> {
         && let Err(e) = pilothouse_alertmanager::Config::load_file(file)
     {
         fault("alertmanager_config_file", format!("{}: {e}", file.display()));
+    }
+    for source in &config.data_sources {
+        if let Err(e) = may_connect(source, &config.limits) {
+            fault("data_sources", e.to_string());
+        }
     }
     faults
 }

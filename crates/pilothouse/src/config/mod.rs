@@ -4,10 +4,12 @@
 //! was said, `reference` shows it. Here it becomes what the parts of the server are given, with
 //! the checks that take more than one key.
 
+mod data_sources;
 mod layers;
 mod reference;
 mod references;
 mod scraping;
+mod secrets;
 mod settings;
 mod synthetic;
 mod values;
@@ -17,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use pilothouse_api::{Enrichment, TlsFiles};
+use pilothouse_control::DeclaredSource;
 use pilothouse_model::Labels;
 use pilothouse_model::limits::Limits;
 
@@ -69,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) alerting: AlertingConfig,
     pub(crate) synthetic: SyntheticConfig,
     pub(crate) scraping: ScrapeConfig,
+    pub(crate) data_sources: Vec<DeclaredSource>,
     /// How backups reach a bucket.
     pub(crate) buckets: BucketOptions,
     /// What the operator should know though it stops nothing.
@@ -106,7 +110,7 @@ fn load_with(flags: &Flags, lookup: &Lookup<'_>) -> Result<Config, ConfigError> 
     Ok(Config { flags: flags.clone(), ..resolve(layers)? })
 }
 
-/// Where relative paths in jobs of scraping start: at the file's directory.
+/// Where relative paths in jobs of scraping and data sources start: at the file's directory.
 fn directory(flags: &Flags) -> PathBuf {
     flags.config.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
 }
@@ -165,6 +169,7 @@ fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         warnings,
         synthetic,
         scraping,
+        data_sources: settings.data_sources.below(&layers.directory),
         buckets: buckets(&settings),
         data_dir: settings.data_dir.clone(),
         listen: settings.listen.0.clone(),

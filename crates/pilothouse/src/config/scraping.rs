@@ -1,12 +1,12 @@
 //! Jobs of scraping in the file: documents with Prometheus' fields.
 
-use pilothouse_net::REDACTED;
 use pilothouse_rules::format::yaml::Node;
 use pilothouse_scrape::config::sections::{GlobalSection, JobSection};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::synthetic::{document, each};
+use super::secrets::{hidden, resolved};
+use super::synthetic::{document, documents, each};
 use super::values::{Setting, Wrong};
 
 /// The section `global`, as far as it is about scraping and rules.
@@ -54,7 +54,7 @@ impl Jobs {
     }
 
     fn job(shown: Value) -> Result<(JobSection, Value), String> {
-        Ok((read(&shown)?, shown))
+        Ok((read(&resolved(shown.clone())?)?, shown))
     }
 }
 
@@ -62,9 +62,7 @@ impl Setting for Jobs {
     const ALLOWED: &'static str = "a list of jobs with Prometheus' fields";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let list: Vec<Value> =
-            serde_json::from_str(text).map_err(|e| format!("is not a list in JSON: {e}"))?;
-        list.into_iter().map(Self::job).collect::<Result<_, _>>().map(Self::of)
+        documents(text)?.into_iter().map(Self::job).collect::<Result<_, _>>().map(Self::of)
     }
 
     fn from_node(node: &Node) -> Result<Self, Wrong> {
@@ -81,35 +79,6 @@ fn read<T: DeserializeOwned + Default>(document: &Value) -> Result<T, String> {
         return Ok(T::default());
     }
     serde_json::from_value(document.clone()).map_err(|e| e.to_string())
-}
-
-/// The fields that hold a secret, wherever they stand.
-const SECRETS: [&str; 7] =
-    ["password", "credentials", "client_secret", "bearer_token", "key", "secrets", "proxy_connect_header"];
-
-fn hidden(document: Value) -> Value {
-    match document {
-        Value::Array(items) => items.into_iter().map(hidden).collect(),
-        Value::Object(members) => {
-            let member = |(name, value): (String, Value)| {
-                let value = if SECRETS.contains(&name.as_str()) { redacted(&value) } else { hidden(value) };
-                (name, value)
-            };
-            Value::Object(members.into_iter().map(member).collect::<Map<_, _>>())
-        }
-        other => other,
-    }
-}
-
-/// Of the same shape, so that what is shown can be read again.
-fn redacted(secret: &Value) -> Value {
-    match secret {
-        Value::Array(items) => items.iter().map(redacted).collect(),
-        Value::Object(members) => {
-            Value::Object(members.iter().map(|(name, value)| (name.clone(), redacted(value))).collect())
-        }
-        _ => Value::from(REDACTED),
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use pilothouse_model::limits::Limits;
 use pilothouse_net::Secret;
 use pilothouse_rules::format::yaml::Node;
 
+use super::data_sources::DeclaredSources;
 use super::scraping::{Global, Jobs};
 use super::synthetic::{DeclaredChecks, StatusPages};
 use super::values::{Address, AuthMode, BaseUrl, DurationMs, Setting, Wrong};
@@ -172,6 +173,13 @@ settings! {
     "Data" {
         "retention" => retention: DurationMs = DurationMs(31 * 86_400_000), Reload,
             "How long samples and log lines are kept. 0 keeps for ever.";
+        "data_sources" => data_sources: DeclaredSources = DeclaredSources::default(), Reload,
+            "Partitions of the data with roots of their own, and settings of the default ones: name, type (metrics or logs), \
+             retention_days, max_active_series, max_log_streams, remote, as the management API has them; id, or \
+             default: true. What stands here is changed here alone. Relative paths in it start at the directory of this \
+             file.",
+            e.g. "[{default: true, type: metrics, remote: {write_url: \"http://mimir:9009/api/v1/push\", \
+                  query_url: \"http://mimir:9009/prometheus\"}}]";
     }
     "Backup" {
         "s3.endpoint_url" => s3_endpoint_url: Option<String> = None, Restart,
@@ -323,6 +331,7 @@ mod tests {
         ("min_free_disk", "1GB"),
         ("disk_full_policy", "drop-oldest"),
         ("retention", "1d"),
+        ("data_sources", r#"[{"name": "x", "type": "logs"}]"#),
         ("s3.endpoint_url", "https://x"),
         ("s3.region", "x"),
         ("s3.access_key_id", "x"),

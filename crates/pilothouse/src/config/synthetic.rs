@@ -68,7 +68,7 @@ fn page(document: Value) -> Result<StatusPage, String> {
 }
 
 /// A flag or a variable holds a list in JSON.
-fn documents(text: &str) -> Result<Vec<Value>, String> {
+pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
     serde_json::from_str(text).map_err(|e| format!("is not a list in JSON: {e}"))
 }
 
