@@ -57,7 +57,7 @@ impl Ingest<'_> {
             Filling { ingest: self, batch: WriteBatch::of_labels(), counts: Counts::default(), over: None };
         let (decoded, fault) = self.decode(body, form);
         // What stands before a fault is counted, and nothing more.
-        let filled = filling.all(cache, &decoded).and_then(|()| {
+        let filled = filling.all(cache, &decoded, form).and_then(|()| {
             let fault = fault.map(|e| ScrapeError::Body(e.to_string()));
             fault.or(filling.over.take()).map_or(Ok(decoded.batch.metadata), Err)
         });
@@ -170,10 +170,12 @@ struct Filling<'a> {
 
 impl Filling<'_> {
     /// The series of a body in their order; what is converted comes behind.
-    fn all(&mut self, cache: &mut SeriesCache, decoded: &Decoded) -> Result<(), ScrapeError> {
+    fn all(&mut self, cache: &mut SeriesCache, decoded: &Decoded, form: Form) -> Result<(), ScrapeError> {
         let histograms = self.ingest.histograms;
-        let (told, made) =
-            if histograms.convert_classic { nhcb::convert(decoded) } else { Default::default() };
+        let (told, made) = match histograms.convert_classic {
+            true => nhcb::convert(decoded, form).map_err(ScrapeError::Body)?,
+            false => Default::default(),
+        };
         for series in &decoded.batch.series {
             if histograms.always_classic || !told.contains(&series.key) {
                 self.series(cache, decoded, series)?;

@@ -35,7 +35,7 @@ http_requests_total{ method = "post" , code="400" , }    3 	1395066363000
 # TYPE msdos_file_access_time_seconds untyped
 msdos_file_access_time_seconds{path="C:\\DIR\\FILE.TXT",error="Cannot find:\n\"FILE.TXT\" \t"} 1.458255915e9
 metric_without_timestamp_and_labels 12.47
-something_weird{problem="division by zero"} +Inf -3982045
+something_weird{problem="division by zero"} +Inf 3982045
 {"a name",b="c","a \"quoted\" label"="x"} NaN
 {"alone"} -0.5e-3
 :colons: 16
@@ -50,7 +50,7 @@ spaces_before_and_after   1   2
             r#"http_requests_total{code="400", method="post"} 3 @1395066363000"#,
             r#"msdos_file_access_time_seconds{error="Cannot find:\n\"FILE.TXT\" \\t", path="C:\\DIR\\FILE.TXT"} 1458255915 @1000"#,
             "metric_without_timestamp_and_labels 12.47 @1000",
-            r#"something_weird{problem="division by zero"} +Inf @-3982045"#,
+            r#"something_weird{problem="division by zero"} +Inf @3982045"#,
             r#"{__name__="a name", "a \"quoted\" label"="x", b="c"} NaN @1000"#,
             "alone -0.0005 @1000",
             ":colons: 16 @1000",
@@ -207,6 +207,13 @@ fn the_formats_are_as_strict_as_prometheus() {
         ("m 1 2 3", false, false),
         ("m 1 2_0", false, false),
         ("m 1 2z", false, false),
+        ("m 1 -2", false, true),
+        ("m 1 +2", false, true),
+        ("m 1 2\r", false, false),
+        ("m 1\r", false, false),
+        ("m\r1", false, false),
+        ("# TYPE m counter\r", false, false),
+        ("# a remark\r", true, false),
         ("m 1 2\0", false, false),
         ("m 1 Inf", false, false),
         ("m 1 -Inf", false, false),
@@ -287,14 +294,32 @@ fn where_openmetrics_ends() {
     }
 }
 
+/// What is scraped is cut off, what is imported is not.
 #[test]
 fn times_of_openmetrics() {
-    for (seconds, t_ms) in
-        [("123.123", 123_123), ("1520879607.789", 1_520_879_607_789_i64), ("-1.5", -1_500), ("1.001", 1_001)]
-    {
-        let text = format!("m 1 {seconds}\n# EOF\n");
-        check(&read(OpenMetrics, &text), &[&format!("m 1 @{t_ms}")]);
+    for (seconds, scraped, imported) in [
+        ("123.123", 123_123, 123_123),
+        ("1520879607.789", 1_520_879_607_789_i64, 1_520_879_607_789_i64),
+        ("-1.5", -1_500, -1_500),
+        ("1.001", 1_000, 1_001),
+        ("1.0019", 1_001, 1_002),
+        ("-1.0019", -1_001, -1_002),
+    ] {
+        let text = format!("m 1 {seconds} # {{a=\"b\"}} 2 {seconds}\n# EOF\n");
+        let read_again = import(OpenMetrics, text.as_bytes(), NOW, &Limits::default()).unwrap();
+        for (decoded, t_ms) in [(read(OpenMetrics, &text), scraped), (read_again, imported)] {
+            let exemplar = format!(r#"  exemplar [("a", "b")] 2 @{t_ms}"#);
+            check(&decoded, &[&format!("m 1 @{t_ms}"), &exemplar]);
+        }
     }
+}
+
+/// What no scrape takes.
+#[test]
+fn an_import_is_less_severe() {
+    let text = b"# TYPE a counter\r\na 1\r\n\r\na 2 -7\r\n";
+    let imported = import(Prometheus, text, NOW, &Limits::default()).unwrap();
+    check(&imported, &[r#"# a counter "" """#, "a 1 @1000", "a 2 @-7"]);
 }
 
 #[test]
@@ -315,7 +340,7 @@ fn an_openmetrics_text_has_an_end() {
     let cut = import(OpenMetrics, b"a 1\n", NOW, &limits).unwrap();
     check(&cut, &["a 1 @1000", "! line 1: data does not end with # EOF"]);
     assert!(read(OpenMetrics, "# EOF").batch.series.is_empty());
-    assert!(read(Prometheus, "# EOF\r\na 1\r\n").batch.series.len() == 1);
+    assert!(read(Prometheus, "# EOF\na 1\n").batch.series.len() == 1);
 }
 
 #[test]
@@ -473,7 +498,7 @@ proptest! {
         for format in [Prometheus, OpenMetrics] {
             let imported = import(format, text.as_bytes(), NOW, &Limits::default()).unwrap();
             let parsed = parse(format, text.as_bytes(), NOW, &Limits::default());
-            prop_assert_eq!(parsed.is_ok(), imported.rejected == 0);
+            prop_assert!(parsed.is_err() || imported.rejected == 0);
         }
     }
 }

@@ -8,6 +8,8 @@ use pilothouse_model::write::{RawPair, WriteBatch};
 use pilothouse_model::{Histogram, Labels, Span};
 use pilothouse_wire::exposition::TextFormat;
 
+mod histograms;
+
 use super::{Counts, Filling, Ingest, finest_for};
 use crate::cache::SeriesCache;
 use crate::config::{Job, Sections, load};

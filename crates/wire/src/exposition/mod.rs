@@ -1,8 +1,8 @@
 //! The expositions: Prometheus' text 0.0.4, OpenMetrics 1.0 and protobuf, read and written.
 //!
 //! Syntax and meaning as in Prometheus' `textparse`: quoted UTF-8 names, `le` and `quantile`
-//! normalised as OpenMetrics writes them. Differences, all on the generous side: blanks may be
-//! tabs or several in both formats, and `_created` samples are samples like others.
+//! normalised as OpenMetrics writes them. `_created` samples are samples like others, as they are
+//! there without a feature flag. What is imported is read with less severity than what is scraped.
 
 mod federation;
 mod native;

@@ -10,8 +10,8 @@ use super::{TextFormat, openmetrics_float};
 use crate::decoded::{Quota, Sample};
 use crate::{DecodeError, Decoded};
 
-/// Reads a whole text; the first line that cannot be read is the error. Samples without a time
-/// get `default_t_ms`.
+/// Reads a whole text as Prometheus reads what it scrapes; the first line that cannot be read is the
+/// error. Samples without a time get `default_t_ms`.
 pub fn parse(
     format: TextFormat,
     text: &[u8],
@@ -30,19 +30,20 @@ pub fn parse_prefix(
     default_t_ms: i64,
     limits: &Limits,
 ) -> (Decoded, Option<DecodeError>) {
-    let parser = Parser::new(format, default_t_ms, limits);
+    let parser = Parser::new(format, default_t_ms, limits, Reading::Scrape);
     parser.run(text, |_, line, why| Err(DecodeError::Text { line, why }))
 }
 
 /// Reads what can be read: each line that cannot be becomes a refusal that names it. Fails only
-/// on a text with more in it than a request may hold.
+/// on a text with more in it than a request may hold. Takes times before 1970 and line ends of
+/// Windows, and times of OpenMetrics to the nearest millisecond: what was exported comes back as it was.
 pub fn import(
     format: TextFormat,
     text: &[u8],
     default_t_ms: i64,
     limits: &Limits,
 ) -> Result<Decoded, DecodeError> {
-    let parser = Parser::new(format, default_t_ms, limits);
+    let parser = Parser::new(format, default_t_ms, limits, Reading::Import);
     let (decoded, fault) = parser.run(text, |decoded, line, why| {
         decoded.refuse(Reason::Undecodable { why: format!("line {line}: {why}") }, String::new);
         Ok(())
@@ -51,6 +52,14 @@ pub fn import(
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
+
+/// How exact a reader is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// As Prometheus.
+    Scrape,
+    Import,
+}
 
 /// Why a line is no good, or why the whole text is not.
 enum Fault {
@@ -72,6 +81,7 @@ impl From<DecodeError> for Fault {
 
 struct Parser {
     format: TextFormat,
+    reading: Reading,
     default_t_ms: i64,
     decoded: Decoded,
     quota: Quota,
@@ -84,9 +94,10 @@ struct Parser {
 }
 
 impl Parser {
-    fn new(format: TextFormat, default_t_ms: i64, limits: &Limits) -> Self {
+    fn new(format: TextFormat, default_t_ms: i64, limits: &Limits, reading: Reading) -> Self {
         Self {
             format,
+            reading,
             default_t_ms,
             decoded: Decoded::new(),
             quota: Quota::new(limits),
@@ -129,7 +140,8 @@ impl Parser {
 
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
         let is_strict = self.format == TextFormat::OpenMetrics;
-        let line = if is_strict { line } else { line.strip_suffix(b"\r").unwrap_or(line) };
+        let may_have_two_ends = !is_strict && self.reading == Reading::Import;
+        let line = line.strip_suffix(b"\r").filter(|_| may_have_two_ends).unwrap_or(line);
         let mut rest = Line { rest: line, is_strict };
         rest.blanks();
         match rest.rest.first() {
@@ -239,7 +251,7 @@ impl Parser {
         let value = float(rest.word("expected value after metric")?)?;
         let mut t_ms = self.default_t_ms;
         rest.blanks();
-        if !rest.rest.is_empty() && !rest.rest.trim_ascii_start().starts_with(b"#") {
+        if !rest.rest.is_empty() && !without_blanks(rest.rest).starts_with(b"#") {
             t_ms = self.time(rest.word("expected timestamp or new record")?)?;
             rest.blanks();
         }
@@ -271,13 +283,16 @@ impl Parser {
 
     fn time(&self, text: &[u8]) -> Result<i64, Fault> {
         let invalid = || Fault::Line(format!("invalid timestamp {:?}", lossy(text)));
-        let text_utf8 = std::str::from_utf8(text).map_err(|_| invalid())?;
+        let is_scraped = self.reading == Reading::Scrape;
         match self.format {
-            TextFormat::Prometheus => text_utf8.parse().map_err(|_| invalid()),
+            TextFormat::Prometheus if is_scraped && !text.iter().all(u8::is_ascii_digit) => Err(invalid()),
+            TextFormat::Prometheus => {
+                std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(invalid)
+            }
             TextFormat::OpenMetrics => {
-                // Prometheus cuts off, and so loses a millisecond of times like 1.001 that have no
-                // exact binary form; what is exported must come back as it was.
-                let t_ms = (float(text)? * 1000.0).round();
+                // Prometheus cuts off, also where a time like 1.001 has no exact binary form.
+                let t_ms = float(text)? * 1000.0;
+                let t_ms = if is_scraped { t_ms.trunc() } else { t_ms.round() };
                 // i64::MAX as a float is one above it.
                 if t_ms >= i64::MIN as f64 && t_ms < i64::MAX as f64 {
                     Ok(t_ms as i64)
@@ -358,7 +373,7 @@ impl<'a> Line<'a> {
     /// Passes over what may stand between any two parts of the older format.
     fn blanks(&mut self) {
         if !self.is_strict {
-            self.rest = self.rest.trim_ascii_start();
+            self.rest = without_blanks(self.rest);
         }
     }
 
@@ -367,7 +382,7 @@ impl<'a> Line<'a> {
         if self.is_strict {
             return self.rest.strip_prefix(b" ");
         }
-        let after = self.rest.trim_ascii_start();
+        let after = without_blanks(self.rest);
         (after.len() < self.rest.len()).then_some(after)
     }
 
@@ -480,6 +495,11 @@ impl<'a> Line<'a> {
 
 fn is_blank(b: u8) -> bool {
     b == b' ' || b == b'\t'
+}
+
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|b| !is_blank(*b)).unwrap_or(text.len());
+    text.get(start..).unwrap_or_default()
 }
 
 fn lossy(bytes: &[u8]) -> String {
