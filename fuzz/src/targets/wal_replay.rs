@@ -4,7 +4,8 @@
 //! without, and a log of real segments some of whose bytes are changed, cut or dropped.
 //! Invariants: never a panic, never without end; no record is read that was not written; reading
 //! changes nothing; the log can be started and appended to, and then the same records and the new
-//! one are read.
+//! one are read. One that was written and had lost its last bytes may come back then: where the mark
+//! that closes its segment happens to begin with them, it is whole again, and its checksum says so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub fn run(data: &[u8]) {
     if let Ok((all, _)) = stopped {
         assert_eq!(all, records);
     }
-    append_one(directory, records);
+    append_one(directory, records, written);
 }
 
 /// In memory where there is such a place.
@@ -101,7 +102,7 @@ fn write_and_change(directory: &Path, mut choices: Choices<'_>) -> Records {
     written
 }
 
-fn append_one(directory: &Path, mut records: Records) {
+fn append_one(directory: &Path, mut records: Records, mut written: Records) {
     let mut recovery = Wal::open(directory, options()).expect("it opened before");
     let end = recovery
         .replay(Position(0), OnDamage::Skip, |_, _| Ok::<_, WalError>(()))
@@ -113,6 +114,8 @@ fn append_one(directory: &Path, mut records: Records) {
     wal.wait(position).expect("a sync");
     drop(wal);
     records.push((position, b"after".to_vec()));
+    written.push((position, b"after".to_vec()));
     let (again, _) = replay(directory, Position(0), OnDamage::Skip).expect("it read before");
-    assert_eq!(again, records);
+    assert!(records.iter().all(|record| again.contains(record)), "{records:?} {again:?}");
+    assert!(again.iter().all(|record| written.contains(record)), "{written:?} {again:?}");
 }
