@@ -37,7 +37,7 @@ use crate::forward::forward;
 use crate::reply::Reply;
 use crate::routes::Scope::{ReadLogs, WriteLogs};
 use crate::routes::{self, Base, Methods, Route, Scope};
-use crate::service::Call;
+use crate::service::{Call, too_large};
 use answer::Shape;
 
 pub(crate) use state::State;
@@ -230,8 +230,10 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
 }
 
 pub(crate) fn refuse(app: &App, endpoint: Endpoint, mut error: ApiError) -> Reply {
-    if error.kind == Kind::TooLarge {
-        error = push::too_large(app.limits().max_body_bytes);
+    // A body that was refused before it came here was refused in Mimir's words.
+    let limit = app.limits().max_body_bytes;
+    if error.kind == Kind::TooLarge && error.text == too_large(limit).text {
+        error = push::too_large(limit);
     }
     match endpoint {
         Endpoint::Otlp => push::otlp_refusal(OtlpFormat::Protobuf, error),
