@@ -27,6 +27,7 @@ pub mod otlp_proto;
 pub mod promql_parse;
 pub mod re2;
 pub mod read_request;
+pub mod remote_answers;
 pub mod rule_groups;
 pub mod rw1;
 pub mod rw2;
@@ -52,7 +53,7 @@ targets! {
     alertmanager_config, alertmanager_matchers, alertmanager_template, codec_head, codec_histogram,
     codec_page, codec_times, codec_values, exposition_protobuf, exposition_text, histogram_algebra,
     index_day, index_page, log_block, logql_lines, logql_parse, loki_json, loki_proto, metrics_record,
-    openmetrics, otlp_json, otlp_logs, otlp_proto, promql_parse, re2, read_request,
+    openmetrics, otlp_json, otlp_logs, otlp_proto, promql_parse, re2, read_request, remote_answers,
     rule_groups, rw1, rw2, snappy, synthetic_check, tsdb_block, wal_replay, xor_chunk,
 }
 
