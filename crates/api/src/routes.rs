@@ -63,7 +63,7 @@ impl Scope {
     }
 }
 
-/// A set of methods. `GET` includes `HEAD`; `OPTIONS` is answered everywhere.
+/// A set of methods. `OPTIONS` is answered everywhere; for `HEAD` see [`Route::takes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Methods(u8);
 
@@ -98,8 +98,7 @@ impl Methods {
     }
 
     pub fn accept(self, method: &Method) -> bool {
-        let name = if method == Method::HEAD { "GET" } else { method.as_str() };
-        Self::NAMES.iter().any(|(one, n)| *n == name && self.0 & one.0 != 0)
+        Self::NAMES.iter().any(|(one, name)| *name == method.as_str() && self.0 & one.0 != 0)
     }
 }
 
@@ -195,6 +194,7 @@ impl Endpoint {
     pub(crate) fn refuse_method(self) -> Reply {
         match self {
             Self::Synthetic(_) => synthetic::wrong_method(),
+            Self::Logs(_) => Reply::empty(StatusCode::METHOD_NOT_ALLOWED),
             _ => Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
         }
     }
@@ -224,6 +224,15 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether the route answers the method. `HEAD` is as `GET` where the interface is Pilothouse's own; Loki,
+    /// Mimir, Prometheus and the Alertmanager take it for a wrong method.
+    pub fn takes(&self, method: &Method) -> bool {
+        let is_own =
+            matches!(self.endpoint, Endpoint::Own(_) | Endpoint::Cockpit(_) | Endpoint::Synthetic(_));
+        let method = if method == Method::HEAD && is_own { &Method::GET } else { method };
+        self.methods.accept(method)
+    }
+
     /// The full paths of the route.
     pub fn paths(&self) -> impl Iterator<Item = String> + '_ {
         self.base.roots().iter().map(|root| format!("{root}{}", self.path))
@@ -274,9 +283,24 @@ mod tests {
     }
 
     #[test]
+    fn only_paths_of_our_own_take_head() {
+        let takes = |path: &str| all().any(|r| r.paths().any(|p| p == path) && r.takes(&Method::HEAD));
+        for (path, expected) in [
+            ("/ready", true),
+            ("/metrics", true),
+            ("/loki/api/v1/query", false),
+            ("/loki/api/v1/status/buildinfo", false),
+            ("/prometheus/api/v1/query", false),
+            ("/prometheus/api/v1/rules", false),
+        ] {
+            assert_eq!(takes(path), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn methods_are_listed_in_order() {
         assert_eq!(Methods::GET_POST.allow(), "GET, OPTIONS, POST");
         assert_eq!(Methods::POST_PUT.or(Methods::DELETE).allow(), "DELETE, OPTIONS, POST, PUT");
-        assert!(Methods::GET.accept(&Method::HEAD) && !Methods::GET.accept(&Method::POST));
+        assert!(Methods::GET.accept(&Method::GET) && !Methods::GET.accept(&Method::POST));
     }
 }

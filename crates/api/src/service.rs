@@ -95,7 +95,7 @@ async fn answer(
 ) -> Response {
     let started = Instant::now();
     let (gzip, origin) = (accepts_gzip(request.headers()), request.headers().get(header::ORIGIN).cloned());
-    let taker = rows.iter().find(|row| row.methods.accept(request.method()));
+    let taker = rows.iter().find(|row| row.takes(request.method()));
     let Some(route) = taker.or_else(|| rows.first()).copied() else {
         return not_found(app, request).await;
     };
@@ -121,7 +121,7 @@ async fn handle(
     if request.method() == Method::OPTIONS {
         return Ok(Reply::empty(StatusCode::NO_CONTENT));
     }
-    if !route.methods.accept(request.method()) {
+    if !route.takes(request.method()) {
         let methods = rows.iter().fold(route.methods, |all, row| all.or(row.methods));
         return Ok(route.endpoint.refuse_method().header(header::ALLOW, methods.allow()));
     }

@@ -192,16 +192,10 @@ pub(crate) fn time_text(t_ns: i64) -> String {
 }
 
 /// `{"status":"success","data":[…]}`; an empty list of texts leaves `data` out.
-pub(crate) fn texts_reply(texts: &[String], shape: Shape) -> Reply {
-    let (status, name) = match shape {
-        Shape::V1 { .. } => ("\"status\":\"success\"", "data"),
-        Shape::Legacy => ("", "values"),
-    };
-    let mut out = format!("{{{status}");
+pub(crate) fn texts_reply(texts: &[String]) -> Reply {
+    let mut out = String::from("{\"status\":\"success\"");
     if !texts.is_empty() {
-        out.push_str(if status.is_empty() { "\"" } else { ",\"" });
-        out.push_str(name);
-        out.push_str("\":");
+        out.push_str(",\"data\":");
         push_list(&mut out, texts, |out, text| push_string(out, text));
     }
     out.push('}');
@@ -292,14 +286,11 @@ mod tests {
 
     #[test]
     fn an_empty_list_has_no_data() {
-        let body = |texts: &[String], shape| match texts_reply(texts, shape).body {
+        let body = |texts: &[String]| match texts_reply(texts).body {
             ReplyBody::Whole(bytes) => String::from_utf8(bytes).unwrap(),
             _ => String::new(),
         };
-        let (v1, one) = (Shape::V1 { categorize: false }, ["a".to_owned()]);
-        assert_eq!(body(&[], v1), r#"{"status":"success"}"#);
-        assert_eq!(body(&one, v1), r#"{"status":"success","data":["a"]}"#);
-        assert_eq!(body(&one, Shape::Legacy), r#"{"values":["a"]}"#);
-        assert_eq!(body(&[], Shape::Legacy), "{}");
+        assert_eq!(body(&[]), r#"{"status":"success"}"#);
+        assert_eq!(body(&["a".to_owned()]), r#"{"status":"success","data":["a"]}"#);
     }
 }

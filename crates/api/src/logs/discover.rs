@@ -11,27 +11,27 @@ use crate::App;
 use crate::client::Client;
 use crate::error::ApiError;
 use crate::json::{push_labels, push_list, push_string};
-use crate::logs::answer::{Shape, json, texts_reply};
+use crate::logs::answer::{json, texts_reply};
 use crate::logs::errors::from_source;
-use crate::logs::params::Span;
+use crate::logs::params::{self, Span};
 use crate::params::Params;
 use crate::reply::Reply;
 use crate::service::Call;
 
-pub(crate) async fn labels(app: &Arc<App>, call: Call, shape: Shape) -> Result<Reply, ApiError> {
+pub(crate) async fn labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let asked = ask(app, call.client, move |app, source, budget| {
         let query = stream_query(app, &call.params)?;
         source.label_names(&query, budget).map_err(from_source)
     });
-    Ok(texts_reply(&asked.await?, shape))
+    Ok(texts_reply(&asked.await?))
 }
 
-pub(crate) async fn label_values(app: &Arc<App>, call: Call, shape: Shape) -> Result<Reply, ApiError> {
+pub(crate) async fn label_values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let asked = ask(app, call.client, move |app, source, budget| {
         let query = stream_query(app, &call.params)?;
         source.label_values(call.segment("name"), &query, budget).map_err(from_source)
     });
-    Ok(texts_reply(&asked.await?, shape))
+    Ok(texts_reply(&asked.await?))
 }
 
 /// Asks the source on the pool, in its turn, and stops when the client goes away. Queries are
@@ -84,7 +84,7 @@ fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
 pub(crate) async fn index_stats(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let asked = ask(app, call.client, move |app, source, budget| {
         let span = Span::ordered(&call.params, app.now_ns())?;
-        span.step_ns(&call.params)?;
+        params::Rest::read(&call.params, span)?;
         span.check_length(app.limits().max_log_query_range_ms)?;
         let matcher_sets = vec![logql::parse_matchers(call.params.text("query"), true)?];
         let query = StreamQuery { matcher_sets, start_ns: span.start_ns, end_ns: span.end_ns };
@@ -111,12 +111,16 @@ pub(crate) async fn detected_labels(app: &Arc<App>, call: Call) -> Result<Reply,
         }
         Ok(found)
     });
-    let mut out = String::from("{\"detectedLabels\":");
-    push_list(&mut out, asked.await?, |out, (name, cardinality)| {
-        out.push_str("{\"label\":");
-        push_string(out, &name);
-        let _ = write!(out, ",\"cardinality\":{cardinality}}}");
-    });
+    let found = asked.await?;
+    let mut out = String::from("{");
+    if !found.is_empty() {
+        out.push_str("\"detectedLabels\":");
+        push_list(&mut out, found, |out, (name, cardinality)| {
+            out.push_str("{\"label\":");
+            push_string(out, &name);
+            let _ = write!(out, ",\"cardinality\":{cardinality}}}");
+        });
+    }
     out.push('}');
     Ok(json(out))
 }

@@ -28,7 +28,6 @@ mod volume;
 use std::sync::Arc;
 
 use http::StatusCode;
-use pilothouse_wire::otlp::OtlpFormat;
 
 use crate::App;
 use crate::census::Question;
@@ -75,8 +74,6 @@ pub enum Endpoint {
     Configuration,
     Services,
     LegacyQuery,
-    LegacyLabels,
-    LegacyLabelValues,
     LegacyTail,
 }
 
@@ -110,8 +107,6 @@ impl Endpoint {
             Self::Configuration => "logs_config",
             Self::Services => "logs_services",
             Self::LegacyQuery => "logs_legacy_query",
-            Self::LegacyLabels => "logs_legacy_labels",
-            Self::LegacyLabelValues => "logs_legacy_label_values",
             Self::LegacyTail => "logs_legacy_tail",
         }
     }
@@ -182,8 +177,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/services", GET, ReadLogs, Endpoint::Services),
     // The first generation.
     route("/api/prom/query", GET_POST, ReadLogs, Endpoint::LegacyQuery),
-    route("/api/prom/label", GET_POST, ReadLogs, Endpoint::LegacyLabels),
-    route("/api/prom/label/{name}/values", GET_POST, ReadLogs, Endpoint::LegacyLabelValues),
+    route("/api/prom/label", GET_POST, ReadLogs, Endpoint::Labels),
+    route("/api/prom/label/{name}/values", GET_POST, ReadLogs, Endpoint::LabelValues),
     route("/api/prom/series", GET_POST, ReadLogs, Endpoint::Series),
     route("/api/prom/tail", GET_POST, ReadLogs, Endpoint::LegacyTail),
 ];
@@ -200,8 +195,8 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Otlp => push::otlp(app, call).await,
         Endpoint::Query => query::instant(app, call).await,
         Endpoint::QueryRange => query::range(app, call).await,
-        Endpoint::Labels => discover::labels(app, call, V1).await,
-        Endpoint::LabelValues => discover::label_values(app, call, V1).await,
+        Endpoint::Labels => discover::labels(app, call).await,
+        Endpoint::LabelValues => discover::label_values(app, call).await,
         Endpoint::Series => discover::series(app, call).await,
         Endpoint::Tail => tail::tail(app, call, V1).await,
         Endpoint::IndexStats => discover::index_stats(app, call).await,
@@ -223,8 +218,6 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Configuration => Ok(Reply::text(StatusCode::OK, app.settings.configuration.yaml())),
         Endpoint::Services => Ok(status::services(app)),
         Endpoint::LegacyQuery => query::legacy(app, call).await,
-        Endpoint::LegacyLabels => discover::labels(app, call, Shape::Legacy).await,
-        Endpoint::LegacyLabelValues => discover::label_values(app, call, Shape::Legacy).await,
         Endpoint::LegacyTail => tail::tail(app, call, Shape::Legacy).await,
     }
 }
@@ -236,7 +229,7 @@ pub(crate) fn refuse(app: &App, endpoint: Endpoint, mut error: ApiError) -> Repl
         error = push::too_large(limit);
     }
     match endpoint {
-        Endpoint::Otlp => push::otlp_refusal(OtlpFormat::Protobuf, error),
+        Endpoint::Otlp => push::otlp_refusal(error),
         _ => errors::refuse(error),
     }
 }

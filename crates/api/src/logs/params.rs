@@ -2,7 +2,6 @@
 
 use pilothouse_logql::Direction;
 use pilothouse_model::labels::quote;
-use pilothouse_model::time::parse_duration_ms;
 
 use crate::error::ApiError;
 use crate::params::{Params, parse_duration_ns};
@@ -28,10 +27,7 @@ impl Span {
             |name: &str, e: String| ApiError::bad_data(format!("could not parse '{name}' parameter: {e}"));
         let since_ns = match params.text("since") {
             "" => SINCE_NS,
-            text => {
-                let ms = parse_duration_ms(text).map_err(|e| wrong("since", e.to_string()))?;
-                ms.saturating_mul(1_000_000)
-            }
+            text => pilothouse_logql::parse_duration_ns(text).map_err(|e| wrong("since", e))?,
         };
         let end_ns = time_or(params.text("end"), now_ns).map_err(|e| wrong("end", e))?;
         let default_ns = end_ns.min(now_ns).saturating_sub(since_ns);
@@ -53,6 +49,23 @@ impl Span {
         i128::from(self.end_ns) - i128::from(self.start_ns)
     }
 
+    /// The span that a metric query covers: both ends on multiples of the step.
+    pub(crate) fn aligned(self, step_ns: i64) -> Self {
+        let over = |ns: i64| ns.rem_euclid(step_ns.max(1));
+        let start_ns = self.start_ns.saturating_sub(over(self.start_ns));
+        let end_ns = match over(self.end_ns) {
+            0 => self.end_ns,
+            over => self.end_ns.saturating_add(step_ns - over),
+        };
+        Self { start_ns, end_ns }
+    }
+
+    /// Its length between whole milliseconds, in which limits are told.
+    fn length_of_whole_ms(self) -> i128 {
+        let whole = |ns: i64| i128::from(ns.div_euclid(MS_NS)) * i128::from(MS_NS);
+        whole(self.end_ns) - whole(self.start_ns)
+    }
+
     /// Refuses a range that is longer than the limit (0: none) or ends before it starts.
     pub(crate) fn check_length(self, limit_ms: u64) -> Result<(), ApiError> {
         self.check_reach(0, limit_ms)
@@ -61,7 +74,7 @@ impl Span {
     /// As [`Span::check_length`], where each point looks back so far.
     pub(crate) fn check_reach(self, back_ns: i64, limit_ms: u64) -> Result<(), ApiError> {
         let limit_ns = i128::from(limit_ms) * 1_000_000;
-        let length_ns = self.length_ns() + i128::from(back_ns);
+        let length_ns = self.length_of_whole_ms() + i128::from(back_ns);
         if limit_ms > 0 && length_ns > limit_ns {
             return Err(ApiError::bad_data(format!(
                 "the query time range exceeds the limit (query length: {}, limit: {})",
@@ -104,7 +117,7 @@ fn default_step_ns(span: Span) -> i64 {
 }
 
 /// `interval`: 0 where it is left out.
-pub(crate) fn interval_ns(params: &Params) -> Result<i64, ApiError> {
+fn interval_ns(params: &Params) -> Result<i64, ApiError> {
     let interval_ns = match params.text("interval") {
         "" => 0,
         text => parse_duration_ns(text).map_err(ApiError::bad_data)?,
@@ -121,6 +134,26 @@ pub(crate) fn direction(params: &Params) -> Result<Direction, ApiError> {
         text if text.eq_ignore_ascii_case("backward") => Ok(Direction::Backward),
         text if text.eq_ignore_ascii_case("forward") => Ok(Direction::Forward),
         text => Err(ApiError::bad_data(format!("invalid direction '{text}'"))),
+    }
+}
+
+/// What every question over a range may say beside its span.
+pub(crate) struct Rest {
+    pub(crate) limit: usize,
+    pub(crate) direction: Direction,
+    pub(crate) step_ns: i64,
+    pub(crate) interval_ns: i64,
+}
+
+impl Rest {
+    /// In the order in which Loki refuses them.
+    pub(crate) fn read(params: &Params, span: Span) -> Result<Self, ApiError> {
+        Ok(Self {
+            limit: limit(params)?,
+            direction: direction(params)?,
+            step_ns: span.step_ns(params)?,
+            interval_ns: interval_ns(params)?,
+        })
     }
 }
 
@@ -145,11 +178,8 @@ pub(crate) fn positive(name: &str, text: &str, default: usize) -> Result<usize, 
 
 /// A whole number, refused in the words of Go.
 pub(crate) fn whole(text: &str) -> Result<i64, ApiError> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let looks = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     text.parse().map_err(|_| {
-        let why = if looks { "value out of range" } else { "invalid syntax" };
-        ApiError::bad_data(format!("strconv.Atoi: parsing {}: {why}", quote(text)))
+        ApiError::bad_data(format!("strconv.Atoi: parsing {}: {}", quote(text), no_integer(text)))
     })
 }
 
@@ -177,7 +207,14 @@ pub(crate) fn parse_time_ns(text: &str) -> Result<i64, String> {
     }
     let parsed = text.parse::<jiff::Timestamp>().map(|t| t.as_nanosecond());
     let clamp = |ns: i128| ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
-    parsed.map(clamp).map_err(|_| format!("strconv.ParseInt: parsing {}: invalid syntax", quote(text)))
+    parsed.map(clamp).map_err(|_| format!("strconv.ParseInt: parsing {}: {}", quote(text), no_integer(text)))
+}
+
+/// Why Go takes a text for no integer.
+fn no_integer(text: &str) -> &'static str {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let looks = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if looks { "value out of range" } else { "invalid syntax" }
 }
 
 /// A length of time as Go prints it: `1h0m0s`, `1.5s`, `300ms`.
@@ -250,7 +287,13 @@ mod tests {
         }
         for (query, text) in [
             ("since=abc", "could not parse 'since' parameter: not a valid duration string: \"abc\""),
+            ("since=1.5", "could not parse 'since' parameter: unknown unit \".\" in duration \"1.5\""),
             ("start=x", "could not parse 'start' parameter: strconv.ParseInt: parsing \"x\": invalid syntax"),
+            (
+                "end=99999999999999999999",
+                "could not parse 'end' parameter: strconv.ParseInt: parsing \"99999999999999999999\": value out of \
+                 range",
+            ),
         ] {
             assert_eq!(Span::read(&params(query), NOW).unwrap_err().text, text);
         }
@@ -275,6 +318,11 @@ mod tests {
             "the query time range exceeds the limit (query length: 960h0m0s, limit: 30d1h)"
         );
         assert!(long.check_length(0).is_ok());
+        let short = Span { start_ns: 5_500_000_001, end_ns: 9_000_000_000 };
+        let aligned = Span { start_ns: 4 * SECOND_NS, end_ns: 10 * SECOND_NS };
+        assert_eq!(short.aligned(2 * SECOND_NS), aligned);
+        assert_eq!(aligned.aligned(2 * SECOND_NS), aligned);
+        assert!(short.check_length(1).is_err_and(|e| e.text.contains("query length: 3.5s,")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header;
 use pilothouse_logql::{self as logql, Direction, Expr, LogqlValue, QueryResult, RangeQuery, ResultStream};
 use pilothouse_model::Budget;
 
@@ -13,7 +14,7 @@ use crate::error::ApiError;
 use crate::logs::Endpoint;
 use crate::logs::answer::{self, Shape};
 use crate::logs::errors::from_source;
-use crate::logs::params::{self, Span};
+use crate::logs::params::{self, Rest, Span};
 use crate::logs::stats::stats_json;
 use crate::params::Params;
 use crate::reply::Reply;
@@ -45,6 +46,7 @@ pub(crate) fn categorizes(call: &Call) -> bool {
 }
 
 pub(crate) async fn instant(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    refuse_parquet(&call)?;
     let params = &call.params;
     let limit = params::limit(params)?;
     let t_ns = params::instant_ns(params, app.now_ns())?;
@@ -59,7 +61,18 @@ pub(crate) async fn instant(app: &Arc<App>, call: Call) -> Result<Reply, ApiErro
     answer(app, call.client, question).await
 }
 
+/// Loki has another format of answers that is off by default.
+fn refuse_parquet(call: &Call) -> Result<(), ApiError> {
+    if call.header(header::ACCEPT).contains("application/vnd.apache.parquet") {
+        let text = "support for Parquet encoded responses is disabled. Enable with \
+                    -frontend.support-parquet-encoding=true";
+        return Err(ApiError::bad_data(text));
+    }
+    Ok(())
+}
+
 pub(crate) async fn range(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    refuse_parquet(&call)?;
     let shape = Shape::V1 { categorize: categorizes(&call) };
     ranged(app, &call, shape).await
 }
@@ -72,10 +85,7 @@ pub(crate) async fn legacy(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
 async fn ranged(app: &Arc<App>, call: &Call, shape: Shape) -> Result<Reply, ApiError> {
     let params = &call.params;
     let span = Span::ordered(params, app.now_ns())?;
-    let limit = params::limit(params)?;
-    let direction = params::direction(params)?;
-    let step_ns = span.step_ns(params)?;
-    let interval_ns = params::interval_ns(params)?;
+    let Rest { limit, direction, step_ns, interval_ns } = Rest::read(params, span)?;
     let regexp = if shape == Shape::Legacy { params.text("regexp") } else { "" };
     let question = Question {
         query: params.text("query").to_owned(),
@@ -143,6 +153,7 @@ fn check(app: &App, question: &Question, expr: &Expr) -> Result<(), ApiError> {
         Expr::Metric(_) => {}
     }
     let span = match question.when {
+        When::Range { span, step_ns, .. } if matches!(expr, Expr::Metric(_)) => span.aligned(step_ns),
         When::Range { span, .. } => span,
         When::Instant { t_ns } => Span { start_ns: t_ns, end_ns: t_ns },
     };

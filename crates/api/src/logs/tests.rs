@@ -181,9 +181,12 @@ async fn old_clients_get_old_shapes() {
     let fixture = filled().await;
     assert_eq!(
         get_json(&fixture, "/api/prom/label").await,
-        json!({ "values": ["app", "pod", "service_name"] })
+        json!({ "status": "success", "data": ["app", "pod", "service_name"] })
     );
-    assert_eq!(get_json(&fixture, "/api/prom/label/app/values").await, json!({ "values": ["bank", "shop"] }));
+    assert_eq!(
+        get_json(&fixture, "/api/prom/label/app/values").await,
+        json!({ "status": "success", "data": ["bank", "shop"] })
+    );
     let answer = get_json(&fixture, "/api/prom/query?query={app=\"shop\"}&regexp=error").await;
     let stream = &answer["streams"][0];
     let labels = "{app=\"shop\", detected_level=\"error\", pod=\"1\", service_name=\"shop\"}";
@@ -253,6 +256,7 @@ async fn pushes_are_answered_as_by_loki() {
         (&[json], "{}".to_owned(), 422, "error at least one valid stream is required for ingestion"),
         (&[json], String::new(), 400, ""),
         (&[json], "[1]".to_owned(), 400, ""),
+        (&[json], "null".to_owned(), 422, "at least one valid stream"),
         (&[json, ("content-encoding", "br")], good.clone(), 400, "Content-Encoding \"br\" not supported"),
         (&[json, ("content-encoding", "gzip")], good.clone(), 400, ""),
         (&[("content-type", ";;")], good.clone(), 400, "mime"),

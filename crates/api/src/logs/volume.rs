@@ -77,6 +77,7 @@ impl Question {
             text => params::positive("limit", text, DEFAULT_LIMIT)?,
         };
         let span = Span::ordered(params, app.now_ns())?;
+        params::direction(params)?;
         let step_ns = if in_steps { span.step_ns(params)? } else { 0 };
         let by_series = match params.text("aggregateBy") {
             "" | "series" => true,
