@@ -21,6 +21,7 @@ mod overlay;
 pub mod remains;
 pub mod space;
 pub mod wal;
+pub mod workers;
 
 pub use database::{Database, ReadOnlyDatabase};
 pub use error::{Error, is_latched};

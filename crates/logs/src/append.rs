@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::MutexGuard;
+use pilothouse_disk::wal::Ahead;
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::active::{ActiveCount, minute_of};
 use pilothouse_model::limits::Limits;
 use pilothouse_model::log_ports::{EntryReason, EntryRejection, LogAppended};
 use pilothouse_model::logs::{LogBatch, PushEntry, PushStream};
-use pilothouse_model::write::{Appended, Durable};
+use pilothouse_model::write::Appended;
 use pilothouse_model::{Labels, SourceError};
 use rustc_hash::FxBuildHasher;
 
@@ -47,12 +48,8 @@ pub(crate) struct Appender {
     pub(crate) known: HashMap<u128, Known, FxBuildHasher>,
     pub(crate) active: ActiveCount,
     record: RecordWriter,
-    /// The record has entries that the tail has and the log does not.
-    is_open: bool,
-    /// A record that the log could not take, though the tail has its entries. It goes first.
-    unlogged: Option<Vec<u8>>,
-    /// The newest record of this process.
-    last: Option<Position>,
+    /// What the tail has and the log has not.
+    ahead: Ahead,
     /// Streams that the catalog does not have yet, and from where on the log tells of them.
     pub(crate) unsaved_streams: Vec<u32>,
     pub(crate) unsaved_since: Option<Position>,
@@ -65,9 +62,7 @@ impl Appender {
             known: HashMap::default(),
             active: ActiveCount::new(minute, ACTIVE_MINUTES),
             record: RecordWriter::default(),
-            is_open: false,
-            unlogged: None,
-            last: None,
+            ahead: Ahead::default(),
             unsaved_streams: Vec::new(),
             unsaved_since: None,
             closed: false,
@@ -76,55 +71,23 @@ impl Appender {
 
     /// Puts the record that was collected into the log.
     fn log(&mut self, wal: &Wal) -> Result<(), WalError> {
-        self.is_open = false;
-        let record = self.record.finish();
-        if record.is_empty() {
-            return Ok(());
-        }
-        match wal.append(record) {
-            Ok(position) => self.last = Some(position),
-            Err(e) => {
-                self.unlogged = Some(record.to_vec());
-                return Err(e);
-            }
-        }
-        Ok(())
+        self.ahead.log(wal, self.record.finish())
     }
 
-    /// Puts what the log once refused into it. Until that is done nothing else may follow: a
-    /// repeat of the refused request would find its entries in the tail and be told that they
-    /// are stored.
     pub(crate) fn catch_up(&mut self, wal: &Wal) -> Result<(), WalError> {
-        if let Some(fault) = wal.fault() {
-            return Err(fault);
-        }
-        if self.is_open {
-            // A panic ended the batch that it was collected for.
-            self.log(wal)?;
-        }
-        if let Some(record) = &self.unlogged {
-            self.last = Some(wal.append(record)?);
-            self.unlogged = None;
-        }
-        Ok(())
+        self.ahead.catch_up(wal, || self.record.finish())
     }
 
     /// Whether the tail has entries that the log has not.
     pub(crate) fn is_behind(&self) -> bool {
-        self.is_open || self.unlogged.is_some()
+        self.ahead.is_any()
     }
 
     /// A record of something that is no batch, logged at once or not at all.
     pub(crate) fn log_one(&mut self, wal: &Wal, record: &[u8]) -> Result<Position, WalError> {
         self.catch_up(wal)?;
-        let position = wal.append(record)?;
-        self.last = Some(position);
-        Ok(position)
+        self.ahead.log_first(wal, record)
     }
-}
-
-pub(crate) fn not_writable(error: WalError) -> SourceError {
-    SourceError::NotWritable(error.to_string().into())
 }
 
 /// The running sums of one batch.
@@ -172,11 +135,12 @@ impl Inner {
             return Err(SourceError::NotWritable("the store is closed".into()));
         }
         let result = self.append_locked(&mut appender, (batch, &checked), now_ms, internal, skipped);
-        let last = appender.last;
+        let last = appender.ahead.last();
         MutexGuard::unlock_fair(appender);
         let mut appended = result?;
         self.counters.appended(&appended);
-        appended.durable = self.durable(last);
+        // A batch that brought nothing new waits too: it may repeat one that is not durable yet.
+        appended.durable = self.wal.durable_upto(last);
         Ok(appended)
     }
 
@@ -188,9 +152,9 @@ impl Inner {
         internal: bool,
         skipped: &mut Vec<u32>,
     ) -> Result<LogAppended, SourceError> {
-        appender.catch_up(&self.wal).map_err(not_writable)?;
+        appender.catch_up(&self.wal)?;
         appender.record.clear();
-        appender.is_open = true;
+        appender.ahead.begin();
         appender.active.advance(minute_of(now_ms));
         let nothing = Checked::default();
         let checked = if self.is_valid(checked) { checked } else { &nothing };
@@ -202,7 +166,7 @@ impl Inner {
             }
         }
         self.active_limit.report(appender.active.total());
-        appender.log(&self.wal).map_err(not_writable)?;
+        appender.log(&self.wal)?;
         self.cut_due(&state.groups);
         match state.failure.take() {
             Some(error) => Err(error.into()),
@@ -214,18 +178,6 @@ impl Inner {
             }
         }
     }
-
-    /// A future that ends when everything logged so far is as durable as promised. A batch that
-    /// brought nothing new waits too: it may repeat one that is not durable yet.
-    fn durable(&self, last: Option<Position>) -> Durable {
-        let Some(last) = last else { return ready() };
-        let durable = self.wal.durable(last);
-        Box::pin(async move { durable.await.map_err(not_writable) })
-    }
-}
-
-fn ready() -> Durable {
-    Box::pin(std::future::ready(Ok(())))
 }
 
 impl<'a> Batch<'a> {
@@ -464,7 +416,7 @@ impl<'a> Batch<'a> {
             created: self.created,
             rejections: self.rejections,
             rejected: self.rejected,
-            durable: ready(),
+            durable: Box::pin(std::future::ready(Ok(()))),
         }
     }
 }

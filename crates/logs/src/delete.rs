@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
+use pilothouse_disk::workers::Rounds as _;
 use pilothouse_index::{RoaringBitmap, resolve};
 use pilothouse_model::logs::{LineNeed, MetadataNeed};
 use pilothouse_model::{Budget, Labels, Matcher, SourceError};
 
-use crate::append::not_writable;
 use crate::block::{Encoded, Encoder, Head, Reader, StreamEntries, Want};
 use crate::day::day_of;
 use crate::day::one::{Change, Day, DayView, NewBlock};
@@ -313,7 +313,7 @@ impl Inner {
             if appender.closed {
                 return Err(SourceError::NotWritable("the store is closed".into()).into());
             }
-            appender.catch_up(&self.wal).map_err(|e| Error::Source(not_writable(e)))?;
+            appender.catch_up(&self.wal).map_err(|e| Error::Source(e.into()))?;
             let groups: Vec<u32> = (0..self.layers.read().open.len() as u32).collect();
             self.cut(&groups);
             let deletion = Deletion {
@@ -329,7 +329,7 @@ impl Inner {
                 done: false,
             };
             let logged = appender.log_one(&self.wal, &deletion_record(&deletion));
-            let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
+            let position = logged.map_err(|e| Error::Source(e.into()))?;
             let id = deletion.id;
             self.deletions.unsaved.lock().push(deletion.clone());
             self.deletions.change(|list| list.push(Known { deletion, predicate }));
@@ -355,7 +355,7 @@ impl Inner {
             return Err(SourceError::NotWritable("the store is closed".into()).into());
         }
         let logged = appender.log_one(&self.wal, &cancel_record(id));
-        let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
+        let position = logged.map_err(|e| Error::Source(e.into()))?;
         self.deletions.unsaved.lock().retain(|d| d.id != id);
         self.deletions.change(|list| list.retain(|k| k.deletion.id != id));
         drop(appender);

@@ -1,18 +1,17 @@
 //! The store: what it owns, how it is opened, who works in the background.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::DirectoryLock;
+use pilothouse_disk::workers::{Rounds, Workers};
 use pilothouse_disk::{Position, Wal};
 use pilothouse_index::RoaringBitmap;
-use pilothouse_model::limits::LiveLimits;
+use pilothouse_model::limits::{LOG_ROOM_WAIT_MS, LiveLimits};
 use pilothouse_model::log_ports::{EntrySink, EntrySource, LogAppended, LogStats, StreamVolume};
 use pilothouse_model::logs::{LogBatch, LogSelection};
 use pilothouse_model::{
@@ -33,8 +32,6 @@ use crate::stats::Counters;
 
 /// How often the background thread looks around when nothing calls it.
 const TICK: Duration = Duration::from_secs(2);
-/// How long a writer waits for room in the tail.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One data source's entries.
 ///
@@ -43,7 +40,7 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
-    worker: Arc<Worker>,
+    workers: Arc<Workers<Inner>>,
 }
 
 /// Locks are taken in this order: flusher, appender, an open group's tail, layers or registry,
@@ -89,10 +86,6 @@ impl Inner {
         oldest_ns(self.retention_ms.load(Relaxed), now_ms)
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Relaxed)
-    }
-
     /// Waits while more lines wait for the disk than memory is meant for; refuses when that
     /// does not get better.
     pub(crate) fn wait_for_room(&self) -> Result<(), SourceError> {
@@ -100,7 +93,7 @@ impl Inner {
         if self.waiting_bytes.load(Relaxed) <= limit {
             return Ok(());
         }
-        let deadline = Instant::now() + ROOM_TIMEOUT;
+        let deadline = Instant::now() + Duration::from_millis(LOG_ROOM_WAIT_MS);
         self.flusher.wake();
         while self.waiting_bytes.load(Relaxed) > limit {
             if Instant::now() >= deadline || self.is_stopping() || self.flusher.has_failed() {
@@ -139,18 +132,19 @@ impl Store {
     pub fn open(directory: &Path, options: StoreOptions) -> Result<Self, Error> {
         let background = options.background;
         let inner = Arc::new(crate::recover::open(directory, options)?);
-        let worker = Arc::new(Worker::default());
+        let workers = Arc::new(Workers::of(&inner));
         if background {
-            worker.start(&inner)?;
+            let name = "logs-flush";
+            workers.start(name, flush_round).map_err(|source| Error::Thread { name, source })?;
         }
-        Ok(Self { inner, worker })
+        Ok(Self { inner, workers })
     }
 
     /// Refuses writes from now on, brings everything to the disk, stops the thread. Queries go
     /// on being answered.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.appender.lock().closed = true;
-        self.worker.stop(&self.inner);
+        self.workers.stop();
         self.inner.flush_last()
     }
 
@@ -267,57 +261,29 @@ impl EntrySource for Store {
 
 // ---- background ----
 
-/// The store's own thread.
-#[derive(Debug, Default)]
-struct Worker {
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Worker {
-    fn start(&self, inner: &Arc<Inner>) -> Result<(), Error> {
-        let inner = inner.clone();
-        let name = "logs-flush";
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while !inner.is_stopping() {
-                inner.flusher.wait(TICK, &inner.stopping);
-                work_once(&inner);
-            }
-        });
-        *self.thread.lock() = Some(thread.map_err(|source| Error::Thread { name, source })?);
-        Ok(())
+impl Rounds for Inner {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
     }
 
-    fn stop(&self, inner: &Inner) {
-        inner.flusher.stop(&inner.stopping);
-        if let Some(thread) = self.thread.lock().take() {
-            // A worker that has panicked has nothing more to lose.
-            let _ = thread.join();
-        }
+    fn stop(&self) {
+        self.flusher.stop(&self.stopping);
+    }
+
+    fn after_panic(&self) {
+        self.counters.worker_panics.fetch_add(1, Relaxed);
+        self.flusher.pause(30 * TICK, &self.stopping);
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        if Arc::strong_count(&self.worker) == 1 {
-            self.worker.stop(&self.inner);
-        }
-    }
-}
-
-/// One round of the thread. A panic is a fault of this program, but a store whose thread is gone
-/// fills its memory in silence: what was under way is taken up again after a while.
-fn work_once(inner: &Inner) {
-    match catch_unwind(AssertUnwindSafe(|| inner.work(false))) {
+fn flush_round(inner: &Inner) {
+    inner.flusher.wait(TICK, &inner.stopping);
+    match inner.work(false) {
         // Given up because the store is being closed: what is left is in the log.
-        Ok(Ok(()) | Err(Error::Closed)) => {}
-        Ok(Err(error)) => {
+        Ok(()) | Err(Error::Closed) => {}
+        Err(error) => {
             tracing::error!(%error, "cannot bring lines to the disk; they stay in memory and in the log");
             inner.flusher.pause(TICK, &inner.stopping);
-        }
-        Err(_) => {
-            inner.counters.worker_panics.fetch_add(1, Relaxed);
-            tracing::error!("work in the background has panicked; it is tried again in a minute");
-            inner.flusher.pause(30 * TICK, &inner.stopping);
         }
     }
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
+use pilothouse_disk::wal::Ahead;
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::active::{ActiveCount, minute_of};
 use pilothouse_model::labels::SeriesText;
 use pilothouse_model::limits::Limits;
 use pilothouse_model::time::DAY_MS;
-use pilothouse_model::write::{Appended, BatchSeries, Durable, RawPair, Reason, Rejection, WriteBatch};
+use pilothouse_model::write::{Appended, BatchSeries, RawPair, Reason, Rejection, WriteBatch};
 use pilothouse_model::{Labels, SourceError};
 
 use crate::exemplars::Kept;
@@ -42,13 +43,9 @@ pub(crate) struct Appender {
     pub(crate) keys: KeyMap,
     pub(crate) active: ActiveCount,
     record: RecordWriter,
-    /// The record has samples that the head has and the log does not.
-    is_open: bool,
+    /// What the head has and the log has not.
+    ahead: Ahead,
     ids: Vec<u32>,
-    /// A record that the log could not take, though the head has its samples. It goes first.
-    unlogged: Option<Vec<u8>>,
-    /// The newest record of this process.
-    last: Option<Position>,
     /// Series that the catalog does not have yet.
     pub(crate) unsaved_series: Vec<u32>,
     /// From where on the log has series, exemplars or metadata that the catalog does not have.
@@ -62,10 +59,8 @@ impl Appender {
             keys: KeyMap::default(),
             active: ActiveCount::new(minute, ACTIVE_MINUTES),
             record: RecordWriter::default(),
-            is_open: false,
+            ahead: Ahead::default(),
             ids: Vec::new(),
-            unlogged: None,
-            last: None,
             unsaved_series: Vec::new(),
             unsaved_since: None,
             closed: false,
@@ -74,19 +69,7 @@ impl Appender {
 
     /// Puts the record that was collected into the log.
     fn log(&mut self, wal: &Wal) -> Result<(), WalError> {
-        self.is_open = false;
-        let record = self.record.finish();
-        if record.is_empty() {
-            return Ok(());
-        }
-        match wal.append(record) {
-            Ok(position) => self.last = Some(position),
-            Err(e) => {
-                self.unlogged = Some(record.to_vec());
-                return Err(e);
-            }
-        }
-        Ok(())
+        self.ahead.log(wal, self.record.finish())
     }
 
     /// Logs what a large batch has brought so far, and goes on collecting.
@@ -94,26 +77,12 @@ impl Appender {
     fn log_part(&mut self, wal: &Wal) -> Result<(), WalError> {
         self.log(wal)?;
         self.record.clear();
-        self.is_open = true;
+        self.ahead.begin();
         Ok(())
     }
 
-    /// Puts what the log once refused into it. Until that is done nothing else may follow: a
-    /// repeat of the refused request would find its samples in the head and be told that they
-    /// are stored.
     fn catch_up(&mut self, wal: &Wal) -> Result<(), WalError> {
-        if let Some(fault) = wal.fault() {
-            return Err(fault);
-        }
-        if self.is_open {
-            // A panic ended the batch that it was collected for.
-            self.log(wal)?;
-        }
-        if let Some(record) = &self.unlogged {
-            self.last = Some(wal.append(record)?);
-            self.unlogged = None;
-        }
-        Ok(())
+        self.ahead.catch_up(wal, || self.record.finish())
     }
 
     /// A record of something that is no batch, logged at once or not at all: nothing has been
@@ -126,14 +95,8 @@ impl Appender {
         self.catch_up(wal)?;
         self.record.clear();
         put(&mut self.record);
-        let position = wal.append(self.record.finish())?;
-        self.last = Some(position);
-        Ok(position)
+        self.ahead.log_first(wal, self.record.finish())
     }
-}
-
-pub(crate) fn not_writable(error: WalError) -> SourceError {
-    SourceError::NotWritable(error.to_string().into())
 }
 
 /// The running sums of one batch.
@@ -166,12 +129,13 @@ impl Inner {
             return Err(SourceError::NotWritable("the store is closed".into()));
         }
         let result = self.append_locked(&mut appender, batch, now_ms, internal);
-        let last = appender.last;
+        let last = appender.ahead.last();
         MutexGuard::unlock_fair(appender);
         let mut run = result?;
         self.counters.appended(&run.appended);
         self.flusher.request(std::mem::take(&mut run.due));
-        run.appended.durable = self.durable(last);
+        // A batch that brought nothing new waits too: it may repeat one that is not durable yet.
+        run.appended.durable = self.wal.durable_upto(last);
         Ok(run.appended)
     }
 
@@ -182,9 +146,9 @@ impl Inner {
         now_ms: i64,
         internal: bool,
     ) -> Result<Run, SourceError> {
-        appender.catch_up(&self.wal).map_err(not_writable)?;
+        appender.catch_up(&self.wal)?;
         appender.record.clear();
-        appender.is_open = true;
+        appender.ahead.begin();
         appender.active.advance(minute_of(now_ms));
         let limits = self.limits.now();
         let mut state = Batch {
@@ -204,19 +168,11 @@ impl Inner {
             rejections: Vec::new(),
             due: Vec::new(),
         };
-        state.run(appender).map_err(not_writable)?;
+        state.run(appender)?;
         state.metadata(appender);
         self.active_limit.report(appender.active.total());
-        appender.log(&self.wal).map_err(not_writable)?;
+        appender.log(&self.wal)?;
         Ok(state.finish())
-    }
-
-    /// A future that ends when everything logged so far is as durable as promised. A batch that
-    /// brought nothing new waits too: it may repeat one that is not durable yet.
-    fn durable(&self, last: Option<Position>) -> Durable {
-        let Some(last) = last else { return Box::pin(std::future::ready(Ok(()))) };
-        let durable = self.wal.durable(last);
-        Box::pin(async move { durable.await.map_err(not_writable) })
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pilothouse_disk::files;
+use pilothouse_disk::workers::Rounds as _;
 use pilothouse_index::Page;
 use pilothouse_model::time::{DAY_MS, HOUR_MS, MINUTE_MS, day_of, format_day};
 use pilothouse_model::{Budget, Labels, SampleColumns};

@@ -12,7 +12,6 @@ use parking_lot::{Mutex, RwLock};
 use pilothouse_index::{RoaringBitmap, resolve};
 use pilothouse_model::{Budget, Matcher, SourceError};
 
-use crate::append::not_writable;
 use crate::error::Error;
 use crate::head::{group_of, slot_of};
 use crate::record::Deletion;
@@ -101,7 +100,7 @@ impl Inner {
                 matcher_sets: matcher_sets.to_vec(),
             };
             let logged = appender.log_one(&self.wal, |record| record.delete(&deletion));
-            let position = logged.map_err(|e| Error::Source(not_writable(e)))?;
+            let position = logged.map_err(|e| Error::Source(e.into()))?;
             self.deletions.add(deletion.clone(), self.now_ms());
             self.delete_from_head(&deletion)?;
             position

@@ -1,15 +1,14 @@
 //! The store: what it owns, how it is opened, who works in the background.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::Wal;
 use pilothouse_disk::files::DirectoryLock;
+use pilothouse_disk::workers::{Rounds, Workers};
 use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::ports::{Exemplar, LabelQuery};
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
@@ -43,7 +42,7 @@ const TICK: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
-    workers: Arc<Workers>,
+    workers: Arc<Workers<Inner>>,
 }
 
 /// Locks are taken in this order: flusher, appender, a group, registry, then any other, each of
@@ -99,10 +98,6 @@ impl Inner {
         self.next_flush.fetch_add(1, Relaxed)
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Relaxed)
-    }
-
     /// The flush that was begun last.
     pub(crate) fn last_flush(&self) -> u32 {
         self.next_flush.load(Relaxed).saturating_sub(1)
@@ -145,9 +140,12 @@ impl Store {
     pub fn open(directory: &Path, options: StoreOptions) -> Result<Self, Error> {
         let background = options.background;
         let inner = Arc::new(crate::recover::open(directory, options)?);
-        let workers = Arc::new(Workers::default());
+        let workers = Arc::new(Workers::of(&inner));
         if background {
-            workers.start(&inner)?;
+            let rounds = [("metrics-flush", flush_round as fn(&Inner)), ("metrics-compact", compact_round)];
+            for (name, round) in rounds {
+                workers.start(name, round).map_err(|e| Error::thread(name, e))?;
+            }
         }
         Ok(Self { inner, workers })
     }
@@ -156,7 +154,7 @@ impl Store {
     /// on being answered.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.appender.lock().closed = true;
-        self.workers.stop(&self.inner);
+        self.workers.stop();
         self.inner.flush_last()
     }
 
@@ -264,55 +262,22 @@ impl SeriesSource for Store {
 
 // ---- background ----
 
-/// The store's own threads: one flushes, one compacts and removes.
-#[derive(Debug, Default)]
-struct Workers {
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Workers {
-    fn start(&self, inner: &Arc<Inner>) -> Result<(), Error> {
-        let mut threads = self.threads.lock();
-        for (name, work) in [("flush", flush_loop as fn(&Inner)), ("compact", compact_step as fn(&Inner))] {
-            let inner = inner.clone();
-            let thread = std::thread::Builder::new().name(format!("metrics-{name}")).spawn(move || {
-                while !inner.is_stopping() {
-                    work_once(&inner, name, work);
-                }
-            });
-            threads.push(thread.map_err(|e| Error::thread(name, e))?);
-        }
-        Ok(())
+impl Rounds for Inner {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
     }
 
-    fn stop(&self, inner: &Inner) {
-        inner.flusher.stop(&inner.stopping);
-        for thread in self.threads.lock().drain(..) {
-            // A worker that has panicked has nothing more to lose.
-            let _ = thread.join();
-        }
+    fn stop(&self) {
+        self.flusher.stop(&self.stopping);
+    }
+
+    fn after_panic(&self) {
+        self.counters.worker_panics.fetch_add(1, Relaxed);
+        self.flusher.pause(30 * TICK, &self.stopping);
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        if Arc::strong_count(&self.workers) == 1 {
-            self.workers.stop(&self.inner);
-        }
-    }
-}
-
-/// One round of a thread. A panic is a fault of this program, but a store whose thread is gone
-/// fills its memory in silence: what was under way is taken up again after a while.
-pub(crate) fn work_once(inner: &Inner, name: &str, work: impl FnOnce(&Inner)) {
-    if catch_unwind(AssertUnwindSafe(|| work(inner))).is_err() {
-        inner.counters.worker_panics.fetch_add(1, Relaxed);
-        tracing::error!(thread = name, "work in the background has panicked; it is tried again in a minute");
-        inner.flusher.pause(30 * TICK, &inner.stopping);
-    }
-}
-
-fn flush_loop(inner: &Inner) {
+fn flush_round(inner: &Inner) {
     let groups = inner.flusher.wait(TICK, &inner.stopping);
     let result = match groups.is_empty() {
         true => inner.flush_due(),
@@ -326,7 +291,7 @@ fn flush_loop(inner: &Inner) {
     }
 }
 
-fn compact_step(inner: &Inner) {
+fn compact_round(inner: &Inner) {
     inner.flusher.pause(TICK, &inner.stopping);
     match inner.compact_days(false) {
         // Given up because the store is being closed: the day is compacted another time.

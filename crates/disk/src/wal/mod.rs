@@ -19,6 +19,7 @@
 //! Reading order: `record` and `segment` (the bytes), `replay` (opening), this file and
 //! `writer` (appending), `durable` (waiting).
 
+mod ahead;
 mod durable;
 mod record;
 mod replay;
@@ -33,6 +34,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use ahead::Ahead;
 pub use durable::Durable;
 pub use replay::{Damage, OnDamage, Recovery, Replayed};
 pub use segment::{DiskFiles, SegmentFile, SegmentFiles};

@@ -16,13 +16,3 @@ fn nobody_waits_for_a_store_that_is_being_stopped() {
     assert!(flusher.wait(Duration::from_secs(20), stopping).is_empty());
     assert!(began.elapsed() < Duration::from_secs(10));
 }
-
-#[test]
-fn a_panic_ends_the_round_but_not_the_thread() {
-    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
-    let store = Store::open(dir.path(), options(&clock)).unwrap();
-    // So that nobody waits for the next round.
-    store.inner.flusher.stop(&store.inner.stopping);
-    crate::store::work_once(&store.inner, "test", |_| panic!("on purpose"));
-    assert_eq!(store.stats().worker_panics, 1);
-}
