@@ -34,6 +34,7 @@ mod read;
 mod record;
 mod recover;
 mod registry;
+mod scan;
 mod seen;
 mod stats;
 mod store;

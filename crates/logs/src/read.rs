@@ -26,6 +26,7 @@ use crate::delete::{Applied, Sifted};
 use crate::error::Error;
 use crate::flush::block_error;
 use crate::layers::FreshBlock;
+use crate::scan::Scan;
 use crate::store::Inner;
 use crate::tail::{OpenGroup, Run};
 
@@ -92,6 +93,8 @@ struct Read<'a> {
     inner: &'a Inner,
     selection: &'a LogSelection,
     selected: Selected,
+    /// For lines in memory.
+    scan: Scan,
     applied: Vec<Applied>,
     visitor: &'a dyn EntryVisitor,
     budget: &'a Budget,
@@ -120,6 +123,7 @@ pub(crate) fn read(
         inner,
         selection: &selection,
         selected,
+        scan: Scan::new(&selection.demands),
         applied,
         visitor,
         budget,
@@ -326,7 +330,7 @@ impl Read<'_> {
         let metadata = whole || self.selection.metadata != MetadataNeed::Nothing;
         for run in &stream.runs {
             let range = run.range(self.selection.start_ns, self.selection.end_ns);
-            if range.is_empty() {
+            if range.is_empty() || !self.scan.may_match(run.lines(&range)) {
                 continue;
             }
             let mut part = worker.spare.pop().unwrap_or_default();
@@ -549,7 +553,7 @@ impl Part {
         self.bounds.extend(run.ends.get(range.clone()).unwrap_or(&[]).iter().map(|e| e - start));
         self.text.clear();
         if text {
-            self.text.push_str(run.text.get(start as usize..end as usize).unwrap_or(""));
+            self.text.push_str(run.lines(&range));
         }
         self.sets.clear();
         self.metadata.clear();

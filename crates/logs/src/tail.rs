@@ -59,6 +59,12 @@ impl Run {
         self.text.get(self.start(i) as usize..end as usize).unwrap_or("")
     }
 
+    /// Some lines, one behind the other.
+    pub(crate) fn lines(&self, entries: &std::ops::Range<usize>) -> &str {
+        let bytes = self.start(entries.start) as usize..self.start(entries.end) as usize;
+        self.text.get(bytes).unwrap_or("")
+    }
+
     pub(crate) fn set(&self, i: usize) -> u32 {
         self.metadata.get(i).copied().unwrap_or(0)
     }
@@ -73,8 +79,15 @@ impl Run {
 
     /// The entries with `start <= t < end`.
     pub(crate) fn range(&self, start_ns: i64, end_ns: i64) -> std::ops::Range<usize> {
-        let from = self.times_ns.partition_point(|t| *t < start_ns);
-        from..self.times_ns.partition_point(|t| *t < end_ns).max(from)
+        // Most queries want all that is in memory, and a search looks at times all over it.
+        let (first_ns, last_ns) = (self.first_ns(), self.last_ns());
+        let before = |t_ns: i64| match t_ns {
+            t_ns if t_ns <= first_ns => 0,
+            t_ns if t_ns > last_ns => self.times_ns.len(),
+            t_ns => self.times_ns.partition_point(|t| *t < t_ns),
+        };
+        let from = before(start_ns);
+        from..before(end_ns).max(from)
     }
 
     /// The entries at one time.
