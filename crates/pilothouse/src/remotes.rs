@@ -14,7 +14,9 @@ use pilothouse_model::log_ports::LogAppended;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::write::{Appended, WriteBatch};
 use pilothouse_model::{ActiveLimit, EntrySink, LogBatch, Matcher, SampleSink, ServerCount, SourceError};
-use pilothouse_remote::{Kind, OutcomeFigures, Peer, QueueFigures, RemoteLogs, RemoteMetrics, Settings};
+use pilothouse_remote::{
+    Kind, Link, OutcomeFigures, Peer, QueueFigures, RemoteLogs, RemoteMetrics, Settings,
+};
 use tokio::runtime::Handle;
 
 /// How long what waits for another system is given when nobody will ask for it any more.
@@ -94,8 +96,8 @@ impl Remotes {
     pub(crate) fn update(&self, source: &DataSource) {
         let (own_series, own_streams) = own_limits(source);
         match self.open.lock().get(&source.id).map(|open| &open.remote) {
-            Some(Remote::Metrics(remote)) => remote.active_limit().set_own_limit(own_series),
-            Some(Remote::Logs(remote)) => remote.active_limit().set_own_limit(own_streams),
+            Some(Remote::Metrics(remote)) => remote.link().active_limit().set_own_limit(own_series),
+            Some(Remote::Logs(remote)) => remote.link().active_limit().set_own_limit(own_streams),
             None => {}
         }
         if source.remote.is_none() {
@@ -180,11 +182,15 @@ fn own_limits(source: &DataSource) -> (u64, u64) {
 }
 
 impl Remote {
-    pub(crate) fn peer(&self) -> &Arc<Peer> {
+    fn link(&self) -> &Link {
         match self {
-            Self::Metrics(remote) => remote.peer(),
-            Self::Logs(remote) => remote.peer(),
+            Self::Metrics(remote) => remote.link(),
+            Self::Logs(remote) => remote.link(),
         }
+    }
+
+    pub(crate) fn peer(&self) -> &Arc<Peer> {
+        self.link().peer()
     }
 
     /// Whether this server keeps all of it too, and answers.
@@ -214,12 +220,12 @@ impl Remote {
             Self::Metrics(remote) => SourceBackend::Metrics(Backend {
                 source: Arc::clone(remote) as _,
                 sink: Arc::clone(remote) as _,
-                store: Arc::new(Admin(Arc::clone(remote.peer()))),
+                store: Arc::new(Admin(Arc::clone(remote.link().peer()))),
             }),
             Self::Logs(remote) => SourceBackend::Logs(LogsBackend {
                 source: Arc::clone(remote) as _,
                 sink: Arc::clone(remote) as _,
-                admin: Arc::new(Admin(Arc::clone(remote.peer()))),
+                admin: Arc::new(Admin(Arc::clone(remote.link().peer()))),
             }),
         }
     }
@@ -227,26 +233,20 @@ impl Remote {
     fn figures(&self) -> SourceFigures {
         match self {
             Self::Metrics(remote) => {
-                SourceFigures { active_series: remote.active_series(), ..SourceFigures::default() }
+                SourceFigures { active_series: remote.link().active(), ..SourceFigures::default() }
             }
             Self::Logs(remote) => {
-                SourceFigures { active_streams: remote.active_streams(), ..SourceFigures::default() }
+                SourceFigures { active_streams: remote.link().active(), ..SourceFigures::default() }
             }
         }
     }
 
     fn waiting(&self) -> QueueFigures {
-        match self {
-            Self::Metrics(remote) => remote.waiting(),
-            Self::Logs(remote) => remote.waiting(),
-        }
+        self.link().waiting()
     }
 
     fn drain(&self, longest: Duration) {
-        match self {
-            Self::Metrics(remote) => remote.drain(longest),
-            Self::Logs(remote) => remote.drain(longest),
-        }
+        self.link().drain(longest);
     }
 }
 

@@ -9,12 +9,13 @@
 //! what is there already, forget anything, or know what the other system refuses before asking it.
 //!
 //! Reading order: `settings` (where and how), `peer` (calls and their outcomes), `recent` (what is
-//! active), `queue`, then [`RemoteMetrics`] and [`RemoteLogs`], which stand where a store would
-//! stand, with `answers` for what the other side says.
+//! active), `queue`, [`Link`], which holds one of each, then [`RemoteMetrics`] and [`RemoteLogs`],
+//! which stand where a store would stand, with `answers` for what the other side says.
 
 #[doc(hidden)] // for the fuzzer
 pub mod answers;
 mod ask;
+mod link;
 mod logs;
 mod metrics;
 mod peer;
@@ -22,6 +23,7 @@ mod queue;
 mod recent;
 mod settings;
 
+pub use link::Link;
 pub use logs::RemoteLogs;
 #[doc(hidden)]
 pub use logs::first_page;

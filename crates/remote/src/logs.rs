@@ -1,22 +1,18 @@
 //! Entries that a Loki keeps.
 
 use std::collections::{BTreeMap, HashSet};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, header};
 use parking_lot::Mutex;
 use pilothouse_logs::validate;
-use pilothouse_model::active::minute_of;
 use pilothouse_model::limits::{Limits, LiveLimits, REMOTE_PAGE_ENTRIES};
 use pilothouse_model::log_ports::{EntryReason, EntryRejection, LogAppended, LogStats, StreamVolume};
 use pilothouse_model::logs::{PushEntry, PushStream, ReadOrder};
-use pilothouse_model::write::Appended;
 use pilothouse_model::{
     ActiveLimit, Budget, Clock, EntryBatch, EntrySink, EntrySource, EntryVisitor, Evaluator, Flow, Labels,
-    LogBatch, LogSelection, Matcher, QueryValue, ReadReport, RemoteError, SourceError, StreamQuery,
+    LogBatch, LogSelection, Matcher, QueryValue, ReadReport, SourceError, StreamQuery,
 };
 use pilothouse_wire::body::snappy;
 use pilothouse_wire::logs::PushWriter;
@@ -24,8 +20,8 @@ use tokio::runtime::Handle;
 
 use crate::answers::{self, Stream};
 use crate::ask::{Asker, segment};
+use crate::link::Link;
 use crate::peer::Peer;
-use crate::queue::{Queue, QueueFigures};
 use crate::recent::Recent;
 
 /// As in a store of this server's own.
@@ -36,12 +32,7 @@ static HEADERS: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/x
 /// A store of entries that is far away.
 #[derive(Debug)]
 pub struct RemoteLogs {
-    asker: Asker,
-    limits: LiveLimits,
-    clock: Arc<dyn Clock>,
-    recent: Mutex<Recent>,
-    active: Arc<ActiveLimit>,
-    queue: Queue,
+    link: Link,
 }
 
 impl RemoteLogs {
@@ -53,36 +44,11 @@ impl RemoteLogs {
         clock: Arc<dyn Clock>,
         runtime: Handle,
     ) -> Self {
-        let peer = Arc::new(peer);
-        let sender = Arc::clone(&peer);
-        let send = Box::new(move |body| send(Arc::clone(&sender), body));
-        Self {
-            queue: Queue::start(peer.name(), &runtime, limits.clone(), send),
-            asker: Asker { peer, runtime },
-            recent: Mutex::new(Recent::new(minute_of(clock.now_ms()), ACTIVE_MINUTES)),
-            limits,
-            clock,
-            active,
-        }
+        Self { link: Link::new(peer, &HEADERS, limits, active, ACTIVE_MINUTES, clock, runtime) }
     }
 
-    pub fn peer(&self) -> &Arc<Peer> {
-        &self.asker.peer
-    }
-
-    pub fn active_limit(&self) -> &ActiveLimit {
-        &self.active
-    }
-
-    /// Streams that got an entry lately by way of this server.
-    pub fn active_streams(&self) -> u64 {
-        let mut recent = self.recent.lock();
-        recent.advance(minute_of(self.clock.now_ms()));
-        recent.total()
-    }
-
-    pub fn waiting(&self) -> QueueFigures {
-        self.queue.figures()
+    pub fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Where this server writes what nobody would send again: it waits while the other system is
@@ -91,44 +57,25 @@ impl RemoteLogs {
         Arc::new(Queued(Arc::clone(self)))
     }
 
-    /// Sends what waits, as far as the other side takes it. Blocks.
-    pub fn drain(&self, longest: Duration) {
-        self.asker.runtime.block_on(self.queue.drain(longest));
-    }
-
     fn take(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> (Option<Bytes>, LogAppended) {
-        let mut recent = self.recent.lock();
-        let now_ms = self.clock.now_ms();
-        recent.advance(minute_of(now_ms));
-        let limits = self.limits.now();
-        let newest_ms = now_ms.saturating_add_unsigned(limits.max_future_ms);
-        let mut taking = Taking {
-            batch,
-            newest_ns: newest_ms.saturating_mul(1_000_000),
-            limits,
-            recent: &mut recent,
-            active: &self.active,
-            writer: PushWriter::default(),
-            skipped,
-            appended: LogAppended {
-                entries: 0,
-                bytes: 0,
-                duplicates: 0,
-                created: 0,
-                rejections: Vec::new(),
-                rejected: 0,
-                durable: Box::pin(std::future::ready(Ok(()))),
-            },
-        };
-        batch.streams.iter().for_each(|stream| taking.stream(stream));
-        let (plain, appended) = (taking.writer.finish(), taking.appended);
-        self.active.report(recent.total());
+        let limits = self.link.limits();
+        let newest_ms = self.link.now_ms().saturating_add_unsigned(limits.max_future_ms);
+        let (plain, appended) = self.link.noting(|recent| {
+            let mut taking = Taking {
+                batch,
+                newest_ns: newest_ms.saturating_mul(1_000_000),
+                limits,
+                recent,
+                active: self.link.active_limit(),
+                writer: PushWriter::default(),
+                skipped,
+                appended: LogAppended::default(),
+            };
+            batch.streams.iter().for_each(|stream| taking.stream(stream));
+            (taking.writer.finish(), taking.appended)
+        });
         ((!plain.is_empty()).then(|| Bytes::from(snappy(&plain))), appended)
     }
-}
-
-fn send(peer: Arc<Peer>, body: Bytes) -> Pin<Box<dyn Future<Output = Result<(), RemoteError>> + Send>> {
-    Box::pin(async move { peer.write(&HEADERS, body).await })
 }
 
 // ---- writing ----
@@ -142,8 +89,7 @@ impl EntrySink for RemoteLogs {
     fn append_noting(&self, batch: &LogBatch, skipped: &mut Vec<u32>) -> Result<LogAppended, SourceError> {
         let (body, mut appended) = self.take(batch, skipped);
         if let Some(body) = body {
-            let peer = Arc::clone(self.peer());
-            appended.durable = Box::pin(async move { Ok(send(peer, body).await?) });
+            appended.durable = self.link.sent(body);
         }
         Ok(appended)
     }
@@ -156,7 +102,7 @@ impl EntrySink for Queued {
     fn append(&self, batch: &LogBatch) -> Result<LogAppended, SourceError> {
         let (body, appended) = self.0.take(batch, &mut Vec::new());
         if let Some(body) = body {
-            self.0.queue.push(body);
+            self.0.link.push(body);
         }
         Ok(appended)
     }
@@ -228,10 +174,7 @@ impl Taking<'_> {
     }
 
     fn refuse(&mut self, entries: u64, labels: &Labels, reason: EntryReason) {
-        self.appended.rejected += entries;
-        if self.appended.rejections.len() < Appended::MAX_REJECTIONS {
-            self.appended.rejections.push(EntryRejection { reason, labels: labels.clone() });
-        }
+        self.appended.refuse(entries, || EntryRejection { reason, labels: labels.clone() });
     }
 }
 
@@ -246,7 +189,7 @@ impl Evaluator for RemoteLogs {
     ) -> Result<Option<QueryValue>, SourceError> {
         let time_ns = t_ms.saturating_mul(1_000_000).to_string();
         let form = [("query", expression), ("time", &time_ns)];
-        answers::query_value(&self.asker.ask("/loki/api/v1/query", &form, budget)?)
+        answers::query_value(&self.link.asker.ask("/loki/api/v1/query", &form, budget)?)
     }
 }
 
@@ -261,7 +204,7 @@ impl EntrySource for RemoteLogs {
     ) -> Result<ReadReport, SourceError> {
         let mut report = ReadReport::default();
         let mut pages = Pages::new(selection);
-        while let Some(page) = pages.next(&self.asker, budget)? {
+        while let Some(page) = pages.next(&self.link.asker, budget)? {
             report.blocks += 1;
             let streams = pages.unseen(page)?;
             for (number, stream) in streams {
@@ -349,7 +292,7 @@ impl RemoteLogs {
 
     fn asked(&self, path: &str, form: &[(&str, String)], budget: &Budget) -> Result<Bytes, SourceError> {
         let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        self.asker.ask(path, &form, budget)
+        self.link.asker.ask(path, &form, budget)
     }
 }
 

@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, header};
-use parking_lot::Mutex;
 use pilothouse_metrics::validate;
-use pilothouse_model::active::minute_of;
 use pilothouse_model::labels::{METRIC_NAME, SeriesText};
 use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::ports::{Exemplar, LabelQuery, SeriesSamples};
 use pilothouse_model::write::{
-    Appended, BatchExemplar, BatchSeries, Durable, MetadataEntry, RawPair, Reason, Rejection, WriteBatch,
+    Appended, BatchExemplar, BatchSeries, MetadataEntry, RawPair, Reason, Rejection, WriteBatch,
 };
 use pilothouse_model::{
     ActiveLimit, Budget, Clock, Evaluator, Labels, Matcher, QueryValue, SampleColumns, SampleSink,
@@ -25,9 +22,9 @@ use pilothouse_wire::remote_write::{Message, RequestWriter, SeriesParts};
 use tokio::runtime::Handle;
 
 use crate::answers;
-use crate::ask::{Asker, segment};
+use crate::ask::segment;
+use crate::link::{Headers, Link};
 use crate::peer::Peer;
-use crate::queue::{Queue, QueueFigures};
 use crate::recent::Recent;
 
 /// As in a store of this server's own.
@@ -40,12 +37,7 @@ const SUFFIXES: [&str; 6] = ["_total", "_bucket", "_count", "_sum", "_info", "_c
 /// A store of series that is far away.
 #[derive(Debug)]
 pub struct RemoteMetrics {
-    asker: Asker,
-    limits: LiveLimits,
-    clock: Arc<dyn Clock>,
-    recent: Mutex<Recent>,
-    active: Arc<ActiveLimit>,
-    queue: Queue,
+    link: Link,
 }
 
 /// A batch as it is sent.
@@ -64,36 +56,12 @@ impl RemoteMetrics {
         clock: Arc<dyn Clock>,
         runtime: Handle,
     ) -> Self {
-        let peer = Arc::new(peer);
-        let sender = Arc::clone(&peer);
-        let send = Box::new(move |body| send(Arc::clone(&sender), body) as _);
-        Self {
-            queue: Queue::start(peer.name(), &runtime, limits.clone(), send),
-            asker: Asker { peer, runtime },
-            recent: Mutex::new(Recent::new(minute_of(clock.now_ms()), ACTIVE_MINUTES)),
-            limits,
-            clock,
-            active,
-        }
+        let headers = headers(peer.settings().protocol);
+        Self { link: Link::new(peer, headers, limits, active, ACTIVE_MINUTES, clock, runtime) }
     }
 
-    pub fn peer(&self) -> &Arc<Peer> {
-        &self.asker.peer
-    }
-
-    pub fn active_limit(&self) -> &ActiveLimit {
-        &self.active
-    }
-
-    /// Series that got a sample lately by way of this server.
-    pub fn active_series(&self) -> u64 {
-        let mut recent = self.recent.lock();
-        recent.advance(minute_of(self.clock.now_ms()));
-        recent.total()
-    }
-
-    pub fn waiting(&self) -> QueueFigures {
-        self.queue.figures()
+    pub fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Where this server writes what nobody would send again: it waits while the other system is
@@ -102,32 +70,18 @@ impl RemoteMetrics {
         Arc::new(Queued(Arc::clone(self)))
     }
 
-    /// Sends what waits, as far as the other side takes it. Blocks.
-    pub fn drain(&self, longest: Duration) {
-        self.asker.runtime.block_on(self.queue.drain(longest));
-    }
-
     fn take(&self, batch: &WriteBatch) -> Result<Taken, SourceError> {
-        let mut recent = self.recent.lock();
-        recent.advance(minute_of(self.clock.now_ms()));
-        let mut taking = Taking::new(self, &mut recent, batch);
-        for series in &batch.series {
-            taking.series(series)?;
-        }
-        let taken = taking.finish();
-        self.active.report(recent.total());
-        Ok(taken)
+        self.link.noting(|recent| {
+            let mut taking = Taking::new(&self.link, recent, batch);
+            for series in &batch.series {
+                taking.series(series)?;
+            }
+            Ok(taking.finish())
+        })
     }
 }
 
-fn send(
-    peer: Arc<Peer>,
-    body: Bytes,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<(), pilothouse_model::RemoteError>> + Send>> {
-    Box::pin(async move { peer.write(headers(peer.settings().protocol), body).await })
-}
-
-fn headers(protocol: Message) -> &'static [(HeaderName, &'static str)] {
+fn headers(protocol: Message) -> Headers {
     const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
     static V1: [(HeaderName, &str); 3] = [
         (header::CONTENT_TYPE, "application/x-protobuf"),
@@ -152,8 +106,7 @@ impl SampleSink for RemoteMetrics {
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
         let Taken { body, mut appended } = self.take(batch)?;
         if let Some(body) = body {
-            let peer = Arc::clone(self.peer());
-            appended.durable = Box::pin(async move { Ok(send(peer, body).await?) });
+            appended.durable = self.link.sent(body);
         }
         Ok(appended)
     }
@@ -166,7 +119,7 @@ impl SampleSink for Queued {
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SourceError> {
         let Taken { body, appended } = self.0.take(batch)?;
         if let Some(body) = body {
-            self.0.queue.push(body);
+            self.0.link.push(body);
         }
         Ok(appended)
     }
@@ -186,9 +139,9 @@ struct Taking<'a> {
 }
 
 impl<'a> Taking<'a> {
-    fn new(store: &'a RemoteMetrics, recent: &'a mut Recent, batch: &'a WriteBatch) -> Self {
-        let limits = store.limits.now();
-        let protocol = store.peer().settings().protocol;
+    fn new(link: &'a Link, recent: &'a mut Recent, batch: &'a WriteBatch) -> Self {
+        let limits = link.limits();
+        let protocol = link.peer().settings().protocol;
         let mut writer = RequestWriter::new(protocol);
         let mut families = HashMap::new();
         match protocol {
@@ -196,29 +149,14 @@ impl<'a> Taking<'a> {
             Message::V2 => families.extend(batch.metadata.iter().map(|entry| (entry.family.as_str(), entry))),
         }
         Self {
-            newest_ms: store.clock.now_ms().saturating_add_unsigned(limits.max_future_ms),
-            active: &store.active,
+            newest_ms: link.now_ms().saturating_add_unsigned(limits.max_future_ms),
+            active: link.active_limit(),
             batch,
             limits,
             recent,
             writer,
             families,
-            appended: Appended {
-                floats: 0,
-                histograms: 0,
-                exemplars: 0,
-                created: 0,
-                rejections: Vec::new(),
-                rejected: 0,
-                durable: ready(),
-            },
-        }
-    }
-
-    fn refuse(&mut self, count: u64, rejection: impl FnOnce() -> Rejection) {
-        self.appended.rejected += count;
-        if self.appended.rejections.len() < Appended::MAX_REJECTIONS {
-            self.appended.rejections.push(rejection());
+            appended: Appended::default(),
         }
     }
 
@@ -230,14 +168,14 @@ impl<'a> Taking<'a> {
         let labels = match validate::canonical(&mut pairs, &self.limits) {
             Ok(labels) => labels,
             Err(rejection) => {
-                self.refuse(samples.max(1), || rejection);
+                self.appended.refuse(samples.max(1), || rejection);
                 return Ok(());
             }
         };
         match self.recent.touch(labels.fingerprint(), self.active) {
             Ok(is_new) => self.appended.created += u64::from(is_new),
             Err(limit) => {
-                self.refuse(samples.max(1), || refused(&labels, Reason::MaxSeries { limit }));
+                self.appended.refuse(samples.max(1), || refused(&labels, Reason::MaxSeries { limit }));
                 return Ok(());
             }
         }
@@ -266,7 +204,7 @@ impl<'a> Taking<'a> {
                 Err(reason) => late.push(reason),
             }
         }
-        late.into_iter().for_each(|reason| self.refuse(1, || refused(labels, reason)));
+        late.into_iter().for_each(|reason| self.appended.refuse(1, || refused(labels, reason)));
         let exemplars = self.exemplars(batch.exemplars_of(series));
         if floats.is_empty() && histograms.is_empty() && exemplars.is_empty() {
             return;
@@ -304,10 +242,6 @@ fn refused(labels: &Labels, reason: Reason) -> Rejection {
     Rejection { reason, series: SeriesText(labels).to_string() }
 }
 
-fn ready() -> Durable {
-    Box::pin(std::future::ready(Ok(())))
-}
-
 // ---- reading ----
 
 impl Evaluator for RemoteMetrics {
@@ -318,7 +252,7 @@ impl Evaluator for RemoteMetrics {
         budget: &Budget,
     ) -> Result<Option<QueryValue>, SourceError> {
         let form = [("query", expression), ("time", &seconds(t_ms))];
-        answers::query_value(&self.asker.ask("/api/v1/query", &form, budget)?)
+        answers::query_value(&self.link.asker.ask("/api/v1/query", &form, budget)?)
     }
 }
 
@@ -349,7 +283,7 @@ impl SeriesSource for RemoteMetrics {
         // A range is open at its left end.
         let query = format!("{}[{}ms]", selector(matchers), end_ms - start_ms + 1);
         let form = [("query", query.as_str()), ("time", &seconds(end_ms))];
-        let body = self.asker.ask("/api/v1/query", &form, budget)?;
+        let body = self.link.asker.ask("/api/v1/query", &form, budget)?;
         budget.reserve_bytes(body.len() as u64)?;
         let series = match answers::raw_series(&body)? {
             Some(series) => series,
@@ -398,7 +332,7 @@ impl SeriesSource for RemoteMetrics {
             let mut form = vec![("query", selector(matchers))];
             form.extend(bounds(query));
             let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
-            let body = self.asker.ask("/api/v1/query_exemplars", &form, &Budget::unlimited())?;
+            let body = self.link.asker.ask("/api/v1/query_exemplars", &form, &Budget::unlimited())?;
             found.extend(answers::exemplars(&body)?);
         }
         Ok(found)
@@ -406,7 +340,7 @@ impl SeriesSource for RemoteMetrics {
 
     fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
         let form: Vec<(&str, &str)> = family.map(|family| ("metric", family)).into_iter().collect();
-        let body = self.asker.ask("/api/v1/metadata", &form, &Budget::unlimited())?;
+        let body = self.link.asker.ask("/api/v1/metadata", &form, &Budget::unlimited())?;
         answers::metadata(&body)
     }
 }
@@ -415,8 +349,8 @@ impl RemoteMetrics {
     /// Samples as they are kept.
     fn read(&self, query: ReadQuery, budget: &Budget) -> Result<Vec<(Labels, SampleColumns)>, SourceError> {
         let request = Bytes::from(snappy(&encode_request(&[query], &[ResponseType::Samples])));
-        let body = self.asker.read(request, budget)?;
-        let limit = self.limits.now().max_histogram_buckets;
+        let body = self.link.asker.read(request, budget)?;
+        let limit = self.link.limits().max_histogram_buckets;
         let series = answers::read_series(&body, usize::try_from(limit).unwrap_or(usize::MAX), budget)?;
         Ok(series.into_iter().map(|series| (series.labels, series.samples)).collect())
     }
@@ -436,7 +370,7 @@ impl RemoteMetrics {
             form.push(("limit", query.limit.to_string()));
         }
         let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let body = self.asker.ask(path, &form, budget)?;
+        let body = self.link.asker.ask(path, &form, budget)?;
         budget.reserve_bytes(body.len() as u64)?;
         Ok(body)
     }

@@ -20,7 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);
 
 type Sending = Pin<Box<dyn Future<Output = Result<(), RemoteError>> + Send>>;
-type Sender = Box<dyn Fn(Bytes) -> Sending + Send + Sync>;
+pub(crate) type Sender = Box<dyn Fn(Bytes) -> Sending + Send + Sync>;
 
 /// Bodies on their way. Those that find no room push out the oldest.
 pub(crate) struct Queue {
