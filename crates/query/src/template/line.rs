@@ -11,6 +11,7 @@ use gotmpl::parse::{CommandNode, Expr, ListNode, Node};
 use gotmpl::{FuncMap, Template, Value};
 use pilothouse_model::limits::TEMPLATE_ITERATIONS;
 
+use super::bounded::{Printed, bounded};
 use super::numbers::number_functions;
 use super::printf::printf;
 use super::rewrite::{FIELD, Words, fields, index, parse_tree, rewrite};
@@ -46,7 +47,7 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
     functions.insert("index".to_owned(), Arc::new(index));
     functions.insert(LINE.to_owned(), Arc::new(|_| Ok(HERE.with_borrow(|(line, _)| line.clone()))));
     functions.insert(TIMESTAMP.to_owned(), Arc::new(|_| Ok(HERE.with_borrow(|(_, time)| time.clone()))));
-    functions
+    bounded(functions)
 });
 
 enum Piece {
@@ -138,7 +139,7 @@ impl LineTemplate {
         let time = if self.uses_time { Time::from_ns(input.t_ns()).to_value() } else { Value::Nil };
         HERE.set((line, time));
         self.template
-            .execute_template_fmt(out, MAIN, &Value::Map(Arc::new(map)))
+            .execute_template_fmt(&mut Printed::into(out), MAIN, &Value::Map(Arc::new(map)))
             .map_err(|e| TemplateError(format!("template: {e}")))
     }
 }

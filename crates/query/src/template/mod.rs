@@ -6,6 +6,7 @@
 //! printed value passes through our own printing, and only the labels it mentions are handed to
 //! it.
 
+mod bounded;
 mod layout;
 mod line;
 mod numbers;

@@ -8,6 +8,7 @@ use pilothouse_model::labels::quote;
 use pilothouse_model::limits::TEMPLATE_WIDTH;
 use pilothouse_model::sample::format_float_general;
 
+use super::bounded::{LONGEST, check};
 use super::text_arg;
 use super::texts::plain;
 use super::times::Time;
@@ -34,7 +35,9 @@ struct Operands<'v> {
 /// The function `printf`.
 pub(super) fn printf(args: &[Value]) -> Result<Value, gotmpl::TemplateError> {
     let format = text_arg(args, 0)?;
-    Ok(Value::String(sprintf(format, &args[1..]).into()))
+    let text = sprintf(format, &args[1..]);
+    check(text.len())?;
+    Ok(Value::String(text.into()))
 }
 
 /// The text of a format and its operands. What does not fit is told in the text, as Go does.
@@ -43,6 +46,10 @@ pub fn sprintf(format: &str, values: &[Value]) -> String {
     let mut operands = Operands { values, at: 0, reordered: false };
     let mut rest = format;
     while let Some(percent) = rest.find('%') {
+        // Templates refuse it then, and nobody else has formats of that size.
+        if out.len() > LONGEST {
+            break;
+        }
         out.push_str(&rest[..percent]);
         rest = directive(&rest[percent + 1..], &mut operands, &mut out);
     }

@@ -8,6 +8,7 @@ use gotmpl::parse::{DefineNode, ListNode};
 use gotmpl::{FuncMap, Template, Value};
 use pilothouse_model::limits::TEMPLATE_ITERATIONS;
 
+use super::bounded::{Printed, bounded};
 use super::printf::printf;
 use super::rewrite::{FIELD, Method, Words, fields, index, parse_tree, rewrite};
 use super::{BUILTIN, MAIN, PRINT, TemplateError, texts};
@@ -37,7 +38,7 @@ impl Vocabulary {
             .or_insert_with(|| Arc::new(|args| Ok(Value::String(texts::print_all(args).into()))));
         functions.insert("printf".to_owned(), Arc::new(printf));
         functions.entry("index".to_owned()).or_insert_with(|| Arc::new(index));
-        let base = Template::new("").max_range_iters(TEMPLATE_ITERATIONS).funcs(functions);
+        let base = Template::new("").max_range_iters(TEMPLATE_ITERATIONS).funcs(bounded(functions));
         Self { base, functions: names, prelude }
     }
 }
@@ -86,7 +87,7 @@ impl Program {
 
     pub fn render(&self, data: &Value) -> Result<String, TemplateError> {
         let mut out = String::new();
-        match self.template.execute_template_fmt(&mut out, MAIN, data) {
+        match self.template.execute_template_fmt(&mut Printed::into(&mut out), MAIN, data) {
             Ok(()) => Ok(out),
             Err(e) => Err(TemplateError(e.to_string())),
         }

@@ -7,6 +7,7 @@ use pilothouse_model::limits::TEMPLATE_TEXT_BYTES;
 use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::sample::format_float_general;
 
+use super::bounded::{LONGEST, check};
 use super::{int_arg, need_args, text_arg};
 
 type Answer = Result<Value, TemplateError>;
@@ -95,7 +96,7 @@ pub(super) fn text_functions() -> FuncMap {
         ("trimAll", texts(|[cut, s]| s.trim_matches(|c| cut.contains(c)).to_owned())),
         ("trimPrefix", texts(|[prefix, s]| s.strip_prefix(prefix).unwrap_or(s).to_owned())),
         ("trimSuffix", texts(|[suffix, s]| s.strip_suffix(suffix).unwrap_or(s).to_owned())),
-        ("replace", texts(|[old, new, s]| s.replace(old, new))),
+        ("replace", Arc::new(replace)),
         ("contains", test(|part, s| s.contains(part))),
         ("hasPrefix", test(|prefix, s| s.starts_with(prefix))),
         ("hasSuffix", test(|suffix, s| s.ends_with(suffix))),
@@ -144,9 +145,23 @@ fn print_line(args: &[Value]) -> String {
     shown.join(" ") + "\n"
 }
 
+/// Fails where replacing so often would make too long a text.
+fn check_replaced(s: &str, times: usize, new: &str) -> Result<(), TemplateError> {
+    check(times.saturating_mul(new.len()).saturating_add(s.len()))
+}
+
+fn replace(args: &[Value]) -> Answer {
+    need_args(args, 3)?;
+    let (old, new, s) = (text_arg(args, 0)?, text_arg(args, 1)?, text_arg(args, 2)?);
+    check_replaced(s, s.matches(old).count(), new)?;
+    Ok(text(s.replace(old, new)))
+}
+
 fn replace_n(args: &[Value]) -> Answer {
     need_args(args, 4)?;
     let (s, old, new, n) = (text_arg(args, 0)?, text_arg(args, 1)?, text_arg(args, 2)?, int_arg(args, 3)?);
+    let times = s.matches(old).count().min(usize::try_from(n).unwrap_or(usize::MAX));
+    check_replaced(s, times, new)?;
     Ok(text(match usize::try_from(n) {
         Ok(n) => s.replacen(old, new, n),
         Err(_) => s.replace(old, new),
@@ -237,6 +252,13 @@ fn substring(args: &[Value]) -> Answer {
 fn replace_regex(args: &[Value], literal: bool) -> Answer {
     need_args(args, 3)?;
     let (regex, s, new) = (regex(text_arg(args, 0)?)?, text_arg(args, 1)?, text_arg(args, 2)?);
+    // What is captured lies apart, so that each reference gives no more than the whole text in all.
+    let references = if literal { 0 } else { new.matches('$').count() };
+    let most = s.len().saturating_mul(references).saturating_add((s.len() + 1).saturating_mul(new.len()));
+    if most > LONGEST {
+        check(s.len().saturating_mul(references))?;
+        check_replaced(s, regex.count(s), new)?;
+    }
     Ok(text(regex.replace_all(s, new, literal)))
 }
 
