@@ -7,17 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use pilothouse_disk::Database;
 use pilothouse_disk::remains::guarded;
 use pilothouse_model::Clock;
-use pilothouse_model::limits::{Limits, LiveLimits};
+use pilothouse_model::limits::{Limits, LiveLimits, NAME_CHARS};
 use pilothouse_model::ports::SystemClock;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _, WriteTransaction};
 
 use crate::audit::{Actor, AuditEntry, Event};
+use crate::copy;
 use crate::error::{Error, Resource};
 use crate::ids::ProjectId;
 use crate::image::{Held, Image, LoadTable};
@@ -32,7 +34,6 @@ use crate::usage::{UsageBook, UsageRow};
 pub(crate) const KIND: &str = "control";
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const CACHE_BYTES: usize = 4 << 20;
-const MAX_NAME_CHARS: usize = 255;
 
 pub(crate) const AUDIT: TableDefinition<'static, u64, &'static [u8]> =
     TableDefinition::new(AuditEntry::TABLE);
@@ -63,6 +64,7 @@ pub struct Control {
     writer: Mutex<Writer>,
     usage: Mutex<UsageBook>,
     watcher: OnceLock<Watcher>,
+    corruptions: AtomicU64,
     #[cfg(test)]
     pub(crate) crash_points: Mutex<Option<crate::tests::CrashPoints>>,
 }
@@ -72,6 +74,8 @@ pub struct Control {
 struct Writer {
     /// Of the next entry of the audit trail.
     next_number: u64,
+    /// Nothing was changed since the copy was written.
+    is_copied: bool,
 }
 
 impl fmt::Debug for Control {
@@ -96,13 +100,15 @@ impl Control {
             database,
             options,
             image: RwLock::new(Arc::new(image)),
-            writer: Mutex::new(Writer { next_number }),
+            writer: Mutex::new(Writer { next_number, is_copied: false }),
             usage: Mutex::new(usage),
             watcher: OnceLock::new(),
+            corruptions: AtomicU64::new(0),
             #[cfg(test)]
             crash_points: Mutex::new(None),
         };
         control.create_default_sources()?;
+        control.renew_copy();
         Ok(control)
     }
 
@@ -120,14 +126,41 @@ impl Control {
         &self.database
     }
 
+    /// Counts damaged places of the file that were met on the way here.
+    pub fn met_damage(&self, places: u64) {
+        self.corruptions.fetch_add(places, Relaxed);
+    }
+
+    pub fn corruptions(&self) -> u64 {
+        self.corruptions.load(Relaxed)
+    }
+
     /// Runs `work` while nobody writes to the file, which can be copied meanwhile.
     pub fn standing_still<T>(&self, work: impl FnOnce() -> T) -> Result<T, pilothouse_disk::Error> {
         self.database.standing_still(work)
     }
 
-    /// At the end: gives back what room the file does not need.
-    pub fn compact(&self) {
+    /// At the end: writes what the copy does not have, gives back what room the file does not need, and
+    /// closes it.
+    pub fn close(&self) {
+        self.renew_copy();
         self.database.compact_small();
+        self.database.close();
+    }
+
+    /// Brings the copy up to date, if it is not.
+    pub(crate) fn renew_copy(&self) {
+        self.write_copy(&mut self.writer.lock());
+    }
+
+    fn write_copy(&self, writer: &mut Writer) {
+        if writer.is_copied {
+            return;
+        }
+        match copy::write(&self.database) {
+            Ok(()) => writer.is_copied = true,
+            Err(error) => tracing::warn!(%error, "the control plane's file has no copy that is up to date"),
+        }
     }
 
     pub(crate) fn usage(&self) -> MutexGuard<'_, UsageBook> {
@@ -328,7 +361,15 @@ impl Control {
         let mut draft = self.draft(writer.next_number);
         let (value, event) = make(&mut draft)?;
         let entry = event.entry(draft.number, draft.now_ms, by);
+        let removes = draft.writes.iter().any(|write| write.row.is_none());
+        if removes {
+            copy::remove(self.database.path())?;
+        }
+        writer.is_copied = false;
         self.commit(&mut writer, draft, Some(&entry))?;
+        if removes {
+            self.write_copy(&mut writer);
+        }
         if let Some(watcher) = self.watcher.get() {
             watcher(&entry);
         }
@@ -418,7 +459,9 @@ impl Control {
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.write(&mut self.writer.lock(), work)
+        let mut writer = self.writer.lock();
+        writer.is_copied = false;
+        self.write(&mut writer, work)
     }
 
     /// After a failed write: whether the commit took place is known to the file alone, and redb
@@ -453,8 +496,8 @@ pub(crate) fn checked_name(argument: &'static str, name: &str) -> Result<String,
     if name.is_empty() {
         return Err(Error::required(argument));
     }
-    if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
-        let help = format!("at most {MAX_NAME_CHARS} characters, none of them a control character");
+    if name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
+        let help = format!("at most {NAME_CHARS} characters, none of them a control character");
         return Err(Error::constraint(argument, help));
     }
     Ok(name.to_owned())

@@ -14,13 +14,14 @@
 //!
 //! Reading order: `control` (what there is, and how a change is made), `image` (what is held in
 //! memory), then a module per kind of record: `token` with `grant` and `scope`, `source` with
-//! `declared`, `alerting`, `grafana`, `plan`, `usage`, `audit`; `state` is the port of the workers, `salvage` what
+//! `declared`, `alerting`, `grafana`, `plan`, `usage`, `audit`; `state` is the port of the workers, `copy` and `salvage` what
 //! is done about a damaged file. The bytes
 //! are told in `docs/formats/control.md`.
 
 mod alerting;
 mod audit;
 mod control;
+mod copy;
 mod declared;
 mod error;
 mod grafana;
@@ -44,6 +45,7 @@ mod usage;
 pub use alerting::{AlertSettings, ContactPoint};
 pub use audit::{Actor, AuditEntry, Event};
 pub use control::{Control, Options, check};
+pub use copy::has_copy;
 pub use declared::DeclaredSource;
 pub use error::{Error, Fault, Resource};
 pub use grafana::{GrafanaRole, GrafanaUser};

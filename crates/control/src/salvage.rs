@@ -1,10 +1,11 @@
 //! A damaged file of the control plane: what can be read of it goes to a fresh one.
 //!
-//! A row is taken over if it decodes. What is lost stays lost: a token that is not there is
-//! refused, a data source that is not there leaves its directory alone.
+//! A row is taken over if it decodes. Of a table that cannot be read to its end, what is missing comes
+//! from the copy beside the file, if that is whole. What neither has stays lost: a token that is not
+//! there is refused, a data source that is not there leaves its directory alone.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use pilothouse_disk::{Database, files};
 
 use crate::audit::AuditEntry;
 use crate::control::{AUDIT, CACHE_BYTES, KIND, VERSION, make_tables, table_of};
+use crate::copy::{self, Kept, Kind};
 use crate::error::Error;
 use crate::image::{Image, LoadTable};
 use crate::row::{self, Row};
@@ -28,10 +30,15 @@ const AUDIT_STEP: usize = 16;
 /// More of them than any limit keeps.
 const AUDIT_MAX: u64 = 1 << 20;
 
+/// The workers' records, as they are told of.
+const WORKERS: &str = "records";
+
 /// What became of a damaged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salvaged {
     pub rows: u64,
+    /// Of them from the copy.
+    pub copied: u64,
     /// Tables of which some rows cannot be read, with how many are known to be lost.
     pub incomplete: Vec<(&'static str, u64)>,
     /// Where the damaged file is now.
@@ -43,12 +50,14 @@ pub struct Salvaged {
 /// and the next start makes an empty one.
 pub fn salvage(path: &Path) -> Result<Salvaged, Error> {
     let mut salvage = Salvage::default();
-    if let Ok(remains) = Remains::open(path) {
-        salvage.read(remains)?;
+    match Remains::open(path) {
+        Ok(remains) => salvage.read(remains)?,
+        Err(_) => salvage.tell_all(),
     }
+    let copied = salvage.add_copied(copy::read(path).unwrap_or_default());
     let (rows, incomplete) = (salvage.count(), salvage.incomplete.take());
     if rows == 0 {
-        return Ok(Salvaged { rows, incomplete, aside: files::set_aside(path, "damaged")? });
+        return Ok(Salvaged { rows, copied, incomplete, aside: files::set_aside(path, "damaged")? });
     }
     let fresh = path.with_extension("salvaged");
     files::remove(&fresh)?;
@@ -59,7 +68,7 @@ pub fn salvage(path: &Path) -> Result<Salvaged, Error> {
     permissions.and_then(|permissions| fs::set_permissions(&fresh, permissions)).map_err(failed)?;
     let aside = files::keep_aside(path, "damaged")?;
     files::rename_durably(&fresh, path)?;
-    Ok(Salvaged { rows, incomplete, aside })
+    Ok(Salvaged { rows, copied, incomplete, aside })
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +117,45 @@ impl Salvage {
         if !is_whole || lost > 0 {
             self.incomplete.borrow_mut().push((table, lost));
         }
+    }
+
+    /// Nothing can be read of any table.
+    fn tell_all(&self) {
+        let tables = Image::TABLES.iter().copied();
+        let others = [TokenUseRow::TABLE, UsageRow::TABLE, AuditEntry::TABLE, WORKERS];
+        tables.chain(others).for_each(|table| self.tell(table, false, 0));
+    }
+
+    /// Adds what tables with lost rows lack; gives how many rows that are.
+    fn add_copied(&mut self, copied: Vec<Kept>) -> u64 {
+        let before = self.count();
+        let incomplete: Vec<&'static str> =
+            self.incomplete.borrow().iter().map(|(table, _)| *table).collect();
+        let rows = self.rows.get_mut();
+        let known: HashSet<(&'static str, String)> = rows.iter().map(|(t, k, _)| (*t, k.clone())).collect();
+        for Kept { kind, table, key, value } in copied {
+            match kind {
+                Kind::Row => {
+                    let Some(table) = incomplete.iter().find(|t| **t == table) else { continue };
+                    let place = (*table, key);
+                    if !known.contains(&place) {
+                        rows.push((place.0, place.1, value));
+                    }
+                }
+                Kind::Record if incomplete.contains(&WORKERS) => {
+                    self.records.entry((table, key)).or_insert(value);
+                }
+                Kind::Record => {}
+                // Numbers go on from there.
+                Kind::Audit => match key.parse() {
+                    Ok(number) if self.audit.iter().all(|(n, _)| *n < number) => {
+                        self.audit.push((number, value))
+                    }
+                    _ => {}
+                },
+            }
+        }
+        self.count() - before
     }
 
     fn count(&self) -> u64 {
@@ -165,7 +213,7 @@ impl Salvage {
             });
             self.records.extend(more);
         }
-        self.tell("records", is_whole, 0);
+        self.tell(WORKERS, is_whole, 0);
     }
 
     fn write(&self, path: &Path) -> Result<(), Error> {

@@ -141,8 +141,8 @@ impl Control {
         sum
     }
 
-    /// Writes down what was counted since the last time. To be called about once a minute, and
-    /// before the end.
+    /// Writes down what was counted since the last time, and brings the copy of the file up to date. To be
+    /// called about once a minute, and before the end.
     pub fn save_usage(&self) -> Result<(), Error> {
         let rows: Vec<(UsageKey, Option<UsageRow>)> = {
             let mut book = self.usage();
@@ -171,6 +171,7 @@ impl Control {
         if saved.is_err() {
             self.usage().changed.extend(rows.iter().map(|(key, _)| *key));
         }
+        self.renew_copy();
         saved
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::backup::Progress;
 use crate::remains::guarded;
 use crate::wal::{OnDamage, Options};
-use crate::{Error, Position, Wal, WalError, database};
+use crate::{Error, Position, Wal, WalError, database, files, space};
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,16 @@ impl Checked {
     }
 }
 
+/// A file was looked at: what it takes on the disk is done.
+pub fn done_with(file: &Path, progress: &Progress) {
+    progress.add_done(files::allocated_bytes(file).unwrap_or(0));
+}
+
+/// As [`done_with`], of all files in a directory.
+pub fn done_with_all(directory: &Path, progress: &Progress) {
+    progress.add_done(space::files_bytes(directory).unwrap_or(0));
+}
+
 /// Compares the checksums of a database, which must not be open for writing; the file stays as it
 /// is. Whether it is whole; what is not is among the findings. A file of another release is an
 /// error.
@@ -91,7 +102,7 @@ pub fn log(
         }
         Ok::<(), WalError>(())
     })?;
-    checked.files += crate::files::file_names(directory)?.len() as u64;
+    checked.files += files::file_names(directory)?.len() as u64;
     checked.parts += replayed.records;
     checked.findings.extend(bad);
     for damage in &replayed.damage {
@@ -125,7 +136,7 @@ mod tests {
         let checked = look();
         assert_eq!((checked.files, checked.parts, checked.findings.len()), (2, 2, 1));
         assert!(checked.findings[0].to_string().ends_with(": is no record"), "{:?}", checked.findings);
-        let segment = path.join(crate::files::file_names(&path).unwrap().remove(0));
+        let segment = path.join(files::file_names(&path).unwrap().remove(0));
         let mut bytes = std::fs::read(&segment).unwrap();
         let at = bytes.windows(3).position(|w| w == b"one").unwrap();
         bytes[at] ^= 1;

@@ -25,7 +25,7 @@ const SMALL_BYTES: u64 = 2 << 20;
 /// A redb file open for reading and writing. This process holds it alone.
 #[derive(Debug)]
 pub struct Database {
-    /// Absent only while it could not be opened again.
+    /// Absent while it could not be opened again, and once it is closed.
     redb: RwLock<Option<redb::Database>>,
     path: PathBuf,
     cache_bytes: usize,
@@ -155,6 +155,11 @@ impl Database {
             Some(redb) => redb.compact().map_err(Error::database(&self.path)),
             None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
         }
+    }
+
+    /// Closes the file, whoever else holds this handle: what is asked of it from now on fails.
+    pub fn close(&self) {
+        *self.redb.write() = None;
     }
 
     /// As [`Database::compact`], at the end of a file's use, where that is done quickly. It is no

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, os};
@@ -70,9 +70,20 @@ pub fn sync_directory(path: &Path) -> Result<(), Error> {
 
 /// Replaces a file's whole content: after a crash there is the old one or the new one.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes, 0o666)
+}
+
+/// As [`write_atomic`], for what nobody but the owner may read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes, 0o600)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let unfinished = unfinished_path(path);
     let written = (|| {
-        let file = os::open(OpenOptions::new().create(true).truncate(true).write(true), &unfinished)?;
+        let mut options = OpenOptions::new();
+        let options = options.create(true).truncate(true).write(true).mode(mode);
+        let file = os::open(options, &unfinished)?;
         os::write_at(&file, &unfinished, bytes, 0)?;
         os::sync(&file, &unfinished)
     })();

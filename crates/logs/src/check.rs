@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pilothouse_disk::Position;
+use pilothouse_disk::backup::Progress;
 use pilothouse_disk::check::{self, Checked};
 use pilothouse_disk::files::{self, DirectoryLock};
 use pilothouse_model::Labels;
@@ -13,6 +14,7 @@ use tantivy::index::SegmentId;
 
 use crate::block::{Head, Reader, Want};
 use crate::catalog;
+use crate::day::directory::segment_of;
 use crate::day::one::{Change, Day, Segment};
 use crate::day::set::directory_names;
 use crate::day::table::Row;
@@ -22,20 +24,22 @@ use crate::options::StoreOptions;
 use crate::record::{Deletion, RecordSink, read_record};
 use crate::store::Store;
 
-/// Looks the store of a directory over, and changes nothing. Fails if somebody has it open.
-pub fn check(directory: &Path) -> Result<Checked, Error> {
+/// Looks the store of a directory over, and changes nothing; tells segment by segment how far it is. Fails if
+/// somebody has it open.
+pub fn check(directory: &Path, progress: &Progress) -> Result<Checked, Error> {
     let _lock = DirectoryLock::acquire(directory)?;
     let mut checked = Checked::default();
     let streams = directory.join("streams.redb");
     if !files::is_absent_or_empty(&streams)? {
         check::database(&streams, catalog::KIND, catalog::VERSION, &mut checked)?;
+        check::done_with(&streams, progress);
     }
     match catalog::read_copy(&streams) {
         Err(error) if error.is_damage() => checked.found(&directory.join(catalog::COPY), "", error),
         read => drop(read?),
     }
     for (number, path) in days_of(&directory.join("day"))? {
-        check_day(&path, number, &mut checked)?;
+        check_day(&path, number, &mut checked, progress)?;
     }
     let record = |payload: &[u8]| read_record(payload, &mut Nothing).map_err(|e| e.to_string());
     check::log(&directory.join("wal"), Position(0), &mut checked, record)?;
@@ -45,8 +49,8 @@ pub fn check(directory: &Path) -> Result<Checked, Error> {
 /// Looks the store over and cuts out what is damaged: days of which nothing can be read are set
 /// aside; of a segment with something damaged in it, the blocks that can be decoded are written
 /// anew, and its files set aside. What was found is returned.
-pub fn repair(directory: &Path, options: StoreOptions) -> Result<Checked, Error> {
-    let checked = check(directory)?;
+pub fn repair(directory: &Path, options: StoreOptions, progress: &Progress) -> Result<Checked, Error> {
+    let checked = check(directory, progress)?;
     if checked.findings.is_empty() {
         return Ok(checked);
     }
@@ -111,8 +115,9 @@ fn days_of(directory: &Path) -> Result<Vec<(i32, std::path::PathBuf)>, Error> {
     Ok(names.iter().filter_map(day).collect())
 }
 
-fn check_day(path: &Path, number: i32, checked: &mut Checked) -> Result<(), Error> {
-    checked.files += files::file_names(path)?.len() as u64;
+fn check_day(path: &Path, number: i32, checked: &mut Checked, progress: &Progress) -> Result<(), Error> {
+    let names = files::file_names(path)?;
+    checked.files += names.len() as u64;
     let opened = Day::look(path, number).and_then(|(day, faults)| {
         let damaged = day.damaged_files()?;
         Ok((faults, damaged, day.view()?, day))
@@ -144,6 +149,9 @@ fn check_day(path: &Path, number: i32, checked: &mut Checked) -> Result<(), Erro
                 checked.found(path, format!("block {}", row.id), error);
             }
         }
+        let id = segment.id().uuid_string();
+        let own = names.iter().filter(|name| segment_of(name) == Some(id.as_str()));
+        own.for_each(|name| check::done_with(&path.join(name), progress));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pilothouse_disk::Position;
+use pilothouse_disk::backup::Progress;
 use pilothouse_disk::check::{self, Checked};
 use pilothouse_disk::files::{self, DirectoryLock, Generation};
 use pilothouse_model::SampleColumns;
@@ -24,17 +25,21 @@ use crate::registry::Registry;
 use crate::store::Store;
 
 /// What was found, and the days that have something damaged.
-fn look(directory: &Path) -> Result<(Checked, BTreeSet<i32>), Error> {
+fn look(directory: &Path, progress: &Progress) -> Result<(Checked, BTreeSet<i32>), Error> {
     let mut checked = Checked::default();
     let mut days = BTreeSet::new();
-    let log_start = check_catalog(&directory.join("series.redb"), &mut checked)?;
+    let catalog = directory.join("series.redb");
+    let log_start = check_catalog(&catalog, &mut checked)?;
+    check::done_with(&catalog, progress);
     let day_directory = directory.join("day");
     let names = if day_directory.is_dir() { files::file_names(&day_directory)? } else { Vec::new() };
     for name in names {
         let Some(generation) = Generation::parse(&name) else { continue };
         let Some(day) = parse_day(&generation.stem) else { continue };
         let before = checked.findings.len();
-        check_day_file(&day_directory.join(&name), &generation, &mut checked)?;
+        let path = day_directory.join(&name);
+        check_day_file(&path, &generation, &mut checked)?;
+        check::done_with(&path, progress);
         if checked.findings.len() > before {
             days.insert(day);
         }
@@ -45,19 +50,20 @@ fn look(directory: &Path) -> Result<(Checked, BTreeSet<i32>), Error> {
     Ok((checked, days))
 }
 
-/// Looks the store of a directory over. Fails if somebody has it open.
-pub fn check(directory: &Path) -> Result<Checked, Error> {
+/// Looks the store of a directory over, and tells file by file how far it is. Fails if somebody has
+/// it open.
+pub fn check(directory: &Path, progress: &Progress) -> Result<Checked, Error> {
     let _lock = DirectoryLock::acquire(directory)?;
-    Ok(look(directory)?.0)
+    Ok(look(directory, progress)?.0)
 }
 
 /// Looks the store over and cuts out what is damaged: files that cannot be read at all are set
 /// aside, days with damaged pages are written anew without them and the old files set aside, and
 /// what can be read of the log goes to day files. What was found is returned.
-pub fn repair(directory: &Path, options: StoreOptions) -> Result<Checked, Error> {
+pub fn repair(directory: &Path, options: StoreOptions, progress: &Progress) -> Result<Checked, Error> {
     let (checked, days) = {
         let _lock = DirectoryLock::acquire(directory)?;
-        look(directory)?
+        look(directory, progress)?
     };
     if checked.findings.is_empty() {
         return Ok(checked);

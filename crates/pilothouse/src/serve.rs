@@ -117,19 +117,34 @@ fn root_token(config: &Config) -> Result<(Option<String>, Option<String>), Serve
 fn open_control(config: &Config, limits: &LiveLimits) -> Result<Arc<Control>, ServeError> {
     let options = Options { limits: limits.clone(), ..Options::default() };
     let path = config.data_dir.join("control.redb");
-    tell_damage(&path)?;
-    let control = Control::open(&path, options).map_err(|cause| match cause.is_damage() {
-        true => ServeError::DamagedControl { cause, data_dir: config.data_dir.display().to_string() },
-        false => cause.into(),
-    })?;
+    let damage = tell_damage(&path)?;
+    let control = match Control::open(&path, options.clone()) {
+        Err(cause) if cause.is_damage() && pilothouse_control::has_copy(&path) => {
+            tracing::error!(%cause, "the file of the control plane cannot be used; what it lacks comes from its copy");
+            let saved = pilothouse_control::salvage(&path)?;
+            tracing::error!(rows = saved.rows, copied = saved.copied, aside = %saved.aside.display(), "the control plane's file was written anew; the damaged one is kept");
+            let control = Control::open(&path, options)?;
+            control.met_damage(damage.max(1));
+            control
+        }
+        Err(cause) if cause.is_damage() => {
+            let data_dir = config.data_dir.display().to_string();
+            return Err(ServeError::DamagedControl { cause, data_dir });
+        }
+        opened => {
+            let control = opened?;
+            control.met_damage(damage);
+            control
+        }
+    };
     // Checks and receivers present secrets to others, and those are in there as they are.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(ServeError::Start)?;
     Ok(Arc::new(control))
 }
 
 /// Tells of damage with which the file may open all the same: what is not in the way of a start is
-/// no reason to stay away.
-fn tell_damage(path: &Path) -> Result<(), ServeError> {
+/// no reason to stay away. Gives how many places there are.
+fn tell_damage(path: &Path) -> Result<u64, ServeError> {
     let mut checked = pilothouse_disk::check::Checked::default();
     let is_there = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
     if is_there && !pilothouse_control::check(path, &mut checked).map_err(pilothouse_control::Error::from)? {
@@ -137,7 +152,7 @@ fn tell_damage(path: &Path) -> Result<(), ServeError> {
             tracing::error!(%finding, "the file of the control plane is damaged; stop the server and run `pilothouse check-data` with --repair");
         }
     }
-    Ok(())
+    Ok(checked.findings.len() as u64)
 }
 
 async fn serve(

@@ -249,7 +249,7 @@ impl Stores {
         let all: Vec<Opened> = self.open.lock().drain().map(|(_, opened)| opened).collect();
         let closed: Vec<_> = all.iter().map(Opened::close).collect();
         self.control.save_usage()?;
-        self.control.compact();
+        self.control.close();
         closed.into_iter().collect()
     }
 

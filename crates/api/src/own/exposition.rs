@@ -113,7 +113,7 @@ fn room_families(app: &App) -> [Family; 9] {
 }
 
 /// What the control plane holds, and the limits that the server's data is measured by.
-fn control_families(app: &App) -> [Family; 7] {
+fn control_families(app: &App) -> [Family; 8] {
     let (control, limits) = (&app.settings.control, app.limits());
     let sources = control.all_sources();
     let totals = app.sources().map_or_else(|_| SourceFigures::default(), |s| s.totals());
@@ -138,5 +138,10 @@ fn control_families(app: &App) -> [Family; 7] {
         Family::gauge("pilothouse_data_source_roots_open", "Data sources whose own roots are in use.")
             .value(app.open_roots() as f64),
         Family::gauge("pilothouse_tokens", "Tokens of all projects.").value(control.token_count() as f64),
+        Family::counter(
+            "pilothouse_control_corruptions_total",
+            "Damaged places met in the control plane's file.",
+        )
+        .value(control.corruptions() as f64),
     ]
 }

@@ -6,6 +6,7 @@ use pilothouse_disk::check::Checked;
 use pilothouse_model::{StateChange, StateStore as _};
 
 use super::*;
+use crate::copy;
 use crate::{NewSource, Scope, SourceKind, SourceLimits};
 
 const TOKENS: usize = 60;
@@ -81,6 +82,8 @@ fn a_damaged_page_takes_its_own_rows_and_no_others() {
         }
         place.fill(0xff);
         std::fs::write(&path, &bytes).unwrap();
+        // From the file alone.
+        copy::remove(&path).unwrap();
         if is_whole(&path) {
             continue;
         }
@@ -105,9 +108,61 @@ fn a_file_of_which_nothing_is_left_is_set_aside() {
     let (dir, options) = filled();
     let path = dir.path().join(FILE);
     std::fs::write(&path, vec![0x5a; 10_000]).unwrap();
+    copy::remove(&path).unwrap();
     let error = Control::open(&path, options.clone()).unwrap_err();
     assert!(error.is_damage(), "{error}");
     let saved = crate::salvage(&path).unwrap();
     assert_eq!((saved.rows, path.exists(), saved.aside.exists()), (0, false, true));
     assert_eq!(counts(&Control::open(&path, options).unwrap()), [0, 0, 0]);
+}
+
+#[test]
+fn the_copy_has_what_the_file_no_longer_tells() {
+    let (dir, options) = filled();
+    let path = dir.path().join(FILE);
+    let before = Control::open(&path, options.clone()).unwrap();
+    let (image, last) = (before.image(), before.audit(None, 1).unwrap());
+    let big = StateChange { table: "large", key: "x".to_owned(), value: Some(vec![1; 17 << 20]) };
+    before.apply(&[big]).unwrap();
+    before.close();
+    drop(before);
+    let whole = std::fs::read(&path).unwrap();
+    // The header, then a page in the middle: of the one nothing is left, of the other something.
+    for (at, length) in [(0, 4096), (whole.len() / 8, 4096)] {
+        let mut bytes = whole.clone();
+        bytes[at..at + length].fill(0xff);
+        std::fs::write(&path, &bytes).unwrap();
+        if is_whole(&path) {
+            continue;
+        }
+        let saved = crate::salvage(&path).unwrap();
+        let after = Control::open(&path, options.clone()).unwrap();
+        assert!(image.same_rows(&after.image()), "{at}: {saved:?}");
+        assert_eq!(counts(&after), [TOKENS, TOKENS, 2 * TOKENS], "{at}");
+        assert_eq!(after.audit(None, 1).unwrap(), last, "{at}");
+        // What is too large for the copy is lost with the file.
+        assert!(at > 0 || after.load("large").unwrap().is_empty());
+        std::fs::remove_file(&saved.aside).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_knows_nothing_that_was_deleted() {
+    let fixture = Fixture::new();
+    let path = fixture.directory.path().join(FILE);
+    let has = |name: &str| {
+        let rows = copy::read(&path).unwrap();
+        rows.iter()
+            .any(|row| row.table == "tokens" && row.value.windows(name.len()).any(|w| w == name.as_bytes()))
+    };
+    let gone = fixture.token("gone", Scopes::from_iter([Scope::ReadLogs]));
+    fixture.token("stays", Scopes::from_iter([Scope::ReadLogs]));
+    assert!(!has("gone"), "not written yet");
+    fixture.control.save_usage().unwrap();
+    assert!(has("gone") && has("stays"));
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&copy::path_of(&path).metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    fixture.control.delete_token(&root(), Region::FrPar, gone.0.id).unwrap();
+    assert!(!has("gone") && has("stays"));
 }

@@ -20,8 +20,6 @@ const SEAL_BYTES: usize = SEAL.len() + 9;
 #[derive(Debug, PartialEq, Eq)]
 enum Read {
     Whole(Vec<u8>),
-    /// Of version 1 of the format, which had no checksum.
-    Unsealed(Vec<u8>),
     Damaged(&'static str),
 }
 
@@ -41,7 +39,6 @@ fn unseal(mut bytes: Vec<u8>) -> Read {
             Read::Whole(bytes)
         }
         Some(_) => Read::Damaged("its checksum is wrong"),
-        None if bytes.starts_with(b"{") && bytes.ends_with(b"}\n") => Read::Unsealed(bytes),
         None => Read::Damaged("it has no checksum"),
     }
 }
@@ -61,7 +58,7 @@ pub(crate) struct Found {
     text: Vec<u8>,
     /// What is wrong with the file itself.
     pub(crate) fault: Option<&'static str>,
-    /// Both say the same, in the present format.
+    /// Both say the same.
     is_settled: bool,
 }
 
@@ -80,10 +77,7 @@ pub(crate) fn look(directory: &Path) -> io::Result<Found> {
             found(text, None, is_settled)
         }
         (Read::Damaged(fault), Read::Whole(text)) => found(text, Some(fault), false),
-        // Where there is a copy, the file had a checksum too.
-        (Read::Unsealed(_), Read::Whole(text)) => found(text, Some("its checksum is gone"), false),
-        (Read::Unsealed(text), _) => found(text, None, false),
-        (Read::Damaged(fault), _) => found(Vec::new(), Some(fault), false),
+        (Read::Damaged(fault), Read::Damaged(_)) => found(Vec::new(), Some(fault), false),
     }
 }
 
@@ -139,7 +133,7 @@ mod tests {
     fn any_changed_byte_is_seen() {
         let sealed = seal(TEXT);
         assert_eq!(unseal(sealed.clone()), Read::Whole(TEXT.to_vec()));
-        assert_eq!(unseal(TEXT.to_vec()), Read::Unsealed(TEXT.to_vec()));
+        assert!(matches!(unseal(TEXT.to_vec()), Read::Damaged(_)));
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;

@@ -5,7 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::{Position, files};
@@ -27,8 +27,6 @@ use crate::error::Error;
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT: &str = "pilothouse-logs-day";
 const VERSION: u32 = 2;
-/// Its `meta.json` had no checksum and no copy.
-const UNSEALED_VERSION: u32 = 1;
 const PAYLOAD_VERSION: u32 = 1;
 /// Blocks in one slab.
 const SLAB_BLOCKS: usize = 64;
@@ -189,8 +187,6 @@ pub(crate) struct Day {
     pub(crate) used: AtomicU64,
     /// Segments that could not be read when the view was made.
     damaged: Mutex<Vec<SegmentId>>,
-    /// The directory says that it is of an older version.
-    is_old: AtomicBool,
 }
 
 /// What is wrong with what a directory says of itself, though it can be read all the same.
@@ -215,9 +211,13 @@ impl Day {
     /// Opens a directory, and mends what it has twice. What was wrong is told besides.
     pub(crate) fn open(path: &Path, number: i32) -> Result<(Self, Faults), Error> {
         let (day, faults, meta) = Self::found(path, number)?;
+        let format = if faults.iter().any(|(file, _)| file.ends_with(FORMAT_FILE)) {
+            write_format(path)
+        } else {
+            Ok(())
+        };
         // A full disk must not keep a day from being read.
-        let mended = day.renew_format().and_then(|()| Ok(meta::settle(path, &meta)?));
-        if let Err(error) = mended {
+        if let Err(error) = format.and_then(|()| Ok(meta::settle(path, &meta)?)) {
             tracing::warn!(%error, "a day is read as it is; it cannot be written");
         }
         Ok((day, faults))
@@ -230,8 +230,7 @@ impl Day {
 
     fn found(path: &Path, number: i32) -> Result<(Self, Faults, meta::Found), Error> {
         let mut faults = Faults::new();
-        let format = read_format(path)?;
-        if format.is_none() {
+        if !says_format(path)? {
             faults.push((path.join(FORMAT_FILE), "it says no format version that is known".to_owned()));
         }
         let file = path.join(meta::FILE);
@@ -241,9 +240,7 @@ impl Day {
         {
             faults.push((file, format!("{fault}; its copy is read")));
         }
-        let day = Self::new(path, number, read_payload(path)?);
-        day.is_old.store(format != Some(VERSION), Relaxed);
-        Ok((day, faults, meta))
+        Ok((Self::new(path, number, read_payload(path)?), faults, meta))
     }
 
     fn new(path: &Path, number: i32, payload: Payload) -> Self {
@@ -255,17 +252,7 @@ impl Day {
             streams: StreamFile::of(path),
             used: AtomicU64::new(0),
             damaged: Mutex::default(),
-            is_old: AtomicBool::new(false),
         }
-    }
-
-    /// Says the present version, before anything is written as it has it.
-    fn renew_format(&self) -> Result<(), Error> {
-        if self.is_old.load(Relaxed) {
-            write_format(&self.path)?;
-            self.is_old.store(false, Relaxed);
-        }
-        Ok(())
     }
 
     /// Segments that could not be read when the day was looked at last.
@@ -353,7 +340,6 @@ impl Day {
     pub(crate) fn commit(&self, change: &Change<'_>, reached: &dyn Fn(&str)) -> Result<(), Error> {
         let bytes: usize = change.blocks.iter().map(|b| b.head.len() + b.body.len()).sum();
         files::require_space(&self.path, COMMIT_BYTES + bytes as u64)?;
-        self.renew_format()?;
         let mut next = self.payload()?;
         let places = self.append_filters(change, &mut next)?;
         next.positions.retain(|(_, position)| *position > change.log_first);
@@ -522,21 +508,26 @@ fn write_format(path: &Path) -> Result<(), Error> {
     Ok(files::write_atomic(&path.join(FORMAT_FILE), format!("{FORMAT} {VERSION}\n").as_bytes())?)
 }
 
-/// The version that a directory says it has; `None` if it cannot be made out. A newer one is an
-/// error.
-fn read_format(path: &Path) -> Result<Option<u32>, Error> {
+/// Whether a directory says that it is of the present version; `false` if it cannot be made out. Another
+/// one is an error.
+fn says_format(path: &Path) -> Result<bool, Error> {
     let file = path.join(FORMAT_FILE);
     let bytes = match files::read(&file) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         read => read.map_err(Error::io("read", &file))?,
     };
     let text = String::from_utf8_lossy(&bytes);
     let version = text.trim_end().strip_prefix(FORMAT).and_then(|rest| rest.trim().parse::<u32>().ok());
+    let (kind, known) = (FORMAT, VERSION);
     match version {
+        None => Ok(false),
         Some(found) if found > VERSION => {
-            Err(pilothouse_disk::Error::Newer { path: file, kind: FORMAT, found, known: VERSION }.into())
+            Err(pilothouse_disk::Error::Newer { path: file, kind, found, known }.into())
         }
-        known => Ok(known.filter(|version| *version >= UNSEALED_VERSION)),
+        Some(found) if found < VERSION => {
+            Err(pilothouse_disk::Error::Older { path: file, kind, found, known }.into())
+        }
+        Some(_) => Ok(true),
     }
 }
 

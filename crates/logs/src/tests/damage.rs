@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use pilothouse_disk::backup::Progress;
+
 use super::*;
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -95,29 +97,6 @@ fn a_day_without_its_index_is_set_aside() {
 fn a_part_of_a_day_is_left_out() {
     check(|day| fs::remove_file(&files_of(day, ".fast")[0]).unwrap(), |lost| lost == 200, true);
     check(|day| fs::write(&files_of(day, ".store")[0], "").unwrap(), |lost| lost == 200, true);
-}
-
-/// A day of the first version of the format, which had no checksum behind `meta.json`.
-#[test]
-fn an_older_day_is_read_and_becomes_a_new_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
-    let entries = filled(dir.path(), &clock);
-    let day = dir.path().join("day/2026-11-21");
-    let sealed = fs::read(day.join("meta.json")).unwrap();
-    fs::write(day.join("meta.json"), &sealed[..sealed.len() - 16]).unwrap();
-    fs::remove_file(day.join("meta.copy.json")).unwrap();
-    fs::write(day.join("FORMAT"), "pilothouse-logs-day 1\n").unwrap();
-    assert!(crate::check(dir.path()).unwrap().findings.is_empty());
-    for _ in 0..2 {
-        let store = open(dir.path(), &clock);
-        check_same(&all(&store), &entries, "older");
-        assert_eq!(store.stats().corruptions, 0);
-        store.close().unwrap();
-        assert_eq!(fs::read(day.join("meta.json")).unwrap(), sealed);
-        assert_eq!(fs::read(day.join("meta.copy.json")).unwrap(), sealed);
-        assert_eq!(fs::read_to_string(day.join("FORMAT")).unwrap(), "pilothouse-logs-day 2\n");
-    }
 }
 
 #[test]
@@ -259,13 +238,16 @@ fn deletions_outlive_the_catalog() {
 }
 
 #[test]
-fn a_day_of_a_newer_release_stops_the_start() {
+fn a_day_of_another_release_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
     filled(dir.path(), &clock);
-    fs::write(dir.path().join("day/2026-11-22/FORMAT"), "pilothouse-logs-day 3\n").unwrap();
-    let error = Store::open(dir.path(), options(&clock)).unwrap_err().to_string();
-    assert!(error.contains("version 3") && error.contains("newer"), "{error}");
+    for (version, which) in [(1, "no longer reads"), (3, "newer")] {
+        let format = format!("pilothouse-logs-day {version}\n");
+        fs::write(dir.path().join("day/2026-11-22/FORMAT"), format).unwrap();
+        let error = Store::open(dir.path(), options(&clock)).unwrap_err().to_string();
+        assert!(error.contains(&format!("version {version}")) && error.contains(which), "{error}");
+    }
 }
 
 /// Breaks yesterday, and expects that a look finds it there, that a repair leaves nothing to be
@@ -274,17 +256,23 @@ fn check_repair(break_it: impl Fn(&Path), lost: impl Fn(usize) -> bool, what: &s
     let dir = tempfile::tempdir().unwrap();
     let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
     let entries = filled(dir.path(), &clock);
-    let whole = crate::check(dir.path()).unwrap();
+    let progress = Progress::default();
+    let whole = crate::check(dir.path(), &progress).unwrap();
     assert!(whole.findings.is_empty() && whole.parts >= 4, "{what}: {whole:?}");
+    assert!(progress.done_bytes() > 0);
     let day = dir.path().join("day/2026-11-21");
     break_it(&day);
-    let checked = crate::check(dir.path()).unwrap();
+    let checked = crate::check(dir.path(), &Progress::default()).unwrap();
     assert!(!checked.findings.is_empty(), "{what}");
     assert!(checked.findings.iter().all(|f| f.path.starts_with(&day)), "{what}: {:?}", checked.findings);
-    assert_eq!(crate::check(dir.path()).unwrap(), checked, "{what}: a look changes nothing");
-    let repaired = crate::repair(dir.path(), options(&clock)).unwrap();
+    assert_eq!(
+        crate::check(dir.path(), &Progress::default()).unwrap(),
+        checked,
+        "{what}: a look changes nothing"
+    );
+    let repaired = crate::repair(dir.path(), options(&clock), &Progress::default()).unwrap();
     assert_eq!(repaired.findings, checked.findings, "{what}");
-    let again = crate::check(dir.path()).unwrap();
+    let again = crate::check(dir.path(), &Progress::default()).unwrap();
     assert!(again.findings.is_empty(), "{what}: {:?}", again.findings);
     let store = open(dir.path(), &clock);
     let found = all(&store);
@@ -335,7 +323,7 @@ fn work_on_a_day_goes_on_around_a_damaged_part() {
     assert!(!files_of(&day, ".damaged-1").is_empty());
     store.close().unwrap();
     drop(store);
-    assert!(crate::check(dir.path()).unwrap().findings.is_empty());
+    assert!(crate::check(dir.path(), &Progress::default()).unwrap().findings.is_empty());
 }
 
 #[test]
@@ -356,14 +344,14 @@ fn a_repair_writes_anew_what_is_held_twice() {
     drop(store);
     for name in ["streams.redb", "deletions.bin", "day/2026-11-22/streams.bin"] {
         let path = dir.path().join(name);
-        assert!(crate::check(dir.path()).unwrap().findings.is_empty(), "{name}");
+        assert!(crate::check(dir.path(), &Progress::default()).unwrap().findings.is_empty(), "{name}");
         // Wherever the labels are: redb keeps pages that are not in use any more.
         let mut bytes = fs::read(&path).unwrap();
         let said: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"app")).collect();
         said.iter().for_each(|at| bytes[*at] ^= 0xff);
         assert!(!said.is_empty(), "{name}");
         fs::write(&path, bytes).unwrap();
-        let findings = crate::repair(dir.path(), options(&clock)).unwrap().findings;
+        let findings = crate::repair(dir.path(), options(&clock), &Progress::default()).unwrap().findings;
         assert!(!findings.is_empty() && findings.iter().all(|f| f.path == path), "{findings:?}");
         let store = open(dir.path(), &clock);
         check_same(&all(&store), &left, name);

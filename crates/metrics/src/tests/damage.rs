@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use pilothouse_disk::backup::Progress;
+
 use super::*;
 
 fn fill(store: &Store, name: &str, t_ms: i64) {
@@ -187,15 +189,15 @@ fn a_look_names_what_is_damaged_and_a_repair_cuts_it_out() {
     let (dir, clock, content) = damaged();
     let before: Vec<_> =
         names(&dir.path().join("day"), ".l1.redb").iter().map(|p| std::fs::read(p).unwrap()).collect();
-    let checked = crate::check(dir.path()).unwrap();
+    let checked = crate::check(dir.path(), &Progress::default()).unwrap();
     let shown: Vec<String> = checked.findings.iter().map(ToString::to_string).collect();
     assert!(checked.findings.len() >= 2 && shown.iter().all(|f| f.contains(".l1.redb")), "{shown:?}");
     let after: Vec<_> =
         names(&dir.path().join("day"), ".l1.redb").iter().map(|p| std::fs::read(p).unwrap()).collect();
     assert!(before == after, "a look changes no closed day");
-    let found = crate::repair(dir.path(), options(&clock)).unwrap();
+    let found = crate::repair(dir.path(), options(&clock), &Progress::default()).unwrap();
     assert_eq!(found.findings.len(), checked.findings.len());
-    assert_eq!(crate::check(dir.path()).unwrap().findings, []);
+    assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings, []);
     let store = Store::open(dir.path(), options(&clock)).unwrap();
     assert_eq!(newest_day(&read_all(&store)), newest_day(&content));
     assert_eq!(store.stats().corruptions, 0);
@@ -204,10 +206,10 @@ fn a_look_names_what_is_damaged_and_a_repair_cuts_it_out() {
 #[test]
 fn a_whole_store_has_no_findings() {
     let (dir, _, content) = flushed();
-    let checked = crate::check(dir.path()).unwrap();
+    let checked = crate::check(dir.path(), &Progress::default()).unwrap();
     assert_eq!(checked.findings, []);
     assert!(checked.files >= 2 && checked.parts >= 1 && !content.is_empty());
     let store = Store::open(dir.path(), options(&Stepped::new(NOON))).unwrap();
-    assert!(crate::check(dir.path()).is_err());
+    assert!(crate::check(dir.path(), &Progress::default()).is_err());
     drop(store);
 }

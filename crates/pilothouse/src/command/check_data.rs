@@ -16,7 +16,8 @@ use crate::backup::{CONTROL, store_directories};
 const HELP: &str = "\
 Every page, block, record and file is read and compared with its checksum. Nothing is changed unless --repair is
 given; it sets what cannot be read aside under another name and writes anew what is around it. Of control.redb it
-takes over all rows that can be read; where a backup is at hand, restoring it is better.
+takes over all rows that can be read, and what is missing from the copy beside it; where a backup is at hand,
+restoring it is better.
 
 Examples:
   pilothouse check-data /var/lib/pilothouse
@@ -89,25 +90,34 @@ fn look(said: &CheckData) -> Result<Checked, Failed> {
         let mut checked = Checked::default();
         checked.add(check_control(&control, said.repair)?);
         for ((kind, directory), bytes) in stores.into_iter().zip(sizes) {
-            checked.add(check_store(kind, &directory, said.repair)?);
-            progress.add_done(bytes);
+            let before = progress.done_bytes();
+            checked.add(check_store(kind, &directory, said.repair, &progress)?);
+            // What is small, and what nothing reads.
+            progress.add_done((before + bytes).saturating_sub(progress.done_bytes()));
         }
         Ok(checked)
     })
 }
 
-fn check_store(kind: SourceKind, directory: &Path, repair: bool) -> Result<Checked, Failed> {
+fn check_store(
+    kind: SourceKind,
+    directory: &Path,
+    repair: bool,
+    progress: &Progress,
+) -> Result<Checked, Failed> {
     let failed = |e: &dyn std::fmt::Display| Failed::Store(directory.to_owned(), e.to_string());
     match (kind, repair) {
-        (SourceKind::Metrics, false) => pilothouse_metrics::check(directory).map_err(|e| failed(&e)),
+        (SourceKind::Metrics, false) => {
+            pilothouse_metrics::check(directory, progress).map_err(|e| failed(&e))
+        }
         (SourceKind::Metrics, true) => {
             let options = pilothouse_metrics::StoreOptions::default();
-            pilothouse_metrics::repair(directory, options).map_err(|e| failed(&e))
+            pilothouse_metrics::repair(directory, options, progress).map_err(|e| failed(&e))
         }
-        (_, false) => pilothouse_logs::check(directory).map_err(|e| failed(&e)),
+        (_, false) => pilothouse_logs::check(directory, progress).map_err(|e| failed(&e)),
         (_, true) => {
             let options = pilothouse_logs::StoreOptions::default();
-            pilothouse_logs::repair(directory, options).map_err(|e| failed(&e))
+            pilothouse_logs::repair(directory, options, progress).map_err(|e| failed(&e))
         }
     }
 }
@@ -131,10 +141,12 @@ fn check_control(path: &Path, repair: bool) -> Result<Checked, Failed> {
 }
 
 fn tell_saved(saved: &Salvaged) {
-    let Salvaged { rows, incomplete, aside } = saved;
-    print(&format!("control.redb: {rows} rows saved; the damaged file is {}\n", aside.display()));
+    let Salvaged { rows, copied, incomplete, aside } = saved;
+    let from = if *copied > 0 { format!(", {copied} of them from its copy") } else { String::new() };
+    print(&format!("control.redb: {rows} rows saved{from}; the damaged file is {}\n", aside.display()));
     for (table, undecodable) in incomplete {
         let known = if *undecodable > 0 { format!(", {undecodable} of them known") } else { String::new() };
-        print(&format!("control.redb: rows of {table} are lost{known}\n"));
+        let fate = if *copied > 0 { "could not be read" } else { "are lost" };
+        print(&format!("control.redb: rows of {table} {fate}{known}\n"));
     }
 }
