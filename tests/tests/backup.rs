@@ -265,12 +265,15 @@ fn a_large_file_goes_in_parts() {
     let data = at("data");
     let offline = ["backup", "s3://b", "--data-dir", data.to_str().unwrap()];
     // Enough for the small files and a part or two.
-    bucket.refuse_after(Some(8));
+    bucket.refuse_after(Some(10));
     assert!(!run(&offline).1.is_empty());
+    assert_eq!(bucket.figures().0, 1, "an upload that could not be given up");
     bucket.refuse_after(None);
     let (said, errors) = run(&offline);
     assert!(said.contains("backed up"), "{errors}");
-    let (_, parts, largest_body) = bucket.figures();
+    let (unfinished, parts, largest_body) = bucket.figures();
+    assert_eq!(unfinished, 0, "the next run gives it up");
+    assert!(!bucket.keys().iter().any(|key| key.contains("UPLOAD")));
     assert!(parts >= 3 && largest_body <= 8 << 20, "{parts} parts, {largest_body} bytes");
     let restored = at("restored");
     let (said, errors) = run(&["restore", "s3://b", "--data-dir", restored.to_str().unwrap()]);
@@ -303,22 +306,29 @@ fn damage_to_stopped_data_is_found_and_cut_out() {
     assert_eq!(server.count_logs("{app=~\"web|db\"}"), 400);
 }
 
-/// A row of the control plane's file that makes no sense is in the way of a start, which says so, and
-/// is all that is lost.
+const ROOT: &str = "2f9d1c5e-7b34-4c8e-a1d6-5e0b93f47c18";
+const GUARDED: [&str; 4] = ["--auth", "required", "--root-token", ROOT];
+
+/// The secret of a new token.
+fn token(server: &Server, name: &str) -> String {
+    let body = json!({"name": name, "token_scopes": ["read_only_metrics"]}).to_string();
+    let path = "/cockpit/v1/regions/fr-par/tokens";
+    let made = server.send("POST", path, &[("X-Auth-Token", ROOT)], body.as_bytes()).json();
+    made["secret_key"].as_str().unwrap().to_owned()
+}
+
+fn status(server: &Server, token: &str) -> u16 {
+    server.send("GET", "/prometheus/api/v1/query?query=1", &[("X-Token", token)], b"").status
+}
+
+/// A row of the control plane's file that makes no sense, and of which there is no copy, is in the way of a
+/// start, which says so, and is all that is lost.
 #[test]
 fn a_damaged_control_plane_is_told_at_the_start_and_saved() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().to_str().unwrap();
-    let root = "2f9d1c5e-7b34-4c8e-a1d6-5e0b93f47c18";
-    let flags = ["--auth", "required", "--root-token", root];
-    let server = Server::start(directory.path(), &flags);
-    let token = |name: &str| {
-        let body = json!({"name": name, "token_scopes": ["read_only_metrics"]}).to_string();
-        let path = "/cockpit/v1/regions/fr-par/tokens";
-        let made = server.send("POST", path, &[("X-Auth-Token", root)], body.as_bytes()).json();
-        made["secret_key"].as_str().unwrap().to_owned()
-    };
-    let (kept, lost) = (token("kept"), token("to-be-lost"));
+    let server = Server::start(directory.path(), &GUARDED);
+    let (kept, lost) = (token(&server, "kept"), token(&server, "to-be-lost"));
     assert!(server.stop().success());
 
     let path = directory.path().join("control.redb");
@@ -328,9 +338,10 @@ fn a_damaged_control_plane_is_told_at_the_start_and_saved() {
     // In old pages too: redb keeps what is not in use any more.
     found.iter().for_each(|at| bytes[*at..*at + name.len()].fill(0xff));
     std::fs::write(&path, &bytes).unwrap();
+    std::fs::remove_file(directory.path().join("control.copy")).unwrap();
 
     let refused =
-        run(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data], flags.as_slice()].concat());
+        run(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data], GUARDED.as_slice()].concat());
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("control.redb"), "{text}");
     assert!(text.contains(&format!("check-data {data} --repair")), "{text}");
@@ -339,9 +350,29 @@ fn a_damaged_control_plane_is_told_at_the_start_and_saved() {
     let repaired = good(&["check-data", data, "--repair"]);
     assert!(repaired.contains("rows of tokens are lost, 1 of them known"), "{repaired}");
     assert!(repaired.contains("of which 0 are left"), "{repaired}");
-    let server = Server::start(directory.path(), &flags);
-    let status = |token: &str| {
-        server.send("GET", "/prometheus/api/v1/query?query=1", &[("X-Token", token)], b"").status
-    };
-    assert_eq!((status(&kept), status(&lost)), (200, 401));
+    let server = Server::start(directory.path(), &GUARDED);
+    assert_eq!((status(&server, &kept), status(&server, &lost)), (200, 401));
+}
+
+/// Of a file whose first page is gone nothing can be read: the server starts from the copy, says so, and
+/// keeps the file.
+#[test]
+fn a_control_plane_of_which_nothing_is_left_comes_back_from_its_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &GUARDED);
+    let kept = token(&server, "kept");
+    assert!(server.stop().success());
+    let path = directory.path().join("control.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[..4096].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    for met in ["1", "0"] {
+        let server = Server::start(directory.path(), &GUARDED);
+        assert_eq!(status(&server, &kept), 200);
+        let metrics = server.send("GET", "/metrics", &[("X-Auth-Token", ROOT)], b"").text();
+        let counted = format!("\npilothouse_control_corruptions_total {met}\n");
+        assert!(metrics.contains(&counted), "{metrics}");
+        assert!(server.stop().success());
+    }
+    assert_eq!(std::fs::read(directory.path().join("control.redb.damaged-1")).unwrap(), bytes);
 }

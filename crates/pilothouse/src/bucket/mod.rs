@@ -2,7 +2,9 @@
 //!
 //! Objects are `PREFIX/MANIFEST` and `PREFIX/data/NAME`. S3 replaces an object in one step, and
 //! what is sent in parts is there when all parts are; so a run that breaks off leaves the manifest
-//! of the run before and all that it names.
+//! of the run before and all that it names. Parts that were sent by then are in no listing of
+//! objects and are paid for: which upload they belong to stands in `PREFIX/UPLOAD`, so that the next run
+//! gives it up.
 //!
 //! Calls go out by the same client as all others of this binary, so that proxies and certificates
 //! are said once.
@@ -19,9 +21,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, Error, MultipartUpload, ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload,
+    BackoffConfig, Error, MultipartId, ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload,
     RetryConfig, UpdateVersion,
 };
 use pilothouse_disk::Error as DiskError;
@@ -34,6 +37,8 @@ use self::transport::Transport;
 
 const MANIFEST: &str = "MANIFEST";
 const DATA: &str = "data";
+/// The upload in parts that was begun last: the name below `data`, a line feed, and its number.
+const UPLOAD: &str = "UPLOAD";
 
 /// A prefix in a bucket.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(crate) struct Bucket {
     runtime: Runtime,
     /// What the manifest was when it was read: only that one is replaced.
     read: PutMode,
+    /// An upload of this run stands in the bucket.
+    has_noted: bool,
 }
 
 impl Bucket {
@@ -71,7 +78,7 @@ impl Bucket {
         let store = builder.build().map_err(|e| unusable(e.to_string()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| unusable(e.to_string()))?;
-        Ok(Self { address, store, runtime, read: PutMode::Create })
+        Ok(Self { address, store, runtime, read: PutMode::Create, has_noted: false })
     }
 
     fn path(&self, name: &str) -> Result<Path, BackupError> {
@@ -128,13 +135,18 @@ impl Place for Bucket {
         let prefix = self.path("")?;
         let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&prefix)));
         let listed = listed.map_err(|e| self.failed(&e))?;
-        let is_manifest = |path: &Path| path.filename() == Some(MANIFEST);
+        let has = |name: &str| listed.objects.iter().any(|object| object.location.filename() == Some(name));
         let is_data = |path: &Path| path.filename() == Some(DATA);
-        let has_manifest = listed.objects.iter().any(|object| is_manifest(&object.location));
-        match has_manifest || listed.objects.is_empty() && listed.common_prefixes.iter().all(is_data) {
-            true => Ok(()),
-            false => Err(BackupError::NotEmpty { at: self.shown() }),
+        // Of a first run that broke off there is no manifest yet.
+        let others = listed.objects.len() - usize::from(has(UPLOAD));
+        let is_new = others == 0 && listed.common_prefixes.iter().all(is_data);
+        if !has(MANIFEST) && !is_new {
+            return Err(BackupError::NotEmpty { at: self.shown() });
         }
+        if has(UPLOAD) {
+            self.give_up_noted()?;
+        }
+        Ok(())
     }
 
     fn manifest(&mut self) -> Result<Option<Vec<u8>>, BackupError> {
@@ -181,13 +193,23 @@ impl Place for Bucket {
             progress.add_done(parts.copied.bytes);
             return Ok(parts.copied);
         }
+        let note = self.path(UPLOAD)?;
+        self.has_noted = true;
         self.runtime.block_on(async {
-            let mut upload = self.store.put_multipart(&path).await.map_err(|e| self.failed(&e))?;
-            match self.send_parts(&mut *upload, &mut parts, progress).await {
-                Ok(()) => upload.complete().await.map(drop).map_err(|e| self.failed(&e)),
+            let id = self.store.create_multipart(&path).await.map_err(|e| self.failed(&e))?;
+            let noted = PutPayload::from(format!("{name}\n{id}"));
+            let sent = match self.store.put(&note, noted).await {
+                Ok(_) => self.send_parts(&path, &id, &mut parts, progress).await,
+                Err(e) => Err(self.failed(&e)),
+            };
+            match sent {
+                Ok(sent) => {
+                    let whole = self.store.complete_multipart(&path, &id, sent).await;
+                    whole.map(drop).map_err(|e| self.failed(&e))
+                }
                 Err(e) => {
                     // It costs money until it is gone; the first error is the one to tell.
-                    let _ = upload.abort().await;
+                    let _ = self.store.abort_multipart(&path, &id).await;
                     Err(e)
                 }
             }
@@ -226,7 +248,14 @@ impl Place for Bucket {
     fn commit(&mut self, manifest: &[u8]) -> Result<(), BackupError> {
         let (path, manifest) = (self.path(MANIFEST)?, Bytes::copy_from_slice(manifest));
         match self.replace(&path, &manifest) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if self.has_noted {
+                    // Left there it would cost the next run a call.
+                    let note = self.path(UPLOAD)?;
+                    let _ = self.runtime.block_on(self.store.delete(&note));
+                }
+                Ok(())
+            }
             Err(e @ (Error::Precondition { .. } | Error::AlreadyExists { .. })) => {
                 // An answer that was lost on the way makes the second try look like this.
                 match self.manifest()? {
@@ -251,28 +280,48 @@ impl Place for Bucket {
 }
 
 impl Bucket {
+    /// Gives up the upload that an earlier run left, if it did not finish it.
+    fn give_up_noted(&self) -> Result<(), BackupError> {
+        let note = self.path(UPLOAD)?;
+        let text = self.runtime.block_on(async { self.store.get(&note).await?.bytes().await });
+        let text = text.map_err(|e| self.failed(&e))?;
+        let text = String::from_utf8_lossy(&text);
+        if let Some((name, id)) = text.split_once('\n') {
+            let (path, id) = (self.copy(name)?, MultipartId::from(id));
+            match self.runtime.block_on(self.store.abort_multipart(&path, &id)) {
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(e) => return Err(self.failed(&e)),
+            }
+        }
+        self.runtime.block_on(self.store.delete(&note)).map_err(|e| self.failed(&e))
+    }
+
     /// Some parts are on their way at once, and no more are read than that.
     async fn send_parts(
         &self,
-        upload: &mut dyn MultipartUpload,
+        path: &Path,
+        id: &MultipartId,
         parts: &mut Parts,
         progress: &Progress,
-    ) -> Result<(), BackupError> {
-        let mut under_way = FuturesUnordered::new();
-        while let Some(part) = parts.next()? {
-            let bytes = part.len() as u64;
-            let sent = upload.put_part(part.into());
-            under_way.push(async move { sent.await.map(|()| bytes) });
-            if under_way.len() >= BUCKET_PARTS_IN_FLIGHT
-                && let Some(sent) = under_way.next().await
+    ) -> Result<Vec<PartId>, BackupError> {
+        let (mut under_way, mut sent) = (FuturesUnordered::new(), Vec::new());
+        loop {
+            while under_way.len() < BUCKET_PARTS_IN_FLIGHT
+                && let Some(part) = parts.next()?
             {
-                progress.add_done(sent.map_err(|e| self.failed(&e))?);
+                let (number, bytes) = (sent.len(), part.len() as u64);
+                sent.push(None);
+                let put = self.store.put_part(path, id, number, part.into());
+                under_way.push(async move { put.await.map(|part| (number, part, bytes)) });
+            }
+            let Some(done) = under_way.next().await else { break };
+            let (number, part, bytes) = done.map_err(|e| self.failed(&e))?;
+            progress.add_done(bytes);
+            if let Some(place) = sent.get_mut(number) {
+                *place = Some(part);
             }
         }
-        while let Some(sent) = under_way.next().await {
-            progress.add_done(sent.map_err(|e| self.failed(&e))?);
-        }
-        Ok(())
+        Ok(sent.into_iter().flatten().collect())
     }
 }
 
