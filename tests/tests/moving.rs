@@ -326,3 +326,105 @@ fn a_damaged_chunk_is_named_and_the_rest_comes_in() {
     let empty = run(&server, &["import", "tsdb", at("data").to_str().unwrap()]);
     assert_eq!(empty.status.code(), Some(1));
 }
+
+/// Data directories of a Prometheus that was stopped with some hours in its log: one as releases write it, one
+/// of its main branch with start times, zstd and the newer chunks. There are a block, a checkpoint, segments
+/// behind it, full chunks, samples out of order, a deletion and exemplars; `samples.json` is what it had.
+fn stopped(which: &str, to: &Path) -> std::path::PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/prometheus-stopped");
+    let packed = std::fs::File::open(fixtures.join(which).with_extension("tar.zst")).unwrap();
+    let bytes = zstd::decode_all(packed).unwrap();
+    let directory = to.join("stopped").join(which);
+    tar::Archive::new(bytes.as_slice()).unpack(&directory).unwrap();
+    directory
+}
+
+fn as_it_had(server: &Server, stopped: &Path) {
+    let which = stopped.display();
+    let expected = std::fs::read(stopped.join("samples.json")).unwrap();
+    let expected: Vec<Value> = serde_json::from_slice(&expected).unwrap();
+    assert_eq!(expected.len(), 6);
+    for series in expected {
+        let (selector, samples) = (series["labels"].as_str().unwrap(), series["samples"].as_array().unwrap());
+        let found = server.query(&format!("{selector}[6h]"), 1_700_024_400);
+        assert_eq!(found.as_array().unwrap().len(), 1, "{which}: {selector}");
+        let (floats, histograms) = (&found[0]["values"], &found[0]["histograms"]);
+        let found = if floats.is_null() { histograms } else { floats }.as_array().unwrap();
+        let shown = |sample: &Value| {
+            let time = (sample[0].as_f64().unwrap() * 1000.0).round() as i64;
+            let number = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
+            match &sample[1] {
+                Value::Object(histogram) => {
+                    json!([time, number(&histogram["count"]), number(&histogram["sum"])])
+                }
+                value => json!([time, number(value)]),
+            }
+        };
+        let number = |value: &Value| json!(value.as_f64().unwrap());
+        let wanted = |sample: &Value| {
+            let numbers = sample.as_array().unwrap();
+            Value::Array(std::iter::once(numbers[0].clone()).chain(numbers[1..].iter().map(number)).collect())
+        };
+        let found: Vec<Value> = found.iter().map(shown).collect();
+        let wanted: Vec<Value> = samples.iter().map(wanted).collect();
+        assert_eq!(found, wanted, "{which}: {selector}");
+    }
+}
+
+#[test]
+fn what_a_stopped_prometheus_has_in_its_log_comes_along() {
+    let directory = tempfile::tempdir().unwrap();
+    for which in ["release", "main"] {
+        let server = keeper(&directory.path().join(which));
+        let stopped = stopped(which, directory.path());
+        let import = ["import", "tsdb", stopped.to_str().unwrap()];
+        let carried = good(&server, &import);
+        as_it_had(&server, &stopped);
+        let path = "/prometheus/api/v1/query_exemplars?query=log_total&start=1700006400&end=1700024400";
+        let exemplars = server.send("GET", path, &[], b"").json();
+        let found = exemplars["data"][0]["exemplars"].as_array().map_or(0, Vec::len);
+        assert!(found >= 2, "{which}: {exemplars}");
+        // Once more: what is there is there once.
+        assert_eq!(good(&server, &import), carried);
+        as_it_had(&server, &stopped);
+    }
+}
+
+/// The newest segment of a log.
+fn newest_segment(directory: &Path) -> std::path::PathBuf {
+    let segments = std::fs::read_dir(directory.join("wal")).unwrap().flatten().map(|entry| entry.path());
+    segments.filter(|path| path.is_file() && path.metadata().unwrap().len() > 0).max().unwrap()
+}
+
+#[test]
+fn a_log_that_broke_off_is_no_damage_and_a_flipped_byte_in_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let copy = stopped("release", directory.path());
+    let import = ["import", "tsdb", copy.to_str().unwrap()];
+    let whole = good(&keeper(&at("whole")), &import);
+    let newest = newest_segment(&copy);
+    let bytes = std::fs::read(&newest).unwrap();
+    // Without the zeros that its last page was filled with, and some bytes less.
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    std::fs::write(&newest, &bytes[..end - 20]).unwrap();
+    let server = keeper(&at("killed"));
+    let carried = good(&server, &import);
+    assert!(carried < whole, "{carried} of {whole}");
+    let newest_minute = server.query("count(log_total)", 1_700_006_400 + 296 * 60);
+    assert_eq!(newest_minute[0]["value"][1], "3", "{newest_minute}");
+
+    std::fs::write(&newest, &bytes).unwrap();
+    let mut oldest: Vec<_> =
+        std::fs::read_dir(copy.join("wal")).unwrap().flatten().map(|e| e.path()).collect();
+    oldest.retain(|path| path.is_file());
+    let damaged = oldest.iter().min().unwrap();
+    let mut bytes = std::fs::read(damaged).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(damaged, bytes).unwrap();
+    let output = run(&keeper(&at("damaged")), &import);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let name = damaged.to_str().unwrap();
+    assert!(said.contains(&format!("{name}: its checksum is wrong; records are left out")), "{said}");
+}
