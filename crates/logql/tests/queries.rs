@@ -399,6 +399,7 @@ fn syntax_errors_name_what_is_expected() {
         // What is wrong first is told, be it a token or its place.
         ("{a=\"b\"} c \"d", "1, col 9: syntax error: unexpected IDENTIFIER"),
         ("{a=\"b\"} |= \"d", "1, col 12: literal not terminated"),
+        ("{a 0x", "1, col 4: hexadecimal literal has no digits"),
     ] {
         let error = parse(query).err().map(|e| e.to_string());
         assert_eq!(error, Some(format!("parse error at line {message}")), "{query}");

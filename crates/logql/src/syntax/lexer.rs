@@ -129,7 +129,13 @@ impl<'a> Lexer<'a> {
         }
         let digits = &self.text[start..self.at];
         if digits == "0" && matches!(self.peek(), Some('x' | 'X' | 'o' | 'O')) {
+            self.bump();
+            let before = self.at;
             self.bump_while(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
+            if before == self.at {
+                let kind = if self.text[..before].ends_with(['x', 'X']) { "hexadecimal" } else { "octal" };
+                return Err(self.error(format!("{kind} literal has no digits"), line, column));
+            }
         } else if matches!(self.peek(), Some('e' | 'E')) {
             self.bump();
             if matches!(self.peek(), Some('+' | '-')) {
