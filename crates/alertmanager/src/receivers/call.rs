@@ -107,6 +107,11 @@ impl Caller {
     pub(crate) async fn post_json(&self, url: &str, body: &Json) -> Result<Response, Failure> {
         self.send(json_request(Method::POST, url, body, HeaderMap::new())).await
     }
+
+    /// JSON that is printed already.
+    pub(crate) async fn post_printed(&self, url: &str, body: String) -> Result<Response, Failure> {
+        self.send(printed_request(Method::POST, url, body, HeaderMap::new())).await
+    }
 }
 
 /// Headers by name and value; a value that no header may hold is a failure that says whose.
@@ -121,9 +126,15 @@ pub(crate) fn headers(pairs: &[(HeaderName, &str)]) -> Result<HeaderMap, Failure
     Ok(map)
 }
 
-pub(crate) fn json_request(method: Method, url: &str, body: &Json, mut headers: HeaderMap) -> Request {
+pub(crate) fn json_request(method: Method, url: &str, body: &Json, headers: HeaderMap) -> Request {
+    printed_request(method, url, body.to_string(), headers)
+}
+
+/// A line feed follows the JSON, as Go's encoder writes it.
+fn printed_request(method: Method, url: &str, mut body: String, mut headers: HeaderMap) -> Request {
+    body.push('\n');
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Request { method, url: Secret::new(url), headers, body: go_json(body).into() }
+    Request { method, url: Secret::new(url), headers, body: body.into() }
 }
 
 pub(crate) fn form_request(url: &str, form: &[(&str, &str)]) -> Request {
@@ -137,11 +148,6 @@ pub(crate) fn form_request(url: &str, form: &[(&str, &str)]) -> Request {
 /// A text that stands in the path of an address, as it is: it begins neither a query nor a fragment.
 pub(crate) fn in_path(text: &str) -> String {
     text.replace('%', "%25").replace('?', "%3F").replace('#', "%23")
-}
-
-/// JSON with a line feed behind it, as Go's encoder writes it.
-fn go_json(body: &Json) -> String {
-    format!("{body}\n")
 }
 
 /// A secret, or what its file holds.

@@ -102,10 +102,10 @@ struct Incidentio {
 
 impl Incidentio {
     /// A body that is too large keeps its first alert.
-    fn body(&self, message: &Message) -> Json {
+    fn body(&self, message: &Message) -> String {
         let (mut rendering, truncated) = message.rendering_first(self.options.max_alerts);
         let body = payload(&rendering, message, "1", truncated);
-        if body.to_string().len() <= MAX_PAYLOAD_BYTES {
+        if body.len() <= MAX_PAYLOAD_BYTES {
             return body;
         }
         rendering.data.alerts.truncate(1);
@@ -133,7 +133,7 @@ impl Notifier for Incidentio {
             let own = Secret::new(self.options.url.clone().unwrap_or_default().0);
             let url = secret(&own, &self.options.url_file).await?;
             let body = self.body(message);
-            let answer = self.caller.post_json(url.expose(), &body).await?;
+            let answer = self.caller.post_printed(url.expose(), body).await?;
             Judge { retry: &[429], detail: Some(explanation) }.check(&answer)
         })
     }

@@ -88,6 +88,9 @@ impl Rendering<'_> {
 
     /// What a template prints, as it is.
     pub(crate) fn text(&self, template: &str) -> Result<String, Failure> {
+        if is_plain(template) {
+            return Ok(template.to_owned());
+        }
         let value = self.value();
         apart(|| self.templates.text(template, value)).map_err(unprintable)
     }
@@ -114,6 +117,11 @@ impl Rendering<'_> {
             other => other.clone(),
         })
     }
+}
+
+/// A text that asks for nothing; what templates see of very many alerts takes much memory.
+fn is_plain(template: &str) -> bool {
+    !template.contains("{{")
 }
 
 /// Printing may take long: a group may have very many alerts, and a template a million rounds. The

@@ -73,23 +73,29 @@ impl Notifier for Webhook {
                 return Err(Failure::invalid("webhook URL is empty after templating"));
             }
             let body = match &self.options.payload {
-                Some(payload) => rendering.deep(payload)?,
+                Some(payload) => rendering.deep(payload)?.to_string(),
                 None => payload(&rendering, message, "4", truncated),
             };
             drop(rendering);
-            let answer = self.caller.post_json(&url, &body).await?;
+            let answer = self.caller.post_printed(&url, body).await?;
             Judge::PLAIN.check(&answer)
         })
     }
 }
 
-/// The payload of a version, with all its fields.
-pub(super) fn payload(rendering: &Rendering<'_>, message: &Message, version: &str, truncated: usize) -> Json {
+/// The payload of a version, with all its fields. Printed alert by alert: as values, very many of
+/// them would take many times the memory.
+pub(super) fn payload(
+    rendering: &Rendering<'_>,
+    message: &Message,
+    version: &str,
+    truncated: usize,
+) -> String {
     let data = &rendering.data;
-    json!({
+    let alerts: Vec<String> = data.alerts.iter().map(|alert| alert.to_json().to_string()).collect();
+    let rest = json!({
         "receiver": data.receiver,
         "status": data.status,
-        "alerts": data.alerts.iter().map(crate::templates::AlertData::to_json).collect::<Json>(),
         "notification_reason": data.notification_reason,
         "groupLabels": data.group_labels,
         "commonLabels": data.common_labels,
@@ -100,4 +106,7 @@ pub(super) fn payload(rendering: &Rendering<'_>, message: &Message, version: &st
         "groupKey": &*message.group_key,
         "truncatedAlerts": truncated,
     })
+    .to_string();
+    let rest = rest.strip_prefix('{').unwrap_or(&rest);
+    format!("{{\"alerts\":[{}],{rest}", alerts.join(","))
 }
