@@ -225,8 +225,6 @@ async fn read_file(file: &str) -> Result<Secret, CallError> {
     Ok(Secret::new(text.trim()))
 }
 
-const MAX_REDIRECTS: usize = 10;
-
 fn builder(options: &HttpOptions, settings: &ClientSettings) -> Result<reqwest::ClientBuilder, BuildError> {
     let redirects = match options.follow_redirects {
         true => {
@@ -261,14 +259,15 @@ fn builder(options: &HttpOptions, settings: &ClientSettings) -> Result<reqwest::
 /// Elsewhere a redirect brings no authorization along; a secret in another header would go, so that such
 /// a redirect is not followed but is the answer.
 fn following(has_secret_headers: bool) -> Policy {
-    Policy::custom(move |attempt| {
+    if !has_secret_headers {
+        return Policy::default();
+    }
+    Policy::custom(|attempt| {
         let from = attempt.previous().last().map(Url::origin);
-        if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("too many redirects")
-        } else if has_secret_headers && from.is_some_and(|from| from != attempt.url().origin()) {
+        if from.is_some_and(|from| from != attempt.url().origin()) {
             attempt.stop()
         } else {
-            attempt.follow()
+            Policy::default().redirect(attempt)
         }
     })
 }
