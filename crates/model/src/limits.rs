@@ -1,6 +1,6 @@
 //! The one list of limits: name, default, unit, help. Command line, configuration, admission
 //! and the reference page are all made from it. What bounds that which comes from outside, or
-//! grows with it, stands here: [`Limits`] can be configured, [`bounds`] cannot. Elsewhere are only
+//! grows with it, stands here: [`Limits`] can be configured, [`BOUNDS`] cannot. Elsewhere are only
 //! sizes that belong to a format on the disk, and what another system's protocol or product lays
 //! down for its own messages.
 
