@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use pilothouse_model::labels::is_legacy_label_name;
-use pilothouse_model::limits::Limits;
+use pilothouse_model::limits::{LOG_LABEL_TEXT_BYTES, Limits};
 use pilothouse_model::log_ports::EntryReason;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -20,9 +20,6 @@ use super::{Enricher, Intake, LogDecoded};
 use crate::DecodeError;
 
 const MESSAGE: &str = "loghttp.PushRequest";
-
-/// Label text that is longer is refused before it is read, as by Loki.
-const MAX_LABEL_TEXT: usize = 1 << 24;
 
 pub(super) fn decode(body: &[u8], enricher: &Enricher, limits: &Limits) -> Result<LogDecoded, DecodeError> {
     let text = String::from_utf8_lossy(body);
@@ -82,13 +79,18 @@ macro_rules! seed {
 }
 
 struct Request<'w, 'e>(&'w mut Walk<'e>);
-seed!(Request, deserialize_map, ());
+seed!(Request, deserialize_any, ());
 
 impl<'de> Visitor<'de> for Request<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with streams")
+    }
+
+    /// `null` is a request without streams.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -168,8 +170,11 @@ impl<'de> Visitor<'de> for Stream<'_, '_> {
 }
 
 fn from_text(text: &str) -> Result<Vec<Pair<'_>>, DecodeError> {
-    if text.len() > MAX_LABEL_TEXT {
-        return Err(DecodeError::TooMany { what: "bytes of stream labels", limit: MAX_LABEL_TEXT as u64 });
+    if text.len() > LOG_LABEL_TEXT_BYTES {
+        return Err(DecodeError::TooMany {
+            what: "bytes of stream labels",
+            limit: LOG_LABEL_TEXT_BYTES as u64,
+        });
     }
     label_text::parse(text).map_err(|why| DecodeError::Labels { why })
 }

@@ -25,8 +25,8 @@ impl StreamStart {
         pairs.retain(|(_, value)| !value.is_empty());
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         let get = |name: &str| {
-            let at = pairs.binary_search_by(|(n, _)| (**n).cmp(name)).ok()?;
-            pairs.get(at).map(|(_, value)| &**value)
+            let at = pairs.partition_point(|(n, _)| **n < *name);
+            pairs.get(at).filter(|(n, _)| **n == *name).map(|(_, value)| &**value)
         };
         if let Some(service) = enricher.service_name(get).map(|s| Cow::Owned(s.to_owned())) {
             let at = pairs.partition_point(|(name, _)| **name < *SERVICE_NAME);

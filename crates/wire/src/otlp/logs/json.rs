@@ -11,7 +11,7 @@ use super::{Attributes, MESSAGE, Record, Scope, Translation};
 use crate::DecodeError;
 use crate::decoded::Quota;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
     #[serde(borrow, default, alias = "resource_logs")]
@@ -81,9 +81,10 @@ struct AnyRecord<'a> {
 
 pub(super) fn read_request(body: &[u8], to: &mut Translation<'_>) -> Result<(), DecodeError> {
     let text = String::from_utf8_lossy(body);
-    let request: Request<'_> = read(&text)?;
+    // As in Loki, `null` is a request without anything in it.
+    let request = read::<Option<Request<'_>>>(&text)?.unwrap_or_default();
     for resource_logs in elements(&request.resource_logs) {
-        let logs: ResourceLogs<'_> = read(resource_logs.get())?;
+        let Some(logs) = read::<Option<ResourceLogs<'_>>>(resource_logs.get())? else { continue };
         let resource = logs.resource.map(|r| attributes(&r.attributes, &mut to.intake.quota)).transpose()?;
         to.begin_resource(resource.unwrap_or_default())?;
         for scope_logs in elements(&logs.scope_logs) {
