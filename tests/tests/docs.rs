@@ -249,6 +249,19 @@ fn compose_files_hold_together() {
     }
 }
 
+/// The image is built from a part of the repository, of which no crate may be missing.
+#[test]
+fn the_build_of_the_image_sees_every_crate() {
+    let read = |name: &str| fs::read_to_string(Path::new(ROOT).join(name)).unwrap();
+    let (manifest, ignored) = (read("Cargo.toml"), read("docker/Dockerfile.dockerignore"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    let members: Vec<&str> = members.split('"').skip(1).step_by(2).collect();
+    assert!(members.contains(&"crates/*") && members.contains(&"fuzz"), "{members:?}");
+    for member in members.iter().map(|member| member.trim_end_matches("/*")) {
+        assert!(ignored.lines().all(|line| line.trim_matches('/') != member), "{member}");
+    }
+}
+
 /// What the image copies is what the script lays out, and each of it is copied to its own place.
 #[test]
 fn the_image_is_the_tree() {

@@ -64,6 +64,9 @@ impl<K: Ord + Clone> Selector<K> {
                     by_value.remove(value);
                 }
             }
+            if by_value.is_empty() {
+                self.by_label.remove(&matcher.name);
+            }
         }
     }
 

@@ -224,12 +224,18 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether the route answers the method. `HEAD` is as `GET` where the interface is Pilothouse's own; Loki,
-    /// Mimir, Prometheus and the Alertmanager take it for a wrong method.
+    /// Whether the route answers the method. `HEAD` is as `GET` where the interface is Pilothouse's own, and
+    /// where the Alertmanager is asked for its health; Loki, Mimir, Prometheus and the rest of the
+    /// Alertmanager take it for a wrong method.
     pub fn takes(&self, method: &Method) -> bool {
-        let is_own =
-            matches!(self.endpoint, Endpoint::Own(_) | Endpoint::Cockpit(_) | Endpoint::Synthetic(_));
-        let method = if method == Method::HEAD && is_own { &Method::GET } else { method };
+        let takes_head = matches!(
+            self.endpoint,
+            Endpoint::Own(_)
+                | Endpoint::Cockpit(_)
+                | Endpoint::Synthetic(_)
+                | Endpoint::Alertmanager(alertmanager::Endpoint::Healthy)
+        );
+        let method = if method == Method::HEAD && takes_head { &Method::GET } else { method };
         self.methods.accept(method)
     }
 
@@ -288,6 +294,9 @@ mod tests {
         for (path, expected) in [
             ("/ready", true),
             ("/metrics", true),
+            ("/alertmanager/-/healthy", true),
+            ("/alertmanager/-/ready", true),
+            ("/alertmanager/api/v2/status", false),
             ("/loki/api/v1/query", false),
             ("/loki/api/v1/status/buildinfo", false),
             ("/prometheus/api/v1/query", false),

@@ -46,11 +46,14 @@ pub(crate) fn table_of<R: Row>() -> TableDefinition<'static, &'static str, &'sta
 pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub limits: LiveLimits,
+    /// The copy beside the file is not written anew, because the file is damaged, or only looked at.
+    /// What is deleted goes from it all the same.
+    pub leaves_copy: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), limits: LiveLimits::default() }
+        Self { clock: Arc::new(SystemClock), limits: LiveLimits::default(), leaves_copy: false }
     }
 }
 
@@ -154,7 +157,7 @@ impl Control {
     }
 
     fn write_copy(&self, writer: &mut Writer) {
-        if writer.is_copied {
+        if writer.is_copied || self.options.leaves_copy {
             return;
         }
         match copy::write(&self.database) {
@@ -361,15 +364,11 @@ impl Control {
         let mut draft = self.draft(writer.next_number);
         let (value, event) = make(&mut draft)?;
         let entry = event.entry(draft.number, draft.now_ms, by);
-        let removes = draft.writes.iter().any(|write| write.row.is_none());
-        if removes {
-            copy::remove(self.database.path())?;
-        }
+        let gone = draft.writes.iter().filter(|write| write.row.is_none());
+        let gone: Vec<(&str, &str)> = gone.map(|write| (write.table, write.key.as_str())).collect();
+        copy::forget(self.database.path(), &gone)?;
         writer.is_copied = false;
         self.commit(&mut writer, draft, Some(&entry))?;
-        if removes {
-            self.write_copy(&mut writer);
-        }
         if let Some(watcher) = self.watcher.get() {
             watcher(&entry);
         }
@@ -454,12 +453,15 @@ impl Control {
         table.retain_in(..oldest, |_, _| false).map_err(|e| self.fault(e.into()))
     }
 
-    /// A transaction of the workers' tables, which have no image.
+    /// A transaction of the workers' tables, which have no image. The copy has nothing any more of what
+    /// is `gone`, by table and key.
     pub(crate) fn transact(
         &self,
+        gone: &[(&str, &str)],
         work: impl FnOnce(&WriteTransaction) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut writer = self.writer.lock();
+        copy::forget(self.database.path(), gone)?;
         writer.is_copied = false;
         self.write(&mut writer, work)
     }

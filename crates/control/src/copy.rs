@@ -1,10 +1,10 @@
 //! What the control plane cannot do without, once more in a plain file beside the redb file: of that
 //! one a single page may take all others along, and there is no second server to ask.
 //!
-//! Written when something was removed, before the caller is told so, and otherwise about once a minute:
-//! what it says may be a minute old, but nothing is in it that was removed. It is read where the
-//! redb file cannot be, see `salvage`. Figures of use and the audit trail, but for its last number,
-//! are not in it.
+//! Written about once a minute: what it says may be a minute old. What is removed of the control
+//! plane's own tables, and of the workers' those that let somebody in, goes from it before the caller
+//! is told so. It is read where the redb file cannot be, see `salvage`. Sums of use and the audit
+//! trail, but for its last entry, are not in it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,14 +49,25 @@ pub(crate) fn write(database: &Database) -> Result<(), Error> {
     let mut bytes = MAGIC.to_vec();
     let copying = Copying { database, transaction: database.read()?, left: CONTROL_COPY_BYTES };
     copying.all(&mut |row| push(&mut bytes, row))?;
-    let sum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&sum.to_le_bytes());
-    Ok(files::write_private(&path_of(database.path()), &bytes)?)
+    seal(database.path(), bytes)
 }
 
-/// Takes the copy away: rather none than one that knows what is gone.
-pub(crate) fn remove(control: &Path) -> Result<(), Error> {
-    Ok(files::remove(&path_of(control))?)
+fn seal(control: &Path, mut bytes: Vec<u8>) -> Result<(), Error> {
+    let sum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    Ok(files::write_private(&path_of(control), &bytes)?)
+}
+
+/// Takes rows, named by table and key, out of the copy, if there is one that is whole.
+pub(crate) fn forget(control: &Path, gone: &[(&str, &str)]) -> Result<(), Error> {
+    let Some(rows) = (if gone.is_empty() { None } else { read(control) }) else { return Ok(()) };
+    let stays = |row: &&Kept| !gone.contains(&(row.table.as_str(), row.key.as_str()));
+    if rows.iter().all(|row| stays(&row)) {
+        return Ok(());
+    }
+    let mut bytes = MAGIC.to_vec();
+    rows.iter().filter(stays).for_each(|row| push(&mut bytes, row));
+    seal(control, bytes)
 }
 
 /// Whether the file of a control plane has a copy beside it that is whole.

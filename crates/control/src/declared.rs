@@ -34,11 +34,18 @@ pub struct DeclaredSource {
 }
 
 impl Control {
-    /// Makes the declared sources exactly these, or changes nothing where one does not hold; gives
-    /// those that have changed. One that is said as before is not touched.
-    pub fn declare_sources(&self, declared: &[DeclaredSource]) -> Result<Vec<DataSource>, Error> {
-        let planned = plan(&self.image(), declared, self.limits().max_data_sources)?;
-        planned.into_iter().map(|planned| self.settle(planned)).collect()
+    /// Makes the declared sources exactly these, or changes nothing where one does not hold; tells `each`
+    /// of those that have changed. One that is said as before is not touched. Where the disk fails, or
+    /// somebody else changes one of them meanwhile, the rest stays as it is.
+    pub fn declare_sources(
+        &self,
+        declared: &[DeclaredSource],
+        mut each: impl FnMut(&DataSource),
+    ) -> Result<(), Error> {
+        for planned in plan(&self.image(), declared, self.limits().max_data_sources)? {
+            each(&self.settle(planned)?);
+        }
+        Ok(())
     }
 
     /// Whether [`Control::declare_sources`] would refuse these once `limits` are in force.
@@ -47,8 +54,15 @@ impl Control {
     }
 
     fn settle(&self, planned: Planned) -> Result<DataSource, Error> {
-        let Planned { mut source, is_new } = planned;
+        let Planned { mut source, before } = planned;
+        let is_new = before.is_none();
         self.change(&Actor::server(), |draft| {
+            let now = draft.image().get::<DataSource>(&source.id).map(|now| &**now);
+            let is_removed = draft.image().get::<Removal>(&source.id).is_some();
+            if now != before.as_ref() || is_removed {
+                let why = format!("{} was changed meanwhile", source.name);
+                return Err(Error::constraint("data_sources", why));
+            }
             draft.touch_project(source.project);
             if is_new {
                 source.stamp = draft.stamp();
@@ -64,7 +78,8 @@ impl Control {
 /// A source as it shall be.
 struct Planned {
     source: DataSource,
-    is_new: bool,
+    /// As it is; `None` for a new one.
+    before: Option<DataSource>,
 }
 
 fn plan(image: &Image, declared: &[DeclaredSource], quota: u64) -> Result<Vec<Planned>, Error> {
@@ -75,16 +90,20 @@ fn plan(image: &Image, declared: &[DeclaredSource], quota: u64) -> Result<Vec<Pl
             return Err(one.refuse("is declared twice"));
         }
         if before != Some(&source) {
-            planned.push(Planned { source, is_new: before.is_none() });
+            let before = before.cloned();
+            planned.push(Planned { source, before });
         }
     }
     let current = image.sources.len() as u64;
-    let added = planned.iter().filter(|planned| planned.is_new).count() as u64;
+    let added = planned.iter().filter(|planned| planned.before.is_none()).count() as u64;
     if added > 0 && current + added > quota {
         return Err(Error::Quota { resource: Resource::DataSource, quota, current });
     }
     let released = image.sources.values().filter(|source| source.declared && !met.contains(&source.id));
-    planned.extend(released.map(|source| Planned { source: released_of(source), is_new: false }));
+    planned.extend(
+        released
+            .map(|source| Planned { source: released_of(source), before: Some(DataSource::clone(source)) }),
+    );
     Ok(planned)
 }
 

@@ -45,14 +45,20 @@ pub struct Salvaged {
     pub aside: PathBuf,
 }
 
-/// Puts a fresh file in the place of a damaged one that nobody has open, with all rows that can be
-/// read; the damaged one gets another name. Where nothing can be read there is no file afterwards,
+/// Puts a fresh file in the place of a damaged or missing one that nobody has open, with all rows that
+/// can be read; the damaged one gets another name. Where nothing can be read there is no file afterwards,
 /// and the next start makes an empty one.
 pub fn salvage(path: &Path) -> Result<Salvaged, Error> {
     let mut salvage = Salvage::default();
-    match Remains::open(path) {
-        Ok(remains) => salvage.read(remains)?,
-        Err(_) => salvage.tell_all(),
+    // Of an empty file a database is made that lacks nothing.
+    if files::is_absent_or_empty(path)? {
+        files::write_private(path, b"")?;
+        salvage.tell_all();
+    } else {
+        match Remains::open(path) {
+            Ok(remains) => salvage.read(remains)?,
+            Err(_) => salvage.tell_all(),
+        }
     }
     let copied = salvage.add_copied(copy::read(path).unwrap_or_default());
     let (rows, incomplete) = (salvage.count(), salvage.incomplete.take());
@@ -112,6 +118,34 @@ fn begins() -> impl Iterator<Item = String> {
     })
 }
 
+/// Which rows of the copy decode, by table and key: it was written from what may have been damaged
+/// already, and a release before this one may not know what a later one has written.
+struct Decodable<'a> {
+    copied: &'a [Kept],
+    rows: RefCell<HashSet<(String, String)>>,
+}
+
+impl<'a> Decodable<'a> {
+    fn of(copied: &'a [Kept]) -> HashSet<(String, String)> {
+        let decodable = Self { copied, rows: RefCell::default() };
+        let tables = Image::load(&decodable).and_then(|_| decodable.table::<TokenUseRow>());
+        drop(tables);
+        decodable.rows.into_inner()
+    }
+}
+
+impl LoadTable<Error> for Decodable<'_> {
+    fn table<R: Row>(&self) -> Result<BTreeMap<R::Key, Arc<R>>, Error> {
+        let rows = self.copied.iter().filter(|kept| kept.kind == Kind::Row && kept.table == R::TABLE);
+        let decodes =
+            |kept: &&Kept| row::decode::<R>(&kept.value).is_ok_and(|row| R::key_text(&row.key()) == kept.key);
+        self.rows
+            .borrow_mut()
+            .extend(rows.filter(decodes).map(|kept| (kept.table.clone(), kept.key.clone())));
+        Ok(BTreeMap::new())
+    }
+}
+
 impl Salvage {
     fn tell(&self, table: &'static str, is_whole: bool, lost: u64) {
         if !is_whole || lost > 0 {
@@ -133,11 +167,16 @@ impl Salvage {
             self.incomplete.borrow().iter().map(|(table, _)| *table).collect();
         let rows = self.rows.get_mut();
         let known: HashSet<(&'static str, String)> = rows.iter().map(|(t, k, _)| (*t, k.clone())).collect();
+        let decodable = Decodable::of(&copied);
         for Kept { kind, table, key, value } in copied {
             match kind {
                 Kind::Row => {
-                    let Some(table) = incomplete.iter().find(|t| **t == table) else { continue };
-                    let place = (*table, key);
+                    let place = (table, key);
+                    if !decodable.contains(&place) {
+                        continue;
+                    }
+                    let Some(table) = incomplete.iter().find(|t| **t == place.0) else { continue };
+                    let place = (*table, place.1);
                     if !known.contains(&place) {
                         rows.push((place.0, place.1, value));
                     }
@@ -148,7 +187,10 @@ impl Salvage {
                 Kind::Record => {}
                 // Numbers go on from there.
                 Kind::Audit => match key.parse() {
-                    Ok(number) if self.audit.iter().all(|(n, _)| *n < number) => {
+                    Ok(number)
+                        if row::decode::<AuditEntry>(&value).is_ok()
+                            && self.audit.iter().all(|(n, _)| *n < number) =>
+                    {
                         self.audit.push((number, value))
                     }
                     _ => {}

@@ -10,6 +10,10 @@ use crate::error::Error;
 pub(crate) const RECORDS: TableDefinition<'static, (&'static str, &'static str), &'static [u8]> =
     TableDefinition::new("records");
 
+/// Tables of what lets somebody in: what goes from them goes from the copy at once, and from all others
+/// when the copy is written again.
+const ACCESS: [&str; 2] = ["synthetic_tokens", "synthetic_probe_tokens"];
+
 impl StateStore for Control {
     fn load(&self, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, SourceError> {
         Ok(self.load_records(table)?)
@@ -41,7 +45,9 @@ impl Control {
         if changes.is_empty() {
             return Ok(());
         }
-        self.transact(|transaction| {
+        let gone = changes.iter().filter(|c| c.value.is_none() && ACCESS.contains(&c.table));
+        let gone: Vec<(&str, &str)> = gone.map(|c| (c.table, c.key.as_str())).collect();
+        self.transact(&gone, |transaction| {
             let fault = |e: redb::Error| self.fault(e);
             let mut records = transaction.open_table(RECORDS).map_err(|e| fault(e.into()))?;
             for StateChange { table, key, value } in changes {

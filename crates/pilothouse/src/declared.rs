@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pilothouse_api::{App, Sources as _};
-use pilothouse_control::{Control, DeclaredSource, Error};
+use pilothouse_control::{Control, DataSource, DeclaredSource, Error};
 
 use crate::config::Config;
 use crate::reload::{Apply, Part};
@@ -26,14 +26,13 @@ impl Declared {
         if let Err(e) = self.stores.remove_deleted() {
             tracing::error!("data of deleted data sources stays: {e}");
         }
-        let changed = self.control.declare_sources(declared).map_err(|e| why(&e))?;
-        for source in &changed {
+        let changed = |source: &DataSource| {
             self.stores.update(source);
             // Whoever comes next gets the store that is its now.
             self.app.forget_root(source.id);
             tracing::info!(source = %source.id, name = source.name, "a data source is as the configuration says");
-        }
-        Ok(())
+        };
+        self.control.declare_sources(declared, changed).map_err(|e| why(&e))
     }
 }
 
@@ -55,7 +54,7 @@ impl Part for Declared {
         let this = self.clone();
         Ok(Box::new(move || {
             if let Err(e) = this.reconcile(&declared) {
-                tracing::error!("data sources are as before: {e}");
+                tracing::error!("not every data source is as the configuration says: {e}");
             }
         }))
     }

@@ -115,22 +115,31 @@ fn root_token(config: &Config) -> Result<(Option<String>, Option<String>), Serve
 }
 
 fn open_control(config: &Config, limits: &LiveLimits) -> Result<Arc<Control>, ServeError> {
-    let options = Options { limits: limits.clone(), ..Options::default() };
     let path = config.data_dir.join("control.redb");
+    let has_copy = || pilothouse_control::has_copy(&path);
+    if path.metadata().map_or(true, |metadata| metadata.len() == 0) && has_copy() {
+        let saved = pilothouse_control::salvage(&path)?;
+        tracing::error!(
+            rows = saved.rows,
+            "the file of the control plane is gone or empty; it was written anew from its copy"
+        );
+    }
     let damage = tell_damage(&path)?;
+    // Of what the copy still knows a repair may have need.
+    let options = Options { limits: limits.clone(), leaves_copy: damage > 0, ..Options::default() };
+    let refused =
+        |cause| ServeError::DamagedControl { cause, data_dir: config.data_dir.display().to_string() };
     let control = match Control::open(&path, options.clone()) {
-        Err(cause) if cause.is_damage() && pilothouse_control::has_copy(&path) => {
+        Err(cause) if cause.is_damage() && has_copy() => {
             tracing::error!(%cause, "the file of the control plane cannot be used; what it lacks comes from its copy");
             let saved = pilothouse_control::salvage(&path)?;
             tracing::error!(rows = saved.rows, copied = saved.copied, aside = %saved.aside.display(), "the control plane's file was written anew; the damaged one is kept");
-            let control = Control::open(&path, options)?;
+            let options = Options { leaves_copy: false, ..options };
+            let control = Control::open(&path, options).map_err(refused)?;
             control.met_damage(damage.max(1));
             control
         }
-        Err(cause) if cause.is_damage() => {
-            let data_dir = config.data_dir.display().to_string();
-            return Err(ServeError::DamagedControl { cause, data_dir });
-        }
+        Err(cause) if cause.is_damage() => return Err(refused(cause)),
         opened => {
             let control = opened?;
             control.met_damage(damage);

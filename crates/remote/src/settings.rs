@@ -119,7 +119,9 @@ impl Settings {
         }
         let merged = Value::Object(merged);
         let settings = Self::read(kind, &merged)?;
-        let goes_elsewhere = Self::read(kind, before).is_ok_and(|b| b.origins() != settings.origins());
+        // Settings that no longer read say nothing of where they went.
+        let stays = Self::read(kind, before).is_ok_and(|b| b.origins() == settings.origins());
+        let goes_elsewhere = !before.is_null() && !stays;
         let is_plain = settings.http_config == HttpOptions::default();
         if goes_elsewhere && !is_plain && !change.contains_key("http_config") {
             let why = "is said again, or null, with an address on another host";

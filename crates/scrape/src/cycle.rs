@@ -141,7 +141,7 @@ impl Owner {
             fetched = async { (self.fetch().await, self.shared.readers.acquire().await) } => fetched,
             () = halted(&mut orders) => return cache,
         };
-        let (fetched, _reader) = fetched;
+        let (fetched, reader) = fetched;
         let work = {
             let (job, state, shared) =
                 (Arc::clone(&self.job), Arc::clone(&self.state), Arc::clone(&self.shared));
@@ -151,7 +151,10 @@ impl Owner {
                 (cache, appended)
             }
         };
-        match tokio::task::spawn_blocking(work).await {
+        let taken = tokio::task::spawn_blocking(work).await;
+        // Waiting for the disk takes neither.
+        drop(reader);
+        match taken {
             Ok((cache, Some(appended))) => {
                 self.shared.confirm(&self.job.name, appended).await;
                 cache

@@ -86,8 +86,8 @@ impl Endpoint {
             | Self::SetConfig
             | Self::DeleteConfig
             | Self::Reload => Pace::Change,
-            Self::Alerts | Self::Groups | Self::Silences | Self::History | Self::Page => Pace::View,
-            _ => Pace::Short,
+            Self::Healthy | Self::Gone => Pace::Short,
+            _ => Pace::View,
         }
     }
 

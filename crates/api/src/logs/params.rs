@@ -49,17 +49,6 @@ impl Span {
         i128::from(self.end_ns) - i128::from(self.start_ns)
     }
 
-    /// The span that a metric query covers: both ends on multiples of the step.
-    pub(crate) fn aligned(self, step_ns: i64) -> Self {
-        let over = |ns: i64| ns.rem_euclid(step_ns.max(1));
-        let start_ns = self.start_ns.saturating_sub(over(self.start_ns));
-        let end_ns = match over(self.end_ns) {
-            0 => self.end_ns,
-            over => self.end_ns.saturating_add(step_ns - over),
-        };
-        Self { start_ns, end_ns }
-    }
-
     /// Its length between whole milliseconds, in which limits are told.
     fn length_of_whole_ms(self) -> i128 {
         let whole = |ns: i64| i128::from(ns.div_euclid(MS_NS)) * i128::from(MS_NS);
@@ -319,9 +308,6 @@ mod tests {
         );
         assert!(long.check_length(0).is_ok());
         let short = Span { start_ns: 5_500_000_001, end_ns: 9_000_000_000 };
-        let aligned = Span { start_ns: 4 * SECOND_NS, end_ns: 10 * SECOND_NS };
-        assert_eq!(short.aligned(2 * SECOND_NS), aligned);
-        assert_eq!(aligned.aligned(2 * SECOND_NS), aligned);
         assert!(short.check_length(1).is_err_and(|e| e.text.contains("query length: 3.5s,")));
     }
 

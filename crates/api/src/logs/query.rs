@@ -153,7 +153,6 @@ fn check(app: &App, question: &Question, expr: &Expr) -> Result<(), ApiError> {
         Expr::Metric(_) => {}
     }
     let span = match question.when {
-        When::Range { span, step_ns, .. } if matches!(expr, Expr::Metric(_)) => span.aligned(step_ns),
         When::Range { span, .. } => span,
         When::Instant { t_ns } => Span { start_ns: t_ns, end_ns: t_ns },
     };

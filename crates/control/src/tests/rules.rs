@@ -8,8 +8,8 @@ use pilothouse_model::limits::Limits;
 
 use super::{Fixture, root};
 use crate::{
-    Amounts, DeclaredSource, Error, NewSource, NewToken, ProjectId, Region, Scope, Scopes, SourceChange,
-    SourceFilter, SourceId, SourceKind, SourceLimits, TokenFilter, UsageQuery,
+    Amounts, DataSource, DeclaredSource, Error, NewSource, NewToken, ProjectId, Region, Scope, Scopes,
+    SourceChange, SourceFilter, SourceId, SourceKind, SourceLimits, TokenFilter, UsageQuery,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -126,6 +126,12 @@ fn declared(id: Option<&str>, name: &str, kind: SourceKind) -> DeclaredSource {
     }
 }
 
+fn declare(fixture: &Fixture, sources: &[DeclaredSource]) -> Result<Vec<DataSource>, Error> {
+    let mut changed = Vec::new();
+    fixture.control.declare_sources(sources, |source| changed.push(source.clone()))?;
+    Ok(changed)
+}
+
 #[test]
 fn declared_sources_are_as_the_configuration_says_and_nobody_else_changes_them() {
     let fixture = Fixture::new();
@@ -133,7 +139,7 @@ fn declared_sources_are_as_the_configuration_says_and_nobody_else_changes_them()
     let mut shop = declared(Some("shop"), "shop", SourceKind::Metrics);
     let main = DeclaredSource { remote: there(), ..declared(None, "", SourceKind::Logs) };
     let all = [shop.clone(), main];
-    let changed = fixture.control.declare_sources(&all).unwrap();
+    let changed = declare(&fixture, &all).unwrap();
     assert_eq!(changed.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["shop", "Logs"]);
     let id = changed[0].id;
     assert_eq!((id, changed[0].stamp.number > 0), (SourceId::of_text("shop"), true));
@@ -141,7 +147,7 @@ fn declared_sources_are_as_the_configuration_says_and_nobody_else_changes_them()
     // Said again as before, nothing is written, after a restart neither.
     let fixture = fixture.reopened();
     let trail = fixture.control.audit(None, 1).unwrap();
-    assert_eq!(fixture.control.declare_sources(&all).unwrap(), []);
+    assert_eq!(declare(&fixture, &all).unwrap(), []);
     assert_eq!(fixture.control.audit(None, 1).unwrap(), trail);
 
     let rename = || SourceChange { name: Some("other".to_owned()), ..SourceChange::default() };
@@ -155,24 +161,24 @@ fn declared_sources_are_as_the_configuration_says_and_nobody_else_changes_them()
     }
     // What is left out has its default again.
     shop.retention_days = Some(7);
-    fixture.control.declare_sources(&[shop.clone(), all[1].clone()]).unwrap();
+    declare(&fixture, &[shop.clone(), all[1].clone()]).unwrap();
     assert_eq!(fixture.control.source(id).unwrap().own_retention_days, Some(7));
-    fixture.control.declare_sources(&all).unwrap();
+    declare(&fixture, &all).unwrap();
     assert_eq!(fixture.control.source(id).unwrap().own_retention_days, None);
 
     // Declared no more, it stays, and the default one is as at first.
-    let released = fixture.control.declare_sources(&[]).unwrap();
+    let released = declare(&fixture, &[]).unwrap();
     assert_eq!(released.len(), 2);
     assert_eq!(fixture.control.default_source(SourceKind::Logs).unwrap().remote, None);
     fixture.control.update_source(&root(), Region::FrPar, id, rename()).unwrap();
     // And may be declared anew, deleted ones once nothing of them is left.
-    assert_eq!(fixture.control.declare_sources(&[shop.clone()]).unwrap()[0].name, "shop");
-    fixture.control.declare_sources(&[]).unwrap();
+    assert_eq!(declare(&fixture, &[shop.clone()]).unwrap()[0].name, "shop");
+    declare(&fixture, &[]).unwrap();
     fixture.control.delete_source(&root(), Region::FrPar, id).unwrap();
-    let refused = fixture.control.declare_sources(&[shop.clone()]).unwrap_err().to_string();
+    let refused = declare(&fixture, &[shop.clone()]).unwrap_err().to_string();
     assert!(refused.contains("is not removed yet"), "{refused}");
     fixture.control.removed(id).unwrap();
-    assert_eq!(fixture.control.declare_sources(&[shop]).unwrap()[0].id, id);
+    assert_eq!(declare(&fixture, &[shop]).unwrap()[0].id, id);
 }
 
 #[test]
@@ -195,7 +201,7 @@ fn declarations_that_do_not_hold_change_nothing() {
     ] {
         let refused = fixture.control.may_declare_sources(&all, &fixture.limits).unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
-        assert_eq!(fixture.control.declare_sources(&all).unwrap_err().to_string(), refused);
+        assert_eq!(declare(&fixture, &all).unwrap_err().to_string(), refused);
         assert_eq!(fixture.control.all_sources().len(), 4);
     }
 }

@@ -83,7 +83,7 @@ fn a_damaged_page_takes_its_own_rows_and_no_others() {
         place.fill(0xff);
         std::fs::write(&path, &bytes).unwrap();
         // From the file alone.
-        copy::remove(&path).unwrap();
+        pilothouse_disk::files::remove(&copy::path_of(&path)).unwrap();
         if is_whole(&path) {
             continue;
         }
@@ -108,7 +108,7 @@ fn a_file_of_which_nothing_is_left_is_set_aside() {
     let (dir, options) = filled();
     let path = dir.path().join(FILE);
     std::fs::write(&path, vec![0x5a; 10_000]).unwrap();
-    copy::remove(&path).unwrap();
+    pilothouse_disk::files::remove(&copy::path_of(&path)).unwrap();
     let error = Control::open(&path, options.clone()).unwrap_err();
     assert!(error.is_damage(), "{error}");
     let saved = crate::salvage(&path).unwrap();
@@ -165,4 +165,43 @@ fn a_copy_knows_nothing_that_was_deleted() {
     assert_eq!(mode & 0o777, 0o600);
     fixture.control.delete_token(&root(), Region::FrPar, gone.0.id).unwrap();
     assert!(!has("gone") && has("stays"));
+}
+
+#[test]
+fn what_is_missing_or_empty_is_made_from_the_copy() {
+    let (dir, options) = filled();
+    let path = dir.path().join(FILE);
+    let before = Control::open(&path, options.clone()).unwrap();
+    let image = before.image();
+    before.close();
+    drop(before);
+    for is_missing in [true, false] {
+        std::fs::remove_file(&path).unwrap();
+        if !is_missing {
+            std::fs::write(&path, b"").unwrap();
+        }
+        crate::salvage(&path).unwrap();
+        let after = Control::open(&path, options.clone()).unwrap();
+        assert!(image.same_rows(&after.image()), "{is_missing}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_to_stay_stays_but_for_what_is_deleted() {
+    let fixture = Fixture::new();
+    let path = fixture.directory.path().join(FILE);
+    let gone = fixture.token("gone", Scopes::from_iter([Scope::ReadLogs]));
+    let options = Options { leaves_copy: true, ..fixture.options() };
+    fixture.control.close();
+    let Fixture { directory: _directory, control, .. } = fixture;
+    drop(control);
+    let tokens = || copy::read(&path).unwrap().iter().filter(|row| row.table == "tokens").count();
+    assert_eq!(tokens(), 1);
+    let control = Control::open(&path, options).unwrap();
+    let record = |value| StateChange { table: "synthetic_tokens", key: "k".to_owned(), value };
+    control.apply(&[record(Some(vec![1]))]).unwrap();
+    control.delete_token(&root(), Region::FrPar, gone.0.id).unwrap();
+    assert_eq!(tokens(), 0);
+    control.renew_copy();
+    assert!(copy::read(&path).unwrap().iter().all(|row| row.table != "synthetic_tokens"));
 }

@@ -280,7 +280,8 @@ impl Place for Bucket {
 }
 
 impl Bucket {
-    /// Gives up the upload that an earlier run left, if it did not finish it.
+    /// Gives up the upload that an earlier run left, if it did not finish it. What cannot be given up,
+    /// for want of a permission perhaps, keeps nobody from a backup.
     fn give_up_noted(&self) -> Result<(), BackupError> {
         let note = self.path(UPLOAD)?;
         let text = self.runtime.block_on(async { self.store.get(&note).await?.bytes().await });
@@ -290,10 +291,15 @@ impl Bucket {
             let (path, id) = (self.copy(name)?, MultipartId::from(id));
             match self.runtime.block_on(self.store.abort_multipart(&path, &id)) {
                 Ok(()) | Err(Error::NotFound { .. }) => {}
-                Err(e) => return Err(self.failed(&e)),
+                Err(error) => {
+                    tracing::warn!(%error, name, "an unfinished upload of an earlier backup stays in the bucket");
+                }
             }
         }
-        self.runtime.block_on(self.store.delete(&note)).map_err(|e| self.failed(&e))
+        if let Err(error) = self.runtime.block_on(self.store.delete(&note)) {
+            tracing::warn!(%error, "the note of an earlier backup's upload stays in the bucket");
+        }
+        Ok(())
     }
 
     /// Some parts are on their way at once, and no more are read than that.

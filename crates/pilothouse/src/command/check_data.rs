@@ -129,7 +129,7 @@ fn check_control(path: &Path, repair: bool) -> Result<Checked, Failed> {
         return Ok(checked);
     }
     if pilothouse_control::check(path, &mut checked).map_err(|e| failed(&e))? {
-        match Control::open(path, Options::default()) {
+        match Control::open(path, Options { leaves_copy: true, ..Options::default() }) {
             Err(error) if error.is_damage() => checked.found(path, "", error),
             opened => drop(opened.map_err(|e| failed(&e))?),
         }

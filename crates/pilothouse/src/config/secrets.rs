@@ -8,28 +8,49 @@ use super::values::Setting as _;
 const SECRETS: [&str; 7] =
     ["password", "credentials", "client_secret", "bearer_token", "key", "secrets", "proxy_connect_header"];
 
+/// Addresses that may name a user and a password.
+const ADDRESSES: [&str; 1] = ["proxy_url"];
+
 /// The document with each secret that is `file:` and a path read from there, as for every other key.
 pub(super) fn resolved(document: Value) -> Result<Value, String> {
-    change(document, &|secret: Value| {
-        texts(secret, &|text: String| Ok(Secret::from_text(&text)?.expose().to_owned()))
-    })
+    let read =
+        |secret: Value| texts(secret, &|text: String| Ok(Secret::from_text(&text)?.expose().to_owned()));
+    change(document, &read, &Ok)
 }
 
 /// The document without its secrets, of the same shape, so that what is shown can be read again.
 pub(super) fn hidden(document: Value) -> Value {
     let hide = |secret: Value| texts(secret, &|_: String| Ok(REDACTED.to_owned()));
-    change(document, &hide).unwrap_or_default()
+    let hide_user = |address: Value| texts(address, &|text: String| Ok(without_user(&text)));
+    change(document, &hide, &hide_user).unwrap_or_default()
 }
 
 type Changed = Result<Value, String>;
 
-fn change(document: Value, secret: &impl Fn(Value) -> Changed) -> Changed {
+/// An address whose user and password, if it has any, are hidden.
+fn without_user(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let authority = rest.find(['/', '?', '#']).map_or(rest, |end| rest.get(..end).unwrap_or(rest));
+    let Some((user, _)) = authority.rsplit_once('@') else { return address.to_owned() };
+    let shown = rest.get(user.len()..).unwrap_or_default();
+    if scheme.is_empty() { format!("{REDACTED}{shown}") } else { format!("{scheme}://{REDACTED}{shown}") }
+}
+
+fn change(
+    document: Value,
+    secret: &impl Fn(Value) -> Changed,
+    address: &impl Fn(Value) -> Changed,
+) -> Changed {
     match document {
-        Value::Array(items) => items.into_iter().map(|item| change(item, secret)).collect(),
+        Value::Array(items) => items.into_iter().map(|item| change(item, secret, address)).collect(),
         Value::Object(members) => {
             let member = |(name, value): (String, Value)| {
-                let is_secret = SECRETS.contains(&name.as_str());
-                Ok((name, if is_secret { secret(value)? } else { change(value, secret)? }))
+                let value = match name.as_str() {
+                    name if SECRETS.contains(&name) => secret(value)?,
+                    name if ADDRESSES.contains(&name) => address(value)?,
+                    _ => change(value, secret, address)?,
+                };
+                Ok((name, value))
             };
             Ok(Value::Object(members.into_iter().map(member).collect::<Result<Map<_, _>, String>>()?))
         }
@@ -77,6 +98,8 @@ mod tests {
             json!({"a": [{"password": REDACTED, "username": "file:u", "key": ""}],
                 "secrets": [REDACTED, REDACTED], "proxy_connect_header": {"X-A": [REDACTED]}})
         );
+        assert_eq!(without_user("http://u:p@proxy:3128/x@y"), format!("http://{REDACTED}@proxy:3128/x@y"));
+        assert_eq!(without_user("http://proxy:3128/x@y"), "http://proxy:3128/x@y");
         let missing = super::resolved(json!({"password": "file:/no/such/file"})).unwrap_err();
         assert!(missing.contains("/no/such/file"), "{missing}");
     }
