@@ -14,8 +14,9 @@ pub(crate) fn check(format: TextFormat, text: &[u8]) {
     // What is scraped is read with more severity.
     assert!(parse(format, text, 7, &limits).is_err() || imported.rejected == 0);
     for (labels, series) in read_all_labels(&imported).iter().zip(&imported.batch.series) {
-        // A quoted name beside a label `__name__` are two names, which the store refuses.
-        if labels.iter().filter(|(name, _)| name == NAME).count() != 1 {
+        // A quoted name beside a label `__name__` are two names, `{""}` is none: no door takes those.
+        let mut names = labels.iter().filter(|(name, _)| name == NAME);
+        if !matches!((names.next(), names.next()), (Some((_, name)), None) if !name.is_empty()) {
             continue;
         }
         for sample in imported.batch.floats_of(series) {
