@@ -51,6 +51,7 @@ pub use rule::Health;
 pub use ruler::{Error, Parts, Ruler};
 pub use settings::{Settings, TransitionObserver};
 pub use source::{Data, RuleSource};
+pub use template::try_text;
 pub use view::{Figures, GroupFigures, GroupView, RuleKind, RuleView};
 
 #[cfg(test)]

@@ -9,12 +9,15 @@ pub mod codec_histogram;
 pub mod codec_page;
 pub mod codec_times;
 pub mod codec_values;
+pub mod control_copy;
 pub mod exposition_protobuf;
 pub mod exposition_text;
 pub mod histogram_algebra;
 pub mod index_day;
 pub mod index_page;
 pub mod log_block;
+pub mod log_explore;
+pub mod log_template;
 pub mod logql_lines;
 pub mod logql_parse;
 pub mod loki_json;
@@ -27,8 +30,10 @@ pub mod otlp_proto;
 pub mod promql_parse;
 pub mod re2;
 pub mod read_request;
+pub mod relabel;
 pub mod remote_answers;
 pub mod rule_groups;
+pub mod rule_text;
 pub mod rw1;
 pub mod rw2;
 pub mod snappy;
@@ -51,10 +56,11 @@ macro_rules! targets {
 
 targets! {
     alertmanager_config, alertmanager_matchers, alertmanager_template, codec_head, codec_histogram,
-    codec_page, codec_times, codec_values, exposition_protobuf, exposition_text, histogram_algebra,
-    index_day, index_page, log_block, logql_lines, logql_parse, loki_json, loki_proto, metrics_record,
-    openmetrics, otlp_json, otlp_logs, otlp_proto, promql_parse, re2, read_request, remote_answers,
-    rule_groups, rw1, rw2, snappy, synthetic_check, tsdb_block, wal_replay, xor_chunk,
+    codec_page, codec_times, codec_values, control_copy, exposition_protobuf, exposition_text,
+    histogram_algebra, index_day, index_page, log_block, log_explore, log_template, logql_lines,
+    logql_parse, loki_json, loki_proto, metrics_record, openmetrics, otlp_json, otlp_logs, otlp_proto,
+    promql_parse, re2, read_request, relabel, remote_answers, rule_groups, rule_text, rw1, rw2,
+    snappy, synthetic_check, tsdb_block, wal_replay, xor_chunk,
 }
 
 /// The input as far as it is UTF-8.

@@ -126,6 +126,20 @@ impl AlertText {
     }
 }
 
+/// What a text of a rule becomes for an element, where every query gives that element again; for
+/// those who try texts that somebody may write.
+pub fn try_text(text: &str, element: &Element) -> Result<String, TemplateError> {
+    struct Same(Element);
+    impl TemplateQuery for Same {
+        fn query(&self, _: &str) -> Result<Vec<Element>, String> {
+            Ok(vec![self.0.clone(); 2])
+        }
+    }
+    let query = Box::new(Same(element.clone()));
+    let here = Surroundings::new(0, Arc::from("http://here/"), &Labels::empty(), query);
+    Ok(AlertText::parse("A", text)?.expand(&AlertData::new(element, &Rc::new(here))))
+}
+
 /// Whether a text can be read as a template.
 pub(crate) fn check_template(alert: &str, text: &str) -> Result<(), TemplateError> {
     AlertText::parse(alert, text).map(drop)
