@@ -30,19 +30,30 @@ pub struct ClientSettings {
     pub max_response_bytes: usize,
     /// Where all calls go, whatever host their address names.
     pub unix_socket: Option<PathBuf>,
-    /// Where bodies of answers are booked.
+    /// Where bodies of answers are booked while they come, and until they are dropped.
     pub memory: Arc<Memory>,
+    /// How much of each is counted without asking for room.
+    pub free_bytes: u64,
 }
 
-impl Default for ClientSettings {
-    fn default() -> Self {
+impl ClientSettings {
+    /// The usual ones. Nothing is called without an account: where there is none, as in a command, an
+    /// unlimited one says so.
+    pub fn booking(memory: &Arc<Memory>) -> Self {
         Self {
             user_agent: concat!("Pilothouse/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeout: Duration::from_secs(60),
             max_response_bytes: 256 << 10,
             unix_socket: None,
-            memory: Arc::default(),
+            memory: Arc::clone(memory),
+            free_bytes: UNBOOKED_BYTES,
         }
+    }
+
+    /// For calls that have to go through while memory is short, such as what tells of it: their
+    /// answers are counted, and bounded by `max_response_bytes` alone.
+    pub fn never_refused(self) -> Self {
+        Self { free_bytes: u64::MAX, ..self }
     }
 }
 
@@ -60,10 +71,8 @@ pub struct Request {
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    /// At most `max_response_bytes` of it.
+    /// At most `max_response_bytes` of it. Its memory is given back with its last copy.
     pub body: Bytes,
-    /// The memory of the body; who takes the body takes it along.
-    pub held: Reservation,
 }
 
 /// An HTTP client.
@@ -75,6 +84,7 @@ pub struct Client {
     max_response_bytes: usize,
     timeout: Duration,
     memory: Arc<Memory>,
+    free_bytes: u64,
 }
 
 impl Client {
@@ -84,8 +94,8 @@ impl Client {
         options.validate()?;
         let tokens = options.oauth2.as_ref().map(|o| Tokens::new(o, &settings)).transpose()?;
         let inner = builder(options, &settings)?.build().map_err(|e| BuildError::new(e.to_string()))?;
-        let ClientSettings { max_response_bytes, timeout, memory, .. } = settings;
-        Ok(Self { inner, options: options.clone(), tokens, max_response_bytes, timeout, memory })
+        let ClientSettings { max_response_bytes, timeout, memory, free_bytes, .. } = settings;
+        Ok(Self { inner, options: options.clone(), tokens, max_response_bytes, timeout, memory, free_bytes })
     }
 
     /// Makes a call with everything the options ask for. Answers of any status are answers.
@@ -149,12 +159,12 @@ impl Client {
         let Request { method, url, headers, body } = request;
         let sent = self.inner.request(method, url.expose()).headers(headers).body(body).send().await?;
         let (status, headers) = (sent.status(), sent.headers().clone());
-        let (body, held) = self.read_body(sent).await?;
-        Ok(Response { status, headers, body, held })
+        let body = self.read_body(sent).await?;
+        Ok(Response { status, headers, body })
     }
 
-    async fn read_body(&self, mut sent: reqwest::Response) -> Result<(Bytes, Reservation), CallError> {
-        let (mut body, mut held) = (BytesMut::new(), Reservation::beyond(UNBOOKED_BYTES, &self.memory));
+    async fn read_body(&self, mut sent: reqwest::Response) -> Result<Bytes, CallError> {
+        let (mut body, mut held) = (BytesMut::new(), Reservation::beyond(self.free_bytes, &self.memory));
         while let Some(chunk) = sent.chunk().await? {
             let room = self.max_response_bytes.saturating_sub(body.len());
             let taken = chunk.get(..room.min(chunk.len())).unwrap_or_default();
@@ -164,7 +174,7 @@ impl Client {
                 break;
             }
         }
-        Ok((body.freeze(), held))
+        Ok(held.attached_to(body))
     }
 
     async fn add_headers(&self, headers: &mut HeaderMap) -> Result<(), CallError> {

@@ -12,6 +12,7 @@ pub mod client;
 mod error;
 mod oauth;
 pub mod options;
+pub mod pinned;
 mod secret;
 pub mod stream;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, header};
+use pilothouse_model::limits::UNBOOKED_BYTES;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -41,7 +42,9 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     pub(crate) fn new(options: &OAuth2, settings: &ClientSettings) -> Result<Self, BuildError> {
-        let client = Client::new(&options.token_options(), settings.clone())?;
+        // However long the answers are that the token is for, a token is short.
+        let settings = ClientSettings { max_response_bytes: UNBOOKED_BYTES as usize, ..settings.clone() };
+        let client = Client::new(&options.token_options(), settings)?;
         Ok(Self { options: options.clone(), client: Box::new(client), held: Mutex::new(None) })
     }
 

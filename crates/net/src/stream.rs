@@ -1,5 +1,6 @@
 //! Answers that are handed on while they come.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -48,6 +49,18 @@ impl Body for BodyStream {
 }
 
 impl BodyStream {
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        loop {
+            match poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await?.map(Frame::into_data) {
+                Ok(Ok(data)) => return Some(Ok(data)),
+                // Trailers are nobody's.
+                Ok(Err(_)) => {}
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    }
+
     fn admit(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, CallError> {
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
         match self.left_bytes.checked_sub(bytes) {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use pilothouse_model::Memory;
-use pilothouse_model::limits::UNBOOKED_BYTES;
 use pilothouse_model::memory::Part;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -69,10 +68,13 @@ fn answer(status: u16, headers: &str, body: &str) -> String {
     )
 }
 
+fn settings() -> ClientSettings {
+    ClientSettings::booking(&Arc::default())
+}
+
 fn client(yaml: &str) -> Client {
     let options: HttpOptions = serde_norway::from_str(yaml).unwrap();
-    let settings =
-        ClientSettings { timeout: Duration::from_secs(5), max_response_bytes: 8, ..Default::default() };
+    let settings = ClientSettings { timeout: Duration::from_secs(5), max_response_bytes: 8, ..settings() };
     Client::new(&options, settings).unwrap()
 }
 
@@ -141,10 +143,9 @@ async fn credentials_do_not_follow_a_redirect_elsewhere() {
 #[tokio::test]
 async fn long_answers_are_booked_and_refused_where_there_is_no_room() {
     let body = "x".repeat(1 << 20);
-    for (limit_bytes, expected) in [(64 << 20, Ok((1 << 20) - UNBOOKED_BYTES)), (1 << 20, Err(()))] {
+    for (limit_bytes, expected) in [(64 << 20, Ok(1 << 20)), (1 << 20, Err(()))] {
         let memory = Arc::new(Memory::limited(limit_bytes));
-        let settings =
-            ClientSettings { max_response_bytes: 2 << 20, memory: Arc::clone(&memory), ..Default::default() };
+        let settings = ClientSettings { max_response_bytes: 2 << 20, ..ClientSettings::booking(&memory) };
         let client = Client::new(&HttpOptions::default(), settings).unwrap();
         let (port, _seen) = serve(None, vec![answer(200, "", &body)]).await;
         let got = client.send(post(format!("http://127.0.0.1:{port}/"))).await;
@@ -153,6 +154,13 @@ async fn long_answers_are_booked_and_refused_where_there_is_no_room() {
         drop(got);
         assert_eq!(memory.held_bytes(Part::Requests), 0);
     }
+    // What has to go through is counted, and goes through.
+    let memory = Arc::new(Memory::limited(1 << 20));
+    let settings = ClientSettings { max_response_bytes: 2 << 20, ..ClientSettings::booking(&memory) };
+    let client = Client::new(&HttpOptions::default(), settings.never_refused()).unwrap();
+    let (port, _seen) = serve(None, vec![answer(200, "", &body)]).await;
+    let got = client.send(post(format!("http://127.0.0.1:{port}/"))).await.unwrap();
+    assert_eq!((got.body.len(), memory.held_bytes(Part::Requests)), (1 << 20, 1 << 20));
 }
 
 #[tokio::test]
@@ -164,7 +172,7 @@ async fn tokens_are_fetched_once_and_again_when_refused() {
             &format!("{{\"access_token\":\"{t}\",\"token_type\":\"bearer\",\"expires_in\":3600}}"),
         )
     };
-    let settings = ClientSettings { timeout: Duration::from_secs(5), ..Default::default() };
+    let settings = ClientSettings { timeout: Duration::from_secs(5), ..settings() };
     let (token_port, mut asked) = serve(None, vec![token("one"), token("two")]).await;
     let options: HttpOptions = serde_norway::from_str(&format!(
         "{{oauth2: {{client_id: i, client_secret: s, token_url: 'http://127.0.0.1:{token_port}/t', scopes: [a, b], endpoint_params: {{x: y}}}}}}"
@@ -188,15 +196,22 @@ async fn tokens_are_fetched_once_and_again_when_refused() {
 
 fn tls() -> (String, TlsAcceptor) {
     let made = rcgen::generate_simple_self_signed(vec!["there.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let acceptor = showing(made.cert.der().clone(), &made.signing_key);
+    (made.cert.pem(), acceptor)
+}
+
+/// A server that shows a certificate, whether or not the key is that of the certificate.
+fn showing(certificate: CertificateDer<'static>, key: &rcgen::KeyPair) -> TlsAcceptor {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let shown = rustls::sign::CertifiedKey::new(vec![certificate], key);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
+    TlsAcceptor::from(Arc::new(config))
 }
 
 #[tokio::test]
@@ -217,6 +232,80 @@ async fn certificates_are_checked_as_the_options_say() {
         assert_eq!(got.is_ok(), good, "{yaml}: {got:?}");
         assert!(got.is_ok_and(|_| true) == good);
     }
+}
+
+/// What `openssl req -x509` makes: a certificate of an authority, signed by itself, for this host.
+fn authority(
+    change: impl FnOnce(&mut rcgen::CertificateParams),
+) -> (rcgen::CertificateParams, rcgen::KeyPair) {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    change(&mut params);
+    (params, rcgen::KeyPair::generate().unwrap())
+}
+
+async fn is_believed(acceptor: &TlsAcceptor, ca: &str, also: &str) -> bool {
+    let ca = ca.replace('\n', "\n    ");
+    for version in ["TLS12", "TLS13"] {
+        let yaml = format!(
+            "tls_config:\n  min_version: {version}\n  max_version: {version}\n{also}  ca: |\n    {ca}\n"
+        );
+        let (port, _seen) = serve(Some(acceptor.clone()), vec![answer(200, "", "")]).await;
+        let got = client(&yaml).send(post(format!("https://localhost:{port}/"))).await;
+        if got.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// As Go takes it: one that is itself among the roots, whose name, time and purpose fit and whose key
+/// the server holds.
+#[tokio::test]
+async fn an_authority_that_is_named_itself_may_be_a_server() {
+    use rcgen::ExtendedKeyUsagePurpose::{Any, ClientAuth, ServerAuth};
+    type Change = fn(&mut rcgen::CertificateParams);
+    let cases: [(&str, Change, bool); 8] = [
+        ("as it is made", |_| {}, true),
+        ("for servers", |p| p.extended_key_usages = vec![ServerAuth, ClientAuth], true),
+        ("for all", |p| p.extended_key_usages = vec![Any], true),
+        ("for clients", |p| p.extended_key_usages = vec![ClientAuth], false),
+        ("no longer", |p| p.not_after = rcgen::date_time_ymd(2020, 1, 1), false),
+        ("not yet", |p| p.not_before = rcgen::date_time_ymd(3020, 1, 1), false),
+        ("of another host", |p| p.subject_alt_names.clear(), false),
+        ("of no authority", |p| p.is_ca = rcgen::IsCa::ExplicitNoCa, true),
+    ];
+    for (what, change, good) in cases {
+        let (params, key) = authority(change);
+        let made = params.self_signed(&key).unwrap();
+        let acceptor = showing(made.der().clone(), &key);
+        assert_eq!(is_believed(&acceptor, &made.pem(), "").await, good, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_the_authority_itself_is_taken_for_it() {
+    let (params, key) = authority(|_| {});
+    let pinned = params.self_signed(&key).unwrap();
+    let believed = |acceptor, also| {
+        let ca = pinned.pem();
+        async move { is_believed(&acceptor, &ca, also).await }
+    };
+    assert!(believed(showing(pinned.der().clone(), &key), "").await);
+    assert!(!believed(showing(pinned.der().clone(), &key), "  server_name: other.example\n").await);
+    let other = rcgen::KeyPair::generate().unwrap();
+    assert!(!believed(showing(pinned.der().clone(), &other), "").await, "somebody else's key");
+    let (mut again, _) = authority(|_| {});
+    again.serial_number = Some(7.into());
+    let again = again.self_signed(&key).unwrap();
+    assert!(!believed(showing(again.der().clone(), &key), "").await, "another certificate of the same key");
+    let signer = rcgen::Issuer::from_params(&params, &key);
+    let (below, _) = authority(|_| {});
+    let below = below.signed_by(&other, &signer).unwrap();
+    assert!(!believed(showing(below.der().clone(), &other), "").await, "an authority below it");
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&other, &signer).unwrap();
+    assert!(believed(showing(leaf.der().clone(), &other), "").await, "a server's that it signed");
 }
 
 #[tokio::test]
@@ -240,7 +329,7 @@ async fn failures_say_neither_address_nor_secret() {
     assert!(error.is_temporary() && !error.to_string().contains("s3cret"), "{error}");
     let (port, _seen) = serve(None, Vec::new()).await;
     let options = HttpOptions::default();
-    let settings = ClientSettings { timeout: Duration::from_millis(50), ..Default::default() };
+    let settings = ClientSettings { timeout: Duration::from_millis(50), ..settings() };
     let slow = Client::new(&options, settings).unwrap();
     let error = slow.send(post(format!("http://127.0.0.1:{port}/s3cret"))).await.unwrap_err();
     assert!(!error.to_string().contains("s3cret"), "{error}");

@@ -12,17 +12,25 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use crate::BuildError;
 use crate::options::TlsOptions;
+use crate::pinned::{Pinned, Servers};
+
+/// Whom a client believes.
+#[derive(Clone)]
+struct Roots {
+    by_chain: Arc<RootCertStore>,
+    pinned: Arc<Pinned>,
+}
 
 /// The system's roots and those built in, read once: a small image may have none of its own.
-static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+static ROOTS: LazyLock<Roots> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    let (_, unusable) = roots.add_parsable_certificates(native.certs);
+    let native = rustls_native_certs::load_native_certs().certs;
+    let (_, unusable) = roots.add_parsable_certificates(native.iter().cloned());
     if unusable > 0 {
         tracing::debug!(unusable, "system certificates that cannot be used");
     }
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    Arc::new(roots)
+    Roots { by_chain: Arc::new(roots), pinned: Arc::new(Pinned::new(native)) }
 });
 
 /// The text itself, or the contents of a file, or nothing.
@@ -61,20 +69,20 @@ impl Material {
     }
 }
 
-fn roots(ca: Option<&[u8]>) -> Result<Arc<RootCertStore>, BuildError> {
-    let Some(pem) = ca else { return Ok(Arc::clone(&ROOTS)) };
+fn roots(ca: Option<&[u8]>) -> Result<Roots, BuildError> {
+    let Some(pem) = ca else { return Ok(ROOTS.clone()) };
+    let unusable =
+        |e: &dyn std::fmt::Display| BuildError::new(format!("unable to use specified CA cert: {e}"));
+    let certificates =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|e| unusable(&e))?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate =
-            certificate.map_err(|e| BuildError::new(format!("unable to use specified CA cert: {e}")))?;
-        roots
-            .add(certificate)
-            .map_err(|e| BuildError::new(format!("unable to use specified CA cert: {e}")))?;
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|e| unusable(&e))?;
     }
     if roots.is_empty() {
-        return Err(BuildError::new("unable to use specified CA cert: no certificate in it"));
+        return Err(unusable(&"no certificate in it"));
     }
-    Ok(Arc::new(roots))
+    Ok(Roots { by_chain: Arc::new(roots), pinned: Arc::new(Pinned::new(certificates)) })
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -107,19 +115,9 @@ pub fn client_config(options: &TlsOptions) -> Result<ClientConfig, BuildError> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(options))
         .map_err(|e| BuildError::new(format!("tls_config: {e}")))?;
-    let roots = roots(material.ca.as_deref())?;
-    let verified = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-        .build()
-        .map_err(|e| BuildError::new(format!("tls_config: {e}")))?;
-    let verifier: Arc<dyn ServerCertVerifier> = if options.insecure_skip_verify {
-        Arc::new(AnyCertificate(provider))
-    } else if options.server_name.is_empty() {
-        verified
-    } else {
-        let name = ServerName::try_from(options.server_name.clone())
-            .map_err(|e| BuildError::new(format!("tls_config.server_name: {e}")))?;
-        Arc::new(OtherName { name, inner: verified })
-    };
+    let servers = verifier(options, roots(material.ca.as_deref())?, Arc::clone(&provider))?;
+    let verifier: Arc<dyn ServerCertVerifier> =
+        if options.insecure_skip_verify { Arc::new(AnyCertificate(provider)) } else { Arc::new(servers) };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     match identity(&material)? {
         None => Ok(builder.with_no_client_auth()),
@@ -127,6 +125,24 @@ pub fn client_config(options: &TlsOptions) -> Result<ClientConfig, BuildError> {
             .with_client_auth_cert(chain, key)
             .map_err(|e| BuildError::new(format!("unable to use specified client cert and key: {e}"))),
     }
+}
+
+fn verifier(
+    options: &TlsOptions,
+    roots: Roots,
+    provider: Arc<CryptoProvider>,
+) -> Result<Servers, BuildError> {
+    let by_chain = WebPkiServerVerifier::builder_with_provider(roots.by_chain, provider)
+        .build()
+        .map_err(|e| BuildError::new(format!("tls_config: {e}")))?;
+    let name = match options.server_name.as_str() {
+        "" => None,
+        name => Some(
+            ServerName::try_from(name.to_owned())
+                .map_err(|e| BuildError::new(format!("tls_config.server_name: {e}")))?,
+        ),
+    };
+    Ok(Servers { pinned: roots.pinned, name, by_chain })
 }
 
 /// `insecure_skip_verify`: whoever answers is believed, but must hold the key of what it shows.
@@ -165,48 +181,5 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// `server_name`: the certificate is checked for this name. The name that is asked for in the
-/// handshake stays the host of the address.
-#[derive(Debug)]
-struct OtherName {
-    name: ServerName<'static>,
-    inner: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for OtherName {
-    fn verify_server_cert(
-        &self,
-        cert: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner.verify_server_cert(cert, chain, &self.name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }
