@@ -24,7 +24,8 @@ impl Heartbeat {
     pub(crate) fn new(url: Secret) -> Result<Self, ConfigError> {
         crate::config::values::check_url(url.expose())
             .map_err(|e| ConfigError(format!("heartbeat_url: {e}")))?;
-        let settings = ClientSettings { timeout: Duration::from_secs(30), ..ClientSettings::default() };
+        let timeout = Duration::from_secs(30);
+        let settings = ClientSettings { timeout, ..ClientSettings::booking(&Arc::default()).never_refused() };
         let client =
             Client::new(&HttpOptions::default(), settings).map_err(|e| ConfigError(e.to_string()))?;
         Ok(Self { client, url })

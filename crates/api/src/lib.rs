@@ -25,6 +25,7 @@ mod metrics;
 mod offload;
 mod own;
 mod params;
+mod places;
 mod queue;
 mod reply;
 mod roots;
@@ -306,6 +307,17 @@ impl App {
     /// What the process holds, and may hold.
     pub fn memory(&self) -> &Arc<Memory> {
         &self.settings.memory
+    }
+
+    /// Makes an answer of no query that is about so long; refused where there is no room for it.
+    fn listing(
+        &self,
+        about_bytes: usize,
+        make: impl FnOnce() -> reply::Reply,
+    ) -> Result<reply::Reply, error::ApiError> {
+        let budget = self.budget(None);
+        budget.reserve_bytes(about_bytes as u64)?;
+        Ok(make().holding(&budget, 0)?)
     }
 
     /// How long a client may read nothing of an answer.

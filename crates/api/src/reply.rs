@@ -17,7 +17,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use pilothouse_control::Amounts;
-use pilothouse_model::{Budget, BudgetError};
+use pilothouse_model::memory::Reservation;
+use pilothouse_model::{Budget, BudgetError, Memory};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -118,12 +119,23 @@ impl Reply {
     }
 
     /// Makes the response, compressed where `gzip` is asked for and the body is not coded yet. A client
-    /// that takes nothing of a long body for `patience` gets no more of it.
-    pub(crate) async fn into_response(mut self, gzip: bool, patience: Duration) -> Response<Body> {
+    /// that takes nothing of a long body for `patience` gets no more of it. A long body is counted in
+    /// `memory` until it is sent.
+    pub(crate) async fn into_response(
+        mut self,
+        gzip: bool,
+        patience: Duration,
+        memory: &Arc<Memory>,
+    ) -> Response<Body> {
         if let ReplyBody::Made(response) = self.body {
             return *response;
         }
         guard_page(&mut self.headers);
+        let bytes = match &self.body {
+            ReplyBody::Whole(bytes) if bytes.len() > INLINE_BYTES => bytes.len() as u64,
+            _ => 0,
+        };
+        let held = Reservation::regardless(bytes, memory);
         let empty = matches!(&self.body, ReplyBody::Whole(b) if b.is_empty());
         if gzip && !empty && !self.headers.contains_key(header::CONTENT_ENCODING) {
             self.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -131,8 +143,13 @@ impl Reply {
             self.body = compress(self.body);
         }
         let body = match self.body {
-            ReplyBody::Whole(bytes) => Body::from(bytes),
-            ReplyBody::Pieces(first, rest) => stream(first, rest, patience),
+            ReplyBody::Whole(bytes) if bytes.len() <= INLINE_BYTES => Body::from(bytes),
+            ReplyBody::Whole(bytes) => Body::from(held.attached_to(bytes)),
+            ReplyBody::Pieces(first, rest) => {
+                // Until the last piece is made.
+                let rest = rest.inspect(move |_| _ = &held);
+                stream(first, Box::new(rest), patience)
+            }
             ReplyBody::Made(response) => return *response,
         };
         let mut response = Response::new(body);
@@ -302,7 +319,6 @@ mod tests {
     use std::io::Read as _;
 
     use http_body_util::BodyExt as _;
-    use pilothouse_model::Memory;
     use pilothouse_model::budget::Ceilings;
     use pilothouse_model::memory::Part;
 
@@ -319,12 +335,15 @@ mod tests {
         let page = || Reply::new(StatusCode::OK, "text/html; charset=utf-8", "<p>");
         let policy =
             |response: Response<Body>| response.headers().get(header::CONTENT_SECURITY_POLICY).cloned();
-        let guarded = page().into_response(false, PATIENCE).await;
+        let guarded = page().into_response(false, PATIENCE, &Arc::default()).await;
         assert_eq!(guarded.headers()[header::X_FRAME_OPTIONS], "DENY");
         assert!(policy(guarded).unwrap().to_str().unwrap().starts_with("default-src 'none'"));
         let own = page().header(header::CONTENT_SECURITY_POLICY, "default-src 'self'");
-        assert_eq!(policy(own.into_response(false, PATIENCE).await).unwrap(), "default-src 'self'");
-        assert_eq!(policy(Reply::json("{}").into_response(false, PATIENCE).await), None);
+        assert_eq!(
+            policy(own.into_response(false, PATIENCE, &Arc::default()).await).unwrap(),
+            "default-src 'self'"
+        );
+        assert_eq!(policy(Reply::json("{}").into_response(false, PATIENCE, &Arc::default()).await), None);
     }
 
     #[tokio::test]
@@ -332,7 +351,7 @@ mod tests {
         for gzip in [false, true] {
             let rest: Pieces = Box::new((1..4u8).map(|i| Ok(vec![i; 100_000])));
             let reply = Reply::with_body(StatusCode::OK, "x/y", ReplyBody::Pieces(vec![0; 10], rest));
-            let mut got = bytes_of(reply.into_response(gzip, PATIENCE).await).await;
+            let mut got = bytes_of(reply.into_response(gzip, PATIENCE, &Arc::default()).await).await;
             if gzip {
                 let coded = std::mem::take(&mut got);
                 flate2::read::GzDecoder::new(coded.as_slice()).read_to_end(&mut got).unwrap();
@@ -349,17 +368,17 @@ mod tests {
             let budget = Budget::drawing_on(&memory, Ceilings::NONE);
             Reply::json(vec![b'x'; bytes]).holding(&budget, 0).unwrap()
         };
-        let sent = answer(8 << 20).into_response(false, PATIENCE).await;
+        let sent = answer(8 << 20).into_response(false, PATIENCE, &Arc::default()).await;
         assert_eq!(memory.held_bytes(Part::Queries), 8 << 20);
         assert_eq!(bytes_of(sent).await.len(), 8 << 20);
         assert_eq!(memory.held_bytes(Part::Queries), 0);
         // One that nobody reads gives way.
-        let unread = answer(20 << 20).into_response(false, PATIENCE).await;
+        let unread = answer(20 << 20).into_response(false, PATIENCE, &Arc::default()).await;
         memory.set(&[], 99 << 20);
         assert!(unread.into_body().collect().await.is_err());
         // And so it does after a while, whether others need the memory or not.
         memory.set(&[], 0);
-        let _unread = answer(20 << 20).into_response(false, Duration::from_millis(1)).await;
+        let _unread = answer(20 << 20).into_response(false, Duration::from_millis(1), &Arc::default()).await;
         let began = tokio::time::Instant::now();
         while memory.held_bytes(Part::Queries) > 0 {
             assert!(began.elapsed() < PATIENCE);
@@ -371,9 +390,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_long_answer_of_no_query_is_counted_until_it_is_sent() {
+        for gzip in [false, true] {
+            let memory = Arc::new(Memory::limited(1 << 20));
+            let made = Reply::json(vec![b'x'; 2 << 20]).into_response(gzip, PATIENCE, &memory).await;
+            assert_eq!(memory.held_bytes(Part::Requests), 2 << 20);
+            drop(made.into_body().collect().await.unwrap());
+            let began = tokio::time::Instant::now();
+            while memory.held_bytes(Part::Requests) > 0 {
+                assert!(began.elapsed() < PATIENCE);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_broken_producer_breaks_the_body() {
         let rest: Pieces = Box::new([Ok(vec![1]), Err(BrokenBody("gone".into()))].into_iter());
         let reply = Reply::with_body(StatusCode::OK, "x/y", ReplyBody::Pieces(vec![0], rest));
-        assert!(reply.into_response(false, PATIENCE).await.into_body().collect().await.is_err());
+        assert!(
+            reply.into_response(false, PATIENCE, &Arc::default()).await.into_body().collect().await.is_err()
+        );
     }
 }

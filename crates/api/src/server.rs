@@ -18,12 +18,12 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::App;
 use crate::auth::Peer;
+use crate::places::Places;
 use crate::service::router;
 use crate::stall::Stalling;
 use crate::tls::Tls;
@@ -57,12 +57,12 @@ pub async fn serve(
     let builder = protocols(head_timeout);
     let service = TowerToHyperService::new(router(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(listening.max_connections));
+    let places = Places::new(listening.max_connections, app.memory());
     let following = listening.tls.clone().map(|tls| tokio::spawn(tls.follow()));
     let mut stop = std::pin::pin!(stop);
     loop {
         let place = tokio::select! {
-            place = Arc::clone(&connections).acquire_owned() => place,
+            place = places.next() => place,
             () = &mut stop => break,
         };
         let (stream, peer) = tokio::select! {

@@ -33,6 +33,10 @@ use crate::synthetic;
 /// Forms up to this are taken apart on the spot.
 const INLINE_FORM_BYTES: usize = 64 << 10;
 
+/// What a form or a document takes once it is taken apart, in times of its bytes. Documents of some kinds
+/// take more, and have bounds of their own.
+const READ: u64 = 3;
+
 /// A request with its body in hand.
 pub(crate) struct Call {
     /// Method, headers, and what an upgrade of the connection needs.
@@ -104,7 +108,7 @@ async fn answer(
         Err(e) => route.endpoint.refuse(&app, e),
     };
     app.telemetry.served(route.endpoint, reply.status.as_u16(), started.elapsed());
-    let mut response = reply.into_response(gzip, app.patience()).await;
+    let mut response = reply.into_response(gzip, app.patience(), app.memory()).await;
     if origin.is_some() {
         allow_origins(response.headers_mut());
     }
@@ -142,6 +146,10 @@ async fn handle(
         Method::GET | Method::HEAD => Bytes::new(),
         _ => read_body(body, &app.limits(), &mut held).await?,
     };
+    if !route.scope.stores() {
+        // What comes to be stored books what it becomes by itself.
+        held.grow(READ * body.len() as u64)?;
+    }
     let (parts, params) = read_params(parts, body.clone()).await?;
     let source = segments.iter().find(|(name, _)| name == SOURCE).map_or("", |(_, id)| id.as_str());
     let client = Client::of(&caller, peer, source, &parts.headers);
@@ -233,7 +241,9 @@ pub(crate) fn too_large(limit: u64) -> ApiError {
 async fn not_found(app: Arc<App>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     if synthetic::owns(parts.uri.path()) {
-        return synthetic::absent(&app, &parts.headers).into_response(false, app.patience()).await;
+        return synthetic::absent(&app, &parts.headers)
+            .into_response(false, app.patience(), app.memory())
+            .await;
     }
     let reply = match admit(&app, Scope::Root, &parts.headers, parts.extensions.get().copied()).await {
         // Which paths there are is no secret from who has a token.
@@ -242,7 +252,7 @@ async fn not_found(app: Arc<App>, request: Request) -> Response {
         }
         Err(e) => e.into_json(),
     };
-    reply.into_response(false, app.patience()).await
+    reply.into_response(false, app.patience(), app.memory()).await
 }
 
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {

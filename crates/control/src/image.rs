@@ -59,6 +59,11 @@ macro_rules! held {
                 Ok(image)
             }
 
+            /// Rows of all tables together.
+            pub(crate) fn row_count(&self) -> usize {
+                0 $( + self.$field.len() )*
+            }
+
             /// Whether two images hold the same records.
             #[cfg(test)]
             pub(crate) fn same_rows(&self, other: &Self) -> bool {

@@ -109,7 +109,19 @@ fn hour_of(t_ms: i64) -> u32 {
     u32::try_from(t_ms.max(0) / HOUR_MS).unwrap_or(u32::MAX)
 }
 
+/// What a row takes in memory with its place in its table: names and the like have bounds.
+const ROW_BYTES: usize = 1 << 10;
+
 impl Control {
+    /// Memory held by all records and by the book of use, about.
+    pub fn held_bytes(&self) -> u64 {
+        let book = self.usage();
+        let entry_bytes = size_of::<(UsageKey, SourceKind, Amounts)>();
+        let used = book.rows.len() * entry_bytes + book.changed.len() * size_of::<UsageKey>();
+        drop(book);
+        (self.image().row_count() * ROW_BYTES + used) as u64
+    }
+
     /// Counts what a caller stored. `grant` is the token it came with, if it came with one; else
     /// it counts for the source's own project.
     pub fn count_use(&self, source: &DataSource, grant: Option<&Grant>, amounts: Amounts) {

@@ -251,11 +251,11 @@ impl SeriesSource for Store {
         Ok(self.inner.series(query, budget)?)
     }
 
-    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+    fn exemplars(&self, query: &LabelQuery, _: &Budget) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
         Ok(self.inner.query_exemplars(query)?)
     }
 
-    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
+    fn metadata(&self, family: Option<&str>, _: &Budget) -> Result<Vec<MetadataEntry>, SourceError> {
         Ok(self.inner.metadata.lock().list(family))
     }
 }

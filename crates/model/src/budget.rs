@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::memory::{Load, Memory, NoMemory};
+use bytes::Bytes;
+
+use crate::memory::{Load, Memory, NoMemory, attached};
 
 /// What a selected series takes in memory, as far as the account goes.
 const SERIES_BYTES: u64 = 256;
@@ -165,6 +167,11 @@ impl Budget {
         self.0.memory_bytes.fetch_sub(n, Relaxed);
     }
 
+    /// A part of its memory that is given back before the query ends; nothing to begin with.
+    pub fn taking(&self) -> Taken {
+        Taken { budget: self.clone(), bytes: 0 }
+    }
+
     /// Whether the query must end for the sake of others. What remains of it once it is evaluated,
     /// an answer on its way, asks this and not [`Budget::check`]: a client may take its time.
     pub fn is_evicted(&self) -> bool {
@@ -181,6 +188,32 @@ impl Budget {
 
     pub fn memory_peak_bytes(&self) -> u64 {
         self.0.memory_peak_bytes.load(Relaxed)
+    }
+}
+
+/// Memory of a query, given back when dropped.
+#[derive(Debug)]
+pub struct Taken {
+    budget: Budget,
+    bytes: u64,
+}
+
+impl Taken {
+    pub fn grow(&mut self, n: u64) -> Result<(), BudgetError> {
+        // What is refused counts for the query as well, until it is dropped.
+        self.bytes += n;
+        self.budget.reserve_bytes(n)
+    }
+
+    /// The bytes that it was taken for, with it: given back when the last copy or slice of them is dropped.
+    pub fn attached_to(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        attached(bytes, self)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.budget.release_bytes(self.bytes);
     }
 }
 
@@ -228,6 +261,13 @@ mod tests {
         assert_eq!(budget.check("a test"), Ok(()));
         drop(CancelOnDrop::new(&budget));
         assert_eq!(budget.check("a test"), Err(BudgetError::Canceled("a test")));
+        let few = Budget::new(Ceilings { memory_bytes: 100, ..Ceilings::NONE });
+        let mut taken = few.taking();
+        assert_eq!(taken.grow(100), Ok(()));
+        assert_eq!(few.reserve_bytes(1), Err(BudgetError::Memory { limit: 100 }));
+        few.release_bytes(1);
+        drop(taken.attached_to(vec![0; 100]));
+        assert_eq!(few.reserve_bytes(100), Ok(()));
         let late = Budget::new(Ceilings { timeout: Duration::ZERO, ..Ceilings::NONE });
         assert_eq!(late.check("a test"), Err(BudgetError::Timeout("a test")));
     }

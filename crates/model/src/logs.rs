@@ -34,6 +34,15 @@ pub struct LogBatch {
 }
 
 impl LogBatch {
+    /// Memory held, about.
+    pub fn held_bytes(&self) -> usize {
+        let labels: usize = self.streams.iter().map(|stream| stream.labels.as_encoded().len()).sum();
+        self.text.capacity()
+            + labels
+            + size_of_val(self.streams.as_slice())
+            + size_of_val(self.entries.as_slice())
+    }
+
     /// Begins a stream; entries pushed from now on are its own.
     pub fn begin_stream(&mut self, labels: Labels) {
         let at = self.entries.len() as u32;

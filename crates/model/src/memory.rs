@@ -1,18 +1,24 @@
 //! One account of the memory that the process holds, and its ceiling.
 //!
-//! Two kinds of entries. What stores hold (heads, tails, indexes, caches) is read from them now
-//! and then and [set](Memory::set). What comes and goes with a request or a query is
-//! [reserved](Memory::reserve) before it is allocated. Beside both stands what the kernel says is
-//! resident: the larger one counts, so that neither what nobody accounts for nor what an
-//! allocator keeps goes unnoticed.
+//! Three kinds of entries. What stores hold (heads, tails, indexes, caches) is read from them now
+//! and then and [set](Memory::set). What workers keep between two rounds (series of targets, states
+//! of rules) is [told](Memory::holding) by them when it changes. What comes and goes with a request
+//! or a query is [reserved](Memory::reserve) before it is allocated, and may be refused. Beside all
+//! stands what the kernel says is resident: the larger one counts, so that neither what nobody
+//! accounts for nor what an allocator keeps goes unnoticed.
 //!
 //! Who gives way, in this order: caches shrink ([`Memory::is_tight`]), then queries (the
 //! heaviest first) and new series where labels are what takes the memory
 //! ([`Memory::is_crowded`]), then writes. Queries have a small share that nothing but other queries takes,
 //! so that a server full of data can still be asked.
 
+mod booking;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+pub(crate) use booking::attached;
+pub use booking::{Holding, Reservation};
 
 /// Parts of the limit, in percent: from where on caches shrink, queries are refused, writes are.
 const TIGHT: u64 = 75;
@@ -20,7 +26,7 @@ const QUERIES_UP_TO: u64 = 85;
 const WRITES_UP_TO: u64 = 92;
 /// What labels may take before new series are refused, once memory is short.
 const CROWDED: u64 = 25;
-/// What queries may always take together.
+/// What queries may always take together; those that go first have as much of their own.
 const QUERIES_ALWAYS: u64 = 6;
 
 /// Who holds memory.
@@ -33,16 +39,37 @@ pub enum Part {
     Caches,
     /// Alerts, silences and what is remembered of notifications.
     Alerts,
+    /// What targets exposed last, and what discovery found.
+    Targets,
+    /// Alerts of rules, and the series that rules wrote last.
+    Rules,
+    /// Synthetic checks, what they measured last, and results that wait to be stored.
+    Checks,
+    /// Projects, data sources, tokens, and the book of who stored how much.
+    Control,
+    /// Open connections and streams, a fixed cost each.
+    Connections,
     /// Bodies of requests and what they become until it is stored; answers that are read of targets and
-    /// other systems; entries that wait for who follows logs.
+    /// other systems; answers on their way; entries that wait for who follows logs; a backup under way.
     Requests,
-    /// Queries of clients and of rules.
+    /// Queries of clients and of rules, and what they read of other systems.
     Queries,
 }
 
 impl Part {
-    pub const ALL: [Self; 6] =
-        [Self::Heads, Self::Indexes, Self::Caches, Self::Alerts, Self::Requests, Self::Queries];
+    pub const ALL: [Self; 11] = [
+        Self::Heads,
+        Self::Indexes,
+        Self::Caches,
+        Self::Alerts,
+        Self::Targets,
+        Self::Rules,
+        Self::Checks,
+        Self::Control,
+        Self::Connections,
+        Self::Requests,
+        Self::Queries,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -50,9 +77,19 @@ impl Part {
             Self::Indexes => "indexes",
             Self::Caches => "caches",
             Self::Alerts => "alerts",
+            Self::Targets => "targets",
+            Self::Rules => "rules",
+            Self::Checks => "checks",
+            Self::Control => "control",
+            Self::Connections => "connections",
             Self::Requests => "requests",
             Self::Queries => "queries",
         }
+    }
+
+    /// Whether it comes and goes too fast to be looked at now and then, and so counts at once.
+    fn counts_at_once(self) -> bool {
+        matches!(self, Self::Connections | Self::Requests | Self::Queries)
     }
 }
 
@@ -81,9 +118,11 @@ pub struct Memory {
     limit_bytes: u64,
     held: [AtomicU64; Part::ALL.len()],
     resident_bytes: AtomicU64,
-    /// What was used at the last look, reservations left out.
+    /// What was used at the last look, without what counts at once.
     base_bytes: AtomicU64,
     running: Mutex<Vec<Weak<Load>>>,
+    /// Of the queries that go first, all together.
+    first_bytes: AtomicU64,
     refused_queries: AtomicU64,
     refused_writes: AtomicU64,
 }
@@ -106,6 +145,7 @@ impl Memory {
             resident_bytes: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
             running: Mutex::default(),
+            first_bytes: AtomicU64::new(0),
             refused_queries: AtomicU64::new(0),
             refused_writes: AtomicU64::new(0),
         }
@@ -125,7 +165,7 @@ impl Memory {
     }
 
     fn reserved_bytes(&self) -> u64 {
-        self.held_bytes(Part::Requests) + self.held_bytes(Part::Queries)
+        Part::ALL.into_iter().filter(|part| part.counts_at_once()).map(|part| self.held_bytes(part)).sum()
     }
 
     /// What is in use now, as far as is known.
@@ -148,16 +188,21 @@ impl Memory {
             self.hold(*part, *bytes);
         }
         self.resident_bytes.store(resident_bytes, Relaxed);
-        let stored =
-            [Part::Heads, Part::Indexes, Part::Caches, Part::Alerts].map(|part| self.held_bytes(part));
+        let kept = Part::ALL.into_iter().filter(|part| !part.counts_at_once());
+        let kept_bytes = kept.map(|part| self.held_bytes(part)).sum();
         let unreserved = resident_bytes.saturating_sub(self.reserved_bytes());
-        self.base_bytes.store(unreserved.max(stored.iter().sum()), Relaxed);
+        self.base_bytes.store(unreserved.max(kept_bytes), Relaxed);
         self.make_room();
     }
 
-    /// What one part holds, told by who holds it; it counts from the next look on.
+    /// What one part holds, told by the one who holds all of it; it counts from the next look on.
     pub fn hold(&self, part: Part, bytes: u64) {
         self.of(part).store(bytes, Relaxed);
+    }
+
+    /// A share of a part that many hold; nothing to begin with. Of such a part nobody tells the whole.
+    pub fn holding(self: &Arc<Self>, part: Part) -> Holding {
+        Holding::new(self, part)
     }
 
     /// Where even writes find no room, the heaviest query ends though it asks for nothing more.
@@ -191,18 +236,23 @@ impl Memory {
 
     /// Whether anything more may be taken in.
     pub fn check_write(&self) -> Result<(), NoMemory> {
-        self.reserve_write_bytes(0)
+        self.ask_write(0)
+    }
+
+    /// Whether there is room for more, for who can wait until there is.
+    pub fn has_room(&self) -> bool {
+        self.has_room_for(0)
     }
 
     /// Memory for a request that brings data in; given back when the answer is dropped.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, NoMemory> {
-        self.reserve_write_bytes(bytes)?;
-        Ok(Reservation { memory: Arc::clone(self), bytes, free_bytes: 0 })
+        let mut held = Reservation::nothing(self);
+        held.grow(bytes)?;
+        Ok(held)
     }
 
-    fn reserve_write_bytes(&self, bytes: u64) -> Result<(), NoMemory> {
+    fn ask_write(&self, bytes: u64) -> Result<(), NoMemory> {
         if self.has_room_for(bytes) {
-            self.of(Part::Requests).fetch_add(bytes, Relaxed);
             return Ok(());
         }
         self.refused_writes.fetch_add(1, Relaxed);
@@ -227,6 +277,9 @@ impl Memory {
     pub(crate) fn grow(&self, load: &Load, bytes: u64) -> Result<(), NoMemory> {
         load.bytes.fetch_add(bytes, Relaxed);
         self.of(Part::Queries).fetch_add(bytes, Relaxed);
+        if load.goes_first {
+            self.first_bytes.fetch_add(bytes, Relaxed);
+        }
         if self.limit_bytes == u64::MAX {
             return Ok(());
         }
@@ -234,7 +287,7 @@ impl Memory {
         if load.evicted.load(Relaxed) {
             return Err(self.full());
         }
-        if used <= self.share(QUERIES_UP_TO) || self.held_bytes(Part::Queries) <= self.share(QUERIES_ALWAYS) {
+        if used <= self.share(QUERIES_UP_TO) || self.bytes_like(load) <= self.share(QUERIES_ALWAYS) {
             return Ok(());
         }
         let gives_way = self.evict_heaviest(load);
@@ -244,6 +297,12 @@ impl Memory {
         }
         self.refused_queries.fetch_add(1, Relaxed);
         Err(self.full())
+    }
+
+    /// What queries of its kind hold together.
+    fn bytes_like(&self, load: &Load) -> u64 {
+        let first_bytes = self.first_bytes.load(Relaxed);
+        if load.goes_first { first_bytes } else { self.held_bytes(Part::Queries).saturating_sub(first_bytes) }
     }
 
     /// Ends the query that holds most; `false` if that is the one that asks.
@@ -268,6 +327,9 @@ impl Memory {
         let held = load.bytes.fetch_update(Relaxed, Relaxed, |held| Some(held.saturating_sub(bytes)));
         let given = held.unwrap_or_default().min(bytes);
         self.of(Part::Queries).fetch_sub(given, Relaxed);
+        if load.goes_first {
+            self.first_bytes.fetch_sub(given, Relaxed);
+        }
     }
 
     pub(crate) fn release(&self, load: &Load) {
@@ -275,61 +337,10 @@ impl Memory {
     }
 }
 
-/// Memory of a request, given back when dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    memory: Arc<Memory>,
-    bytes: u64,
-    /// What may still be taken without asking.
-    free_bytes: u64,
-}
-
-impl Reservation {
-    /// To begin with.
-    pub fn nothing(memory: &Arc<Memory>) -> Self {
-        Self::beyond(0, memory)
-    }
-
-    /// To begin with, where the first bytes are not asked for: what is small has to work even where
-    /// memory is short, since it may be what tells of that.
-    pub fn beyond(free_bytes: u64, memory: &Arc<Memory>) -> Self {
-        Self { memory: Arc::clone(memory), bytes: 0, free_bytes }
-    }
-
-    /// Takes more.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), NoMemory> {
-        let free = self.free_bytes.min(bytes);
-        self.free_bytes -= free;
-        let bytes = bytes - free;
-        if bytes == 0 {
-            return Ok(());
-        }
-        self.memory.reserve_write_bytes(bytes)?;
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    /// Takes more if there is room; what is left out instead is no refused write.
-    pub fn try_grow(&mut self, bytes: u64) -> bool {
-        self.memory.has_room_for(bytes) && self.grow(bytes).is_ok()
-    }
-
-    /// Gives some of it back.
-    pub fn shrink(&mut self, bytes: u64) {
-        let given = self.bytes.min(bytes);
-        self.bytes -= given;
-        self.memory.of(Part::Requests).fetch_sub(given, Relaxed);
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.memory.of(Part::Requests).fetch_sub(self.bytes, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::budget::{Budget, BudgetError, Ceilings};
 
@@ -441,6 +452,22 @@ mod tests {
     }
 
     #[test]
+    fn small_rules_go_on_whatever_others_hold() {
+        let memory = account();
+        let dashboard = query(&memory);
+        dashboard.reserve_bytes(50 * MIB).unwrap();
+        memory.set(&[], 99 * MIB);
+        let (rule, other) =
+            (Budget::drawing_first(&memory, Ceilings::NONE), Budget::drawing_first(&memory, Ceilings::NONE));
+        assert!(rule.reserve_bytes(4 * MIB).is_ok() && other.reserve_bytes(2 * MIB).is_ok());
+        assert!(is_refused(other.reserve_bytes(MIB)));
+        drop(other);
+        assert!(rule.reserve_bytes(2 * MIB).is_ok());
+        drop(rule);
+        assert_eq!(memory.first_bytes.load(Relaxed), 0);
+    }
+
+    #[test]
     fn reservations_grow_and_shrink_and_small_ones_are_free() {
         let memory = account();
         let mut held = Reservation::beyond(MIB, &memory);
@@ -449,9 +476,28 @@ mod tests {
         memory.set(&[], 0);
         assert!(held.grow(3 * MIB).is_ok() && held.try_grow(2 * MIB) && !held.try_grow(90 * MIB));
         held.shrink(MIB);
-        assert_eq!((memory.held_bytes(Part::Requests), memory.refusals()), (4 * MIB, (0, 1)));
-        drop(held);
+        // What is taken without asking is counted all the same.
+        assert_eq!((memory.held_bytes(Part::Requests), memory.refusals()), (5 * MIB, (0, 1)));
+        let bytes = held.attached_to(vec![7; 3]);
+        let part = bytes.slice(1..);
+        drop(bytes);
+        assert_eq!((memory.held_bytes(Part::Requests), &*part), (5 * MIB, &[7, 7][..]));
+        drop(part);
         assert_eq!(memory.held_bytes(Part::Requests), 0);
+    }
+
+    #[test]
+    fn what_workers_keep_counts_from_the_next_look_on_and_goes_with_them() {
+        let memory = account();
+        let (mut one, mut other) = (memory.holding(Part::Rules), memory.holding(Part::Rules));
+        one.set(30 * MIB);
+        other.set(50 * MIB);
+        one.set(20 * MIB);
+        memory.set(&[(Part::Heads, 10 * MIB)], 0);
+        assert_eq!((memory.held_bytes(Part::Rules), memory.used_bytes()), (70 * MIB, 80 * MIB));
+        drop(other);
+        memory.set(&[], 0);
+        assert_eq!((memory.held_bytes(Part::Rules), memory.used_bytes()), (20 * MIB, 30 * MIB));
     }
 
     #[test]
@@ -463,5 +509,131 @@ mod tests {
         assert!(is_refused(small.reserve_bytes(5 * MIB)));
         small.release_bytes(7 * MIB);
         assert!(Memory::unlimited().check_write().is_ok());
+    }
+
+    /// What somebody may do with the account; the number chooses whom it is done by.
+    #[derive(Debug, Clone)]
+    enum Deed {
+        Reserve(u64, u64),
+        Grow(usize, u64),
+        Shrink(usize, u64),
+        Attach(usize),
+        Hold(usize, u64),
+        Query(bool),
+        Take(usize, u64),
+        Release(usize, u64),
+        Look(u64),
+        Drop(usize),
+    }
+
+    fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+        let (whose, bytes) = (0..8usize, 0..40 * MIB);
+        let deed = prop_oneof![
+            (bytes.clone(), 0..MIB).prop_map(|(a, b)| Deed::Reserve(a, b)),
+            (whose.clone(), bytes.clone()).prop_map(|(a, b)| Deed::Grow(a, b)),
+            (whose.clone(), bytes.clone()).prop_map(|(a, b)| Deed::Shrink(a, b)),
+            whose.clone().prop_map(Deed::Attach),
+            (whose.clone(), bytes.clone()).prop_map(|(a, b)| Deed::Hold(a, b)),
+            any::<bool>().prop_map(Deed::Query),
+            (whose.clone(), bytes.clone()).prop_map(|(a, b)| Deed::Take(a, b)),
+            (whose.clone(), bytes).prop_map(|(a, b)| Deed::Release(a, b)),
+            (0..120 * MIB).prop_map(Deed::Look),
+            whose.prop_map(Deed::Drop),
+        ];
+        proptest::collection::vec(deed, 0..60)
+    }
+
+    /// All that draws on an account.
+    #[derive(Default)]
+    struct Owners {
+        reservations: Vec<Reservation>,
+        attached: Vec<bytes::Bytes>,
+        holdings: Vec<Holding>,
+        budgets: Vec<(Budget, u64)>,
+        taken: Vec<crate::budget::Taken>,
+    }
+
+    fn of<T>(all: &mut [T], number: usize) -> Option<&mut T> {
+        let at = number % all.len().max(1);
+        all.get_mut(at)
+    }
+
+    fn without<T>(all: &mut Vec<T>, number: usize) {
+        if !all.is_empty() {
+            all.swap_remove(number % all.len());
+        }
+    }
+
+    impl Owners {
+        fn perform(&mut self, memory: &Arc<Memory>, deed: &Deed) {
+            match *deed {
+                Deed::Reserve(bytes, free) => {
+                    let mut held = Reservation::beyond(free, memory);
+                    let _ = held.grow(bytes);
+                    self.reservations.push(held);
+                    self.reservations.push(Reservation::regardless(free, memory));
+                }
+                Deed::Grow(number, bytes) => {
+                    let _ = of(&mut self.reservations, number).map(|held| held.grow(bytes));
+                }
+                Deed::Shrink(number, bytes) => {
+                    let _ = of(&mut self.reservations, number).map(|held| held.shrink(bytes));
+                }
+                Deed::Attach(number) => {
+                    let held = self.reservations.pop().map(|held| held.attached_to(vec![1, 2, 3]));
+                    self.attached.extend(held.iter().map(|bytes| bytes.slice(number.min(3)..)));
+                }
+                Deed::Hold(number, bytes) => {
+                    self.holdings.push(memory.holding([Part::Rules, Part::Connections][number % 2]));
+                    let _ = of(&mut self.holdings, number).map(|held| held.set(bytes));
+                }
+                Deed::Query(first) => {
+                    let draw = if first { Budget::drawing_first } else { Budget::drawing_on };
+                    let budget = draw(memory, Ceilings { memory_bytes: 60 * MIB, ..Ceilings::NONE });
+                    self.taken.push(budget.taking());
+                    self.budgets.push((budget, 0));
+                }
+                Deed::Take(number, bytes) => {
+                    let _ = of(&mut self.taken, number).map(|taken| taken.grow(bytes));
+                    if let Some((budget, own)) = of(&mut self.budgets, number) {
+                        let _ = budget.reserve_bytes(bytes);
+                        *own += bytes;
+                    }
+                }
+                Deed::Release(number, bytes) => {
+                    if let Some((budget, own)) = of(&mut self.budgets, number) {
+                        let given = bytes.min(*own);
+                        budget.release_bytes(given);
+                        *own -= given;
+                    }
+                }
+                Deed::Look(resident) => memory.set(&[(Part::Heads, resident / 3)], resident),
+                Deed::Drop(number) => {
+                    without(&mut self.reservations, number);
+                    without(&mut self.attached, number);
+                    without(&mut self.holdings, number);
+                    without(&mut self.taken, number);
+                    without(&mut self.budgets, number);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever was refused, ended or given back in whatever order: nothing stays in the account.
+        #[test]
+        fn the_account_is_empty_once_nobody_draws_on_it(deeds in deeds()) {
+            let memory = account();
+            let mut owners = Owners::default();
+            for deed in &deeds {
+                owners.perform(&memory, deed);
+                prop_assert!(Part::ALL.iter().all(|part| memory.held_bytes(*part) < 1 << 40), "{deed:?}");
+            }
+            drop(owners);
+            memory.set(&[(Part::Heads, 0)], 0);
+            let left = Part::ALL.map(|part| memory.held_bytes(part));
+            prop_assert_eq!((left, memory.first_bytes.load(Relaxed)), ([0; Part::ALL.len()], 0));
+            prop_assert_eq!(memory.used_bytes(), 0);
+        }
     }
 }

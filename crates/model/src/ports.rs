@@ -141,9 +141,13 @@ pub trait SeriesSource: Send + Sync {
     /// Sorted by labels.
     fn series(&self, query: &LabelQuery, budget: &Budget) -> Result<Vec<Labels>, SourceError>;
     /// By series, each list ascending in time.
-    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError>;
+    fn exemplars(
+        &self,
+        query: &LabelQuery,
+        budget: &Budget,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError>;
     /// By family name; of one family or of all.
-    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError>;
+    fn metadata(&self, family: Option<&str>, budget: &Budget) -> Result<Vec<MetadataEntry>, SourceError>;
 
     /// Who evaluates whole expressions over these series where they are kept, if somebody does;
     /// what is selected from far away need not be brought here then.

@@ -8,6 +8,8 @@ use pilothouse_api::Backups;
 use pilothouse_control::{Control, SourceKind};
 use pilothouse_disk::backup::{Backup, BackupError, Directory, Place, Progress, Summary};
 use pilothouse_disk::files;
+use pilothouse_model::Memory;
+use pilothouse_model::limits::{BUCKET_ANSWER_BYTES, BUCKET_PART_BYTES, BUCKET_PARTS_IN_FLIGHT};
 
 use crate::bucket::{Address, Bucket, BucketOptions};
 use crate::sources::{Opened, Stores};
@@ -17,14 +19,20 @@ use crate::sources::{Opened, Stores};
 pub(crate) struct Archive {
     stores: Arc<Stores>,
     control: Arc<Control>,
+    memory: Arc<Memory>,
     buckets: BucketOptions,
     running: Mutex<()>,
     progress: Arc<Progress>,
 }
 
 impl Archive {
-    pub(crate) fn new(stores: Arc<Stores>, control: Arc<Control>, buckets: BucketOptions) -> Self {
-        Self { stores, control, buckets, running: Mutex::new(()), progress: Arc::default() }
+    pub(crate) fn new(
+        stores: Arc<Stores>,
+        control: Arc<Control>,
+        memory: Arc<Memory>,
+        buckets: BucketOptions,
+    ) -> Self {
+        Self { stores, control, memory, buckets, running: Mutex::new(()), progress: Arc::default() }
     }
 
     /// What never changes is copied while everything goes on; then one store after the other
@@ -57,6 +65,12 @@ impl Archive {
         backup.finish()
     }
 }
+
+/// What a backup takes in memory: lists of files and what is read at once; and for a bucket the parts
+/// that are under way and one answer.
+const NEAR_BYTES: u64 = 1 << 20;
+const FAR_BYTES: u64 =
+    NEAR_BYTES + BUCKET_PARTS_IN_FLIGHT as u64 * BUCKET_PART_BYTES + BUCKET_ANSWER_BYTES as u64;
 
 /// The control plane's file.
 pub(crate) const CONTROL: &str = "control.redb";
@@ -94,6 +108,8 @@ impl Backups for Archive {
             }
             refuse_inside(self.stores.data_dir(), Path::new(to))?;
         }
+        // At once for all of it, so that one that has begun ends.
+        let _held = self.memory.reserve(if place.is_far() { FAR_BYTES } else { NEAR_BYTES })?;
         self.copy_all(&mut *place).map(Some)
     }
 

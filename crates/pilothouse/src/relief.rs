@@ -8,9 +8,10 @@ use pilothouse_model::{Clock as _, SourceError};
 use crate::sources::{Opened, Stores};
 
 impl Stores {
-    /// What the stores hold in memory, by kind.
+    /// What the stores and the control plane hold in memory, by kind.
     pub(crate) fn memory(&self) -> Vec<(Part, u64)> {
-        let (mut heads, mut indexes, mut caches) = (self.remotes().waiting_bytes(), 0, 0);
+        let remotes = self.remotes();
+        let (mut heads, mut indexes, mut caches) = (remotes.waiting_bytes(), remotes.index_bytes(), 0);
         for opened in self.all_open() {
             match opened {
                 Opened::Metrics(store, _) => {
@@ -27,7 +28,12 @@ impl Stores {
                 }
             }
         }
-        vec![(Part::Heads, heads), (Part::Indexes, indexes), (Part::Caches, caches)]
+        vec![
+            (Part::Heads, heads),
+            (Part::Indexes, indexes),
+            (Part::Caches, caches),
+            (Part::Control, self.control().held_bytes()),
+        ]
     }
 
     /// Lets go what can be read again.

@@ -13,7 +13,9 @@ use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::log_ports::LogAppended;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::write::{Appended, WriteBatch};
-use pilothouse_model::{ActiveLimit, EntrySink, LogBatch, Matcher, SampleSink, ServerCount, SourceError};
+use pilothouse_model::{
+    ActiveLimit, EntrySink, LogBatch, Matcher, Memory, SampleSink, ServerCount, SourceError,
+};
 use pilothouse_remote::{
     Kind, Link, OutcomeFigures, Peer, QueueFigures, RemoteLogs, RemoteMetrics, Settings,
 };
@@ -40,6 +42,8 @@ struct Open {
 pub(crate) struct Remotes {
     control: Arc<Control>,
     limits: LiveLimits,
+    /// Where answers are booked.
+    memory: Arc<Memory>,
     /// Where calls are made.
     runtime: Handle,
     series: Arc<ServerCount>,
@@ -51,11 +55,12 @@ impl Remotes {
     pub(crate) fn new(
         control: Arc<Control>,
         limits: LiveLimits,
+        memory: Arc<Memory>,
         runtime: Handle,
         series: Arc<ServerCount>,
         streams: Arc<ServerCount>,
     ) -> Self {
-        Self { control, limits, runtime, series, streams, open: Mutex::default() }
+        Self { control, limits, memory, runtime, series, streams, open: Mutex::default() }
     }
 
     /// The remote store of a source, if that has one now.
@@ -76,7 +81,7 @@ impl Remotes {
 
     fn connect(&self, source: &DataSource, settings: &RemoteSettings) -> Result<Remote, SourceError> {
         let kind = kind_of(source.kind);
-        let peer = peer(&source.name, kind, settings, &self.limits.now())?;
+        let peer = peer(&source.name, kind, settings, &self.limits.now(), &self.memory)?;
         let is_copy = peer.settings().is_copy;
         let (limits, clock, runtime) = (self.limits.clone(), Arc::new(SystemClock), self.runtime.clone());
         let (own_series, own_streams) = own_limits(source);
@@ -137,6 +142,11 @@ impl Remotes {
         self.open.lock().values().map(|open| open.remote.waiting().bytes).sum()
     }
 
+    /// What is known of series and streams that were active lately, of all together.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.open.lock().values().map(|open| open.remote.link().known_bytes()).sum()
+    }
+
     pub(crate) fn figures(&self) -> Vec<(SourceId, SourceFigures)> {
         let open = self.open.lock();
         open.iter().map(|(id, open)| (*id, open.remote.figures())).collect()
@@ -157,14 +167,21 @@ impl Remotes {
 pub(crate) fn may_connect(source: &DeclaredSource, limits: &Limits) -> Result<(), SourceError> {
     let Some(settings) = &source.remote else { return Ok(()) };
     let name = if source.name.is_empty() { "the default one" } else { &source.name };
-    peer(name, kind_of(source.kind), settings, limits).map(drop)
+    // Nothing is called.
+    peer(name, kind_of(source.kind), settings, limits, &Arc::default()).map(drop)
 }
 
-fn peer(name: &str, kind: Kind, settings: &RemoteSettings, limits: &Limits) -> Result<Peer, SourceError> {
+fn peer(
+    name: &str,
+    kind: Kind,
+    settings: &RemoteSettings,
+    limits: &Limits,
+    memory: &Arc<Memory>,
+) -> Result<Peer, SourceError> {
     let fault = |e: &dyn std::fmt::Display| SourceError::storage(format!("{name}: {e}"));
     let value = serde_json::from_str(settings.expose()).map_err(|e| fault(&e))?;
     let settings = Settings::read(kind, &value).map_err(|e| fault(&e))?;
-    Peer::new(name, settings, limits).map_err(|e| fault(&e))
+    Peer::new(name, settings, limits, memory).map_err(|e| fault(&e))
 }
 
 fn kind_of(kind: SourceKind) -> Kind {

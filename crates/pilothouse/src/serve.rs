@@ -185,7 +185,8 @@ async fn serve(
     let configuration = Arc::clone(&settings.configuration);
     let app = App::new(settings, Arc::new(SystemClock));
     let (stopped, serving) = start_listener(&app, listener, Listening { max_connections, tls });
-    let stores = Arc::new(Stores::new(Arc::clone(&control), &config, limits.clone(), Handle::current()));
+    let (of_stores, held) = (Arc::clone(&control), Arc::clone(&memory));
+    let stores = Arc::new(Stores::new(of_stores, &config, limits.clone(), held, Handle::current()));
     let watched =
         Watched { stores: Arc::clone(&stores), disk: disk.clone(), memory, runtime: Handle::current() };
     let watch = Watch::start(watched).map_err(ServeError::Start)?;
@@ -243,7 +244,8 @@ async fn declare(ground: &Ground) -> Result<Declared, ServeError> {
 async fn start_data(ground: &Ground) -> Result<(), ServeError> {
     let Ground { app, control, stores, .. } = ground;
     let buckets = ground.config.buckets.clone().or_environment();
-    app.start_backups(Arc::new(Archive::new(Arc::clone(stores), Arc::clone(control), buckets)));
+    let (of_archive, memory) = (Arc::clone(stores), Arc::clone(app.memory()));
+    app.start_backups(Arc::new(Archive::new(of_archive, Arc::clone(control), memory, buckets)));
     ground.blocking(Stores::open_default).await?;
     app.start_logs(Stored::default_logs(stores, Writer::Client)?.logs_backend());
     app.start_data(Stored::default_metrics(stores, Writer::Client)?.metrics_backend());

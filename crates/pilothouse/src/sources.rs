@@ -13,7 +13,7 @@ use pilothouse_control::{Control, DataSource, SourceId, SourceKind};
 use pilothouse_metrics::Store;
 use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::ports::SystemClock;
-use pilothouse_model::{ActiveLimit, Clock as _, EntrySink, ServerCount, SourceError};
+use pilothouse_model::{ActiveLimit, Clock as _, EntrySink, Memory, ServerCount, SourceError};
 use tokio::runtime::Handle;
 
 use crate::config::Config;
@@ -104,13 +104,19 @@ impl Opened {
 
 impl Stores {
     /// Calls to other systems are made on `runtime`.
-    pub(crate) fn new(control: Arc<Control>, config: &Config, limits: LiveLimits, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        control: Arc<Control>,
+        config: &Config,
+        limits: LiveLimits,
+        memory: Arc<Memory>,
+        runtime: Handle,
+    ) -> Self {
         let now = limits.now();
         let series = Arc::new(ServerCount::new(now.max_active_series));
         let streams = Arc::new(ServerCount::new(now.max_log_streams));
         let (of_remotes, lines) = (Arc::clone(&series), Arc::clone(&streams));
         Self {
-            remotes: Remotes::new(Arc::clone(&control), limits.clone(), runtime, of_remotes, lines),
+            remotes: Remotes::new(Arc::clone(&control), limits.clone(), memory, runtime, of_remotes, lines),
             control,
             retention_ms: AtomicI64::new(config.retention_ms),
             data_dir: config.data_dir.clone(),
@@ -157,6 +163,10 @@ impl Stores {
             Opened::Logs(store, _) => Ok(store),
             Opened::Metrics(..) => Err(SourceError::storage("a source of logs holds metrics")),
         }
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
     }
 
     pub(crate) fn remotes(&self) -> &Remotes {

@@ -178,12 +178,16 @@ impl SeriesSource for Stored {
         self.metrics()?.source.series(query, budget)
     }
 
-    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        self.metrics()?.source.exemplars(query)
+    fn exemplars(
+        &self,
+        query: &LabelQuery,
+        budget: &Budget,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        self.metrics()?.source.exemplars(query, budget)
     }
 
-    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
-        self.metrics()?.source.metadata(family)
+    fn metadata(&self, family: Option<&str>, budget: &Budget) -> Result<Vec<MetadataEntry>, SourceError> {
+        self.metrics()?.source.metadata(family, budget)
     }
 
     fn evaluator(&self) -> Option<Arc<dyn Evaluator>> {

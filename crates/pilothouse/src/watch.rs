@@ -16,6 +16,8 @@ use crate::room::DiskRoom;
 use crate::sources::Stores;
 
 const TICK: Duration = Duration::from_millis(250);
+/// While memory is tight: what is resident grows by much in little time.
+const TIGHT_TICK: Duration = Duration::from_millis(50);
 /// Asking the stores takes their locks for a moment.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// What was let go needs some time to be seen.
@@ -50,7 +52,7 @@ impl Watch {
                 round.go();
                 let mut stopping = stopped.0.lock();
                 if !*stopping {
-                    stopped.1.wait_for(&mut stopping, TICK);
+                    stopped.1.wait_for(&mut stopping, round.pause());
                 }
                 if *stopping {
                     break;
@@ -77,6 +79,7 @@ struct Round {
     asked: Option<Instant>,
     relieved: Option<Instant>,
     dropped: Option<Instant>,
+    disk_looked: Option<Instant>,
     /// Samples and lines are on their way to the disk for the sake of memory.
     is_flushing: Arc<AtomicBool>,
     /// The disk could not be looked at; told once.
@@ -98,6 +101,7 @@ impl Round {
             asked: None,
             relieved: None,
             dropped: None,
+            disk_looked: None,
             is_flushing: Arc::default(),
             is_blind: false,
         }
@@ -105,7 +109,13 @@ impl Round {
 
     fn go(&mut self) {
         self.look_at_memory();
-        self.look_at_disk();
+        if is_due(&mut self.disk_looked, TICK) {
+            self.look_at_disk();
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.watched.memory.is_tight() { TIGHT_TICK } else { TICK }
     }
 
     fn look_at_memory(&mut self) {

@@ -9,7 +9,7 @@ use pilothouse_model::write::{MetadataEntry, MetricType};
 use pilothouse_model::{
     Budget, Labels, QueryValue, RemoteError, SampleColumns, SampleValue, SourceError, VectorSample,
 };
-use pilothouse_wire::body::{Encoding, decompress};
+use pilothouse_wire::body::{Encoding, decompress, snappy_bytes};
 use pilothouse_wire::remote_read::{ReadSeries, read_response};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
@@ -175,10 +175,10 @@ fn in_order(samples: &SampleColumns) -> Result<(), SourceError> {
 
 /// The series of an answer to one query by remote read, in its own compression.
 pub fn read_series(body: &[u8], max_buckets: usize, budget: &Budget) -> Result<Vec<ReadSeries>, SourceError> {
-    budget.reserve_bytes(body.len() as u64)?;
+    // More than may be is refused by whoever undoes it.
+    budget.reserve_bytes(2 * snappy_bytes(body).min(REMOTE_READ_BYTES as u64))?;
     let plain = decompress(Encoding::Snappy, body, REMOTE_READ_BYTES as u64);
     let plain = plain.map_err(|e| strange(&e.to_string()))?;
-    budget.reserve_bytes(plain.len() as u64)?;
     let results = read_response(&plain, max_buckets).map_err(|e| strange(&e.to_string()))?;
     let series: Vec<ReadSeries> = results.into_iter().flatten().collect();
     series.iter().try_for_each(|series| in_order(&series.samples))?;

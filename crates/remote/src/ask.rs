@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilothouse_model::{Budget, RemoteError, SourceError};
+use pilothouse_model::{Budget, SourceError};
 use tokio::runtime::Handle;
 
 use crate::Peer;
@@ -28,24 +28,24 @@ impl Asker {
         form: &[(&str, &str)],
         budget: &Budget,
     ) -> Result<Bytes, SourceError> {
-        self.wait(self.peer.ask(path, form), budget)
+        self.wait(self.peer.ask(path, form, budget), budget)
     }
 
     /// The same for a request of remote read, compressed as its answer is.
     pub(crate) fn read(&self, request: Bytes, budget: &Budget) -> Result<Bytes, SourceError> {
-        self.wait(self.peer.read(request), budget)
+        self.wait(self.peer.read(request, budget), budget)
     }
 
     fn wait(
         &self,
-        call: impl Future<Output = Result<Bytes, RemoteError>>,
+        call: impl Future<Output = Result<Bytes, SourceError>>,
         budget: &Budget,
     ) -> Result<Bytes, SourceError> {
         self.runtime.block_on(async {
             tokio::pin!(call);
             loop {
                 tokio::select! {
-                    answer = &mut call => return answer.map_err(SourceError::from),
+                    answer = &mut call => return answer,
                     () = tokio::time::sleep(LOOK) => budget.check("a query to the remote store")?,
                 }
             }

@@ -9,6 +9,7 @@ use http::HeaderName;
 use parking_lot::Mutex;
 use pilothouse_model::active::minute_of;
 use pilothouse_model::limits::{Limits, LiveLimits};
+use pilothouse_model::memory::Reservation;
 use pilothouse_model::write::Durable;
 use pilothouse_model::{ActiveLimit, Clock};
 use tokio::runtime::Handle;
@@ -81,6 +82,11 @@ impl Link {
         self.queue.figures()
     }
 
+    /// What is known of them takes so much memory, about.
+    pub fn known_bytes(&self) -> u64 {
+        self.recent.lock().held_bytes()
+    }
+
     /// Sends what waits, as far as the other side takes it. Blocks.
     pub fn drain(&self, longest: Duration) {
         self.asker.runtime.block_on(self.queue.drain(longest));
@@ -103,8 +109,10 @@ impl Link {
         taken
     }
 
-    /// Sends a write when it is awaited, and waits for the other system's word.
+    /// Sends a write when it is awaited, and waits for the other system's word. What came in was asked
+    /// for; what goes on is counted until then.
     pub(crate) fn sent(&self, body: Bytes) -> Durable {
+        let body = Reservation::regardless(body.len() as u64, self.peer().memory()).attached_to(body);
         let (peer, headers) = (Arc::clone(self.peer()), self.headers);
         Box::pin(async move { Ok(peer.write(headers, body).await?) })
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, header};
 use parking_lot::Mutex;
 use pilothouse_logs::validate;
+use pilothouse_model::budget::Taken;
 use pilothouse_model::limits::{Limits, LiveLimits, REMOTE_PAGE_ENTRIES};
 use pilothouse_model::log_ports::{EntryReason, EntryRejection, LogAppended, LogStats, StreamVolume};
 use pilothouse_model::logs::{PushEntry, PushStream, ReadOrder};
@@ -189,7 +190,9 @@ impl Evaluator for RemoteLogs {
     ) -> Result<Option<QueryValue>, SourceError> {
         let time_ns = t_ms.saturating_mul(1_000_000).to_string();
         let form = [("query", expression), ("time", &time_ns)];
-        answers::query_value(&self.link.asker.ask("/loki/api/v1/query", &form, budget)?)
+        let body = self.link.asker.ask("/loki/api/v1/query", &form, budget)?;
+        budget.reserve_bytes(body.len() as u64)?;
+        answers::query_value(&body)
     }
 }
 
@@ -204,7 +207,7 @@ impl EntrySource for RemoteLogs {
     ) -> Result<ReadReport, SourceError> {
         let mut report = ReadReport::default();
         let mut pages = Pages::new(selection);
-        while let Some(page) = pages.next(&self.link.asker, budget)? {
+        while let Some((page, _taken)) = pages.next(&self.link.asker, budget)? {
             report.blocks += 1;
             let streams = pages.unseen(page)?;
             for (number, stream) in streams {
@@ -292,7 +295,10 @@ impl RemoteLogs {
 
     fn asked(&self, path: &str, form: &[(&str, String)], budget: &Budget) -> Result<Bytes, SourceError> {
         let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        self.link.asker.ask(path, &form, budget)
+        let body = self.link.asker.ask(path, &form, budget)?;
+        // What the answer becomes, beside the answer itself.
+        budget.reserve_bytes(body.len() as u64)?;
+        Ok(body)
     }
 }
 
@@ -375,7 +381,8 @@ impl Pages {
         }
     }
 
-    fn next(&mut self, asker: &Asker, budget: &Budget) -> Result<Option<Vec<Stream>>, SourceError> {
+    /// The streams of a page, and their memory.
+    fn next(&mut self, asker: &Asker, budget: &Budget) -> Result<Option<(Vec<Stream>, Taken)>, SourceError> {
         if self.is_done {
             return Ok(None);
         }
@@ -392,10 +399,10 @@ impl Pages {
             ("direction", direction),
         ];
         let body = asker.ask("/loki/api/v1/query_range", &form, budget)?;
-        budget.reserve_bytes(body.len() as u64)?;
-        let read = answers::lines(&body);
-        budget.release_bytes(body.len() as u64);
-        read.map(Some)
+        let mut taken = budget.taking();
+        // As it is read, and as it is handed on.
+        taken.grow(2 * body.len() as u64)?;
+        Ok(Some((answers::lines(&body)?, taken)))
     }
 
     /// The page without what came before or was not asked for, each stream ascending, and sets out for

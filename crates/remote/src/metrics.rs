@@ -252,7 +252,9 @@ impl Evaluator for RemoteMetrics {
         budget: &Budget,
     ) -> Result<Option<QueryValue>, SourceError> {
         let form = [("query", expression), ("time", &seconds(t_ms))];
-        answers::query_value(&self.link.asker.ask("/api/v1/query", &form, budget)?)
+        let body = self.link.asker.ask("/api/v1/query", &form, budget)?;
+        budget.reserve_bytes(body.len() as u64)?;
+        answers::query_value(&body)
     }
 }
 
@@ -284,6 +286,7 @@ impl SeriesSource for RemoteMetrics {
         let query = format!("{}[{}ms]", selector(matchers), end_ms - start_ms + 1);
         let form = [("query", query.as_str()), ("time", &seconds(end_ms))];
         let body = self.link.asker.ask("/api/v1/query", &form, budget)?;
+        // What the answer becomes, beside the answer itself.
         budget.reserve_bytes(body.len() as u64)?;
         let series = match answers::raw_series(&body)? {
             Some(series) => series,
@@ -326,21 +329,27 @@ impl SeriesSource for RemoteMetrics {
         Ok(series)
     }
 
-    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+    fn exemplars(
+        &self,
+        query: &LabelQuery,
+        budget: &Budget,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
         let mut found = Vec::new();
         for matchers in &query.matcher_sets {
             let mut form = vec![("query", selector(matchers))];
             form.extend(bounds(query));
             let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
-            let body = self.link.asker.ask("/api/v1/query_exemplars", &form, &Budget::unlimited())?;
+            let body = self.link.asker.ask("/api/v1/query_exemplars", &form, budget)?;
+            budget.reserve_bytes(body.len() as u64)?;
             found.extend(answers::exemplars(&body)?);
         }
         Ok(found)
     }
 
-    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
+    fn metadata(&self, family: Option<&str>, budget: &Budget) -> Result<Vec<MetadataEntry>, SourceError> {
         let form: Vec<(&str, &str)> = family.map(|family| ("metric", family)).into_iter().collect();
-        let body = self.link.asker.ask("/api/v1/metadata", &form, &Budget::unlimited())?;
+        let body = self.link.asker.ask("/api/v1/metadata", &form, budget)?;
+        budget.reserve_bytes(body.len() as u64)?;
         answers::metadata(&body)
     }
 }

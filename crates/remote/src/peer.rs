@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pilothouse_model::RemoteError;
 use pilothouse_model::durations::{DurationCounts, Durations};
-use pilothouse_model::limits::{Limits, REMOTE_READ_BYTES, REMOTE_TEXT_BYTES};
+use pilothouse_model::limits::{Limits, REMOTE_READ_BYTES, REMOTE_TEXT_BYTES, UNBOOKED_BYTES};
+use pilothouse_model::{Budget, BudgetError, Memory, RemoteError, SourceError};
 use pilothouse_net::websocket::{ConnectError, WebSocket};
 use pilothouse_net::{BuildError, CallError, Client, ClientSettings, HttpOptions, Request, Secret, Streamed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -49,6 +49,7 @@ pub struct Peer {
     settings: Settings,
     client: Client,
     max_answer_bytes: u64,
+    memory: Arc<Memory>,
     /// For clients' queries under way at once. They take no processor here, so they wait for each
     /// other alone and never for queries of this server's own data.
     places: Arc<Semaphore>,
@@ -107,12 +108,19 @@ impl Outcomes {
 }
 
 impl Peer {
-    /// `name` is the data source's. Reads files of certificates now.
-    pub fn new(name: &str, settings: Settings, limits: &Limits) -> Result<Self, BuildError> {
+    /// `name` is the data source's. Reads files of certificates now. What comes is booked in `memory`:
+    /// for a query, as its own.
+    pub fn new(
+        name: &str,
+        settings: Settings,
+        limits: &Limits,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, BuildError> {
         let client_settings = ClientSettings {
             timeout: Duration::from_millis(limits.query_timeout_ms).max(settings.timeout),
-            max_response_bytes: REMOTE_READ_BYTES,
-            ..ClientSettings::default()
+            // Of answers to writes, of which little is told on; others are read by whom they are for.
+            max_response_bytes: UNBOOKED_BYTES as usize,
+            ..ClientSettings::booking(memory)
         };
         // Nobody is called who was not named.
         let options = HttpOptions { follow_redirects: false, ..settings.http_config.clone() };
@@ -121,6 +129,7 @@ impl Peer {
             client: Client::new(&options, client_settings)?,
             settings,
             max_answer_bytes: limits.max_remote_answer_bytes,
+            memory: Arc::clone(memory),
             places: Arc::new(Semaphore::new(
                 usize::try_from(limits.max_concurrent_queries).map_or(Semaphore::MAX_PERMITS, |n| n.max(1)),
             )),
@@ -137,6 +146,11 @@ impl Peer {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The account that its calls are booked in.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     pub fn figures(&self) -> PeerFigures {
@@ -172,8 +186,14 @@ impl Peer {
         outcome
     }
 
-    /// Asks for something that is taken apart here. A form goes by POST, since it may be long.
-    pub(crate) async fn ask(&self, path: &str, form: &[(&str, &str)]) -> Result<Bytes, RemoteError> {
+    /// Asks for something that is taken apart here. A form goes by POST, since it may be long. The
+    /// answer is the query's memory as it comes, and until it is dropped.
+    pub(crate) async fn ask(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+        budget: &Budget,
+    ) -> Result<Bytes, SourceError> {
         let mut encoded = form_urlencoded::Serializer::new(String::new());
         encoded.extend_pairs(form);
         let mut headers = self.own_headers();
@@ -190,11 +210,11 @@ impl Peer {
         };
         let categorized = HeaderName::from_static("x-loki-response-encoding-flags");
         headers.insert(categorized, HeaderValue::from_static("categorize-labels"));
-        self.fetch(method, &target, headers, body).await
+        self.fetch(method, &target, headers, body, budget).await
     }
 
     /// Asks for samples as they are kept, by remote read. Request and answer are blocks of snappy.
-    pub(crate) async fn read(&self, request: Bytes) -> Result<Bytes, RemoteError> {
+    pub(crate) async fn read(&self, request: Bytes, budget: &Budget) -> Result<Bytes, SourceError> {
         let mut headers = self.own_headers();
         for (name, value) in [
             (header::CONTENT_TYPE, "application/x-protobuf"),
@@ -203,7 +223,7 @@ impl Peer {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        self.fetch(Method::POST, "/api/v1/read", headers, request).await
+        self.fetch(Method::POST, "/api/v1/read", headers, request, budget).await
     }
 
     async fn fetch(
@@ -212,21 +232,19 @@ impl Peer {
         target: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Bytes, RemoteError> {
+        budget: &Budget,
+    ) -> Result<Bytes, SourceError> {
         let url = Secret::new(format!("{}{target}", self.settings.query_url));
         let began = Instant::now();
-        let outcome = match self.client.send(Request { method, url, headers, body }).await {
+        let request = Request { method, url, headers, body };
+        let outcome = match self.client.open(request, REMOTE_READ_BYTES as u64).await {
             Err(e) => Err(of_call(&e)),
-            Ok(answer) if answer.body.len() >= REMOTE_READ_BYTES => {
-                let text = format!("the remote store's answer is longer than {REMOTE_READ_BYTES} bytes");
-                Err(RemoteError::Refused { status: 422, text: text.into() })
-            }
-            Ok(answer) if answer.status.is_success() => Ok(answer.body),
-            Ok(answer) => Err(of_status(answer.status, &answer.headers, &answer.body, Call::Query)),
+            Ok(answer) if answer.status.is_success() => whole(answer, budget).await,
+            Ok(answer) => Err(refusal(answer).await),
         };
         self.queries.add(&outcome, began.elapsed());
         self.heed(outcome.as_ref().err());
-        outcome
+        Ok(outcome??)
     }
 
     /// Hands a client's query on, and gives the answer as it comes, a refusal of it too.
@@ -302,6 +320,30 @@ impl Peer {
     }
 }
 
+/// An answer to its end. That this server has no room for it says nothing of the other system.
+async fn whole(answer: Streamed, budget: &Budget) -> Result<Result<Bytes, BudgetError>, RemoteError> {
+    let (mut body, mut taken, mut from) = (BytesMut::new(), budget.taking(), answer.body);
+    while let Some(data) = from.next().await {
+        let data = data.map_err(|e| of_call(&e))?;
+        if let Err(e) = taken.grow(data.len() as u64) {
+            return Ok(Err(e));
+        }
+        body.extend_from_slice(&data);
+    }
+    Ok(Ok(taken.attached_to(body)))
+}
+
+/// What is told on of an answer that is none.
+async fn refusal(answer: Streamed) -> RemoteError {
+    let (mut body, mut from) = (BytesMut::new(), answer.body);
+    while body.len() < REMOTE_TEXT_BYTES
+        && let Some(Ok(data)) = from.next().await
+    {
+        body.extend_from_slice(&data);
+    }
+    of_status(answer.status, &answer.headers, &body, Call::Query)
+}
+
 /// What a status is the answer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
@@ -326,7 +368,13 @@ fn away(why: impl Into<Arc<str>>) -> RemoteError {
 }
 
 fn of_call(error: &CallError) -> RemoteError {
-    away(error.to_string())
+    match error {
+        CallError::TooLong { limit_bytes } => {
+            let text = format!("the remote store's answer is longer than {limit_bytes} bytes");
+            RemoteError::Refused { status: 422, text: text.into() }
+        }
+        error => away(error.to_string()),
+    }
 }
 
 fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], call: Call) -> RemoteError {

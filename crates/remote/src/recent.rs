@@ -33,6 +33,11 @@ impl Recent {
         self.count.total()
     }
 
+    /// About.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        (self.minutes.capacity() * size_of::<(u128, u32)>()) as u64
+    }
+
     /// Notes an arrival; whether it is the first lately. The error is the limit that forbids one more.
     pub(crate) fn touch(&mut self, key: u128, limit: &ActiveLimit) -> Result<bool, u64> {
         if let Some(minute) = self.minutes.get_mut(&key) {

@@ -89,6 +89,12 @@ impl ActiveAlert {
         }
     }
 
+    /// Its labels, which its two series repeat, and its share of annotations that others have as well.
+    fn text_bytes(&self) -> usize {
+        let annotations: usize = self.annotations.iter().map(|(n, v)| n.len() + v.len()).sum();
+        3 * self.labels.as_encoded().len() + annotations / Arc::strong_count(&self.annotations)
+    }
+
     fn is_due(&self, ts_ms: i64, resend_delay_ms: i64) -> bool {
         if self.state == AlertState::Pending {
             return false;
@@ -255,9 +261,23 @@ pub(crate) struct Alerts {
     pub(crate) is_restored: bool,
 }
 
+impl Remembered {
+    /// What it takes beside the alerts that it tells of, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let labels: usize = self.0.keys().map(|labels| labels.as_encoded().len()).sum();
+        self.0.capacity() * size_of::<(Labels, Found)>() + labels
+    }
+}
+
 impl Alerts {
     pub(crate) fn new(is_restored: bool) -> Self {
         Self { active: FastMap::default(), is_restored }
+    }
+
+    /// With the series of each; about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.active.capacity() * size_of::<(Labels, ActiveAlert)>()
+            + self.active.values().map(ActiveAlert::text_bytes).sum::<usize>()
     }
 
     /// Takes the alerts of an evaluation at `ts_ms` and gives the series to write, and what has

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pilothouse_model::memory::{Holding, Part};
 use pilothouse_model::write::Durable;
 use pilothouse_model::{Budget, Labels};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::alerting::{Alerting, Remembered, Transition};
 use crate::expression::{Element, Expression, ExpressionError};
-use crate::format::RuleGroup;
+use crate::format::{Rule, RuleGroup};
 use crate::restore;
 use crate::rule::{Kind, LiveRule, LoadError, RuleError, RuleState};
 use crate::settings::{Settings, Surrounding};
@@ -79,6 +80,8 @@ pub(crate) struct Group {
     pub(crate) last: Mutex<LastRun>,
     source: RuleSource,
     run: Mutex<Run>,
+    /// The memory of all of it.
+    held: Mutex<Holding>,
     stopped: AtomicBool,
     /// Of the expression that is being evaluated.
     budget: Mutex<Option<Budget>>,
@@ -100,6 +103,18 @@ struct Run {
     evaluations: u64,
     last_slot_ms: Option<i64>,
     must_restore: bool,
+}
+
+/// What a rule takes as it is written and read, about.
+fn written_bytes(config: &RuleGroup) -> usize {
+    const RULE_BYTES: usize = 4 << 10;
+    /// What is made of an expression and its templates, in times of their text.
+    const READ: usize = 16;
+    let texts = |rule: &Rule| {
+        let pairs = rule.labels.iter().chain(&rule.annotations);
+        rule.expr.len() + pairs.map(|(name, text)| name.len() + text.len()).sum::<usize>()
+    };
+    config.rules.iter().map(|rule| RULE_BYTES + READ * texts(rule)).sum()
 }
 
 /// What an evaluation is done with.
@@ -126,7 +141,10 @@ impl Group {
             must_restore,
             ..Run::default()
         };
+        let mut held = around.settings.memory.holding(Part::Rules);
+        held.set(written_bytes(&config) as u64);
         Ok(Self {
+            held: Mutex::new(held),
             key,
             interval_ms: config.interval_ms.unwrap_or(around.settings.default_interval_ms).max(1),
             offset_ms: config.offset_ms().unwrap_or(around.settings.default_query_offset_ms),
@@ -203,7 +221,17 @@ impl Group {
             run.must_restore = false;
             restore::restore(&self.rules, &self.states, self.source.written.as_ref(), evaluation.around);
         }
+        self.held.lock().set((written_bytes(&self.config) + self.known_bytes(&run)) as u64);
         *self.last.lock() = LastRun { at_ms: Some(at_ms), took: began.elapsed() };
+    }
+
+    /// What is known from one evaluation to the next, about.
+    fn known_bytes(&self, run: &Run) -> usize {
+        let alerts: usize = self.states.iter().map(|state| state.lock().alerts.held_bytes()).sum();
+        let remembered: usize = run.remembered.iter().map(Remembered::held_bytes).sum();
+        let given = self.rules.iter().zip(&run.given);
+        let given: usize = given.map(|(rule, given)| given.held_bytes(rule.kind.shares_series())).sum();
+        alerts + remembered + given
     }
 
     /// Gives the number of samples written.

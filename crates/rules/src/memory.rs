@@ -131,11 +131,11 @@ impl SeriesSource for MemorySeries {
         Ok(self.matching(&query.matcher_sets))
     }
 
-    fn exemplars(&self, _: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+    fn exemplars(&self, _: &LabelQuery, _: &Budget) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
         Ok(Vec::new())
     }
 
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
+    fn metadata(&self, _: Option<&str>, _: &Budget) -> Result<Vec<MetadataEntry>, SourceError> {
         Ok(Vec::new())
     }
 }

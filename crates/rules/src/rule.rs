@@ -44,6 +44,13 @@ pub(crate) enum Kind {
     Alerting(Box<Alerting>),
 }
 
+impl Kind {
+    /// Whether the series that it writes are those of its alerts.
+    pub(crate) fn shares_series(&self) -> bool {
+        matches!(self, Self::Alerting(_))
+    }
+}
+
 /// What a rule says, in a form that evaluates without reading anything again.
 #[derive(Debug)]
 pub(crate) struct LiveRule {

@@ -33,6 +33,12 @@ impl Given {
         &self.0
     }
 
+    /// About; `is_shared` where the labels are counted elsewhere.
+    pub(crate) fn held_bytes(&self, is_shared: bool) -> usize {
+        let labels = || self.0.iter().map(|labels| labels.as_encoded().len()).sum();
+        self.0.capacity() * size_of::<Labels>() + if is_shared { 0 } else { labels() }
+    }
+
     pub(crate) fn into_series(self) -> Vec<Labels> {
         self.0
     }

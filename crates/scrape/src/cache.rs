@@ -14,6 +14,8 @@ pub(crate) struct SeriesCache {
     round: u32,
     /// Series that an earlier owner of this target left without an end.
     inherited: Vec<Labels>,
+    /// Of the labels of all entries.
+    label_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -24,6 +26,12 @@ struct Entry {
     seen: u32,
     /// Ends by a stale marker when it is exposed no more.
     live: bool,
+}
+
+impl Entry {
+    fn label_bytes(&self) -> u64 {
+        self.labels.as_ref().map_or(0, |labels| labels.as_encoded().len() as u64)
+    }
 }
 
 /// What is known of a line.
@@ -53,7 +61,30 @@ impl SeriesCache {
     /// Remembers a series, or that it is dropped.
     pub(crate) fn insert(&mut self, key: u128, labels: Option<Labels>) {
         let entry = Entry { labels, made: self.round, seen: self.round, live: false };
-        self.entries.insert(key, entry);
+        self.label_bytes += entry.label_bytes();
+        if let Some(before) = self.entries.insert(key, entry) {
+            self.label_bytes -= before.label_bytes();
+        }
+    }
+
+    /// Forgets entries; without very many of them their places in memory go too.
+    fn forget(&mut self, gone: impl Fn(&Entry) -> bool) {
+        let label_bytes = &mut self.label_bytes;
+        self.entries.retain(|_, entry| {
+            let is_gone = gone(entry);
+            *label_bytes -= if is_gone { entry.label_bytes() } else { 0 };
+            !is_gone
+        });
+        if self.entries.capacity() > 4 * self.entries.len() + 64 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
+
+    /// What it takes in memory, about.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let places = self.entries.capacity() * size_of::<(u128, Entry)>();
+        let inherited: usize = self.inherited.iter().map(|labels| labels.as_encoded().len()).sum();
+        (places + inherited) as u64 + self.label_bytes
     }
 
     /// Says that a series of this run ends by a marker once it is exposed no more.
@@ -77,7 +108,7 @@ impl SeriesCache {
         let mut stale: Vec<Labels> = std::mem::take(&mut self.inherited);
         let ended = self.entries.values().filter(|e| e.live && gone(e)).filter_map(|e| e.labels.clone());
         stale.extend(ended);
-        self.entries.retain(|_, entry| !gone(entry));
+        self.forget(gone);
         if stale.is_empty() {
             return stale;
         }
@@ -91,7 +122,7 @@ impl SeriesCache {
     /// Ends a run of which nothing is written. Gives all series that live, which end thereby.
     pub(crate) fn fail(&mut self) -> Vec<Labels> {
         let round = self.round;
-        self.entries.retain(|_, entry| entry.made != round);
+        self.forget(|entry| entry.made == round);
         let mut stale = std::mem::take(&mut self.inherited);
         for entry in self.entries.values_mut().filter(|entry| entry.live) {
             entry.live = false;
@@ -150,6 +181,26 @@ mod tests {
         assert!(cache.fail().is_empty());
         assert!(scrape(&mut cache, &[(1, "a")]).is_empty());
         assert_eq!(scrape(&mut cache, &[]), [series("a")]);
+    }
+
+    #[test]
+    fn what_a_target_shows_no_more_takes_no_memory() {
+        let names: Vec<String> = (0..1_000).map(|i| format!("series_with_a_name_{i}")).collect();
+        let lines = |count: usize| -> Vec<(u128, &str)> {
+            (0u128..).zip(&names).map(|(key, name)| (key, name.as_str())).take(count).collect()
+        };
+        let mut cache = SeriesCache::default();
+        scrape(&mut cache, &lines(10));
+        let (few_bytes, few_labels) = (cache.held_bytes(), cache.label_bytes);
+        scrape(&mut cache, &lines(1_000));
+        assert!(cache.held_bytes() > 50 * few_labels, "{}", cache.held_bytes());
+        cache.begin();
+        cache.insert(7, Some(series("series_with_a_name_7")));
+        cache.insert(1_001, Some(series("new")));
+        cache.fail();
+        scrape(&mut cache, &lines(10));
+        assert_eq!(cache.label_bytes, few_labels);
+        assert!(cache.held_bytes() < 8 * few_bytes, "{} {few_bytes}", cache.held_bytes());
     }
 
     #[test]

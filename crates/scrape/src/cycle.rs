@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pilothouse_model::memory::Holding;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::sample::stale_nan;
 use pilothouse_model::write::{MetadataEntry, WriteBatch};
@@ -85,6 +86,8 @@ pub(crate) struct Owner {
     /// Why no target of the job is scraped.
     pub(crate) forced: watch::Receiver<Option<String>>,
     pub(crate) orders: watch::Receiver<Order>,
+    /// The memory of what the target exposed last.
+    pub(crate) held: Holding,
 }
 
 impl Owner {
@@ -99,6 +102,7 @@ impl Owner {
                 _ = self.orders.changed() => break,
             }
             cache = self.scrape(cache, slot_ms).await;
+            self.held.set(cache.held_bytes());
             last_ms = Some(slot_ms);
             if *self.orders.borrow() != Order::Go {
                 break;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use pilothouse_model::labels::quote;
+use pilothouse_model::limits::UNBOOKED_BYTES;
 use pilothouse_model::memory::Reservation;
 use pilothouse_model::sample::format_float_plain;
 use pilothouse_model::{Memory, NoMemory};
@@ -65,7 +66,7 @@ pub(crate) struct Fetched {
     encoding: Encoding,
     form: Form,
     max_bytes: u64,
-    held: Reservation,
+    memory: Arc<Memory>,
 }
 
 /// A body as it was before compression, and room for what is made of it until it is stored.
@@ -110,8 +111,7 @@ impl Exchange {
         let settings = ClientSettings {
             timeout: LONGEST,
             max_response_bytes: usize::try_from(self.max_bytes).unwrap_or(usize::MAX),
-            memory: Arc::clone(&self.memory),
-            ..ClientSettings::default()
+            ..ClientSettings::booking(&self.memory)
         };
         let client = Client::new(&self.options, settings)?;
         Ok(Arc::clone(slot.insert(Arc::new(client))))
@@ -156,8 +156,8 @@ impl Exchange {
             _ => Encoding::Identity,
         };
         let form = form(text(header::CONTENT_TYPE), self.fallback)?;
-        let Response { body, held, .. } = answer;
-        Ok(Fetched { body, encoding, form, max_bytes: self.max_bytes, held })
+        let Response { body, .. } = answer;
+        Ok(Fetched { body, encoding, form, max_bytes: self.max_bytes, memory: Arc::clone(&self.memory) })
     }
 }
 
@@ -180,7 +180,9 @@ fn cause(text: &str, address: &str) -> String {
 impl Fetched {
     /// Undoes the compression.
     pub(crate) fn expose(self) -> Result<Exposed, ScrapeError> {
-        let Self { body, encoding, form, max_bytes, mut held } = self;
+        let Self { body, encoding, form, max_bytes, memory } = self;
+        // As much of what is made of a body needs no asking as of the body itself.
+        let mut held = Reservation::beyond(UNBOOKED_BYTES * (1 + PARSED), &memory);
         let bytes = match encoding {
             Encoding::Identity => body,
             // A body as long as the limit is refused, as one without compression is.

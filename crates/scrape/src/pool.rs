@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 use pilothouse_model::Labels;
+use pilothouse_model::memory::{Holding, Part};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -24,6 +25,21 @@ pub(crate) struct Roster {
     /// Labels before relabelling, as many as the job keeps.
     pub(crate) dropped: Vec<Labels>,
     pub(crate) dropped_count: usize,
+}
+
+/// What a target takes besides its labels: its task, its state, its place in lists.
+const TARGET_BYTES: usize = 4 << 10;
+
+impl Roster {
+    /// About.
+    fn held_bytes(&self) -> u64 {
+        let labels = |labels: &Labels| labels.as_encoded().len();
+        let active = self.active.iter().map(|state| {
+            let Target { discovered, public, url, .. } = &state.target;
+            TARGET_BYTES + labels(discovered) + labels(public) + url.len()
+        });
+        (active.sum::<usize>() + self.dropped.iter().map(labels).sum::<usize>()) as u64
+    }
 }
 
 /// An owner of a target, and the way to end it.
@@ -48,8 +64,8 @@ impl Pool {
     /// Starts a job's discoveries and owners on the runtime that this is called on.
     pub(crate) fn start(job: Job, shared: Arc<Shared>) -> Self {
         let job = Arc::new(job);
-        let (found, discoveries) =
-            discovery::start(&job.discoveries, &job.name, shared.limits.now().max_discovery_bytes);
+        let max_bytes = shared.limits.now().max_discovery_bytes;
+        let (found, discoveries) = discovery::start(&job.discoveries, &job.name, max_bytes, &shared.memory);
         let (stop, stopped) = watch::channel(Order::Go);
         let roster = Arc::new(Mutex::new(Roster::default()));
         let mut keeper = Keeper::new(Arc::clone(&job), shared, Arc::clone(&roster), found);
@@ -78,6 +94,8 @@ struct Keeper {
     ending: Vec<Leaving>,
     /// Why no target is scraped.
     forced: watch::Sender<Option<String>>,
+    /// The memory of the targets, without what they expose.
+    held: Holding,
 }
 
 impl Keeper {
@@ -88,6 +106,7 @@ impl Keeper {
                 shared.limits.now().max_scrape_body_bytes,
                 Arc::clone(&shared.memory),
             )),
+            held: shared.memory.holding(Part::Targets),
             job,
             shared,
             roster,
@@ -132,6 +151,7 @@ impl Keeper {
         self.ending.retain(|(_, task)| !task.is_finished());
         roster.active = self.running.values().map(|running| Arc::clone(&running.state)).collect();
         roster.active.sort_by(|a, b| a.target.url.cmp(&b.target.url).then(a.target.id.cmp(&b.target.id)));
+        self.held.set(roster.held_bytes());
         *self.roster.lock() = roster;
     }
 
@@ -198,6 +218,7 @@ impl Keeper {
             shared: Arc::clone(&self.shared),
             forced: self.forced.subscribe(),
             orders: received,
+            held: self.shared.memory.holding(Part::Targets),
         };
         let task = tokio::spawn(owner.run());
         self.running.insert(id, Running { state, orders, task });

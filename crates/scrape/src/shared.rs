@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use pilothouse_model::limits::LiveLimits;
+use pilothouse_model::memory::{Holding, Part};
 use pilothouse_model::write::{Appended, MetadataEntry, WriteBatch};
 use pilothouse_model::{Labels, Memory, SampleSink, SourceError};
 use tokio::sync::Semaphore;
@@ -55,7 +56,13 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     /// Who carries which labels, for who comes after somebody that left.
     carriers: Mutex<HashMap<Labels, Vec<Weak<TargetState>>>>,
-    families: Mutex<HashSet<Arc<MetadataEntry>>>,
+    families: Mutex<Families>,
+}
+
+/// What was said of families, each once.
+struct Families {
+    entries: HashSet<Arc<MetadataEntry>>,
+    held: Holding,
 }
 
 impl std::fmt::Debug for Shared {
@@ -66,6 +73,7 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     pub(crate) fn new(sink: Arc<dyn SampleSink>, limits: LiveLimits, memory: Arc<Memory>) -> Self {
+        let families = Families { entries: HashSet::new(), held: memory.holding(Part::Targets) };
         let places = usize::try_from(limits.now().max_concurrent_scrapes).unwrap_or(usize::MAX);
         Self {
             sink,
@@ -76,7 +84,7 @@ impl Shared {
             limits,
             stats: Stats::default(),
             carriers: Mutex::default(),
-            families: Mutex::default(),
+            families: Mutex::new(families),
         }
     }
 
@@ -148,11 +156,14 @@ impl Shared {
         }
         let mut families = self.families.lock();
         let mut shared: Vec<Arc<MetadataEntry>> =
-            entries.into_iter().map(|e| intern(&mut families, e)).collect();
+            entries.into_iter().map(|e| intern(&mut families.entries, e)).collect();
         shared.sort_by(|a, b| a.family.cmp(&b.family));
         shared.dedup_by(|a, b| a.family == b.family);
         *known = shared;
-        families.retain(|entry| Arc::strong_count(entry) > 1);
+        families.entries.retain(|entry| Arc::strong_count(entry) > 1);
+        let of = |e: &Arc<MetadataEntry>| size_of::<MetadataEntry>() + e.family.len() + e.help.len();
+        let bytes = families.entries.iter().map(of).sum::<usize>() as u64;
+        families.held.set(bytes);
         new
     }
 }

@@ -85,6 +85,11 @@ pub fn decompress_booked(
     Ok(out)
 }
 
+/// What a snappy block says that it holds; 0 where it says nothing.
+pub fn snappy_bytes(body: &[u8]) -> u64 {
+    snap::raw::decompress_len(body).unwrap_or(0) as u64
+}
+
 /// A snappy block, for answers.
 pub fn snappy(body: &[u8]) -> Vec<u8> {
     // Fails only beyond 4 GiB, which no answer reaches; an empty block is then the honest minimum.

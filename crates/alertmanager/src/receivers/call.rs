@@ -1,6 +1,7 @@
 //! What receivers over HTTP share: the client, the check of an answer, shortened texts.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -84,7 +85,10 @@ impl Judge {
 
 impl Caller {
     pub(crate) fn new(options: &OwnHttp, timeout: GoMillis) -> Result<Self, String> {
-        let mut settings = ClientSettings { user_agent: USER_AGENT.to_owned(), ..ClientSettings::default() };
+        // Notifications go out while memory is short. How long an answer may be and how many are under way
+        // bounds what they take.
+        let usual = ClientSettings::booking(&Arc::default()).never_refused();
+        let mut settings = ClientSettings { user_agent: USER_AGENT.to_owned(), ..usual };
         if let Ok(ms @ 1..) = u64::try_from(timeout.0) {
             settings.timeout = std::time::Duration::from_millis(ms);
         }

@@ -114,12 +114,18 @@ pub(crate) async fn metadata(app: &Arc<App>, call: Call) -> Result<Reply, ApiErr
     let per_family = number("limit_per_metric")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
     let family = Some(call.params.text("metric").to_owned()).filter(|m| !m.is_empty());
     let source = Arc::clone(&app.backend()?.source);
-    let entries = offload::short(move || source.metadata(family.as_deref())).await??;
-    let mut families: Vec<&[MetadataEntry]> = entries.chunk_by(|a, b| a.family == b.family).collect();
-    families.truncate(limit);
-    Ok(success(&Annotations::default(), |out| {
-        push_metadata(out, &families, per_family.unwrap_or(usize::MAX))
-    }))
+    let budget = app.budget(None);
+    let work = move || {
+        let entries = source.metadata(family.as_deref(), &budget)?;
+        budget.reserve_bytes(size_of_val(entries.as_slice()) as u64)?;
+        let mut families: Vec<&[MetadataEntry]> = entries.chunk_by(|a, b| a.family == b.family).collect();
+        families.truncate(limit);
+        let reply = success(&Annotations::default(), |out| {
+            push_metadata(out, &families, per_family.unwrap_or(usize::MAX))
+        });
+        Ok(reply.holding(&budget, 0)?)
+    };
+    offload::short(work).await?
 }
 
 fn push_metadata(out: &mut String, families: &[&[MetadataEntry]], per_family: usize) {
@@ -151,14 +157,18 @@ pub(crate) async fn exemplars(app: &Arc<App>, call: Call) -> Result<Reply, ApiEr
             let matcher_sets = language::selectors(call.params.text("query"), &app.limits())
                 .map_err(|e| ApiError::bad_data(e.to_string()))?;
             if matcher_sets.is_empty() {
-                return Ok(Vec::new());
+                return Ok(success(&Annotations::default(), |out| out.push_str("[]")));
             }
             let query = LabelQuery { matcher_sets, start_ms, end_ms, limit: 0 };
-            source.exemplars(&query).map_err(ApiError::from)
+            let budget = app.budget(None);
+            let found = source.exemplars(&query, &budget)?;
+            let exemplars: usize = found.iter().map(|(_, exemplars)| exemplars.len()).sum();
+            budget.reserve_bytes((exemplars * size_of::<Exemplar>()) as u64)?;
+            let reply = success(&Annotations::default(), |out| push_list(out, found, push_exemplars));
+            Ok(reply.holding(&budget, 0)?)
         }
     };
-    let found = offload::short(work).await??;
-    Ok(success(&Annotations::default(), |out| push_list(out, found, push_exemplars)))
+    offload::short(work).await?
 }
 
 fn push_exemplars(out: &mut String, (series, exemplars): (Labels, Vec<Exemplar>)) {

@@ -203,7 +203,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
         Endpoint::Federate => federate::federate(app, call).await,
         Endpoint::FormatQuery => print::format_query(app, call).await,
         Endpoint::ParseQuery => print::parse_query(app, call).await,
-        Endpoint::Targets => Ok(targets::targets(app, &call)),
+        Endpoint::Targets => targets::targets(app, &call),
         Endpoint::TargetsMetadata => targets::metadata(app, &call),
         Endpoint::ScrapePools => Ok(targets::scrape_pools(app)),
         Endpoint::Alertmanagers => Ok(status::alertmanagers(app)),

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
-use pilothouse_model::limits::{Limits, READ_FRAME_BYTES};
+use pilothouse_model::limits::READ_FRAME_BYTES;
+use pilothouse_model::memory::Reservation;
 use pilothouse_model::{
     Budget, LabelNeeds, SampleColumns, SelectedSeries, Selection, SeriesSource, SourceError,
 };
-use pilothouse_wire::body::{Encoding, decompress, snappy};
+use pilothouse_wire::body::{BodyError, Encoding, decompress_booked, snappy};
 use pilothouse_wire::remote_read::{
     ChunksWriter, ReadQuery, ReadRequest, ResponseType, SamplesWriter, decode_request,
 };
@@ -29,16 +30,20 @@ struct Selected {
 pub(crate) async fn remote_read(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let client = call.client;
     let work = move |app: &App, asked: &InTurn| {
-        let request = decode(&call.body, &app.limits())?;
+        let request = decode(app, &call.body)?;
         Ok(answer(&*app.backend()?.source, request, asked.budget.clone())?)
     };
     app.in_turn(client, None, work).await
 }
 
-fn decode(body: &[u8], limits: &Limits) -> Result<ReadRequest, ApiError> {
-    let plain = decompress(Encoding::Snappy, body, limits.max_body_bytes)
-        .map_err(|e| ApiError::bad_data(e.to_string()))?;
-    decode_request(&plain, limits).map_err(|e| ApiError::bad_data(e.to_string()))
+fn decode(app: &App, body: &[u8]) -> Result<ReadRequest, ApiError> {
+    let (limits, mut held) = (app.limits(), Reservation::nothing(app.memory()));
+    let plain = decompress_booked(Encoding::Snappy, body, limits.max_body_bytes, &mut held);
+    let plain = plain.map_err(|e| match e {
+        BodyError::NoMemory(full) => full.into(),
+        e => ApiError::bad_data(e.to_string()),
+    })?;
+    decode_request(&plain, &limits).map_err(|e| ApiError::bad_data(e.to_string()))
 }
 
 fn answer(source: &dyn SeriesSource, request: ReadRequest, budget: Budget) -> Result<Reply, SourceError> {

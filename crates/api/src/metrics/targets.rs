@@ -18,7 +18,7 @@ use crate::telemetry::Family;
 
 /// `state` (active, dropped or any) and `scrapePool` narrow the answer. Counts of dropped targets
 /// are those of all jobs.
-pub(crate) fn targets(app: &App, call: &Call) -> Reply {
+pub(crate) fn targets(app: &App, call: &Call) -> Result<Reply, ApiError> {
     let state = call.params.text("state").to_ascii_lowercase();
     let shows = |which: &str| matches!(state.as_str(), "" | "any") || state == which;
     let pool = call.params.text("scrapePool");
@@ -41,19 +41,26 @@ pub(crate) fn targets(app: &App, call: &Call) -> Reply {
     }
     let host = host_of(&app.address(&call.parts.headers));
     let counts: BTreeMap<String, usize> = counts.unwrap_or_default();
-    success_object(|object| {
-        object.list("activeTargets", &active, |out, target| push_target(out, target, &host));
-        object.list("droppedTargets", &dropped, |out, (pool, labels)| {
-            push_object(out, |object| {
-                object.labels("discoveredLabels", labels);
-                object.text("scrapePool", pool);
+    let show = || {
+        success_object(|object| {
+            object.list("activeTargets", &active, |out, target| push_target(out, target, &host));
+            object.list("droppedTargets", &dropped, |out, (pool, labels)| {
+                push_object(out, |object| {
+                    object.labels("discoveredLabels", labels);
+                    object.text("scrapePool", pool);
+                });
             });
-        });
-        object.object("droppedTargetCounts", |object| {
-            counts.iter().for_each(|(pool, count)| object.count(pool, *count));
-        });
-    })
+            object.object("droppedTargetCounts", |object| {
+                counts.iter().for_each(|(pool, count)| object.count(pool, *count));
+            });
+        })
+    };
+    app.listing((active.len() + dropped.len()) * TARGET_BYTES, show)
 }
+
+/// What a target, or a family of one, takes in an answer.
+const TARGET_BYTES: usize = 2 << 10;
+const FAMILY_BYTES: usize = 512;
 
 fn push_target(out: &mut String, target: &TargetView, host: &str) {
     let health = match (&target.last_error, target.last_scrape_ms) {
@@ -132,9 +139,12 @@ pub(crate) fn metadata(app: &App, call: &Call) -> Result<Reply, ApiError> {
             found.extend(wanted.map(|entry| (labels.clone(), entry)));
         }
     }
-    Ok(success(&Annotations::default(), |out| {
-        push_list(out, &found, |out, (labels, entry)| push_entry(out, labels, entry, metric.is_empty()));
-    }))
+    let show = || {
+        success(&Annotations::default(), |out| {
+            push_list(out, &found, |out, (labels, entry)| push_entry(out, labels, entry, metric.is_empty()));
+        })
+    };
+    app.listing(found.len() * FAMILY_BYTES, show)
 }
 
 fn push_entry(out: &mut String, labels: &Labels, entry: &MetadataEntry, named: bool) {

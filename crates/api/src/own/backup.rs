@@ -38,6 +38,7 @@ pub(super) async fn back_up(app: &App, call: &Call) -> Result<Reply, ApiError> {
         Err(
             e @ (BackupError::NotEmpty { .. } | BackupError::Manifest { .. } | BackupError::Unusable { .. }),
         ) => Err(ApiError::bad_data(e.to_string())),
+        Err(BackupError::NoMemory(full)) => Err(full.into()),
         Err(e) => {
             tracing::error!("backup: {e}");
             Err(ApiError::new(Kind::Internal, e.to_string()))

@@ -21,23 +21,35 @@ use crate::service::Call;
 pub(super) async fn rules(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let filter = Filter::read(&call.params)?;
     let page = Page::read(&call.params)?;
-    let views = views(app, call)?;
-    blocking(move || page_of(views(), &filter, &page)).await?
+    let (views, app) = (views(app, call)?, Arc::clone(app));
+    blocking(move || page_of(&app, views(), &filter, &page)).await?
 }
 
 pub(super) async fn alerts(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
-    let views = views(app, call)?;
+    let (views, app) = (views(app, call)?, Arc::clone(app));
     let work = move || {
-        success_object(|object| {
-            let rules = views().into_iter().flat_map(|group| group.rules);
-            let alerts = rules.flat_map(|rule| match rule.kind {
-                RuleKind::Alerting { alerts, .. } => alerts,
-                RuleKind::Recording => Vec::new(),
-            });
-            object.list("alerts", alerts, |out, alert| push_alert(out, &alert));
-        })
+        let rules = views().into_iter().flat_map(|group| group.rules);
+        let alerts = rules.flat_map(|rule| match rule.kind {
+            RuleKind::Alerting { alerts, .. } => alerts,
+            RuleKind::Recording => Vec::new(),
+        });
+        let alerts: Vec<ActiveAlert> = alerts.collect();
+        let show = || success_object(|object| object.list("alerts", &alerts, push_alert));
+        app.listing(alerts.len() * ALERT_BYTES, show)
     };
-    blocking(work).await
+    blocking(work).await?
+}
+
+/// What an alert, or a rule without its alerts, takes in an answer.
+const ALERT_BYTES: usize = 1 << 10;
+const RULE_BYTES: usize = 2 << 10;
+
+fn bytes_of(rule: &RuleView) -> usize {
+    let alerts = match &rule.kind {
+        RuleKind::Alerting { alerts, .. } => alerts.len(),
+        RuleKind::Recording => 0,
+    };
+    RULE_BYTES + rule.query.len() + alerts * ALERT_BYTES
 }
 
 /// The groups that a request may see: those of its root's source, or on the shared root those of
@@ -169,7 +181,7 @@ fn token_of(group: &GroupView) -> String {
     format!("{:032x}", pilothouse_model::Labels::from_pairs(parts).fingerprint())
 }
 
-fn page_of(groups: Vec<GroupView>, filter: &Filter, page: &Page) -> Result<Reply, ApiError> {
+fn page_of(app: &App, groups: Vec<GroupView>, filter: &Filter, page: &Page) -> Result<Reply, ApiError> {
     let mut from = 0;
     if !page.token.is_empty() {
         from = groups.iter().position(|group| token_of(group) == page.token).ok_or_else(|| {
@@ -190,12 +202,15 @@ fn page_of(groups: Vec<GroupView>, filter: &Filter, page: &Page) -> Result<Reply
         }
         shown.push(group);
     }
-    Ok(success_object(|object| {
-        object.list("groups", &shown, |out, group| push_group(out, group, filter.exclude_alerts));
-        if let Some(token) = &next {
-            object.text("groupNextToken", token);
-        }
-    }))
+    let show = || {
+        success_object(|object| {
+            object.list("groups", &shown, |out, group| push_group(out, group, filter.exclude_alerts));
+            if let Some(token) = &next {
+                object.text("groupNextToken", token);
+            }
+        })
+    };
+    app.listing(shown.iter().flat_map(|group| &group.rules).map(bytes_of).sum(), show)
 }
 
 // ---- shapes ----

@@ -19,7 +19,8 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
             .value(number(&stats.running)),
         Family::counter("pilothouse_synthetic_runs_total", "Runs of checks, by how they ended.")
             .labelled(&[("result", "failed")], number(&stats.failed_runs))
-            .labelled(&[("result", "good")], number(&stats.good_runs)),
+            .labelled(&[("result", "good")], number(&stats.good_runs))
+            .labelled(&[("result", "left_out")], number(&stats.left_out_runs)),
         Family::counter(
             "pilothouse_synthetic_runs_skipped_total",
             "Runs that were due while the run before was not over, and did not happen.",

@@ -14,7 +14,9 @@ use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
-use pilothouse_model::limits::PROBE_MESSAGES;
+use pilothouse_model::Memory;
+use pilothouse_model::limits::{PROBE_MESSAGES, PROBE_STREAM_BYTES};
+use pilothouse_model::memory::Reservation;
 use pilothouse_probes::messages::{
     AdHocRequest, Changes, EntityRef, PingRequest, Pong, ProbeInfo, ProbeState, RegisterAnswer, Status,
     StatusAnswer, StatusCode, TenantInfo,
@@ -50,12 +52,13 @@ enum Code {
     PermissionDenied = 7,
     Aborted = 10,
     Internal = 13,
+    Unavailable = 14,
 }
 
 struct Failed(Code, &'static str);
 
-pub(super) async fn answer(synthetic: Synthetic, method: Method, call: Call) -> Reply {
-    match serve(synthetic, method, &call).await {
+pub(super) async fn answer(memory: &Arc<Memory>, synthetic: Synthetic, method: Method, call: Call) -> Reply {
+    match serve(memory, synthetic, method, &call).await {
         Ok(body) => reply(Body::new(body)),
         Err(failed) => reply(Body::new(Messages::ended(failed.0, failed.1))),
     }
@@ -68,7 +71,12 @@ fn reply(body: Body) -> Reply {
     Reply::of(http::StatusCode::OK, HeaderMap::new(), ReplyBody::Made(Box::new(response)))
 }
 
-async fn serve(synthetic: Synthetic, method: Method, call: &Call) -> Result<Messages, Failed> {
+async fn serve(
+    memory: &Arc<Memory>,
+    synthetic: Synthetic,
+    method: Method,
+    call: &Call,
+) -> Result<Messages, Failed> {
     let Synthetic { registry, .. } = synthetic;
     let token =
         super::bearer(call).ok_or(Failed(Code::InvalidArgument, "missing or malformed authorization"))?;
@@ -86,8 +94,12 @@ async fn serve(synthetic: Synthetic, method: Method, call: &Call) -> Result<Mess
             let ping: PingRequest = read(&call.body)?;
             Ok(one(&Pong { sequence: ping.sequence }))
         }
-        Method::GetChanges => Ok(changes(registry, probe, read(&call.body)?)),
-        Method::GetAdHocChecks => Ok(adhoc(registry, &probe)),
+        Method::GetChanges => {
+            let state: ProbeState = read(&call.body)?;
+            let place = Place::new(memory, PROBE_STREAM_BYTES + Known::bytes_of(&state))?;
+            Ok(changes(registry, probe, state, place))
+        }
+        Method::GetAdHocChecks => Ok(adhoc(registry, &probe, Place::new(memory, PROBE_STREAM_BYTES)?)),
         Method::GetTenant => {
             let wanted: TenantInfo = read(&call.body)?;
             let tenant = registry.tenant(wanted.id).filter(|t| t.id == probe.tenant_id);
@@ -129,17 +141,37 @@ async fn register(registry: Arc<Registry>, probe: Probe, info: ProbeInfo) -> Res
     }
 }
 
+/// Room for a stream as long as it lasts, and for what waits in it.
+struct Place {
+    memory: Arc<Memory>,
+    _held: Reservation,
+}
+
+impl Place {
+    fn new(memory: &Arc<Memory>, bytes: u64) -> Result<Self, Failed> {
+        let held = memory.reserve(bytes);
+        let held = held.map_err(|_| Failed(Code::Unavailable, "the server is at its memory limit"))?;
+        Ok(Self { memory: Arc::clone(memory), _held: held })
+    }
+
+    fn message<M: Message>(&self, message: &M) -> Piece {
+        let frame = framed(message);
+        let held = Reservation::regardless(frame.len() as u64, &self.memory);
+        Piece::Message(held.attached_to(frame))
+    }
+}
+
 /// How often a stream that nothing goes over looks whether its probe is still wanted.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Follows the registry for one probe. While the stream is open the probe is online; a second
 /// stream of the same probe ends the first.
-fn changes(registry: Arc<Registry>, probe: Probe, state: ProbeState) -> Messages {
+fn changes(registry: Arc<Registry>, probe: Probe, state: ProbeState, place: Place) -> Messages {
     let (sender, messages) = Messages::stream();
     tokio::spawn(async move {
         let connection = registry.connect_probe(probe.id);
         set_online(&registry, probe.id, true).await;
-        let code = follow(&registry, &probe, state, &sender, connection.replaced()).await;
+        let code = follow((&registry, &probe), state, (&sender, &place), connection.replaced()).await;
         if connection.is_last() {
             set_online(&registry, probe.id, false).await;
         }
@@ -157,10 +189,9 @@ async fn set_online(registry: &Arc<Registry>, probe: i64, online: bool) {
 }
 
 async fn follow(
-    registry: &Arc<Registry>,
-    probe: &Probe,
+    (registry, probe): (&Arc<Registry>, &Probe),
     state: ProbeState,
-    sender: &mpsc::Sender<Piece>,
+    (sender, place): (&mpsc::Sender<Piece>, &Place),
     mut replaced: watch::Receiver<u64>,
 ) -> Code {
     let mut generations = registry.changes();
@@ -172,7 +203,7 @@ async fn follow(
         }
         let tenant = registry.tenant(probe.tenant_id);
         if let Some(changes) = known.changes(registry.assignments(probe.id), tenant)
-            && sender.send(Piece::Message(framed(&changes))).await.is_err()
+            && sender.send(place.message(&changes)).await.is_err()
         {
             return Code::Ok;
         }
@@ -195,6 +226,11 @@ struct Known {
 }
 
 impl Known {
+    /// Of what a probe says that it has.
+    fn bytes_of(state: &ProbeState) -> u64 {
+        2 * size_of_val(state.checks.as_slice()) as u64
+    }
+
     fn of(state: ProbeState) -> Self {
         let pair = |entity: &EntityRef| (entity.id, entity.last_modified);
         let checks: HashMap<i64, f64> = state.checks.iter().map(pair).collect();
@@ -225,7 +261,7 @@ impl Known {
 }
 
 /// Hands on checks that run once.
-fn adhoc(registry: Arc<Registry>, probe: &Probe) -> Messages {
+fn adhoc(registry: Arc<Registry>, probe: &Probe, place: Place) -> Messages {
     let (sender, messages) = Messages::stream();
     let mut offered = registry.adhoc_offers();
     let (id, tenant_id) = (probe.id, probe.tenant_id);
@@ -236,7 +272,7 @@ fn adhoc(registry: Arc<Registry>, probe: &Probe) -> Messages {
                 offer = offered.recv() => match offer {
                     Ok(check) if check.tenant_id == tenant_id && check.probes.contains(&id) => {
                         let request = AdHocRequest { check: Some(check), tenant: registry.tenant(tenant_id) };
-                        if sender.send(Piece::Message(framed(&request))).await.is_err() {
+                        if sender.send(place.message(&request)).await.is_err() {
                             return;
                         }
                     }

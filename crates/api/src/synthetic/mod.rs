@@ -171,7 +171,7 @@ const fn grpc(path: &'static str, method: grpc::Method) -> Route {
 pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> Result<Reply, ApiError> {
     let synthetic = app.synthetic().ok_or_else(own::starting)?.clone();
     if let Endpoint::Grpc(method) = endpoint {
-        return Ok(grpc::answer(synthetic, method, call).await);
+        return Ok(grpc::answer(app.memory(), synthetic, method, call).await);
     }
     if endpoint == Endpoint::StatusPage {
         return status::answer(app, &synthetic, &call).await;

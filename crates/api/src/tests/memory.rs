@@ -115,12 +115,12 @@ impl SeriesSource for Memory {
         Ok(cut(self.matching(query), query.limit))
     }
 
-    fn exemplars(&self, query: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+    fn exemplars(&self, query: &LabelQuery, _: &Budget) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
         let asked = |labels: &Labels| query.matcher_sets.iter().any(|set| holds(set, labels));
         Ok(self.state.lock().exemplars.iter().filter(|(labels, _)| asked(labels)).cloned().collect())
     }
 
-    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
+    fn metadata(&self, family: Option<&str>, _: &Budget) -> Result<Vec<MetadataEntry>, SourceError> {
         let mut entries = self.state.lock().metadata.clone();
         entries.retain(|e| family.is_none_or(|f| f == e.family));
         entries.sort();
@@ -207,7 +207,7 @@ impl Sources for MemorySources {
         }
     }
 
-    fn update(&self, _: &DataSource) {}
+    fn update(&self, _: SourceId) {}
 
     fn remove_deleted(&self) -> Result<(), SourceError> {
         Ok(())

@@ -9,7 +9,7 @@ use http::Request;
 use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::sample::stale_nan;
 use pilothouse_model::state::MemoryState;
-use pilothouse_model::{Labels, LogBatch, SourceError};
+use pilothouse_model::{Labels, LogBatch, NoMemory, SourceError};
 use pilothouse_probes::registry::{DeclaredCheck, Registry, RegistrySettings};
 use pilothouse_probes::run::{Prober, Publisher, Recorder, ResultSink, Schedule, Target};
 use pilothouse_probes::status::StatusPage;
@@ -37,8 +37,8 @@ impl Prober for Nowhere {
         &'a self,
         _: &'a Target<'a>,
         _: &'a mut Recorder,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
-        Box::pin(async { true })
+    ) -> Pin<Box<dyn Future<Output = Result<bool, NoMemory>> + Send + 'a>> {
+        Box::pin(async { Ok(true) })
     }
 }
 
@@ -59,10 +59,11 @@ pub(super) fn idle() -> Synthetic {
     let settings = RegistrySettings {
         builtin: Probe { name: "local".to_owned(), ..Probe::default() },
         limits: LiveLimits::default(),
+        memory: Arc::default(),
     };
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(Stopped)).unwrap();
     let registry = Arc::new(registry);
-    let publisher = Publisher::start(Arc::new(Nowhere), 100).unwrap();
+    let publisher = Publisher::start(Arc::new(Nowhere), 100, &Arc::default()).unwrap();
     let schedule = Schedule::new(
         Arc::clone(&registry),
         Arc::new(Nowhere),

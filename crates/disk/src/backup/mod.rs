@@ -27,6 +27,8 @@ use std::sync::Arc;
 pub use directory::Directory;
 pub use place::{Copied, Place, Progress};
 
+use pilothouse_model::NoMemory;
+
 use self::manifest::{Entry, Manifest};
 use crate::Error;
 use crate::files;
@@ -51,6 +53,9 @@ pub enum BackupError {
     /// It cannot be a place of a backup, whatever is tried.
     #[error("{at}: {reason}")]
     Unusable { at: String, reason: String },
+    /// The server that makes it has no room for what it takes.
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
     /// Something between here and there.
     #[error("{at}: {reason}")]
     Far { at: String, reason: String },

@@ -70,9 +70,9 @@ fn check(directory: &std::path::Path, clock: &Arc<Stepped>) {
     assert_eq!(h[&NOON], Value::Histogram(Box::new(histogram(4.0))));
     let a = &content[&series("a", 3)];
     assert_eq!(a[&(NOON - 15_000 * 7)], Value::Float(5.25f64.to_bits()));
-    assert_eq!(store.metadata(Some("a")).unwrap().len(), 3);
+    assert_eq!(store.metadata(Some("a"), &Budget::unlimited()).unwrap().len(), 3);
     let query = LabelQuery { matcher_sets: vec![], start_ms: i64::MIN, end_ms: i64::MAX, limit: 0 };
-    let exemplars = store.exemplars(&query).unwrap();
+    let exemplars = store.exemplars(&query, &Budget::unlimited()).unwrap();
     assert_eq!((exemplars.len(), exemplars[0].1.len()), (1, 3));
     assert_eq!(store.label_names(&query, &Budget::unlimited()).unwrap(), ["__name__", "i"]);
     let stats = store.stats();

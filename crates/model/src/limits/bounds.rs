@@ -26,6 +26,8 @@ macro_rules! bounds {
 bounds! {
     "Requests" {
         CONNECTIONS: u64 = 8_192, "connections", "Connections open at once, where the system gives descriptors for them; more wait.";
+        CONNECTION_BYTES: u64 = 32 << 10, "bytes", "Memory that an open connection counts with from its beginning; what comes over it is counted beside it.";
+        CONNECTIONS_ALWAYS: usize = 256, "connections", "Connections that are taken while memory is short; more wait until there is room.";
         HEAD_BYTES: usize = 256 << 10, "bytes", "Headers of one request together.";
         HEADERS: usize = 128, "headers", "Headers of one request.";
         UNBOOKED_BYTES: u64 = 64 << 10, "bytes", "The beginning of an answer of another server, of a target or of a checked page that is read without asking the memory account.";
@@ -108,6 +110,7 @@ bounds! {
         ALERT_PAGE_ROWS: usize = 1_000, "rows", "Rows of the page of alerts; the API gives all.";
     }
     "Checks, probes and targets" {
+        CHECK_BYTES: usize = 1 << 20, "bytes", "A check as a whole, with what it sends.";
         CHECK_TARGET_BYTES: usize = 2_048, "bytes", "Target of a check.";
         CHECK_REQUESTS: usize = 10, "requests", "Requests of a check of several, as in the original.";
         CHECK_ASSERTIONS: usize = 5, "assertions", "Assertions of one such request, as in the original.";
@@ -126,6 +129,7 @@ bounds! {
         PUBLICATIONS_TOGETHER: usize = 256, "runs", "Runs of checks whose samples share one append.";
         PROBE_LABELS: usize = 3, "labels", "Labels of a probe.";
         PROBE_OFFERS: usize = 64, "checks", "Checks that run once which a connected private probe may be behind; older ones are lost to it.";
+        PROBE_STREAM_BYTES: u64 = 16 << 10, "bytes", "Memory that a stream to a private probe counts with; it is refused where memory is short.";
         PROBE_MESSAGES: usize = 4, "messages", "Messages that wait for a slow private probe; then its stream waits.";
         TENANT_SETTINGS_BYTES: usize = 64 << 10, "bytes", "Settings that the web app keeps for a tenant of Synthetic Monitoring, as text.";
         STATUS_PAGE_NAME_BYTES: usize = 64, "bytes", "Name of a status page.";

@@ -1,5 +1,6 @@
 //! Calls of `object_store` by our own client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,11 +41,9 @@ impl Transport {
 }
 
 fn client(options: &HttpOptions) -> Result<Client, BuildError> {
-    let settings = ClientSettings {
-        timeout: TIMEOUT,
-        max_response_bytes: BUCKET_ANSWER_BYTES,
-        ..ClientSettings::default()
-    };
+    // A backup takes room for one answer and its parts when it begins; see `crate::backup`.
+    let usual = ClientSettings::booking(&Arc::default());
+    let settings = ClientSettings { timeout: TIMEOUT, max_response_bytes: BUCKET_ANSWER_BYTES, ..usual };
     Client::new(options, settings)
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,7 +89,12 @@ impl Server {
         let proxy_from_environment = !is_on_this_machine(url);
         let options =
             HttpOptions { tls_config: self.tls(), proxy_from_environment, ..HttpOptions::default() };
-        let settings = ClientSettings { timeout, max_response_bytes, ..ClientSettings::default() };
+        let settings = ClientSettings {
+            timeout,
+            max_response_bytes,
+            // A command has no ceiling but the lengths of what it reads.
+            ..ClientSettings::booking(&Arc::default())
+        };
         Client::new(&options, settings)
     }
 

@@ -144,7 +144,7 @@ pub(crate) async fn start(ground: &Ground, ruler: &Arc<Ruler>) -> Result<Running
     reconcile(&declared, &config.synthetic).await?;
     let sink = Sink::new(config, app, control, stores, &registry);
     let max_waiting = usize::try_from(config.limits.max_probe_results).unwrap_or(usize::MAX);
-    let publisher = Publisher::start(Arc::new(sink), max_waiting).map_err(ServeError::Start)?;
+    let publisher = Publisher::start(Arc::new(sink), max_waiting, app.memory()).map_err(ServeError::Start)?;
     let rules = config.synthetic.rules().map_err(|e| ServeError::Start(std::io::Error::other(e)))?;
     let prober = Arc::new(LocalProber::new(rules, limits.clone(), Arc::clone(app.memory())));
     let at_once = usize::try_from(config.limits.max_probe_runs).unwrap_or(usize::MAX);
@@ -185,6 +185,7 @@ async fn open(ground: &Ground) -> Result<Arc<Registry>, ServeError> {
             ..Probe::default()
         },
         limits: ground.limits.clone(),
+        memory: Arc::clone(ground.app.memory()),
     };
     let state = Arc::clone(&ground.control) as _;
     let opened =

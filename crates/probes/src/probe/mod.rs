@@ -22,8 +22,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use pilothouse_model::Memory;
 use pilothouse_model::limits::LiveLimits;
+use pilothouse_model::{Memory, NoMemory};
 
 use crate::run::{Prober, Recorder, Target};
 
@@ -34,7 +34,7 @@ pub use rules::{TargetRules, UnknownRange};
 pub struct LocalProber {
     rules: TargetRules,
     limits: LiveLimits,
-    /// Where bodies of answers are booked.
+    /// Where bodies of answers are booked, and what is made of them.
     memory: Arc<Memory>,
     tls: tls::Clients,
 }
@@ -50,12 +50,17 @@ impl Prober for LocalProber {
         &'a self,
         target: &'a Target<'a>,
         recorder: &'a mut Recorder,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<bool, NoMemory>> + Send + 'a>> {
         Box::pin(async move {
             let settings = target.settings;
             if let Some(http) = &settings.http {
-                http::probe(self, target, http, recorder).await
-            } else if let Some(tcp) = &settings.tcp {
+                return http::probe(self, target, http, recorder).await;
+            }
+            if let Some(multihttp) = &settings.multihttp {
+                return multihttp::probe(self, target, multihttp, recorder).await;
+            }
+            // What the others read is short.
+            Ok(if let Some(tcp) = &settings.tcp {
                 tcp::probe(self, target, tcp, recorder).await
             } else if let Some(dns) = &settings.dns {
                 dns::probe(self, target, dns, recorder).await
@@ -65,12 +70,10 @@ impl Prober for LocalProber {
                 ping::probe(self, target, ping, recorder).await
             } else if let Some(traceroute) = &settings.traceroute {
                 traceroute::probe(self, target, traceroute, recorder).await
-            } else if let Some(multihttp) = &settings.multihttp {
-                multihttp::probe(self, target, multihttp, recorder).await
             } else {
                 recorder.error("no prober for this kind of check", &[]);
                 false
-            }
+            })
         })
     }
 }

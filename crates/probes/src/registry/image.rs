@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use pilothouse_model::{StateChange, StateStore};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::alerts::CheckAlert;
@@ -73,7 +74,14 @@ pub(super) struct Image {
     pub(super) checks: BTreeMap<i64, CheckRow>,
     pub(super) probes: BTreeMap<i64, ProbeRow>,
     pub(super) counters: Counters,
+    /// Of all checks and of the settings of tenants, as they are stored.
+    stored_bytes: usize,
 }
+
+/// What a row takes in memory besides its texts; and texts that have a small bound.
+const ROW_BYTES: usize = 1 << 10;
+/// What a check takes, in times of its message.
+const DECODED: usize = 2;
 
 /// One row that changes; `None` removes it.
 #[derive(Debug)]
@@ -142,7 +150,14 @@ impl Image {
         Ok(image)
     }
 
+    /// About.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let rows = self.tenants.len() + self.tokens.len() + self.checks.len() + self.probes.len();
+        (rows * ROW_BYTES + self.stored_bytes * DECODED) as u64
+    }
+
     pub(super) fn apply(&mut self, row: Row) {
+        self.count(&row);
         match row {
             Row::Tenant(id, Some(tenant)) => self.tenants.entry(id).or_default().tenant = tenant,
             Row::Tenant(id, None) => drop(self.tenants.remove(&id)),
@@ -174,6 +189,23 @@ impl Image {
             }
             Row::Counters(counters) => self.counters = counters,
         }
+    }
+
+    /// Counts what comes with a row, and no more what it replaces.
+    fn count(&mut self, row: &Row) {
+        let (before, now) = match row {
+            Row::Check(id, check) => {
+                let before = self.checks.get(id).map_or(0, |row| row.check.encoded_len());
+                (before, check.as_ref().map_or(0, |check| check.encoded_len()))
+            }
+            Row::Settings(id, settings) => {
+                let Some(row) = self.tenants.get(id) else { return };
+                (row.settings.text_bytes(), settings.as_ref().map_or(0, TenantSettings::text_bytes))
+            }
+            Row::Tenant(id, None) => (self.tenants.get(id).map_or(0, |row| row.settings.text_bytes()), 0),
+            _ => return,
+        };
+        self.stored_bytes = self.stored_bytes + now - before;
     }
 
     pub(super) fn is_active(&self, tenant: i64) -> bool {

@@ -19,10 +19,11 @@ mod tokens;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use pilothouse_model::limits::LiveLimits;
+use pilothouse_model::memory::{Holding, Part};
 use pilothouse_model::ports::Clock;
-use pilothouse_model::{StateChange, StateStore};
+use pilothouse_model::{Memory, StateChange, StateStore};
 use tokio::sync::watch;
 
 use crate::validate::LabelRules;
@@ -50,10 +51,13 @@ pub struct RegistrySettings {
     /// Name, region and place of the built-in probe.
     pub builtin: Probe,
     pub limits: LiveLimits,
+    /// Where checks and what is known of them are counted.
+    pub memory: Arc<Memory>,
 }
 
 /// See the module.
 pub struct Registry {
+    held: Mutex<Holding>,
     settings: RegistrySettings,
     state: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
@@ -76,7 +80,10 @@ impl Registry {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Refusal> {
         let image = Image::load(state.as_ref(), &settings, now_s(clock.as_ref()))?;
+        let mut held = settings.memory.holding(Part::Checks);
+        held.set(image.held_bytes());
         Ok(Self {
+            held: Mutex::new(held),
             settings,
             state,
             clock,
@@ -132,6 +139,7 @@ impl Registry {
         let changes: Vec<StateChange> = rows.iter().map(image::Row::to_change).collect();
         self.state.apply(&changes)?;
         rows.into_iter().for_each(|row| image.apply(row));
+        self.held.lock().set(image.held_bytes());
         drop(image);
         self.changed.send_modify(|generation| *generation += 1);
         Ok(answer)

@@ -35,6 +35,13 @@ pub struct TenantSettings {
     pub thresholds: Map<String, Value>,
 }
 
+impl TenantSettings {
+    /// As text; 0 where nothing was said.
+    pub(super) fn text_bytes(&self) -> usize {
+        if self.thresholds.is_empty() { 0 } else { super::rows::document(self).len() }
+    }
+}
+
 impl Registry {
     pub fn tenant_settings(&self, id: i64) -> TenantSettings {
         self.read().tenants.get(&id).map(|row| row.settings.clone()).unwrap_or_default()

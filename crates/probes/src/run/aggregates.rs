@@ -54,7 +54,7 @@ impl Aggregates {
     /// Adds a run. In basic mode only the duration of the whole run has a histogram.
     pub(super) fn add(&mut self, outcome: &Outcome, basic: bool) {
         self.runs += 1;
-        self.good_runs += u64::from(outcome.success);
+        self.good_runs += u64::from(outcome.success());
         self.observe("probe_all_duration_seconds".to_owned(), Vec::new(), outcome.duration.as_secs_f64());
         if basic {
             return;
@@ -103,12 +103,13 @@ fn histogram_name(gauge: &Gauge) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::outcome::Verdict;
     use super::*;
 
     fn outcome(success: bool, seconds: f64) -> Outcome {
         let gauge = |name, labels| Gauge { name, help: "", labels, value: seconds };
         Outcome {
-            success,
+            verdict: if success { Verdict::Good } else { Verdict::Failed },
             duration: Duration::from_secs_f64(seconds),
             gauges: vec![
                 gauge("probe_http_duration_seconds", vec![("phase", "tls".to_owned())]),

@@ -4,7 +4,7 @@ use pilothouse_model::limits;
 use pilothouse_model::{Labels, LogBatch};
 use serde_json::json;
 
-use super::outcome::{Gauge, Level, Line, Outcome};
+use super::outcome::{Gauge, Level, Line, Outcome, Verdict};
 use super::{logfmt, outcome, user_labels};
 use crate::words::{AdHocCheck, Check, LabelMode, Probe};
 
@@ -19,11 +19,16 @@ pub(super) fn of_run(
     let pairs = stream_pairs(check, probe, mode);
     let room = limits::CHECK_STREAM_LABELS - 1;
     let kept = pairs.iter().take(room).map(|(n, v)| (n.as_str(), v.as_str()));
-    let success = if outcome.success { "1" } else { "0" };
+    // Of a run that was left out nobody can say.
+    let success = match outcome.verdict {
+        Verdict::Good => Some(("probe_success", "1")),
+        Verdict::Failed => Some(("probe_success", "0")),
+        Verdict::LeftOut => None,
+    };
     let surplus = pairs.iter().skip(room).map(|(n, v)| (n.as_str(), v.as_str()));
     let metadata = Labels::from_pairs(surplus.chain([("execution_id", execution)]));
     let mut batch = LogBatch::default();
-    batch.begin_stream(Labels::from_pairs(kept.chain([("probe_success", success)])));
+    batch.begin_stream(Labels::from_pairs(kept.chain(success)));
     for line in &outcome.lines {
         batch.push(line.t_ns, &text(check, &pairs, line), metadata.clone());
     }
@@ -101,7 +106,7 @@ fn line_document(line: &Line) -> serde_json::Value {
 /// Metric families in the JSON that the web app reads: all gauges, type 1.
 fn families(outcome: &Outcome) -> Vec<serde_json::Value> {
     let number = |name, help, value| Gauge { name, help, labels: Vec::new(), value };
-    let success = f64::from(u8::from(outcome.success));
+    let success = f64::from(u8::from(outcome.success()));
     let mut gauges = vec![
         number("probe_success", "Displays whether or not the probe was a success", success),
         number(

@@ -14,7 +14,7 @@ mod stats;
 mod user_labels;
 
 pub use accounting::{AccountingClass, accounting_classes};
-pub use outcome::{Gauge, Level, Line, Outcome, Recorder};
+pub use outcome::{Gauge, Level, Line, Outcome, Recorder, Verdict};
 pub use publisher::{Publication, Publisher, ResultSink};
 pub use runner::{Prober, Target};
 pub use schedule::Schedule;

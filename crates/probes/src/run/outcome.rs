@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pilothouse_model::NoMemory;
 use pilothouse_model::limits::{CHECK_GAUGES, CHECK_LINES};
 
 /// One measured value.
@@ -30,14 +31,40 @@ pub struct Line {
     pub fields: Vec<(&'static str, String)>,
 }
 
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    Failed,
+    /// This server had no room for what the target answered. Nothing is known of the target, and least
+    /// of all that it is down.
+    LeftOut,
+}
+
+impl Verdict {
+    fn of(probed: &Result<bool, NoMemory>) -> Self {
+        match probed {
+            Ok(true) => Self::Good,
+            Ok(false) => Self::Failed,
+            Err(_) => Self::LeftOut,
+        }
+    }
+}
+
 /// A finished run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    pub success: bool,
+    pub verdict: Verdict,
     /// As the kind of check measures it; unsaid, the time on the clock.
     pub duration: Duration,
     pub gauges: Vec<Gauge>,
     pub lines: Vec<Line>,
+}
+
+impl Outcome {
+    pub fn success(&self) -> bool {
+        self.verdict == Verdict::Good
+    }
 }
 
 /// Takes down what a prober sees on its way. A run that fails early has left what it knew.
@@ -103,15 +130,15 @@ impl Recorder {
         self.duration = Some(duration);
     }
 
-    /// The run is over; `walltime` is the time on the clock.
-    pub fn finish(mut self, success: bool, walltime: Duration) -> Outcome {
+    /// The run is over, with what its prober gave; `walltime` is the time on the clock.
+    pub fn finish(mut self, probed: Result<bool, NoMemory>, walltime: Duration) -> Outcome {
         if self.dropped > 0 {
             let message = "values and lines beyond the limits were left out".to_owned();
             let fields = vec![("count", self.dropped.to_string())];
             self.lines.push(Line { t_ns: now_ns(), level: Level::Warn, message, fields });
         }
         Outcome {
-            success,
+            verdict: Verdict::of(&probed),
             duration: self.duration.unwrap_or(walltime),
             gauges: self.gauges,
             lines: self.lines,

@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use pilothouse_model::{Labels, LogBatch, SourceError};
+use pilothouse_model::memory::{Holding, Part};
+use pilothouse_model::{Labels, LogBatch, Memory, SourceError};
 
 use super::stats::PublisherStats;
 
@@ -30,8 +31,17 @@ pub struct Publication {
     pub entries: Option<LogBatch>,
 }
 
+impl Publication {
+    /// About.
+    fn held_bytes(&self) -> u64 {
+        let samples = self.samples.iter().map(|sample| size_of_val(sample) + sample.0.as_encoded().len());
+        let entries = self.entries.as_ref().map_or(0, LogBatch::held_bytes);
+        (samples.sum::<usize>() + entries) as u64
+    }
+}
+
 enum Piece {
-    Publication(Publication),
+    Publication(Publication, Holding),
     /// Nothing comes after this.
     End,
 }
@@ -40,6 +50,7 @@ enum Piece {
 #[derive(Clone)]
 pub struct Publisher {
     queue: SyncSender<Piece>,
+    memory: Arc<Memory>,
     stats: Arc<PublisherStats>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -51,20 +62,26 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread. `max_waiting`: publications that may wait.
-    pub fn start(sink: Arc<dyn ResultSink>, max_waiting: usize) -> std::io::Result<Self> {
+    /// Starts the thread. `max_waiting`: publications that may wait; `memory`: where they are counted.
+    pub fn start(
+        sink: Arc<dyn ResultSink>,
+        max_waiting: usize,
+        memory: &Arc<Memory>,
+    ) -> std::io::Result<Self> {
         let (queue, pieces) = sync_channel(max_waiting.max(1));
         let stats = Arc::new(PublisherStats::default());
         let own = Arc::clone(&stats);
         let thread = std::thread::Builder::new()
             .name("synthetic-results".to_owned())
             .spawn(move || publish(&pieces, sink.as_ref(), &own))?;
-        Ok(Self { queue, stats, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { queue, memory: Arc::clone(memory), stats, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Never waits; what does not fit is counted.
     pub fn publish(&self, publication: Publication) {
-        match self.queue.try_send(Piece::Publication(publication)) {
+        let mut held = self.memory.holding(Part::Checks);
+        held.set(publication.held_bytes());
+        match self.queue.try_send(Piece::Publication(publication, held)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.stats.dropped.fetch_add(1, Relaxed);
@@ -87,15 +104,18 @@ impl Publisher {
 }
 
 fn publish(pieces: &Receiver<Piece>, sink: &dyn ResultSink, stats: &PublisherStats) {
-    while let Ok(Piece::Publication(first)) = pieces.recv() {
-        let mut together = vec![first];
+    while let Ok(Piece::Publication(first, held)) = pieces.recv() {
+        let (mut together, mut all_held) = (vec![first], vec![held]);
         let mut ended = false;
         while together.len() < limits::PUBLICATIONS_TOGETHER
             && !ended
             && let Ok(next) = pieces.try_recv()
         {
             match next {
-                Piece::Publication(publication) => together.push(publication),
+                Piece::Publication(publication, held) => {
+                    together.push(publication);
+                    all_held.push(held);
+                }
                 Piece::End => ended = true,
             }
         }

@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilothouse_model::Labels;
+use pilothouse_model::memory::Holding;
 use pilothouse_model::sample::stale_nan;
+use pilothouse_model::{Labels, NoMemory};
 use uuid::Uuid;
 
 use super::aggregates::Aggregates;
 use super::entries;
-use super::outcome::{Level, Line, Outcome, Recorder, now_ns};
+use super::outcome::{Level, Line, Outcome, Recorder, Verdict, now_ns};
 use super::publisher::{Publication, Publisher};
 use super::series::Identity;
 use crate::words::{AdHocCheck, Check, CheckSettings, LabelMode, Probe};
@@ -29,12 +30,13 @@ pub struct Target<'a> {
 
 /// Does the measuring. The implementer holds resolvers, sockets and rules of what may be reached.
 pub trait Prober: Send + Sync + fmt::Debug {
-    /// One run. Ends by itself at `timeout`; what does not is dropped a little later.
+    /// One run. Ends by itself at `timeout`; what does not is dropped a little later. The error is that
+    /// this server had no room for the answer.
     fn probe<'a>(
         &'a self,
         target: &'a Target<'a>,
         recorder: &'a mut Recorder,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<bool, NoMemory>> + Send + 'a>>;
 }
 
 pub(super) struct Runner {
@@ -47,6 +49,8 @@ pub(super) struct Runner {
     aggregates: Aggregates,
     /// Of the last run: its series, and when they were published last.
     last: Option<(Vec<(Labels, f64)>, i64)>,
+    /// The memory of those series.
+    held: Holding,
 }
 
 impl Runner {
@@ -56,15 +60,16 @@ impl Runner {
         probe: Arc<Probe>,
         prober: Arc<dyn Prober>,
         publisher: Publisher,
+        held: Holding,
     ) -> Self {
         let identity = Identity::of(&check, &probe, labels);
         let aggregates = Aggregates::default();
-        Self { check, labels, identity, probe, prober, publisher, aggregates, last: None }
+        Self { check, labels, identity, probe, prober, publisher, aggregates, last: None, held }
     }
 
-    /// Runs once and publishes; tells whether the run was good.
-    pub(super) async fn run(&mut self) -> bool {
-        let Some(settings) = &self.check.settings else { return false };
+    /// Runs once and publishes. A run that was left out leaves its lines, and everything else as it was.
+    pub(super) async fn run(&mut self) -> Verdict {
+        let Some(settings) = &self.check.settings else { return Verdict::Failed };
         let kind = self.check.kind().map_or("", |kind| kind.name());
         let target = Target {
             target: &self.check.target,
@@ -73,13 +78,18 @@ impl Runner {
             run_by: format!("{}-{}", self.check.id, self.probe.id),
         };
         let outcome = run_once(self.prober.as_ref(), &target, kind).await;
-        self.aggregates.add(&outcome, self.check.basic_metrics_only);
-        let series = self.identity.series(&self.check, &self.probe, &outcome, &self.aggregates);
         let execution = Uuid::new_v4().to_string();
         let lines = entries::of_run(&self.check, &self.probe, self.labels, &outcome, &execution);
+        if outcome.verdict == Verdict::LeftOut {
+            self.publish(&[], Some(lines));
+            return outcome.verdict;
+        }
+        self.aggregates.add(&outcome, self.check.basic_metrics_only);
+        let series = self.identity.series(&self.check, &self.probe, &outcome, &self.aggregates);
         self.publish(&series, Some(lines));
+        self.held.set(series.iter().map(held_bytes).sum());
         self.last = Some((series, now_ms()));
-        outcome.success
+        outcome.verdict
     }
 
     /// The last values once more, so that rare checks stay visible between their runs.
@@ -127,6 +137,11 @@ pub(super) async fn run_adhoc(
 /// Of its timeout, what a run may take before it is dropped.
 const PATIENCE: f64 = 1.05;
 
+/// Of a series, about.
+fn held_bytes(series: &(Labels, f64)) -> u64 {
+    (size_of_val(series) + series.0.as_encoded().len()) as u64
+}
+
 /// A run with its first and its last line. A run that does not end in time has failed; what it
 /// had taken down stays.
 async fn run_once(prober: &dyn Prober, target: &Target<'_>, kind: &str) -> Outcome {
@@ -136,14 +151,20 @@ async fn run_once(prober: &dyn Prober, target: &Target<'_>, kind: &str) -> Outco
     recorder.info("Beginning check", &[("type", &kind), ("timeout_seconds", &timeout_s)]);
     let patience = target.timeout.mul_f64(PATIENCE);
     let probed = tokio::time::timeout(patience, prober.probe(target, &mut recorder)).await;
-    let success = probed.unwrap_or_else(|_| {
+    let probed = probed.unwrap_or_else(|_| {
         recorder.error("the run did not end in time", &[("timeout_seconds", &timeout_s)]);
-        false
+        Ok(false)
     });
+    if let Err(full) = &probed {
+        recorder.say(Level::Warn, "no room for the answer of the target", &[("err", full)]);
+    }
     let walltime = started.elapsed();
-    let mut outcome = recorder.finish(success, walltime);
-    let (level, message) =
-        if success { (Level::Info, "Check succeeded") } else { (Level::Error, "Check failed") };
+    let mut outcome = recorder.finish(probed, walltime);
+    let (level, message) = match outcome.verdict {
+        Verdict::Good => (Level::Info, "Check succeeded"),
+        Verdict::Failed => (Level::Error, "Check failed"),
+        Verdict::LeftOut => (Level::Warn, "Check left out"),
+    };
     outcome.lines.push(Line {
         t_ns: now_ns(),
         level,

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use pilothouse_model::memory::Part;
 use rand::Rng as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::outcome::Verdict;
 use super::publisher::Publisher;
 use super::runner::{Prober, Runner, run_adhoc};
 use super::stats::{PublisherStats, ScheduleStats};
@@ -140,6 +142,7 @@ impl Schedule {
             Arc::clone(probe),
             Arc::clone(&self.prober),
             self.publisher.clone(),
+            self.registry.settings().memory.holding(Part::Checks),
         );
         let life = Life {
             every: every(&assignment.check),
@@ -205,8 +208,11 @@ impl Life {
         let _place = self.places.acquire().await;
         self.stats.lateness.add(Instant::now().saturating_duration_since(due));
         let _under_way = UnderWay::of(&self.stats);
-        let good = runner.run().await;
-        let counter = if good { &self.stats.good_runs } else { &self.stats.failed_runs };
+        let counter = match runner.run().await {
+            Verdict::Good => &self.stats.good_runs,
+            Verdict::Failed => &self.stats.failed_runs,
+            Verdict::LeftOut => &self.stats.left_out_runs,
+        };
         counter.fetch_add(1, Relaxed);
     }
 

@@ -42,7 +42,7 @@ impl Identity {
             own.iter().for_each(|(n, v)| set(&mut labels, n, v));
             series.push((labels.build(), value));
         };
-        emit("probe_success", &[], f64::from(u8::from(outcome.success)));
+        emit("probe_success", &[], f64::from(u8::from(outcome.success())));
         emit("probe_duration_seconds", &[], outcome.duration.as_secs_f64());
         for gauge in &outcome.gauges {
             emit(gauge.name, &gauge.labels, gauge.value);

@@ -13,6 +13,8 @@ pub struct ScheduleStats {
     pub running: AtomicU64,
     pub good_runs: AtomicU64,
     pub failed_runs: AtomicU64,
+    /// Runs whose answer found no room in memory; of their targets nothing is said.
+    pub left_out_runs: AtomicU64,
     /// Slots that passed while the run before was not over.
     pub skipped: AtomicU64,
     /// Time between slots and the runs that began at them.

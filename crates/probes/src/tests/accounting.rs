@@ -83,8 +83,12 @@ fn checks(web: &str, port: u16) -> Vec<Check> {
 
 #[tokio::test]
 async fn classes_count_what_runs_make() {
-    let settings =
-        RegistrySettings { builtin: Probe { name: "local".into(), ..Probe::default() }, limits: few(10) };
+    let memory = Arc::default();
+    let settings = RegistrySettings {
+        builtin: Probe { name: "local".into(), ..Probe::default() },
+        limits: few(10),
+        memory: Arc::clone(&memory),
+    };
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(SystemClock)).unwrap();
     let (registry, seen) = (Arc::new(registry), Arc::<Seen>::default());
     let tenant = registry.install(1, 1, 1, Default::default).unwrap().tenant;
@@ -92,7 +96,7 @@ async fn classes_count_what_runs_make() {
     for check in checks(&web, port) {
         registry.add_check(tenant, check).unwrap();
     }
-    let publisher = Publisher::start(Arc::clone(&seen) as Arc<dyn ResultSink>, 100).unwrap();
+    let publisher = Publisher::start(Arc::clone(&seen) as Arc<dyn ResultSink>, 100, &memory).unwrap();
     let prober = Arc::new(LocalProber::new(TargetRules::default(), LiveLimits::default(), Arc::default()));
     let runtime = tokio::runtime::Handle::current();
     let schedule = Arc::new(Schedule::new(registry, prober, publisher.clone(), 10, runtime));

@@ -54,7 +54,7 @@ async fn lines_are_answered_with_what_they_said() {
     ]);
     let greeting = "hello\r\n220 mail.test !\r\n250 ok\r\n";
     let (outcome, heard) = against(greeting, json!({"tcp": {"queryResponse": steps}})).await;
-    assert!(outcome.success, "{:?}", outcome.lines);
+    assert!(outcome.success(), "{:?}", outcome.lines);
     assert_eq!(heard, b"\xff costs $1\nEHLO mail.test|!||$|\n");
     let gauge = |name: &str| outcome.gauges.iter().find(|g| g.name == name).map(|g| g.value);
     assert_eq!(gauge("probe_failed_due_to_regex"), Some(0.0));
@@ -68,6 +68,6 @@ async fn a_dot_in_an_expression_is_no_line_feed() {
     for (expression, holds) in [("a.b", false), ("(?s)a.b", true), ("a$", false), ("(?m)a$", true)] {
         let settings = json!({"http": {"failIfBodyNotMatchesRegexp": [expression]}});
         let (outcome, _) = against(ANSWER, settings).await;
-        assert_eq!(outcome.success, holds, "{expression}: {:?}", outcome.lines);
+        assert_eq!(outcome.success(), holds, "{expression}: {:?}", outcome.lines);
     }
 }

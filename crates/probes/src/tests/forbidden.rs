@@ -25,7 +25,7 @@ async fn run(target: &str, settings: &Value) -> Outcome {
 async fn is_forbidden(target: &str, settings: Value) {
     let outcome = run(target, &settings).await;
     let told = outcome.lines.iter().flat_map(|line| &line.fields).any(|(_, value)| value.contains("forbids"));
-    assert!(!outcome.success && told, "{target} {settings}: {:?}", outcome.lines);
+    assert!(!outcome.success() && told, "{target} {settings}: {:?}", outcome.lines);
 }
 
 /// Answers every request with a redirect to `location`.
@@ -73,7 +73,7 @@ async fn redirects_proxies_and_issuers_of_tokens_are_asked_about_too() {
     let not_followed = redirecting("http://127.0.0.2:9/".to_owned()).await;
     let outcome =
         run(&not_followed, &json!({"http": {"noFollowRedirects": true, "validStatusCodes": [302]}})).await;
-    assert!(outcome.success, "{:?}", outcome.lines);
+    assert!(outcome.success(), "{:?}", outcome.lines);
     is_forbidden("http://127.0.0.1:9/", json!({"http": {"proxyURL": "http://127.0.0.2:9"}})).await;
     is_forbidden("https://127.0.0.1:9/", json!({"http": {"proxyURL": "http://127.0.0.2:9"}})).await;
     let issuer = json!({"clientId": "i", "clientSecret": "s", "tokenURL": "http://127.0.0.2:9/"});

@@ -53,7 +53,7 @@ async fn all_series_are_there_when_the_time_is_over() {
         ("x", json!({"multihttp": {"entries": entries}}), "probe_http_requests_failed_total", 1.0),
     ] {
         let outcome = run(target, settings.clone()).await;
-        assert!(!outcome.success, "{settings}");
+        assert!(!outcome.success(), "{settings}");
         let seen =
             value(&outcome, series).map(|value| if series.ends_with("_seconds") { 0.0 } else { value });
         assert_eq!(seen, Some(expected), "{settings} {series}: {:?}", outcome.lines);

@@ -3,6 +3,7 @@
 use pilothouse_model::limits::{Limits, LiveLimits};
 
 mod accounting;
+mod crowded;
 mod dialogue;
 mod forbidden;
 mod forms;

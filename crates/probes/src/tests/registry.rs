@@ -22,8 +22,11 @@ impl Clock for Stepped {
 }
 
 fn open(state: &Arc<MemoryState>) -> Registry {
-    let settings =
-        RegistrySettings { builtin: Probe { name: "local".into(), ..Probe::default() }, limits: few(3) };
+    let settings = RegistrySettings {
+        builtin: Probe { name: "local".into(), ..Probe::default() },
+        limits: few(3),
+        memory: Arc::default(),
+    };
     let clock = Stepped(AtomicI64::new(1_700_000_000_250));
     Registry::open(settings, Arc::clone(state) as Arc<dyn StateStore>, Arc::new(clock)).unwrap()
 }

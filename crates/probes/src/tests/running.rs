@@ -7,7 +7,7 @@ use std::time::Duration;
 use pilothouse_model::ports::SystemClock;
 use pilothouse_model::sample::is_stale;
 use pilothouse_model::state::MemoryState;
-use pilothouse_model::{Labels, LogBatch, SourceError};
+use pilothouse_model::{Labels, LogBatch, NoMemory, SourceError};
 use tokio::sync::watch;
 
 use super::few;
@@ -40,7 +40,8 @@ impl ResultSink for Kept {
     }
 }
 
-/// Succeeds unless the target holds `bad`; hangs where it holds `hang`.
+/// Succeeds unless the target holds `bad`; hangs where it holds `hang`, and finds no room where it
+/// holds `crowded`.
 #[derive(Debug, Default)]
 struct Pretend {
     now: AtomicUsize,
@@ -52,7 +53,7 @@ impl Prober for Pretend {
         &'a self,
         target: &'a Target<'a>,
         recorder: &'a mut Recorder,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<bool, NoMemory>> + Send + 'a>> {
         Box::pin(async move {
             self.most.fetch_max(self.now.fetch_add(1, Relaxed) + 1, Relaxed);
             recorder.gauge("probe_http_duration_seconds", "", &[("phase", "tls")], 0.25);
@@ -61,7 +62,10 @@ impl Prober for Pretend {
                 tokio::time::sleep(Duration::from_secs(3_600)).await;
             }
             self.now.fetch_sub(1, Relaxed);
-            !target.target.contains("bad")
+            if target.target.contains("crowded") {
+                return Err(NoMemory { used_bytes: 60 << 20, limit_bytes: 64 << 20 });
+            }
+            Ok(!target.target.contains("bad"))
         })
     }
 }
@@ -70,6 +74,7 @@ fn registry() -> (Arc<Registry>, i64) {
     let settings = RegistrySettings {
         builtin: Probe { name: "local".into(), region: "LAB".into(), ..Probe::default() },
         limits: few(10),
+        memory: Arc::default(),
     };
     let registry = Registry::open(settings, Arc::<MemoryState>::default(), Arc::new(SystemClock)).unwrap();
     let tenant = registry.install(1, 1, 1, Default::default).unwrap().tenant;
@@ -102,7 +107,8 @@ fn value(kept: &Kept, name: &str, instance: &str) -> Option<f64> {
 async fn checks_run_publish_and_end_with_stale_markers() {
     let (registry, tenant) = registry();
     let (kept, prober) = (Arc::new(Kept::default()), Arc::new(Pretend::default()));
-    let publisher = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>, 1_000).unwrap();
+    let publisher =
+        Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>, 1_000, &Arc::default()).unwrap();
     let schedule = Schedule::new(
         Arc::clone(&registry),
         Arc::clone(&prober) as Arc<dyn Prober>,
@@ -125,10 +131,11 @@ async fn checks_run_publish_and_end_with_stale_markers() {
     let good = registry.add_check(tenant, check("http://a.b/good")).unwrap();
     registry.add_check(tenant, check("http://a.b/bad")).unwrap();
     registry.add_check(tenant, check("http://a.b/hang")).unwrap();
+    registry.add_check(tenant, check("http://a.b/crowded")).unwrap();
     tokio::time::sleep(Duration::from_millis(4_500)).await;
     registry.delete_check(tenant, good.id).unwrap();
     tokio::time::sleep(Duration::from_millis(1_000)).await;
-    assert_eq!(stats.checks.load(Relaxed), 2);
+    assert_eq!(stats.checks.load(Relaxed), 3);
     stop.send(true).unwrap();
     running.await.unwrap();
     publisher.drain();
@@ -141,7 +148,16 @@ async fn checks_run_publish_and_end_with_stale_markers() {
     assert!((5.0..=6.0).contains(&count("http://a.b/bad")), "{}", count("http://a.b/bad"));
     assert!(count("http://a.b/hang") >= 4.0, "a run that hangs ends at its timeout");
 
+    // Of a target whose answer found no room nothing is said but why.
+    assert!(stats.left_out_runs.load(Relaxed) >= 4);
+    let of_crowded = |labels: &Labels| labels.value("instance") == "http://a.b/crowded";
+    assert!(!kept.samples.lock().unwrap().iter().any(|(labels, _, _)| of_crowded(labels)));
     let lines = kept.lines.lock().unwrap();
+    let crowded: Vec<_> = lines.iter().filter(|(labels, _, _)| of_crowded(labels)).collect();
+    assert!(crowded.iter().all(|(labels, _, _)| labels.get("probe_success").is_none()));
+    for said in ["the server is at its memory limit (60 MiB of 64 MiB are in use)", "Check left out"] {
+        assert!(crowded.iter().any(|(_, line, _)| line.contains(said)), "{said}");
+    }
     let good = lines.iter().find(|(_, line, _)| line.contains("msg=\"Check succeeded\"")).unwrap();
     assert!(
         good.1
@@ -160,7 +176,8 @@ async fn checks_run_publish_and_end_with_stale_markers() {
 async fn a_rare_check_is_published_again() {
     let (registry, tenant) = registry();
     let kept = Arc::new(Kept::default());
-    let publisher = Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>, 1_000).unwrap();
+    let publisher =
+        Publisher::start(Arc::clone(&kept) as Arc<dyn ResultSink>, 1_000, &Arc::default()).unwrap();
     let schedule = Schedule::new(
         Arc::clone(&registry),
         Arc::<Pretend>::default(),

@@ -8,6 +8,7 @@ mod target;
 use std::collections::HashSet;
 
 use pilothouse_model::limits::{self, Limits};
+use prost::Message;
 
 pub(crate) use multihttp::is_shallow;
 
@@ -61,7 +62,16 @@ pub fn check(check: &Check, rules: LabelRules) -> Held {
     hold(check.offset >= 0, "invalid check offset")?;
     labels(&check.labels, rules)?;
     settings(check.settings.as_ref())?;
+    size(check)?;
     target::holds(kind, &check.target)
+}
+
+fn size(check: &impl Message) -> Held {
+    let (bytes, limit) = (check.encoded_len(), limits::CHECK_BYTES);
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Invalid(format!("a check may have at most {limit} bytes, and this one has {bytes}")))
 }
 
 pub fn adhoc(check: &AdHocCheck) -> Held {
@@ -72,6 +82,7 @@ pub fn adhoc(check: &AdHocCheck) -> Held {
     refuse_scripts(kind)?;
     timeout(kind, check.timeout, check.timeout)?;
     settings(check.settings.as_ref())?;
+    size(check)?;
     target::holds(kind, &check.target)
 }
 

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::HeaderMap;
 use pilothouse_model::limits::DISCOVERY_SHARED_NETWORKS;
-use pilothouse_model::{Labels, LabelsBuilder};
-use pilothouse_net::{Client, HttpOptions};
+use pilothouse_model::{Labels, LabelsBuilder, Memory};
+use pilothouse_net::HttpOptions;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::ask::Asker;
 use super::group::ADDRESS;
-use super::http::{client, get};
 use super::{DiscoveryError, Group, interval};
 use crate::config;
 use crate::config::sections::{DockerFilter, DockerSection};
@@ -56,6 +57,10 @@ impl Settings {
         })
     }
 
+    pub(super) fn asker(&self, max_bytes: u64, memory: &Arc<Memory>) -> Asker {
+        Asker::new(self.http.clone(), self.socket.clone(), max_bytes, memory)
+    }
+
     /// The path of the list of containers, with the filters as the daemon reads them.
     fn containers_url(&self) -> String {
         let url = format!("{}/containers/json", self.base);
@@ -77,13 +82,12 @@ impl Settings {
 #[derive(Debug)]
 pub(super) struct Daemon {
     settings: Settings,
-    max_bytes: u64,
-    client: Option<Client>,
+    asker: Asker,
 }
 
 impl Daemon {
-    pub(super) fn new(settings: Settings, max_bytes: u64) -> Self {
-        Self { settings, max_bytes, client: None }
+    pub(super) fn new(settings: Settings, asker: Asker) -> Self {
+        Self { settings, asker }
     }
 
     pub(super) fn interval(&self) -> Duration {
@@ -97,10 +101,9 @@ impl Daemon {
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, url: &str) -> Result<T, DiscoveryError> {
-        let (timeout, socket) = (self.interval(), self.settings.socket.clone());
-        let client = client(&mut self.client, &self.settings.http, timeout, self.max_bytes, socket)?;
-        let (body, _) = get(client, url, HeaderMap::new(), self.max_bytes).await?;
-        serde_json::from_slice(&body).map_err(|e| DiscoveryError::Malformed(format!("{url}: {e}")))
+        let every = self.interval();
+        let answer = self.asker.get(url, HeaderMap::new(), every).await?;
+        serde_json::from_slice(&answer.body).map_err(|e| DiscoveryError::Malformed(format!("{url}: {e}")))
     }
 }
 

@@ -59,6 +59,12 @@ impl Group {
         Ok(group)
     }
 
+    /// About.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let labels = self.targets.iter().chain([&self.labels]);
+        labels.map(|labels| (size_of_val(labels) + labels.as_encoded().len()) as u64).sum()
+    }
+
     pub(super) fn addresses(&self) -> impl Iterator<Item = &str> {
         self.targets.iter().map(|target| target.value(ADDRESS))
     }

@@ -3,6 +3,7 @@
 //! A discovery gives whole lists: what it says now replaces what it said before. While it fails,
 //! what it said last stays.
 
+mod ask;
 mod docker;
 mod file;
 mod group;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pilothouse_model::memory::{Holding, Part};
+use pilothouse_model::{Memory, NoMemory};
 use pilothouse_net::{BuildError, CallError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -51,6 +54,8 @@ pub enum DiscoveryError {
     File { path: String, cause: std::io::Error },
     #[error("{0}")]
     Pattern(#[from] glob::PatternError),
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
     #[error("the reader of files ended: {0}")]
     Panicked(#[from] tokio::task::JoinError),
 }
@@ -82,24 +87,37 @@ impl Discovery {
 }
 
 /// What all discoveries of a job found last, each in its own slot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Found {
-    slots: Mutex<Vec<Arc<[Group]>>>,
+    slots: Mutex<Slots>,
     pub(crate) changed: Notify,
 }
 
+#[derive(Debug)]
+struct Slots {
+    lists: Vec<Arc<[Group]>>,
+    held: Holding,
+}
+
 impl Found {
+    fn nothing(discoveries: usize, memory: &Arc<Memory>) -> Self {
+        let slots = Slots { lists: vec![Arc::from([]); discoveries], held: memory.holding(Part::Targets) };
+        Self { slots: Mutex::new(slots), changed: Notify::new() }
+    }
+
     pub(crate) fn groups(&self) -> Vec<Arc<[Group]>> {
-        self.slots.lock().clone()
+        self.slots.lock().lists.clone()
     }
 
     /// `false` where nothing is new.
     fn set(&self, slot: usize, groups: Vec<Group>) -> bool {
         let mut slots = self.slots.lock();
-        match slots.get_mut(slot) {
+        match slots.lists.get_mut(slot) {
             Some(known) if **known != *groups => *known = Arc::from(groups),
             _ => return false,
         }
+        let bytes = slots.lists.iter().flat_map(|list| list.iter()).map(Group::held_bytes).sum();
+        slots.held.set(bytes);
         drop(slots);
         self.changed.notify_one();
         true
@@ -107,14 +125,15 @@ impl Found {
 }
 
 /// Starts the discoveries of a job; they run until their tasks are aborted. What is fixed is
-/// there at once.
+/// there at once. Answers are booked in `memory`; while one finds no room there, what was found before
+/// stays.
 pub(crate) fn start(
     discoveries: &[Discovery],
     job: &str,
     max_bytes: u64,
+    memory: &Arc<Memory>,
 ) -> (Arc<Found>, Vec<JoinHandle<()>>) {
-    let found = Arc::new(Found::default());
-    *found.slots.lock() = vec![Arc::from([]); discoveries.len()];
+    let found = Arc::new(Found::nothing(discoveries.len(), memory));
     let mut tasks = Vec::new();
     for (slot, discovery) in discoveries.iter().enumerate() {
         let source = match discovery {
@@ -123,9 +142,13 @@ pub(crate) fn start(
                 continue;
             }
             Discovery::File(settings) => Source::File(file::Files::new(settings, max_bytes)),
-            Discovery::Http(settings) => Source::Http(http::Endpoint::new((**settings).clone(), max_bytes)),
+            Discovery::Http(settings) => {
+                let asker = settings.asker(max_bytes, memory);
+                Source::Http(http::Endpoint::new((**settings).clone(), asker))
+            }
             Discovery::Docker(settings) => {
-                Source::Docker(docker::Daemon::new((**settings).clone(), max_bytes))
+                let asker = settings.asker(max_bytes, memory);
+                Source::Docker(docker::Daemon::new((**settings).clone(), asker))
             }
         };
         tasks.push(tokio::spawn(follow(source, Arc::clone(&found), slot, job.to_owned())));

@@ -108,7 +108,7 @@ async fn containers_of_a_daemon() {
         path.display()
     );
     let discoveries = Discovery::of(&section(&yaml), directory.path()).unwrap();
-    let (found, tasks) = start(&discoveries, "j", 1 << 20);
+    let (found, tasks) = start(&discoveries, "j", 1 << 20, &Default::default());
     tokio::time::timeout(Duration::from_secs(10), found.changed.notified()).await.unwrap();
     let targets: Vec<Labels> = found.groups()[0][0].targets.clone();
     let shown: Vec<&str> = targets.iter().map(|t| t.value(ADDRESS)).collect();

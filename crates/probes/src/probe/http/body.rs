@@ -1,10 +1,12 @@
 //! The body of an answer without its coding, within a bound.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
+use pilothouse_model::NoMemory;
 use pilothouse_model::memory::Reservation;
 
 use super::HttpError;
@@ -29,11 +31,22 @@ pub(super) fn decoded(
         "" | "identity" => Ok(body.clone()),
         "gzip" | "x-gzip" => read(MultiGzDecoder::new(body.as_ref()), most, held),
         // Servers differ in whether they mean the bare stream or zlib's.
-        "deflate" => read(ZlibDecoder::new(body.as_ref()), most, held)
-            .or_else(|_| read(DeflateDecoder::new(body.as_ref()), most, held)),
+        "deflate" => match read(ZlibDecoder::new(body.as_ref()), most, held) {
+            Err(HttpError::Coding(_)) => read(DeflateDecoder::new(body.as_ref()), most, held),
+            read => read,
+        },
         "br" => read(brotli_decompressor::Decompressor::new(body.as_ref(), 4_096), most, held),
         other => Err(HttpError::Coding(format!("content encoding {other:?} was not asked for"))),
     }
+}
+
+/// A body as text. What is no UTF-8 is replaced, and that makes a copy.
+pub(in crate::probe) fn text<'b>(body: &'b [u8], held: &mut Reservation) -> Result<Cow<'b, str>, NoMemory> {
+    if let Ok(text) = std::str::from_utf8(body) {
+        return Ok(Cow::Borrowed(text));
+    }
+    held.grow(body.len() as u64 * char::REPLACEMENT_CHARACTER.len_utf8() as u64)?;
+    Ok(String::from_utf8_lossy(body))
 }
 
 fn read(decoder: impl Read, most: u64, held: &mut Reservation) -> Result<Bytes, HttpError> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header;
+use pilothouse_model::NoMemory;
 use pilothouse_model::matcher::{Anchoring, Pattern};
 
 use super::{Answer, HttpError, body, version_number, version_text};
@@ -19,7 +20,7 @@ pub(super) async fn judge(
     answer: Answer,
     settings: &HttpSettings,
     recorder: &mut Recorder,
-) -> bool {
+) -> Result<bool, NoMemory> {
     let most = prober.limits.now().max_probe_decoded_bytes;
     let growth = if answer.headers.contains_key(header::CONTENT_ENCODING) { 16 } else { 1 };
     if answer.body.len().saturating_mul(growth) <= INLINE_BYTES {
@@ -37,22 +38,30 @@ pub(super) async fn judge(
         }
         Err(e) => {
             recorder.error("Error reading HTTP body", &[("err", &e)]);
-            false
+            Ok(false)
         }
     }
 }
 
-fn judge_here(mut answer: Answer, settings: &HttpSettings, most: u64, recorder: &mut Recorder) -> bool {
+fn judge_here(
+    mut answer: Answer,
+    settings: &HttpSettings,
+    most: u64,
+    recorder: &mut Recorder,
+) -> Result<bool, NoMemory> {
     let status = i32::from(answer.status.as_u16());
     let wanted = settings.compression != Compression::None as i32;
     let body = body::decoded(&answer.body, &answer.headers, wanted, most, &mut answer.held);
-    let answer = &answer;
+    if let Err(HttpError::NoMemory(full)) = body {
+        return Err(full);
+    }
     let mut good = status_holds(status, settings, recorder);
-    let regexp_failed = good && !texts_hold(answer, &body, settings, recorder);
+    let regexp_failed = good && !texts_hold(&mut answer, &body, settings, recorder)?;
+    let answer = &answer;
     good &= !regexp_failed;
     good &= version_holds(answer, settings, recorder) & encryption_holds(answer, settings, recorder);
     take_down(Some(answer), regexp_failed, body.map_or(0, |b| b.len()), recorder);
-    good
+    Ok(good)
 }
 
 /// What is taken down when there was no answer.
@@ -80,39 +89,39 @@ fn status_holds(status: i32, settings: &HttpSettings, recorder: &mut Recorder) -
 }
 
 fn texts_hold(
-    answer: &Answer,
+    answer: &mut Answer,
     body: &Result<Bytes, HttpError>,
     settings: &HttpSettings,
     recorder: &mut Recorder,
-) -> bool {
+) -> Result<bool, NoMemory> {
     let matched = settings.fail_if_header_matches_regexp.iter().find(|m| header_fails(answer, m, true));
     let missed = settings.fail_if_header_not_matches_regexp.iter().find(|m| header_fails(answer, m, false));
     if let Some(m) = matched.or(missed) {
         recorder
             .error("Header failed its regular expression", &[("header", &m.header), ("regexp", &m.regexp)]);
-        return false;
+        return Ok(false);
     }
     if settings.fail_if_body_matches_regexp.is_empty() && settings.fail_if_body_not_matches_regexp.is_empty()
     {
-        return true;
+        return Ok(true);
     }
     let body = match body {
         Ok(body) => body,
         Err(e) => {
             recorder.error("Error reading HTTP body", &[("err", e)]);
-            return false;
+            return Ok(false);
         }
     };
-    let text = String::from_utf8_lossy(body);
+    let text = body::text(body, &mut answer.held)?;
     if let Some(regexp) = settings.fail_if_body_matches_regexp.iter().find(|r| matches(r, &text)) {
         recorder.error("Body matched regular expression", &[("regexp", regexp)]);
-        return false;
+        return Ok(false);
     }
     if let Some(regexp) = settings.fail_if_body_not_matches_regexp.iter().find(|r| !matches(r, &text)) {
         recorder.error("Body did not match regular expression", &[("regexp", regexp)]);
-        return false;
+        return Ok(false);
     }
-    true
+    Ok(true)
 }
 
 /// Values of a header that came several times count as one text. A header that is missing fails

@@ -22,6 +22,7 @@ use super::connect::ConnectError;
 use crate::run::{Recorder, Target};
 use crate::words::HttpSettings;
 
+pub(super) use body::text;
 pub(super) use hop::{Answer, Hop, Sent};
 pub(super) use judge::INLINE_BYTES;
 pub(super) use phases::Phases;
@@ -57,7 +58,7 @@ pub(super) async fn probe(
     target: &Target<'_>,
     settings: &HttpSettings,
     recorder: &mut Recorder,
-) -> bool {
+) -> Result<bool, NoMemory> {
     let mut run = Run { prober, target, settings, phases: Phases::default(), redirects: 0 };
     let answered = in_time(target.timeout, run.follow(recorder)).await;
     run.phases.take_down(recorder);
@@ -65,10 +66,11 @@ pub(super) async fn probe(
     recorder.gauge("probe_http_redirects", help, &[], f64::from(run.redirects));
     match answered {
         Ok(answer) => judge::judge(prober, answer, settings, recorder).await,
+        Err(HttpError::NoMemory(full)) => Err(full),
         Err(e) => {
             recorder.error("Error for HTTP request", &[("err", &e)]);
             judge::no_answer(recorder);
-            false
+            Ok(false)
         }
     }
 }

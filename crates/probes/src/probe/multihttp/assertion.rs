@@ -4,37 +4,44 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::HeaderName;
+use pilothouse_model::NoMemory;
 use pilothouse_model::matcher::{Anchoring, Pattern};
 use serde_json::Value;
-use serde_json_path::JsonPath;
 
-use crate::probe::http::Answer;
+use super::tree;
+use crate::probe::http::{Answer, text};
 use crate::run::Recorder;
-use crate::validate::is_shallow;
 use crate::words::{
     AssertionCondition as Condition, AssertionSubject as Subject, AssertionType, MultiHttpAssertion,
 };
 
-pub(super) fn holds(assertion: &MultiHttpAssertion, answer: &Answer) -> bool {
-    match AssertionType::try_from(assertion.kind) {
-        Ok(AssertionType::Text) => subjects(assertion, answer).iter().any(|text| compare(assertion, text)),
+pub(super) fn holds(assertion: &MultiHttpAssertion, answer: &mut Answer) -> Result<bool, NoMemory> {
+    Ok(match AssertionType::try_from(assertion.kind) {
+        Ok(AssertionType::Text) => subjects(assertion, answer)?.iter().any(|text| compare(assertion, text)),
         Ok(AssertionType::JsonPathValue) => {
-            json_values(&assertion.expression, answer).iter().any(|value| compare_json(assertion, value))
+            let is_wanted = |value: &Value| compare_json(assertion, value);
+            tree::json(&assertion.expression, answer, |found| found.iter().any(|value| is_wanted(value)))?
         }
-        Ok(AssertionType::JsonPathAssertion) => !json_values(&assertion.expression, answer).is_empty(),
+        Ok(AssertionType::JsonPathAssertion) => {
+            tree::json(&assertion.expression, answer, |found| !found.is_empty())?
+        }
         Ok(AssertionType::RegexAssertion) => {
+            let texts = subjects(assertion, answer)?;
             let pattern = Pattern::new(&assertion.expression, Anchoring::Part);
-            pattern.is_ok_and(|p| subjects(assertion, answer).iter().any(|text| p.is_match(text)))
+            pattern.is_ok_and(|p| texts.iter().any(|text| p.is_match(text)))
         }
         Err(_) => false,
-    }
+    })
 }
 
 /// The texts of which one has to hold: the body, the status, or the headers, a line for each of
 /// them. Where a text names a header it is the value alone, and nothing if there is no such header.
-fn subjects<'a>(assertion: &MultiHttpAssertion, answer: &'a Answer) -> Vec<Cow<'a, str>> {
+fn subjects<'a>(
+    assertion: &MultiHttpAssertion,
+    answer: &'a mut Answer,
+) -> Result<Vec<Cow<'a, str>>, NoMemory> {
     let is_named = AssertionType::try_from(assertion.kind) == Ok(AssertionType::Text);
-    match Subject::try_from(assertion.subject) {
+    Ok(match Subject::try_from(assertion.subject) {
         Ok(Subject::HttpStatusCode) => vec![answer.status.as_u16().to_string().into()],
         Ok(Subject::ResponseHeaders) if is_named && !assertion.expression.is_empty() => {
             let name = HeaderName::from_bytes(assertion.expression.as_bytes()).ok();
@@ -45,24 +52,14 @@ fn subjects<'a>(assertion: &MultiHttpAssertion, answer: &'a Answer) -> Vec<Cow<'
             let line = |name: &'a HeaderName| format!("{name}: {}", header_value(answer, name)).into();
             answer.headers.keys().map(line).collect()
         }
-        _ => vec![String::from_utf8_lossy(&answer.body)],
-    }
+        _ => vec![text(&answer.body, &mut answer.held)?],
+    })
 }
 
 /// Values of a header that came several times are one text.
 fn header_value(answer: &Answer, name: &HeaderName) -> String {
     let values = answer.headers.get_all(name);
     values.iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect::<Vec<_>>().join(", ")
-}
-
-/// What a JSONPath finds; nothing where body or path do not read.
-pub(super) fn json_values(path: &str, answer: &Answer) -> Vec<Value> {
-    if !is_shallow(path) {
-        return Vec::new();
-    }
-    let Ok(document) = serde_json::from_slice::<Value>(&answer.body) else { return Vec::new() };
-    JsonPath::parse(path)
-        .map_or_else(|_| Vec::new(), |path| path.query(&document).all().into_iter().cloned().collect())
 }
 
 fn condition(assertion: &MultiHttpAssertion) -> Condition {
@@ -183,7 +180,7 @@ mod tests {
     fn check(kind: i32, subject: i32, condition: i32, expression: &str, value: &str, expected: bool) {
         let headers = [("server", "abc"), ("vary", "x"), ("vary", "y")];
         let headers = headers.map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)));
-        let answer = Answer {
+        let mut answer = Answer {
             status: StatusCode::OK,
             version: Version::HTTP_11,
             headers: HeaderMap::from_iter(headers),
@@ -192,7 +189,7 @@ mod tests {
             encrypted: false,
         };
         let assertion = assertion(kind, subject, condition, expression, value);
-        assert_eq!(holds(&assertion, &answer), expected, "{assertion:?}");
+        assert_eq!(holds(&assertion, &mut answer), Ok(expected), "{assertion:?}");
     }
 
     #[test]
@@ -240,7 +237,7 @@ mod tests {
         {
             tally.take_down(&status, held, ("GET", url), &mut recorder);
         }
-        let outcome = recorder.finish(false, std::time::Duration::ZERO);
+        let outcome = recorder.finish(Ok(false), std::time::Duration::ZERO);
         let of = |name: &str, url: &str, result: Option<&str>| {
             let is_asked = |labels: &[(&'static str, String)]| {
                 let has = |name, value| labels.iter().any(|(n, v)| (*n, v.as_str()) == (name, value));

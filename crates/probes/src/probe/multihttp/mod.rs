@@ -2,9 +2,10 @@
 //! cookies. Redirects are answers like any other: nothing follows them here.
 
 mod assertion;
+mod tree;
 mod variables;
 
-use pilothouse_model::limits;
+use pilothouse_model::{NoMemory, limits};
 use std::time::Instant;
 
 use cookie_store::CookieStore;
@@ -13,7 +14,9 @@ use url::Url;
 
 use super::LocalProber;
 use super::clock::in_time;
-use super::http::{Answer, Hop, INLINE_BYTES, Phases, Sent, keep_cookies, set_run_by, version_number};
+use super::http::{
+    Answer, Hop, HttpError, INLINE_BYTES, Phases, Sent, keep_cookies, set_run_by, version_number,
+};
 use crate::run::{Recorder, Target};
 use crate::words::{
     HttpMethod, HttpSettings, MultiHttpAssertion, MultiHttpEntry, MultiHttpRequest, MultiHttpSettings,
@@ -28,7 +31,7 @@ pub(super) async fn probe(
     target: &Target<'_>,
     settings: &MultiHttpSettings,
     recorder: &mut Recorder,
-) -> bool {
+) -> Result<bool, NoMemory> {
     let started = Instant::now();
     let mut run = Run {
         prober,
@@ -42,7 +45,7 @@ pub(super) async fn probe(
     };
     let mut good = true;
     for (number, entry) in settings.entries.iter().enumerate() {
-        good = run.step(number, entry, settings.log_responses, recorder).await;
+        good = run.step(number, entry, settings.log_responses, recorder).await?;
         if !good {
             break;
         }
@@ -50,7 +53,7 @@ pub(super) async fn probe(
     run.totals.take_down(recorder);
     let seconds = started.elapsed().as_secs_f64();
     recorder.gauge("probe_iteration_duration_seconds", "Duration of an iteration", SCENARIO, seconds);
-    good
+    Ok(good)
 }
 
 const SCENARIO: &[(&str, &str)] = &[("scenario", "default")];
@@ -89,13 +92,14 @@ impl Run<'_> {
         entry: &MultiHttpEntry,
         log_body: bool,
         recorder: &mut Recorder,
-    ) -> bool {
-        let Some(request) = &entry.request else { return false };
+    ) -> Result<bool, NoMemory> {
+        let Some(request) = &entry.request else { return Ok(false) };
         let labels = Labels::of(number, request);
         let mut phases = Phases::default();
         let left = self.deadline.saturating_duration_since(Instant::now());
         let answer = match in_time(left, self.send(request, &mut phases, recorder)).await {
             Ok(answer) => Some(answer),
+            Err(HttpError::NoMemory(full)) => return Err(full),
             Err(e) => {
                 recorder.error("Error for HTTP request", &[("url", &request.url), ("err", &e)]);
                 self.broken = true;
@@ -114,19 +118,19 @@ impl Run<'_> {
             }
         }
         let findings = match answer {
-            Some(answer) if !self.broken => found(entry, answer).await,
+            Some(answer) if !self.broken => found(entry, answer).await?,
             _ => Findings::default(),
         };
         for (i, assertion) in entry.assertions.iter().enumerate() {
             let held = i < findings.held;
             self.tally.take_down(assertion, held, (labels.method, &labels.url), recorder);
             if !held {
-                return false;
+                return Ok(false);
             }
         }
         self.variables.keep(findings.values);
         // A request without an answer fails the assertions that follow, not the run by itself.
-        true
+        Ok(true)
     }
 
     async fn send(
@@ -134,8 +138,8 @@ impl Run<'_> {
         request: &MultiHttpRequest,
         phases: &mut Phases,
         recorder: &mut Recorder,
-    ) -> Result<Answer, super::http::HttpError> {
-        let wrong = |e: String| super::http::HttpError::Request(e);
+    ) -> Result<Answer, HttpError> {
+        let wrong = |e: String| HttpError::Request(e);
         let mut url = Url::parse(&self.variables.fill(&request.url)).map_err(|e| wrong(e.to_string()))?;
         for field in &request.query_fields {
             url.query_pairs_mut()
@@ -193,22 +197,29 @@ struct Findings {
 }
 
 impl Findings {
-    fn of(assertions: &[MultiHttpAssertion], variables: &[MultiHttpVariable], answer: &Answer) -> Self {
-        let held = assertions.iter().take_while(|a| assertion::holds(a, answer)).count();
-        let values = if held == assertions.len() { variables::values(variables, answer) } else { Vec::new() };
-        Self { held, values }
+    fn of(
+        assertions: &[MultiHttpAssertion],
+        variables: &[MultiHttpVariable],
+        answer: &mut Answer,
+    ) -> Result<Self, NoMemory> {
+        for (held, assertion) in assertions.iter().enumerate() {
+            if !assertion::holds(assertion, answer)? {
+                return Ok(Self { held, values: Vec::new() });
+            }
+        }
+        Ok(Self { held: assertions.len(), values: variables::values(variables, answer)? })
     }
 }
 
 /// Long bodies are searched and taken apart off the async workers.
-async fn found(entry: &MultiHttpEntry, answer: Answer) -> Findings {
+async fn found(entry: &MultiHttpEntry, mut answer: Answer) -> Result<Findings, NoMemory> {
     if answer.body.len() <= INLINE_BYTES {
-        return Findings::of(&entry.assertions, &entry.variables, &answer);
+        return Findings::of(&entry.assertions, &entry.variables, &mut answer);
     }
     let (assertions, variables) = (entry.assertions.clone(), entry.variables.clone());
-    let looking = tokio::task::spawn_blocking(move || Findings::of(&assertions, &variables, &answer));
+    let looking = tokio::task::spawn_blocking(move || Findings::of(&assertions, &variables, &mut answer));
     // If that panicked, nothing holds.
-    looking.await.unwrap_or_default()
+    looking.await.unwrap_or_else(|_| Ok(Findings::default()))
 }
 
 /// What tells the series of one request from those of another.

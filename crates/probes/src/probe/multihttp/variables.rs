@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
+use pilothouse_model::NoMemory;
 use pilothouse_model::matcher::{Anchoring, CapturingPattern};
-use scraper::{Html, Selector};
 use serde_json::Value;
 
-use super::assertion::json_values;
-use crate::probe::http::Answer;
-use crate::validate::is_shallow;
+use super::tree;
+use crate::probe::http::{Answer, text};
 use crate::words::{MultiHttpVariable, VariableType};
 
 #[derive(Debug, Default)]
@@ -42,39 +41,34 @@ impl Variables {
 }
 
 /// Names and values. A variable that finds nothing becomes the empty text.
-pub(super) fn values(wanted: &[MultiHttpVariable], answer: &Answer) -> Vec<(String, String)> {
-    wanted.iter().map(|v| (v.name.clone(), find(v, answer).unwrap_or_default())).collect()
+pub(super) fn values(
+    wanted: &[MultiHttpVariable],
+    answer: &mut Answer,
+) -> Result<Vec<(String, String)>, NoMemory> {
+    wanted.iter().map(|v| Ok((v.name.clone(), find(v, answer)?.unwrap_or_default()))).collect()
 }
 
-fn find(variable: &MultiHttpVariable, answer: &Answer) -> Option<String> {
-    let body = || String::from_utf8_lossy(&answer.body);
-    match VariableType::try_from(variable.kind).ok()? {
-        VariableType::JsonPath => {
-            json_values(&variable.expression, answer).into_iter().next().map(|value| match value {
-                Value::String(text) => text,
+fn find(variable: &MultiHttpVariable, answer: &mut Answer) -> Result<Option<String>, NoMemory> {
+    let expression = variable.expression.as_str();
+    match VariableType::try_from(variable.kind) {
+        Ok(VariableType::JsonPath) => tree::json(expression, answer, |found| {
+            found.first().map(|value| match value {
+                Value::String(text) => text.clone(),
                 other => other.to_string(),
             })
-        }
-        VariableType::Regex => {
-            let pattern = CapturingPattern::new(&variable.expression, Anchoring::Part).ok()?;
-            let body = body();
-            let groups = pattern.captures(&body)?;
-            let group = |i: usize| groups.get(i).copied().flatten().filter(|text| !text.is_empty());
-            // A group that took no part leaves the whole match, as where there is no group.
-            group(1).or(group(0)).map(str::to_owned)
-        }
-        VariableType::CssSelector => {
-            let expression = Some(variable.expression.as_str()).filter(|text| is_shallow(text))?;
-            let selector = Selector::parse(expression).ok()?;
-            let document = Html::parse_document(&body());
-            let element = document.select(&selector).next()?;
-            if variable.attribute.is_empty() {
-                Some(element.inner_html())
-            } else {
-                element.value().attr(&variable.attribute).map(str::to_owned)
-            }
-        }
+        }),
+        Ok(VariableType::Regex) => Ok(captured(expression, &text(&answer.body, &mut answer.held)?)),
+        Ok(VariableType::CssSelector) => tree::element(expression, &variable.attribute, answer),
+        Err(_) => Ok(None),
     }
+}
+
+fn captured(expression: &str, body: &str) -> Option<String> {
+    let pattern = CapturingPattern::new(expression, Anchoring::Part).ok()?;
+    let groups = pattern.captures(body)?;
+    let group = |i: usize| groups.get(i).copied().flatten().filter(|text| !text.is_empty());
+    // A group that took no part leaves the whole match, as where there is no group.
+    group(1).or(group(0)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -84,7 +78,7 @@ mod tests {
     use super::*;
 
     fn filled(kind: i32, expression: &str, attribute: &str, body: &'static str) -> String {
-        let answer = Answer {
+        let mut answer = Answer {
             status: StatusCode::OK,
             version: Version::HTTP_11,
             headers: HeaderMap::new(),
@@ -99,7 +93,7 @@ mod tests {
             attribute: attribute.into(),
         };
         let mut variables = Variables::default();
-        variables.keep(values(&[variable], &answer));
+        variables.keep(values(&[variable], &mut answer).unwrap());
         variables.fill("<${v}|${other}|${>")
     }
 
