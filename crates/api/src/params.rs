@@ -17,25 +17,46 @@ const MAX_TIME_TEXT: &str = "292277025-08-18T07:12:54.999999999Z";
 
 /// All parameters in order; those of the form stand before those of the URL and so win.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    /// What is wrong with the first pair that was left out for it.
+    fault: Option<String>,
+}
 
 impl Params {
+    /// As Go reads them: a pair that is broken is left out, and told to who asks.
     pub(crate) fn read(query: Option<&str>, headers: &HeaderMap, body: &Bytes) -> Self {
-        let mut pairs = Vec::new();
+        let mut params = Self::default();
         if is_form(headers) {
-            pairs.extend(form_urlencoded::parse(body).into_owned());
+            params.add(body);
         }
-        pairs.extend(form_urlencoded::parse(query.unwrap_or("").as_bytes()).into_owned());
-        Self(pairs)
+        params.add(query.unwrap_or("").as_bytes());
+        params
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        for pair in text.split(|b| *b == b'&') {
+            match broken_pair(pair) {
+                None => self.pairs.extend(form_urlencoded::parse(pair).into_owned()),
+                Some(fault) => {
+                    self.fault.get_or_insert(fault);
+                }
+            }
+        }
+    }
+
+    /// Refuses requests of which a pair was left out, as Loki does.
+    pub(crate) fn check_whole(&self) -> Result<(), ApiError> {
+        self.fault.as_ref().map_or(Ok(()), |fault| Err(ApiError::bad_data(fault.as_str())))
     }
 
     /// The first value of a parameter, the empty text where there is none.
     pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str())
+        self.pairs.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str())
     }
 
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.pairs.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// A time that must be there.
@@ -84,6 +105,21 @@ impl Params {
             text => text.parse().map(Some),
         }
     }
+}
+
+/// What Go says of a pair that it cannot read.
+fn broken_pair(pair: &[u8]) -> Option<String> {
+    if pair.contains(&b';') {
+        return Some("invalid semicolon separator in query".to_owned());
+    }
+    let broken = |at: &usize| {
+        let digits = pair.get(at + 1..at + 3).unwrap_or(&[]);
+        digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit)
+    };
+    let percents = pair.iter().enumerate().filter(|(_, b)| **b == b'%').map(|(at, _)| at);
+    let at = percents.into_iter().find(broken)?;
+    let cut = pair.get(at..pair.len().min(at + 3)).unwrap_or(&[]);
+    Some(format!("invalid URL escape {}", quote(&String::from_utf8_lossy(cut))))
 }
 
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {

@@ -195,6 +195,7 @@ impl Endpoint {
         match self {
             Self::Synthetic(_) => synthetic::wrong_method(),
             Self::Logs(_) => Reply::empty(StatusCode::METHOD_NOT_ALLOWED),
+            Self::Rules(endpoint) if endpoint.is_of_logs() => Reply::empty(StatusCode::METHOD_NOT_ALLOWED),
             _ => Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
         }
     }

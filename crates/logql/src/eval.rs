@@ -8,6 +8,7 @@ use crate::binary;
 use crate::columns::{Column, Grid, with_values};
 use crate::range;
 use crate::result::{LogqlValue, QueryResult, QueryStats};
+use crate::syntax::check::runnable;
 use crate::syntax::{Binary, MetricExpr, RangeOp, Replacement, VectorAggregation, VectorOp};
 use crate::vectors;
 
@@ -27,6 +28,7 @@ pub(crate) fn run(
     max_series: usize,
     budget: &Budget,
 ) -> Result<QueryResult, LogqlError> {
+    runnable(expr)?;
     let mut evaluation = Evaluation { source, grid, budget, stats: QueryStats::default() };
     let columns = match expr {
         MetricExpr::Literal(value) if instant => {

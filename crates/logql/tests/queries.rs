@@ -326,9 +326,10 @@ fn refused_texts() {
             "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
         ),
         (r#"topk(0, rate({a="b"}[1m]))"#, "parse error : invalid parameter (must be greater than 0) topk(0"),
+        // In a filter the number itself is refused before what kept the scanner from reading it.
         (
-            "sum(1)",
-            "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
+            r#"{a="b"} | e == 0x 5m != 3 | g"#,
+            "parse error : unable to parse literal as a float: strconv.ParseFloat: parsing \"0x\": invalid syntax",
         ),
         (
             "1e500",
@@ -400,6 +401,9 @@ fn syntax_errors_name_what_is_expected() {
         ("{a=\"b\"} c \"d", "1, col 9: syntax error: unexpected IDENTIFIER"),
         ("{a=\"b\"} |= \"d", "1, col 12: literal not terminated"),
         ("{a 0x", "1, col 4: hexadecimal literal has no digits"),
+        ("0x 5m", "1, col 1: hexadecimal literal has no digits"),
+        ("sum(0x)", "1, col 5: hexadecimal literal has no digits"),
+        ("1 + 1e 5", "1, col 5: exponent has no digits"),
     ] {
         let error = parse(query).err().map(|e| e.to_string());
         assert_eq!(error, Some(format!("parse error at line {message}")), "{query}");

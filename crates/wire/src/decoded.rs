@@ -7,6 +7,7 @@ use pilothouse_model::write::{
 
 use crate::labels;
 use crate::proto::ProtoError;
+use crate::proto_complaint::{Dialect, Message, complaint};
 
 /// The good part of a request, and what was refused of the rest.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub enum DecodeError {
     Protobuf { message: &'static str, at: usize, cause: ProtoError },
     #[error("cannot decode {message}: {why}")]
     Malformed { message: &'static str, why: String },
+    /// A push of logs, as Loki says it.
+    #[error("{why}")]
+    InLokisWords { why: String },
     /// The labels of a log stream.
     #[error("couldn't parse labels: {why}")]
     Labels { why: String },
@@ -68,6 +72,18 @@ impl Fault {
         match self {
             Self::Proto(cause) => DecodeError::Protobuf { message, at, cause },
             Self::Request(cause) => cause,
+        }
+    }
+
+    /// As [`Fault::at`], in the words of the generated code that senders know, where it finds a
+    /// mistake too.
+    pub(crate) fn told(self, dialect: Dialect, shape: &Message, body: &[u8], at: usize) -> DecodeError {
+        let own = self.at(shape.name, at);
+        match own {
+            DecodeError::Protobuf { .. } => {
+                complaint(dialect, shape, body).map_or(own, |why| DecodeError::InLokisWords { why })
+            }
+            own => own,
         }
     }
 }

@@ -29,5 +29,6 @@ pub mod tsdb;
 
 mod decoded;
 mod proto;
+mod proto_complaint;
 
 pub use decoded::{DecodeError, Decoded};

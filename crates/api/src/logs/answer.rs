@@ -150,6 +150,10 @@ pub(crate) fn push_entry(out: &mut String, entry: &StreamEntry, shape: Shape) {
             push_string(out, &time_text(entry.t_ns));
             out.push_str(",\"line\":");
             push_string(out, &entry.line);
+            if !entry.parsed.is_empty() {
+                out.push_str(",\"parsed\":");
+                push_pairs(out, &entry.parsed);
+            }
             out.push('}');
         }
     }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::{HeaderName, StatusCode};
-use pilothouse_logql as logql;
+use pilothouse_logql::{self as logql, Expr};
 use pilothouse_model::limits::LOG_DELETION_INTERVAL_MS;
-use pilothouse_model::time::parse_duration_ms;
+use pilothouse_query::units::parse_go_duration;
 
 use crate::App;
 use crate::backend::{KnownDeletion, LogDeletion};
@@ -40,7 +40,10 @@ fn read(params: &Params, now_ms: i64) -> Result<LogDeletion, ApiError> {
     if query.is_empty() {
         return Err(ApiError::bad_data("query not set"));
     }
-    let log = logql::parse_log(query).map_err(|_| ApiError::bad_data("invalid query expression"))?;
+    // Loki takes selectors of everything here.
+    let Ok(Expr::Log(log)) = logql::syntax::parse_unchecked(query) else {
+        return Err(ApiError::bad_data("invalid query expression"));
+    };
     let start_ms = match params.text("start") {
         "" => return Err(ApiError::bad_data("start time not set")),
         text => time_ms(text, "start")?,
@@ -85,9 +88,9 @@ fn check_interval(text: &str, length_ms: i64) -> Result<(), ApiError> {
     if text.is_empty() {
         return Ok(());
     }
-    let ms = parse_duration_ms(text).ok().filter(|ms| *ms >= 1_000);
     let wrong = "invalid max_interval: valid time units are 's', 'm', 'h'";
-    let ms = ms.ok_or_else(|| ApiError::bad_data(wrong))?;
+    let ns = parse_go_duration(text).ok().filter(|ns| *ns >= 1_000 * MS_NS);
+    let ms = ns.ok_or_else(|| ApiError::bad_data(wrong))? / MS_NS;
     let shown = |ms: i64| go_duration(i128::from(ms) * i128::from(MS_NS));
     if ms > LOG_DELETION_INTERVAL_MS {
         let text = format!("max_interval can't be greater than {}", shown(LOG_DELETION_INTERVAL_MS));
@@ -180,16 +183,25 @@ mod tests {
         assert_eq!(request.filter, "|= \"y\" | json | a=\"b\"");
         assert_eq!((request.start_ns, request.end_ns), (1_690_000_000_000 * MS_NS, NOW_MS * MS_NS + 1));
         assert_eq!(request.matchers.len(), 1);
+        assert!(read_query("query={a=~\".*\"}&start=1690000000").is_ok());
         for (query, text) in [
             ("start=1690000000", "query not set"),
             ("query=rate({a=\"b\"}[1m])&start=1690000000", "invalid query expression"),
-            ("query={a=~\".*\"}&start=1690000000", "invalid query expression"),
+            ("query=1&start=1690000000", "invalid query expression"),
             ("query={a=\"b\"}", "start time not set"),
             ("query={a=\"b\"}&start=1", "invalid start time: require unix seconds or RFC3339 format"),
             ("query={a=\"b\"}&start=1690000000&end=1800000000", "deletes in the future are not allowed"),
             (
                 "query={a=\"b\"}&start=1690000000&end=1690000000",
                 "start time can't be greater than or equal to end time",
+            ),
+            (
+                "query={a=\"b\"}|=\"x\"&start=1690000000&max_interval=1d",
+                "invalid max_interval: valid time units are 's', 'm', 'h'",
+            ),
+            (
+                "query={a=\"b\"}|=\"x\"&start=1690000000&max_interval=24.5h",
+                "max_interval can't be greater than 24h0m0s",
             ),
             (
                 "query={a=\"b\"}|=\"x\"&start=1690000000&max_interval=25h",

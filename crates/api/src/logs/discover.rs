@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pilothouse_logql as logql;
 use pilothouse_model::{Budget, EntrySource, Matcher, StreamQuery};
+use pilothouse_wire::logs;
 
 use crate::App;
 use crate::client::Client;
@@ -14,24 +15,31 @@ use crate::json::{push_labels, push_list, push_string};
 use crate::logs::answer::{json, texts_reply};
 use crate::logs::errors::from_source;
 use crate::logs::params::{self, Span};
+use crate::logs::protobuf;
 use crate::params::Params;
 use crate::reply::Reply;
 use crate::service::Call;
 
 pub(crate) async fn labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let as_protobuf = protobuf::is_wanted(&call);
     let asked = ask(app, call.client, move |app, source, budget| {
         let query = stream_query(app, &call.params)?;
         source.label_names(&query, budget).map_err(from_source)
     });
-    Ok(texts_reply(&asked.await?))
+    Ok(texts_answer(&asked.await?, as_protobuf))
 }
 
 pub(crate) async fn label_values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let as_protobuf = protobuf::is_wanted(&call);
     let asked = ask(app, call.client, move |app, source, budget| {
         let query = stream_query(app, &call.params)?;
         source.label_values(call.segment("name"), &query, budget).map_err(from_source)
     });
-    Ok(texts_reply(&asked.await?))
+    Ok(texts_answer(&asked.await?, as_protobuf))
+}
+
+fn texts_answer(texts: &[String], as_protobuf: bool) -> Reply {
+    if as_protobuf { protobuf::reply(logs::labels_answer(texts)) } else { texts_reply(texts) }
 }
 
 /// Asks the source on the pool, in its turn, and stops when the client goes away. Queries are
@@ -63,12 +71,15 @@ pub(crate) async fn series(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
         let matcher_sets = selectors(&call.params)?;
         let query = StreamQuery { matcher_sets, start_ns: span.start_ns, end_ns: span.end_ns };
         let streams = source.streams(&query, budget).map_err(from_source)?;
+        if protobuf::is_wanted(&call) {
+            return Ok(protobuf::reply(logs::series_answer(&streams)));
+        }
         let mut out = String::from("{\"status\":\"success\",\"data\":");
         push_list(&mut out, &streams, push_labels);
         out.push('}');
-        Ok(out)
+        Ok(json(out))
     });
-    Ok(json(asked.await?))
+    asked.await
 }
 
 /// Every selector once; none, or `{}` alone, means all streams.
@@ -82,6 +93,7 @@ fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
 }
 
 pub(crate) async fn index_stats(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let as_protobuf = protobuf::is_wanted(&call);
     let asked = ask(app, call.client, move |app, source, budget| {
         let span = Span::ordered(&call.params, app.now_ns())?;
         params::Rest::read(&call.params, span)?;
@@ -91,6 +103,10 @@ pub(crate) async fn index_stats(app: &Arc<App>, call: Call) -> Result<Reply, Api
         source.stats(&query, budget).map_err(from_source)
     });
     let stats = asked.await?;
+    if as_protobuf {
+        let amounts = [stats.streams, stats.chunks, stats.bytes, stats.entries];
+        return Ok(protobuf::reply(logs::index_stats_answer(amounts)));
+    }
     Ok(json(format!(
         "{{\"streams\":{},\"chunks\":{},\"bytes\":{},\"entries\":{}}}",
         stats.streams, stats.chunks, stats.bytes, stats.entries
@@ -99,6 +115,7 @@ pub(crate) async fn index_stats(app: &Arc<App>, call: Call) -> Result<Reply, Api
 
 /// Labels worth showing to a person: those whose values say more than a number or an id.
 pub(crate) async fn detected_labels(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let as_protobuf = protobuf::is_wanted(&call);
     let asked = ask(app, call.client, move |app, source, budget| {
         Span::ordered(&call.params, app.now_ns())?;
         let query = stream_query(app, &call.params)?;
@@ -111,7 +128,11 @@ pub(crate) async fn detected_labels(app: &Arc<App>, call: Call) -> Result<Reply,
         }
         Ok(found)
     });
-    let found = asked.await?;
+    let found: Vec<(String, usize)> = asked.await?;
+    if as_protobuf {
+        let labels = found.iter().map(|(name, cardinality)| (name.as_str(), *cardinality));
+        return Ok(protobuf::reply(logs::detected_labels_answer(labels)));
+    }
     let mut out = String::from("{");
     if !found.is_empty() {
         out.push_str("\"detectedLabels\":");

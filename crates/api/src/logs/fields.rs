@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pilothouse_logql::{self as logql, DetectedField, FieldQuery, LogExpr};
+use pilothouse_wire::logs::{self, FieldAnswer};
 
 use crate::App;
 use crate::error::ApiError;
@@ -11,6 +12,7 @@ use crate::json::{push_list, push_string};
 use crate::logs::answer::json;
 use crate::logs::discover::ask;
 use crate::logs::params::{self, Span};
+use crate::logs::protobuf;
 use crate::logs::query::check_entries;
 use crate::params::Params;
 use crate::reply::Reply;
@@ -20,23 +22,38 @@ const DEFAULT_LINES: usize = 100;
 const DEFAULT_LIMIT: usize = 1_000;
 
 pub(crate) async fn fields(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let as_protobuf = protobuf::is_wanted(&call);
     let asked = ask(app, call.client, move |app, source, budget| {
         let (log, query) = read(app, &call.params)?;
         Ok((logql::detected_fields(source, &log, &query, budget)?, query.limit))
     });
     let (fields, limit) = asked.await?;
+    if as_protobuf {
+        let fields = fields.iter().map(|field| FieldAnswer {
+            label: &field.label,
+            kind: field.field_type.as_str(),
+            cardinality: field.cardinality,
+            parsers: &field.parsers,
+            json_path: &field.json_path,
+        });
+        return Ok(protobuf::reply(logs::fields_answer(fields, &[], limit)));
+    }
     let mut out = String::new();
     push_list(&mut out, &fields, push_field);
     Ok(answer("fields", &out, fields.is_empty(), limit))
 }
 
 pub(crate) async fn values(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let as_protobuf = protobuf::is_wanted(&call);
     let asked = ask(app, call.client, move |app, source, budget| {
         let (log, query) = read(app, &call.params)?;
         let name = call.segment("name");
         Ok((logql::detected_field_values(source, &log, name, &query, budget)?, query.limit))
     });
     let (values, limit) = asked.await?;
+    if as_protobuf {
+        return Ok(protobuf::reply(logs::fields_answer([], &values, limit)));
+    }
     let mut out = String::new();
     push_list(&mut out, &values, |out, value| push_string(out, value));
     Ok(answer("values", &out, values.is_empty(), limit))

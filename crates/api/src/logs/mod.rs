@@ -13,6 +13,7 @@ mod fields;
 mod params;
 mod patterns;
 mod print;
+mod protobuf;
 mod push;
 mod query;
 mod rates;
@@ -113,6 +114,23 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it asks for what is stored, in parameters that Loki reads as one form.
+    fn is_question(self) -> bool {
+        !matches!(
+            self,
+            Self::AddDeletion
+                | Self::BuildInfo
+                | Self::CancelDeletion
+                | Self::Configuration
+                | Self::Deletions
+                | Self::DrilldownLimits
+                | Self::FormatQuery
+                | Self::Otlp
+                | Self::Push
+                | Self::Services
+        )
+    }
+
     /// Whether it is answered by who keeps the data, where that is not this server. The others take
     /// entries in, are about this server or its language, or are not on every other system; a tail
     /// is handed on otherwise.
@@ -189,6 +207,9 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
     {
         query::check_forwarded(app, &call.params, endpoint)?;
         return forward(peer, &call, &["/loki/api/v1/", "/api/prom/"]).await;
+    }
+    if endpoint.is_question() {
+        call.params.check_whole()?;
     }
     match endpoint {
         Endpoint::Push => push::push(app, call).await,

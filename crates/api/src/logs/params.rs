@@ -106,7 +106,7 @@ fn default_step_ns(span: Span) -> i64 {
 }
 
 /// `interval`: 0 where it is left out.
-fn interval_ns(params: &Params) -> Result<i64, ApiError> {
+pub(crate) fn interval_ns(params: &Params) -> Result<i64, ApiError> {
     let interval_ns = match params.text("interval") {
         "" => 0,
         text => parse_duration_ns(text).map_err(ApiError::bad_data)?,

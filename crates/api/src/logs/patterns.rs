@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pilothouse_logql::{self as logql, PatternQuery, PatternSeries};
+use pilothouse_wire::logs;
 
 use crate::App;
 use crate::error::ApiError;
@@ -11,10 +12,12 @@ use crate::json::{push_list, push_string};
 use crate::logs::answer::json;
 use crate::logs::discover::ask;
 use crate::logs::params::Span;
+use crate::logs::protobuf;
 use crate::reply::Reply;
 use crate::service::Call;
 
 pub(crate) async fn patterns(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let as_protobuf = protobuf::is_wanted(&call);
     let asked = ask(app, call.client, move |app, source, budget| {
         let span = Span::read(&call.params, app.now_ns())?;
         let step_ns = span.step_ns(&call.params)?;
@@ -30,8 +33,13 @@ pub(crate) async fn patterns(app: &Arc<App>, call: Call) -> Result<Reply, ApiErr
         };
         Ok(logql::patterns(source, &query, budget)?)
     });
+    let found: Vec<PatternSeries> = asked.await?;
+    if as_protobuf {
+        let series = found.iter().map(|s| (s.pattern.as_str(), s.level.as_str(), s.samples.as_slice()));
+        return Ok(protobuf::reply(logs::patterns_answer(series)));
+    }
     let mut out = String::from("{\"status\":\"success\",\"data\":");
-    push_list(&mut out, &asked.await?, push_series);
+    push_list(&mut out, &found, push_series);
     out.push('}');
     Ok(json(out))
 }

@@ -33,11 +33,8 @@ const DECODED: u64 = 2;
 const RETRY_AFTER_S: u64 = 1;
 
 pub(crate) async fn push(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    let content_type = call.header(header::CONTENT_TYPE);
-    let Some(format) = PushFormat::from_content_type(content_type) else {
-        let text = if content_type.is_empty() { "mime: no media type" } else { "mime: invalid media type" };
-        return Err(ApiError::bad_data(text));
-    };
+    let format =
+        PushFormat::from_content_type(call.header(header::CONTENT_TYPE)).map_err(ApiError::bad_data)?;
     let encoding = call.header(header::CONTENT_ENCODING).to_owned();
     let body = call.body;
     let stored = store(app, body.len(), move |app, limits, held| {
@@ -80,15 +77,13 @@ impl Stored {
 pub(crate) async fn otlp(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let content_type = call.header(header::CONTENT_TYPE);
     let Some(format) = OtlpFormat::from_content_type(content_type) else {
-        let text = format!(
-            "content type: {content_type} is not supported: [application/json, application/x-protobuf]"
-        );
+        let text = format!("content type: {content_type} is not supported");
         return Ok(otlp_refusal(ApiError::bad_data(text)));
     };
     let encoding = call.header(header::CONTENT_ENCODING).to_owned();
     let body = call.body;
     let stored = store(app, body.len(), move |app, limits, held| {
-        let encoding = Encoding::from_header(&encoding).map_err(|e| body_error(&e))?;
+        let encoding = otlp_encoding(&encoding)?;
         let plain =
             decompress_booked(encoding, &body, limits.max_body_bytes, held).map_err(|e| body_error(&e))?;
         held.grow(plain.len() as u64 * DECODED)?;
@@ -104,6 +99,19 @@ pub(crate) async fn otlp(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> 
             reply.storing(stored.amounts)
         }
     })
+}
+
+/// Loki takes lz4 as well.
+fn otlp_encoding(name: &str) -> Result<Encoding, ApiError> {
+    match name {
+        "" => Ok(Encoding::Identity),
+        "gzip" => Ok(Encoding::Gzip),
+        "zstd" => Ok(Encoding::Zstd),
+        _ => {
+            let text = format!("unsupported content encoding {name}: only gzip and zstd are supported");
+            Err(ApiError::bad_data(text))
+        }
+    }
 }
 
 /// Senders of OTLP come again after a 503, never after a 500. As in Loki, JSON too is answered in Protobuf.
@@ -178,7 +186,9 @@ fn body_error(e: &BodyError) -> ApiError {
             pilothouse_model::labels::quote(name)
         )),
         BodyError::TooLarge { limit } => too_large(*limit),
-        BodyError::Corrupt { .. } => ApiError::bad_data(e.to_string()),
+        BodyError::Corrupt { encoding, why } => ApiError::bad_data(
+            logs::corrupt_text(*encoding, why).map_or_else(|| e.to_string(), str::to_owned),
+        ),
         BodyError::NoMemory(full) => (*full).into(),
     }
 }

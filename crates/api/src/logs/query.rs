@@ -15,6 +15,7 @@ use crate::logs::Endpoint;
 use crate::logs::answer::{self, Shape};
 use crate::logs::errors::from_source;
 use crate::logs::params::{self, Rest, Span};
+use crate::logs::protobuf;
 use crate::logs::stats::stats_json;
 use crate::params::Params;
 use crate::reply::Reply;
@@ -37,6 +38,7 @@ struct Question {
     limit: usize,
     direction: Direction,
     shape: Shape,
+    as_protobuf: bool,
 }
 
 /// Whether the labels of entries are wanted by where they come from.
@@ -57,6 +59,7 @@ pub(crate) async fn instant(app: &Arc<App>, call: Call) -> Result<Reply, ApiErro
         limit,
         direction: params::direction(params)?,
         shape: Shape::V1 { categorize: categorizes(&call) },
+        as_protobuf: protobuf::is_wanted(&call),
     };
     answer(app, call.client, question).await
 }
@@ -94,6 +97,7 @@ async fn ranged(app: &Arc<App>, call: &Call, shape: Shape) -> Result<Reply, ApiE
         limit,
         direction,
         shape,
+        as_protobuf: protobuf::is_wanted(call),
     };
     answer(app, call.client, question).await
 }
@@ -111,6 +115,10 @@ fn evaluate(app: &App, question: &Question, queued: Duration, budget: &Budget) -
     telemetry.query_seconds.add(Duration::from_nanos(result.stats.exec_ns));
     telemetry.query_lines.add(result.stats.lines);
     telemetry.query_bytes.add(result.stats.bytes);
+    if question.as_protobuf {
+        let body = protobuf::result(&result, question.direction, question.limit, queued);
+        return protobuf::reply(body).holding(budget, 0).map_err(|e| from_source(e.into()));
+    }
     let stats = stats_json(&result.stats, queued);
     // Entries are taken from the budget as they are kept.
     let bytes = match &result.value {

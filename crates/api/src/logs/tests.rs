@@ -176,6 +176,92 @@ async fn volumes_are_added_up() {
     assert_eq!(whole["data"]["result"][0]["value"], json!([NOW_S, "92"]));
 }
 
+/// Answers in protobuf, as text: bytes that are no letters as Rust escapes them.
+#[tokio::test]
+async fn who_accepts_protobuf_alone_gets_it() {
+    let fixture = filled().await;
+    for (path, expected) in [
+        ("labels", r#"\n\x00\x1a(\n\x07success\x12\x03app\x12\x03pod\x12\x0cservice_name"#),
+        ("label/app/values", r#"\n\x00\x1a\x15\n\x07success\x12\x04bank\x12\x04shop"#),
+        (
+            "series?match[]={app=\"bank\"}",
+            r#"\n\x00\x120\n\x07success\x12%\n\x0b\n\x03app\x12\x04bank\n\x14\n\x0cservice_name\x12\x04bank"#,
+        ),
+        ("index/stats?query={app=\"shop\"}", r#"\n\x00\"\n\n\x08\x08\x02\x10\x02\x18% \x03"#),
+        ("detected_labels?query={app=\"none\"}", r#"\n\x00j\x02\n\x00"#),
+        ("detected_field/level/values?query={app=\"shop\"}", r#"\n\x00Z\x12\n\x10\x10\xe8\x07\x1a\x04info\x1a\x05error"#),
+    ] {
+        let (headers, body) = accepting(&fixture, path, "application/vnd.google.protobuf").await;
+        assert_eq!(headers["content-type"], "application/vnd.google.protobuf", "{path}");
+        assert_eq!(body.escape_ascii().to_string(), expected, "{path}");
+    }
+    for path in ["query_range?query={app=\"shop\"}", "query?query=vector(1)", "index/volume?query={app=\"shop\"}"] {
+        let (_, body) = accepting(&fixture, path, "application/vnd.google.protobuf").await;
+        assert!(body.starts_with(b"\n\0"), "{path}");
+        for other in ["application/vnd.google.protobuf, */*", "application/protobuf", "*/*"] {
+            let (headers, _) = accepting(&fixture, path, other).await;
+            assert_eq!(headers["content-type"], "application/json; charset=UTF-8", "{path} {other}");
+        }
+    }
+}
+
+async fn accepting(fixture: &Fixture, path: &str, accept: &str) -> (http::HeaderMap, Vec<u8>) {
+    let request = Request::get(encoded(&format!("/loki/api/v1/{path}"))).header("accept", accept);
+    let (parts, body) = fixture.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(parts.status, 200, "{path}");
+    (parts.headers, body.to_vec())
+}
+
+/// As Go's servers: a pair that cannot be read refuses the question, and only a question.
+#[tokio::test]
+async fn broken_escapes_refuse_a_question() {
+    let fixture = filled().await;
+    for (path, refused) in [
+        ("/loki/api/v1/query?query=vector(1)&a=%zz", Some("invalid URL escape \"%zz\"")),
+        ("/loki/api/v1/labels?a=%4", Some("invalid URL escape \"%4\"")),
+        ("/loki/api/v1/series?a=1;b=2", Some("invalid semicolon separator in query")),
+        ("/api/prom/query?query=%&limit=%zz", Some("invalid URL escape \"%\"")),
+        ("/loki/api/v1/drilldown-limits?a=%zz", None),
+    ] {
+        let (status, text) = fixture.get(path).await;
+        match refused {
+            Some(why) => assert_eq!((status, text.as_str()), (400, why), "{path}"),
+            None => assert_eq!(status, 200, "{path}"),
+        }
+    }
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let (parts, text) = post(&fixture, "/loki/api/v1/query?query=vector(1)", &form, "x=%zz").await;
+    assert_eq!((parts.status.as_u16(), text.as_str()), (400, "invalid URL escape \"%zz\""));
+}
+
+/// What a client is told that asks for a tail without the wish for another protocol.
+#[tokio::test]
+async fn a_handshake_is_looked_at_in_lokis_order() {
+    let fixture = filled().await;
+    let good = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    for (name, value, status) in [
+        ("connection", "close", 400),
+        ("upgrade", "h2c", 426),
+        ("sec-websocket-version", "12", 400),
+        ("sec-websocket-key", "x", 400),
+        ("sec-websocket-key", "", 400),
+    ] {
+        let mut request = Request::get(encoded("/loki/api/v1/tail?query={app=\"shop\"}"));
+        for (known, sound) in good {
+            request = request.header(known, if known == name { value } else { sound });
+        }
+        let (parts, _) = fixture.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(parts.status, status, "{name}: {value}");
+        assert_eq!(parts.headers["sec-websocket-version"], "13", "{name}: {value}");
+        assert_eq!(parts.headers.contains_key("upgrade"), status == 426, "{name}: {value}");
+    }
+}
+
 #[tokio::test]
 async fn old_clients_get_old_shapes() {
     let fixture = filled().await;

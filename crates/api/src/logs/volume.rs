@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pilothouse_logql::{self as logql, QueryStats};
 use pilothouse_model::log_ports::StreamVolume;
 use pilothouse_model::{Budget, EntrySource, Labels, MatchOp, Matcher, StreamQuery};
+use pilothouse_wire::logs::SamplesWriter;
 
 use crate::App;
 use crate::error::ApiError;
@@ -16,6 +17,7 @@ use crate::logs::answer::json;
 use crate::logs::discover::ask;
 use crate::logs::errors::from_source;
 use crate::logs::params::{self, Span};
+use crate::logs::protobuf;
 use crate::logs::stats::stats_json;
 use crate::params::Params;
 use crate::reply::Reply;
@@ -56,9 +58,14 @@ async fn answered(app: &Arc<App>, call: Call, in_steps: bool) -> Result<Reply, A
         let max = app.limits().max_volume_series;
         let sums = question.sums(source, budget, max)?;
         let exec_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Ok(question.written(sums, &QueryStats { exec_ns, ..QueryStats::default() }))
+        let stats = QueryStats { exec_ns, ..QueryStats::default() };
+        Ok(if protobuf::is_wanted(&call) {
+            protobuf::reply(question.as_protobuf(&sums, &stats))
+        } else {
+            json(question.written(sums, &stats))
+        })
     });
-    Ok(json(asked.await?))
+    asked.await
 }
 
 /// Bytes by bucket, ascending, of one series or label name.
@@ -79,6 +86,10 @@ impl Question {
         let span = Span::ordered(params, app.now_ns())?;
         params::direction(params)?;
         let step_ns = if in_steps { span.step_ns(params)? } else { 0 };
+        if in_steps {
+            // It means nothing here, and is checked all the same.
+            params::interval_ns(params)?;
+        }
         let by_series = match params.text("aggregateBy") {
             "" | "series" => true,
             "labels" => false,
@@ -201,6 +212,19 @@ impl Question {
         });
         let _ = write!(out, ",\"stats\":{}}}}}", stats_json(stats, Duration::ZERO));
         out
+    }
+
+    fn as_protobuf(&self, sums: &Sums, stats: &QueryStats) -> Vec<u8> {
+        let is_vector = self.is_one_bucket() || sums.is_empty();
+        let mut writer = SamplesWriter::new(if is_vector { "vector" } else { "matrix" });
+        for (key, points) in sums {
+            let samples = points.iter().map(|(bucket, bytes)| (self.time_ms(*bucket), *bytes as f64));
+            match key {
+                Key::Series(labels) => writer.series(labels, samples),
+                Key::Name(name) => writer.series([(name.as_str(), "")], samples),
+            }
+        }
+        writer.finish(&protobuf::cost(stats, Duration::ZERO))
     }
 
     fn push_point(&self, out: &mut String, (bucket, bytes): &(i64, u64)) {

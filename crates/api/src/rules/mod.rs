@@ -109,6 +109,10 @@ impl Endpoint {
         }
     }
 
+    pub(crate) fn is_of_logs(self) -> bool {
+        self.kind() == Some(SourceKind::Logs)
+    }
+
     /// The state of rules is asked for on the same paths whatever a source holds.
     pub(crate) fn serves(self, kind: SourceKind) -> bool {
         match self {

@@ -35,11 +35,6 @@ fn metric(expr: &MetricExpr) -> Result<(), LogqlError> {
             if sorts && !aggregation.grouping.labels.is_empty() {
                 return Err(LogqlError::semantic("sort and sort_desc doesn't allow grouping by "));
             }
-            // Loki splits these over shards by their selectors, and a number has none.
-            let splits = matches!(aggregation.op, VectorOp::Sum | VectorOp::Avg | VectorOp::Count);
-            if splits && matches!(*aggregation.inner, MetricExpr::Literal(_)) {
-                return Err(LogqlError::semantic(EMPTY_COMPATIBLE));
-            }
             metric(&aggregation.inner)
         }
         MetricExpr::Binary(binary) => {
@@ -48,6 +43,28 @@ fn metric(expr: &MetricExpr) -> Result<(), LogqlError> {
         }
         MetricExpr::Replace(inner, _) => metric(inner),
         MetricExpr::Literal(_) | MetricExpr::Vector(_) => Ok(()),
+    }
+}
+
+/// What can be read and printed, but not run. Loki splits sums, averages and counts over shards by their
+/// selectors, and a number has none.
+pub(crate) fn runnable(expr: &MetricExpr) -> Result<(), LogqlError> {
+    match expr {
+        MetricExpr::Aggregate(aggregation) => {
+            let splits = matches!(aggregation.op, VectorOp::Sum | VectorOp::Avg | VectorOp::Count);
+            match *aggregation.inner {
+                MetricExpr::Literal(_) if splits => Err(LogqlError::semantic(EMPTY_COMPATIBLE)),
+                ref inner => runnable(inner),
+            }
+        }
+        MetricExpr::Binary(binary) => {
+            runnable(&binary.left)?;
+            runnable(&binary.right)
+        }
+        MetricExpr::Replace(inner, _) => runnable(inner),
+        MetricExpr::Invalid(_) | MetricExpr::Literal(_) | MetricExpr::Range(_) | MetricExpr::Vector(_) => {
+            Ok(())
+        }
     }
 }
 

@@ -15,13 +15,16 @@ pub(crate) struct Lexer<'a> {
     line: u32,
     /// Characters read of the current line.
     column: u32,
+    /// A number without its digits was read, as Go's scanner does: it is a token all the same, and
+    /// the last one.
+    unfinished: Option<LogqlError>,
 }
 
 impl<'a> Lexer<'a> {
     /// The tokens, and what ended them before the text did. They end in [`Token::End`] at any
     /// rate, so that what is wrong in front of the broken one is told first.
     pub(crate) fn all(text: &'a str) -> (Vec<Placed>, Option<LogqlError>) {
-        let mut lexer = Self { text, at: 0, line: 1, column: 0 };
+        let mut lexer = Self { text, at: 0, line: 1, column: 0, unfinished: None };
         let mut tokens = Vec::new();
         loop {
             match lexer.next() {
@@ -31,13 +34,21 @@ impl<'a> Lexer<'a> {
                     if end {
                         return (tokens, None);
                     }
+                    if let Some(broken) = lexer.unfinished.take() {
+                        tokens.push(lexer.end());
+                        return (tokens, Some(broken));
+                    }
                 }
                 Err(broken) => {
-                    tokens.push(Placed { token: Token::End, line: lexer.line, column: lexer.column });
+                    tokens.push(lexer.end());
                     return (tokens, Some(broken));
                 }
             }
         }
+    }
+
+    fn end(&self) -> Placed {
+        Placed { token: Token::End, line: self.line, column: self.column }
     }
 
     fn peek(&self) -> Option<char> {
@@ -134,7 +145,7 @@ impl<'a> Lexer<'a> {
             self.bump_while(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
             if before == self.at {
                 let kind = if self.text[..before].ends_with(['x', 'X']) { "hexadecimal" } else { "octal" };
-                return Err(self.error(format!("{kind} literal has no digits"), line, column));
+                self.unfinished = Some(self.error(format!("{kind} literal has no digits"), line, column));
             }
         } else if matches!(self.peek(), Some('e' | 'E')) {
             self.bump();
@@ -144,8 +155,12 @@ impl<'a> Lexer<'a> {
             let before = self.at;
             self.bump_while(|c| c.is_ascii_digit() || c == '_');
             if before == self.at {
-                return Err(self.error("exponent has no digits", line, column));
+                self.unfinished = Some(self.error("exponent has no digits", line, column));
             }
+        }
+        if self.unfinished.is_some() {
+            let token = Token::Number(self.text[start..self.at].to_owned());
+            return Ok(Placed { token, line, column });
         }
         let placed = |token| Placed { token, line: 0, column };
         if let Some(ns) = self.suffixed(start, is_duration_char, parse_query_duration) {

@@ -1,7 +1,7 @@
 //! The language: tokens, tree, parser, printer.
 
 pub mod ast;
-mod check;
+pub(crate) mod check;
 pub mod duration;
 mod lexer;
 mod parser;

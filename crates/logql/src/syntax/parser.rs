@@ -140,7 +140,7 @@ impl Parser {
     /// may always be the left side of an operator, so behind one nothing is named, not even the
     /// parenthesis that is missing.
     pub(crate) fn unexpected(&self, expected: &[Expect]) -> LogqlError {
-        if let (Token::End, Some(broken)) = (self.peek(), &self.broken) {
+        if let Some(broken) = self.broken.as_ref().filter(|_| self.is_broken_here()) {
             return broken.clone();
         }
         let mut message = format!("syntax error: unexpected {}", self.peek().name());
@@ -154,6 +154,16 @@ impl Parser {
         }
         let (line, column) = self.tokens.get(self.at).map_or((0, 0), |p| (p.line, p.column));
         LogqlError::Parse { message, line, column }
+    }
+
+    /// Whether the token at hand is what kept the text from being read: its end, or a number
+    /// without its digits in front of that.
+    fn is_broken_here(&self) -> bool {
+        match (self.peek(), self.peek_second()) {
+            (Token::End, _) => true,
+            (Token::Number(digits), Token::End) => parse_float(digits).is_err(),
+            _ => false,
+        }
     }
 
     /// Like [`Self::need`], where so much may stand that nothing is named.
@@ -236,7 +246,9 @@ impl Parser {
                 Ok(inner)
             }
             Token::Number(_) | Token::Word(Word::Add | Word::Sub) => {
-                Ok(Expr::Metric(MetricExpr::Literal(self.literal()?)))
+                // The scanner's mistake is told before that of the number it has made.
+                let value = self.literal().map_err(|e| self.broken.clone().unwrap_or(e))?;
+                Ok(Expr::Metric(MetricExpr::Literal(value)))
             }
             Token::Range1(op) => {
                 self.at += 1;

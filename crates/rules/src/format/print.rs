@@ -118,14 +118,67 @@ fn push_key(out: &mut String, key: &str) {
 
 /// On one line, in quotes where it needs them.
 fn scalar(value: &str) -> String {
-    if value.contains('\n') {
-        // JSON's quotes are YAML's double quotes.
+    // JSON's quotes are YAML's double quotes.
+    if value.contains('\n') || means_something_else(value) {
         return json_quoted(value);
     }
     match serde_norway::to_string(value) {
         Ok(text) => text.trim_end_matches('\n').to_owned(),
         Err(_) => json_quoted(value),
     }
+}
+
+/// Whether a text without quotes would be read as no text, by this YAML or by the one before it. The
+/// printer of the real servers puts these in double quotes, and what cannot stand without quotes
+/// for its letters in single ones.
+fn means_something_else(value: &str) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let is_word = matches!(
+        lower.as_str(),
+        "" | "~" | "<<" | "null" | "true" | "false" | ".nan" | ".inf" | "-.inf" | "+.inf"
+    ) || matches!(lower.as_str(), "y" | "yes" | "n" | "no" | "on" | "off");
+    // The old words count in three spellings: small, capital, and large letters.
+    let small_behind = value.get(1..).is_some_and(|rest| rest == lower.get(1..).unwrap_or(""));
+    let spelled = small_behind || value == value.to_ascii_uppercase();
+    (is_word && (spelled || lower.starts_with(['.', '+', '-']))) || is_number(value) || is_time(value)
+}
+
+/// Whole numbers of any base, fractions, and minutes behind a colon.
+fn is_number(value: &str) -> bool {
+    let digits = value.strip_prefix(['+', '-']).unwrap_or(value).replace('_', "");
+    let in_base = |prefix: &str, base: u32| {
+        let rest = digits.strip_prefix(prefix).or_else(|| digits.strip_prefix(&prefix.to_ascii_uppercase()));
+        rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_digit(base)))
+    };
+    let starts = digits.starts_with(|c: char| c.is_ascii_digit())
+        || digits.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let decimal = digits.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+    let sexagesimal = || {
+        let mut parts = digits.split(':');
+        parts.next().is_some_and(|first| first.bytes().all(|b| b.is_ascii_digit()))
+            && digits.contains(':')
+            && parts.all(|part| part.split('.').next().is_some_and(|m| m.parse::<u8>().is_ok_and(|m| m < 60)))
+    };
+    starts
+        && (decimal && digits.parse::<f64>().is_ok()
+            || in_base("0x", 16)
+            || in_base("0o", 8)
+            || in_base("0b", 2)
+            || sexagesimal())
+}
+
+/// A date, alone or with a time of day.
+fn is_time(value: &str) -> bool {
+    let date = value.split(['T', 't', ' ']).next().unwrap_or("");
+    let parts: Vec<&str> = date.split('-').collect();
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let rest = value.get(date.len()..).unwrap_or("");
+    let has_time = || {
+        rest.get(1..).is_some_and(|time| time.contains(':') && time.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    matches!(parts.as_slice(), [year, month, day]
+        if year.len() == 4 && month.len() <= 2 && day.len() <= 2 && parts.iter().all(|part| is_digits(part)))
+        && (rest.is_empty() || has_time())
 }
 
 fn json_quoted(value: &str) -> String {
@@ -167,5 +220,43 @@ fn push_block(out: &mut String, indent: usize, value: &str) {
             let _ = write!(out, "{:indent$}{line}", "");
         }
         out.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_would_mean_something_else_are_quoted_twice() {
+        for (value, printed) in [
+            ("plain text", "plain text"),
+            ("{{ $value }}", "'{{ $value }}'"),
+            ("a: b", "'a: b'"),
+            ("", "\"\""),
+            ("1", "\"1\""),
+            ("-1.5e3", "\"-1.5e3\""),
+            (".5", "\".5\""),
+            ("1_000", "\"1_000\""),
+            ("0x1F", "\"0x1F\""),
+            ("0b11", "\"0b11\""),
+            ("1:30", "\"1:30\""),
+            ("1:75", "1:75"),
+            ("1a", "1a"),
+            ("1.2.3", "1.2.3"),
+            ("y", "\"y\""),
+            ("No", "\"No\""),
+            ("nO", "nO"),
+            ("true", "\"true\""),
+            ("null", "\"null\""),
+            ("~", "\"~\""),
+            (".inf", "\".inf\""),
+            ("2001-01-01", "\"2001-01-01\""),
+            ("2001-01-01 10:00:00", "\"2001-01-01 10:00:00\""),
+            ("2001-01-01-x", "2001-01-01-x"),
+            ("two\nlines", "\"two\\nlines\""),
+        ] {
+            assert_eq!(scalar(value), printed, "{value:?}");
+        }
     }
 }

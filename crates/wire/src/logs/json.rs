@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json_complaint::complaint;
 use super::label_text::{self, Pair, StreamStart};
 use super::{Enricher, Intake, LogDecoded};
 use crate::DecodeError;
@@ -28,7 +29,10 @@ pub(super) fn decode(body: &[u8], enricher: &Enricher, limits: &Limits) -> Resul
     let mut from = serde_json::Deserializer::from_str(&text);
     match Request(&mut walk).deserialize(&mut from) {
         Ok(()) => Ok(walk.intake.finish()),
-        Err(error) => Err(walk.fault.unwrap_or_else(|| DecodeError::malformed(MESSAGE, error.to_string()))),
+        Err(error) => Err(walk.fault.unwrap_or_else(|| {
+            let own = || DecodeError::malformed(MESSAGE, error.to_string());
+            complaint(body).map_or_else(own, |why| DecodeError::InLokisWords { why })
+        })),
     }
 }
 

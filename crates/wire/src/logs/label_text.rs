@@ -68,7 +68,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Pair<'_>>, String> {
     }
     match reader.peek() {
         None => Ok(pairs),
-        Some(c) => Err(reader.unexpected(c, "")),
+        Some(_) => Err(reader.unexpected(&reader.item(), "")),
     }
 }
 
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
             return Err(self.stuck("in label set, expected identifier or \"}\""));
         }
         self.skip_blanks();
-        if !self.takes('=') {
+        if self.rest().starts_with("=~") || !self.takes('=') {
             // A name alone in quotes is the metric's.
             return match self.peek() {
                 Some(',' | '}') if quoted => Ok((Cow::Borrowed(METRIC_NAME), name)),
@@ -184,15 +184,44 @@ impl<'a> Reader<'a> {
     }
 
     fn stuck(&self, where_: &str) -> String {
-        match self.peek() {
-            None => self.error("unexpected end of input inside braces"),
-            Some(c) if c.is_ascii_alphanumeric() || "_,=}\"'`".contains(c) => self.unexpected(c, where_),
-            Some(c) => self.error(&format!("unexpected character inside braces: '{c}'")),
+        let mut chars = self.rest().chars();
+        match (chars.next(), chars.next()) {
+            (None, _) => self.error("unexpected end of input inside braces"),
+            (Some('!'), next) if !matches!(next, Some('=' | '~')) => match next {
+                Some(c) => self.error(&format!("unexpected character after '!' inside braces: '{c}'")),
+                None => self.error("unexpected end of input inside braces"),
+            },
+            (Some('{'), _) => self.error("unexpected left brace '{'"),
+            (Some(c), _) if c.is_ascii_alphabetic() || "_,=!}\"'`".contains(c) => {
+                self.unexpected(&self.item(), where_)
+            }
+            (Some(c), _) => self.error(&format!("unexpected character inside braces: '{c}'")),
         }
     }
 
-    fn unexpected(&self, c: char, where_: &str) -> String {
-        self.error(format!("unexpected {} {where_}", quote(c.encode_utf8(&mut [0; 4]))).trim_end())
+    /// What stands here, as Prometheus' parser names it.
+    fn item(&self) -> String {
+        let mut ahead = Reader { text: self.text, at: self.at };
+        let word = ahead.word(|b| b == b':');
+        if !word.is_empty() {
+            let kind = if word.contains(':') { "metric identifier" } else { "identifier" };
+            return format!("{kind} {}", quote(word));
+        }
+        if let Some(op) = ["=~", "!=", "!~"].into_iter().find(|op| self.rest().starts_with(op)) {
+            return format!("<op:{op}>");
+        }
+        // Elsewhere the reader of strings would ask for the name of what stands here.
+        let quoted = matches!(self.peek(), Some('"' | '\'' | '`'));
+        if quoted && ahead.string().is_ok() {
+            let raw = self.text.get(self.at..ahead.at).unwrap_or("");
+            return format!("string {}", shortened(raw));
+        }
+        let mut first = [0; 4];
+        quote(self.peek().map_or("", |c| c.encode_utf8(&mut first)))
+    }
+
+    fn unexpected(&self, item: &str, where_: &str) -> String {
+        self.error(format!("unexpected {item} {where_}").trim_end())
     }
 
     fn error(&self, why: &str) -> String {
@@ -201,6 +230,15 @@ impl<'a> Reader<'a> {
         let column = self.at - before.rfind('\n').map_or(0, |at| at + 1) + 1;
         format!("{line}:{column}: parse error: {why}")
     }
+}
+
+/// In quotes, and no more than its first letters.
+fn shortened(text: &str) -> String {
+    const LETTERS: usize = 10;
+    if text.len() <= LETTERS {
+        return quote(text);
+    }
+    format!("{}...", quote(&text.chars().take(LETTERS).collect::<String>()))
 }
 
 #[cfg(test)]
@@ -235,14 +273,25 @@ mod tests {
     fn what_cannot_be_read_is_told_with_its_place() {
         for (text, why) in [
             (r#"{a-b="1"}"#, "1:3: parse error: unexpected character inside braces: '-'"),
-            (r#"{1a="1"}"#, r#"1:2: parse error: unexpected "1" in label set, expected identifier or "}""#),
+            (r#"{1a="1"}"#, "1:2: parse error: unexpected character inside braces: '1'"),
             (r#"{a="1""#, "1:7: parse error: unexpected end of input inside braces"),
             (r#"{a="1"#, "1:4: parse error: unterminated quoted string"),
             (r#"{a="\q"}"#, "1:4: parse error: unknown escape sequence"),
-            (r#"{a=1}"#, r#"1:4: parse error: unexpected "1" in label set, expected string"#),
-            (r#"{a!="1"}"#, "1:3: parse error: unexpected character inside braces: '!'"),
+            (r#"{a=1}"#, "1:4: parse error: unexpected character inside braces: '1'"),
+            (r#"{a=b}"#, r#"1:4: parse error: unexpected identifier "b" in label set, expected string"#),
+            (r#"{a b="1"}"#, r#"1:4: parse error: unexpected identifier "b" in label set, expected "=""#),
+            (r#"{a!="1"}"#, r#"1:3: parse error: unexpected <op:!=> in label set, expected "=""#),
+            (r#"{a=~"1"}"#, r#"1:3: parse error: unexpected <op:=~> in label set, expected "=""#),
+            (r#"{a!1}"#, "1:3: parse error: unexpected character after '!' inside braces: '1'"),
+            (r#"{a"b=""#, r#"1:3: parse error: unexpected string "\"b=\"" in label set, expected "=""#),
+            (
+                r#"{a"a long text"}"#,
+                r#"1:3: parse error: unexpected string "\"a long te"... in label set, expected "=""#,
+            ),
+            (r#"{{a="1"}"#, "1:2: parse error: unexpected left brace '{'"),
             (r#"{a}"#, r#"1:3: parse error: unexpected "}" in label set, expected "=""#),
-            (r#"{a="1"} x"#, r#"1:9: parse error: unexpected "x""#),
+            (r#"{a="1"} xy"#, r#"1:9: parse error: unexpected identifier "xy""#),
+            (r#"{a="1"}}"#, r#"1:8: parse error: unexpected "}""#),
             (
                 r#"{"","a"="1"}"#,
                 r#"1:4: parse error: unexpected "," in label set, expected identifier or "}""#,

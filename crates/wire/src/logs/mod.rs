@@ -5,7 +5,8 @@
 //! hands the plain body to [`decode`] together with an [`Enricher`], which is made once from an
 //! [`Enrichment`]. Out comes a [`LogDecoded`]: the good part as one batch, with `service_name`
 //! and `detected_level` already in place, and what was refused of the rest. OTLP logs give the
-//! same ([`crate::otlp::decode_logs`]).
+//! same ([`crate::otlp::decode_logs`]). The other way go pushes to another system ([`PushWriter`]) and
+//! answers to questions in protobuf ([`StreamsWriter`] and its like).
 //!
 //! What is checked here: that the body can be read, label text, duplicate label names, and the
 //! size of an entry's metadata as it was sent. How long names, values and lines may be, how old an
@@ -14,12 +15,15 @@
 //! Nothing is allocated for an entry but the place of its line: sets of metadata are shared
 //! within a request, and most entries have one of eight.
 
+mod answer;
 mod encode;
 mod enrich;
 mod intake;
 mod json;
+mod json_complaint;
 mod label_text;
 mod level;
+mod media_type;
 mod metadata;
 mod protobuf;
 
@@ -33,6 +37,10 @@ use pilothouse_model::memory::Reservation;
 use crate::DecodeError;
 use crate::body::{BodyError, Encoding, decompress_booked};
 
+pub use answer::{
+    ANSWER_TYPE, Cost, FieldAnswer, SamplesWriter, StreamsWriter, detected_labels_answer, fields_answer,
+    index_stats_answer, labels_answer, patterns_answer, series_answer,
+};
 pub use encode::PushWriter;
 pub use enrich::{Enricher, Enrichment};
 pub(crate) use intake::{Intake, StreamStart};
@@ -51,18 +59,10 @@ pub enum PushFormat {
 
 impl PushFormat {
     /// From the value of a `Content-Type`, as Loki: JSON by its name, and anything else that
-    /// looks like a media type is protobuf. `None` for what does not, and for the empty text.
-    pub fn from_content_type(value: &str) -> Option<Self> {
-        let kind = value.split(';').next().unwrap_or("").trim();
-        let (main, sub) = kind.split_once('/').unwrap_or((kind, "x"));
-        let is_token = |text: &str| {
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            !text.is_empty() && text.bytes().all(allowed)
-        };
-        if !is_token(main) || !is_token(sub) {
-            return None;
-        }
-        Some(if kind.eq_ignore_ascii_case("application/json") { Self::Json } else { Self::Protobuf })
+    /// looks like a media type is protobuf. What does not is told in the words of Go's package mime.
+    pub fn from_content_type(value: &str) -> Result<Self, &'static str> {
+        let kind = media_type::essence(value)?;
+        Ok(if kind.eq_ignore_ascii_case("application/json") { Self::Json } else { Self::Protobuf })
     }
 }
 
@@ -77,7 +77,7 @@ pub fn open<'b>(
     max_bytes: u64,
     held: &mut Reservation,
 ) -> Result<Cow<'b, [u8]>, BodyError> {
-    let outer = match Encoding::from_header(content_encoding)? {
+    let outer = match outer_encoding(content_encoding)? {
         Encoding::Identity | Encoding::Snappy if body.len() as u64 > max_bytes => {
             return Err(BodyError::TooLarge { limit: max_bytes });
         }
@@ -87,6 +87,28 @@ pub fn open<'b>(
     match format {
         PushFormat::Json => Ok(outer),
         PushFormat::Protobuf => decompress_booked(Encoding::Snappy, &outer, max_bytes, held).map(Cow::Owned),
+    }
+}
+
+/// Names count as they are written, and `identity` is none of them.
+fn outer_encoding(name: &str) -> Result<Encoding, BodyError> {
+    match name {
+        "" => Ok(Encoding::Identity),
+        "snappy" | "gzip" | "deflate" | "zstd" => Encoding::from_header(name),
+        _ => Err(BodyError::UnsupportedEncoding(name.to_owned())),
+    }
+}
+
+/// Why a body cannot be decompressed, as Go's packages say it, where they have a name for it.
+pub fn corrupt_text(encoding: Encoding, why: &str) -> Option<&'static str> {
+    match encoding {
+        Encoding::Snappy => Some("snappy: corrupt input"),
+        Encoding::Gzip if why.contains("header") => Some("gzip: invalid header"),
+        Encoding::Gzip if why.contains("checksum") => Some("gzip: invalid checksum"),
+        Encoding::Gzip | Encoding::Deflate if why.contains("end of file") || why.contains("incomplete") => {
+            Some("unexpected EOF")
+        }
+        _ => None,
     }
 }
 
@@ -128,16 +150,13 @@ mod tests {
     fn the_content_type_tells_the_format() {
         use PushFormat::{Json, Protobuf};
         for (value, format) in [
-            ("application/json", Some(Json)),
-            ("Application/JSON; charset=utf-8", Some(Json)),
-            ("application/x-protobuf", Some(Protobuf)),
-            ("text/plain", Some(Protobuf)),
-            ("application/vnd.x+json", Some(Protobuf)),
-            ("text", Some(Protobuf)),
-            ("", None),
-            (";;", None),
-            ("a b/c", None),
-            ("/json", None),
+            ("application/json", Ok(Json)),
+            ("Application/JSON; charset=utf-8", Ok(Json)),
+            ("application/x-protobuf", Ok(Protobuf)),
+            ("text/plain", Ok(Protobuf)),
+            ("application/vnd.x+json", Ok(Protobuf)),
+            ("text", Ok(Protobuf)),
+            ("", Err("mime: no media type")),
         ] {
             assert_eq!(PushFormat::from_content_type(value), format, "{value}");
         }
@@ -163,7 +182,10 @@ mod tests {
         }
         assert_eq!(open(PushFormat::Json, "", b"{}", 2).as_deref(), Ok(b"{}".as_slice()));
         assert_eq!(open(PushFormat::Json, "", b"{}", 1), Err(BodyError::TooLarge { limit: 1 }));
-        assert!(matches!(open(PushFormat::Json, "br", b"", 9), Err(BodyError::UnsupportedEncoding(_))));
+        for encoding in ["br", "identity", "GZIP", "x-gzip", "gzip, gzip"] {
+            let refused = Err(BodyError::UnsupportedEncoding(encoding.to_owned()));
+            assert_eq!(open(PushFormat::Json, encoding, b"{}", 9), refused);
+        }
         assert!(open(PushFormat::Protobuf, "", b"", 9).is_err());
     }
 }

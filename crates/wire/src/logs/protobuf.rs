@@ -10,14 +10,34 @@ use super::{Enricher, Intake, LogDecoded};
 use crate::DecodeError;
 use crate::decoded::Fault;
 use crate::proto::{Cursor, ProtoError};
+use crate::proto_complaint::{Dialect, Message, bytes, nested, number};
 
 const MESSAGE: &str = "logproto.PushRequest";
+
+// The shape of a push, for saying what is wrong with one.
+static REQUEST: Message = Message { name: "PushRequest", fields: &[nested(1, "Streams", &STREAM)] };
+static STREAM: Message = Message {
+    name: "StreamAdapter",
+    fields: &[bytes(1, "Labels"), nested(2, "Entries", &ENTRY), number(3, "Hash")],
+};
+static ENTRY: Message = Message {
+    name: "EntryAdapter",
+    fields: &[
+        nested(1, "Timestamp", &TIMESTAMP),
+        bytes(2, "Line"),
+        nested(3, "StructuredMetadata", &PAIR),
+        nested(4, "Parsed", &PAIR),
+    ],
+};
+static TIMESTAMP: Message =
+    Message { name: "Timestamp", fields: &[number(1, "Seconds"), number(2, "Nanos")] };
+static PAIR: Message = Message { name: "LabelPairAdapter", fields: &[bytes(1, "Name"), bytes(2, "Value")] };
 
 pub(super) fn decode(body: &[u8], enricher: &Enricher, limits: &Limits) -> Result<LogDecoded, DecodeError> {
     let mut walk = Walk { intake: Intake::new(enricher, limits), known: HashMap::new() };
     walk.intake.reserve(body.len());
     let mut request = Cursor::new(body);
-    walk.request(&mut request).map_err(|fault| fault.at(MESSAGE, request.at))?;
+    walk.request(&mut request).map_err(|fault| fault.told(Dialect::Gogo, &REQUEST, body, request.at))?;
     Ok(walk.intake.finish())
 }
 
@@ -65,7 +85,7 @@ impl<'b> Walk<'b, '_> {
             Some(start) => start.clone(),
             None => {
                 let text = std::str::from_utf8(labels)
-                    .map_err(|_| "1:1: parse error: invalid UTF-8 rune".to_owned());
+                    .map_err(|e| format!("1:{}: parse error: invalid UTF-8 rune", e.valid_up_to() + 1));
                 let pairs = text.and_then(label_text::parse).map_err(|why| DecodeError::Labels { why })?;
                 let start = StreamStart::new(pairs, self.intake.enricher);
                 self.known.insert(labels, start.clone());

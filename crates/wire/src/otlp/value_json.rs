@@ -16,6 +16,15 @@ pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, DecodeErr
     serde_json::from_str(text).map_err(|e| DecodeError::malformed("OTLP/JSON", e.to_string()))
 }
 
+/// An object; `null` is one without anything in it. A list would do for our reader of structures, field
+/// by field, and is refused here.
+pub(super) fn read_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, DecodeError> {
+    if text.trim_start().starts_with('[') {
+        return Err(DecodeError::malformed("OTLP/JSON", "a list where an object was expected"));
+    }
+    read(text)
+}
+
 pub(super) fn elements<'l, 'a>(list: &'l List<'a>) -> impl Iterator<Item = &'a RawValue> + use<'l, 'a> {
     list.iter().flatten().copied()
 }
@@ -49,7 +58,7 @@ pub(super) struct AnyValue {
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
 struct Values<T> {
-    values: Option<Vec<T>>,
+    values: Option<Vec<Option<T>>>,
 }
 
 impl Pair {
@@ -70,11 +79,12 @@ impl AnyValue {
         } else if let Some(Float(value)) = self.double_value {
             Value::Double(value)
         } else if let Some(list) = self.array_value {
-            let values = list.values.unwrap_or_default();
-            Value::List(values.into_iter().map(Self::into_words).collect::<Result<_, _>>()?)
+            let values = list.values.unwrap_or_default().into_iter();
+            let words = values.map(|value| Ok(value.map(Self::into_words).transpose()?.unwrap_or_default()));
+            Value::List(words.collect::<Result<_, DecodeError>>()?)
         } else if let Some(map) = self.kvlist_value {
-            let pairs = map.values.unwrap_or_default();
-            Value::Map(pairs.into_iter().map(Pair::into_words).collect::<Result<_, _>>()?)
+            let pairs = map.values.unwrap_or_default().into_iter().flatten();
+            Value::Map(pairs.map(Pair::into_words).collect::<Result<_, _>>()?)
         } else if let Some(text) = self.bytes_value {
             let bytes = words::from_base64(&text);
             Value::Bytes(bytes.ok_or_else(|| DecodeError::malformed("OTLP/JSON", "bytes are not base64"))?)

@@ -22,12 +22,9 @@ impl Outgoing {
             return Self { labels: stream, entry: StreamEntry { t_ns, line, metadata, parsed } };
         }
         let labels = processed.merged();
-        let entry = StreamEntry {
-            t_ns,
-            line: processed.line,
-            metadata: LabelPairs::new(),
-            parsed: LabelPairs::new(),
-        };
+        // The older shape says twice what was parsed.
+        let parsed = if shape == Shape::Legacy { processed.parsed } else { LabelPairs::new() };
+        let entry = StreamEntry { t_ns, line: processed.line, metadata: LabelPairs::new(), parsed };
         Self { labels, entry }
     }
 }

@@ -19,7 +19,9 @@ use std::time::Duration;
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::IntoResponse as _;
-use http::StatusCode;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pilothouse_logql::{self as logql, Expr};
 
 use crate::App;
@@ -52,12 +54,12 @@ pub(crate) async fn tail(app: &Arc<App>, call: Call, shape: Shape) -> Result<Rep
     }
     let (mut call, wish) = read(app, call, shape).await?;
     app.logs_backend()?;
+    if let Some(status) = handshake_fault(&call.parts.headers) {
+        return Ok(no_upgrade(status));
+    }
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await {
         Ok(upgrade) => upgrade,
-        Err(refusal) => {
-            let status = refusal.into_response().status();
-            return Ok(Reply::text(status, "Bad Request\n"));
-        }
+        Err(refusal) => return Ok(no_upgrade(refusal.into_response().status())),
     };
     let session = Session::new(app, wish, call.parts.headers, call.client);
     let upgrade =
@@ -65,6 +67,38 @@ pub(crate) async fn tail(app: &Arc<App>, call: Call, shape: Shape) -> Result<Rep
     let response = upgrade.on_upgrade(move |socket| session.run(socket));
     let headers = response.headers().clone();
     Ok(Reply::of(StatusCode::SWITCHING_PROTOCOLS, headers, ReplyBody::Made(Box::new(response))))
+}
+
+/// What is wrong with the wish for another protocol, in the order in which Loki looks.
+fn handshake_fault(headers: &HeaderMap) -> Option<StatusCode> {
+    let has = |name: HeaderName, token: &str| {
+        let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+        values.flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+    };
+    if !has(header::CONNECTION, "upgrade") {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    if !has(header::UPGRADE, "websocket") {
+        return Some(StatusCode::UPGRADE_REQUIRED);
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_challenge = BASE64_STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == CHALLENGE_BYTES);
+    if !has(header::SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION) || !is_challenge {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    None
+}
+
+const WEBSOCKET_VERSION: &str = "13";
+const CHALLENGE_BYTES: usize = 16;
+
+fn no_upgrade(status: StatusCode) -> Reply {
+    let reply = Reply::text(status, format!("{}\n", status.canonical_reason().unwrap_or("Bad Request")));
+    let reply = reply.header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(WEBSOCKET_VERSION));
+    match status {
+        StatusCode::UPGRADE_REQUIRED => reply.header(header::UPGRADE, HeaderValue::from_static("websocket")),
+        _ => reply,
+    }
 }
 
 /// What is wrong with the parameters is said before the upgrade, as a plain answer.

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
+use serde_json::value::RawValue;
 
-use super::super::value_json::{AnyValue, List, Number, Pair, elements, read};
+use super::super::value_json::{AnyValue, List, Number, Pair, elements, read_object};
 use super::super::words;
 use super::{Attributes, MESSAGE, Record, Scope, Translation};
 use crate::DecodeError;
@@ -22,7 +23,7 @@ struct Request<'a> {
 #[serde(rename_all = "camelCase")]
 struct ResourceLogs<'a> {
     #[serde(borrow, default)]
-    resource: Option<Resource<'a>>,
+    resource: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "scope_logs")]
     scope_logs: List<'a>,
 }
@@ -37,7 +38,7 @@ struct Resource<'a> {
 #[serde(rename_all = "camelCase")]
 struct ScopeLogs<'a> {
     #[serde(borrow, default)]
-    scope: Option<AnyScope<'a>>,
+    scope: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "log_records")]
     log_records: List<'a>,
 }
@@ -53,7 +54,7 @@ struct AnyScope<'a> {
     dropped_attributes_count: Number<u32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AnyRecord<'a> {
     #[serde(default, alias = "time_unix_nano")]
@@ -82,24 +83,28 @@ struct AnyRecord<'a> {
 pub(super) fn read_request(body: &[u8], to: &mut Translation<'_>) -> Result<(), DecodeError> {
     let text = String::from_utf8_lossy(body);
     // As in Loki, `null` is a request without anything in it.
-    let request = read::<Option<Request<'_>>>(&text)?.unwrap_or_default();
+    let request = read_object::<Request<'_>>(&text)?.unwrap_or_default();
     for resource_logs in elements(&request.resource_logs) {
-        let Some(logs) = read::<Option<ResourceLogs<'_>>>(resource_logs.get())? else { continue };
-        let resource = logs.resource.map(|r| attributes(&r.attributes, &mut to.intake.quota)).transpose()?;
+        let Some(logs) = read_object::<ResourceLogs<'_>>(resource_logs.get())? else { continue };
+        let resource = logs.resource.map(|r| read_object::<Resource<'_>>(r.get())).transpose()?.flatten();
+        let resource = resource.map(|r| attributes(&r.attributes, &mut to.intake.quota)).transpose()?;
         to.begin_resource(resource.unwrap_or_default())?;
         for scope_logs in elements(&logs.scope_logs) {
-            walk_scope(read(scope_logs.get())?, to)?;
+            if let Some(scope_logs) = read_object(scope_logs.get())? {
+                walk_scope(scope_logs, to)?;
+            }
         }
     }
     Ok(())
 }
 
 fn walk_scope(logs: ScopeLogs<'_>, to: &mut Translation<'_>) -> Result<(), DecodeError> {
-    let scope = logs.scope.map(|scope| scope.into_words(&mut to.intake.quota)).transpose()?;
+    let scope = logs.scope.map(|scope| read_object::<AnyScope<'_>>(scope.get())).transpose()?.flatten();
+    let scope = scope.map(|scope| scope.into_words(&mut to.intake.quota)).transpose()?;
     to.begin_scope(scope.unwrap_or_default())?;
     for record in elements(&logs.log_records) {
-        let record: AnyRecord<'_> = read(record.get())?;
-        walk_record(record, to)?;
+        let record: Option<AnyRecord<'_>> = read_object(record.get())?;
+        walk_record(record.unwrap_or_default(), to)?;
     }
     Ok(())
 }
@@ -117,10 +122,11 @@ impl AnyScope<'_> {
 
 fn walk_record(record: AnyRecord<'_>, to: &mut Translation<'_>) -> Result<(), DecodeError> {
     let line = record.body.map(|body| Ok(body.into_words()?.into_text())).transpose()?.unwrap_or_default();
-    let id = |text: Option<String>| {
+    let id = |text: Option<String>, bytes: usize| {
         let text = text.unwrap_or_default();
         words::from_hex(&text)
-            .ok_or_else(|| DecodeError::malformed(MESSAGE, format!("an id is not hexadecimal: {text:?}")))
+            .filter(|id| id.is_empty() || id.len() == bytes)
+            .ok_or_else(|| DecodeError::malformed(MESSAGE, format!("not the id of {bytes} bytes: {text:?}")))
     };
     let words = Record {
         t_ns: record.time_unix_nano.0,
@@ -130,8 +136,8 @@ fn walk_record(record: AnyRecord<'_>, to: &mut Translation<'_>) -> Result<(), De
         attributes: attributes(&record.attributes, &mut to.intake.quota)?,
         dropped_attributes: record.dropped_attributes_count.0,
         flags: record.flags.0,
-        trace_id: id(record.trace_id)?,
-        span_id: id(record.span_id)?,
+        trace_id: id(record.trace_id, 16)?,
+        span_id: id(record.span_id, 8)?,
         event_name: record.event_name.unwrap_or_default(),
     };
     to.record(words, &line)
@@ -140,9 +146,9 @@ fn walk_record(record: AnyRecord<'_>, to: &mut Translation<'_>) -> Result<(), De
 fn attributes(list: &List<'_>, quota: &mut Quota) -> Result<Attributes, DecodeError> {
     let each = elements(list).map(|pair| {
         quota.take_samples(1)?;
-        read::<Pair>(pair.get())?.into_words()
+        read_object::<Pair>(pair.get())?.map(Pair::into_words).transpose()
     });
-    each.collect()
+    each.filter_map(Result::transpose).collect()
 }
 
 /// A severity as its number or its name (`SEVERITY_NUMBER_WARN2`).

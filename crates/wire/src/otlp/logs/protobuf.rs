@@ -3,14 +3,71 @@
 use std::borrow::Cow;
 
 use super::super::value_protobuf::{fixed64, read_pair, read_value};
-use super::{Attributes, MESSAGE, Record, Scope, Translation};
+use super::{Attributes, Record, Scope, Translation};
 use crate::DecodeError;
 use crate::decoded::{Fault, Quota};
 use crate::proto::Cursor;
+use crate::proto_complaint::{Dialect, Message, bytes, fixed32, fixed64 as fixed64_field, nested, number};
+
+// The shape of a request, for saying what is wrong with one.
+static REQUEST: Message =
+    Message { name: super::MESSAGE, fields: &[nested(1, "ResourceLogs", &RESOURCE_LOGS)] };
+static RESOURCE_LOGS: Message = Message {
+    name: "ResourceLogs",
+    fields: &[nested(1, "Resource", &RESOURCE), nested(2, "ScopeLogs", &SCOPE_LOGS), bytes(3, "SchemaUrl")],
+};
+static RESOURCE: Message = Message {
+    name: "Resource",
+    fields: &[nested(1, "Attributes", &PAIR), number(2, "DroppedAttributesCount")],
+};
+static SCOPE_LOGS: Message = Message {
+    name: "ScopeLogs",
+    fields: &[nested(1, "Scope", &SCOPE), nested(2, "LogRecords", &RECORD), bytes(3, "SchemaUrl")],
+};
+static SCOPE: Message = Message {
+    name: "InstrumentationScope",
+    fields: &[
+        bytes(1, "Name"),
+        bytes(2, "Version"),
+        nested(3, "Attributes", &PAIR),
+        number(4, "DroppedAttributesCount"),
+    ],
+};
+static RECORD: Message = Message {
+    name: "LogRecord",
+    fields: &[
+        fixed64_field(1, "TimeUnixNano"),
+        fixed64_field(11, "ObservedTimeUnixNano"),
+        number(2, "SeverityNumber"),
+        bytes(3, "SeverityText"),
+        nested(5, "Body", &VALUE),
+        nested(6, "Attributes", &PAIR),
+        number(7, "DroppedAttributesCount"),
+        fixed32(8, "Flags"),
+        bytes(9, "TraceId"),
+        bytes(10, "SpanId"),
+        bytes(12, "EventName"),
+    ],
+};
+static PAIR: Message = Message { name: "KeyValue", fields: &[bytes(1, "Key"), nested(2, "Value", &VALUE)] };
+static VALUE: Message = Message {
+    name: "AnyValue",
+    fields: &[
+        bytes(1, "StringValue"),
+        number(2, "BoolValue"),
+        number(3, "IntValue"),
+        fixed64_field(4, "DoubleValue"),
+        nested(5, "ArrayValue", &LIST),
+        nested(6, "KvlistValue", &MAP),
+        bytes(7, "BytesValue"),
+    ],
+};
+static LIST: Message = Message { name: "ArrayValue", fields: &[nested(1, "Values", &VALUE)] };
+static MAP: Message = Message { name: "KeyValueList", fields: &[nested(1, "Values", &PAIR)] };
 
 pub(super) fn read_request(body: &[u8], to: &mut Translation<'_>) -> Result<(), DecodeError> {
     let mut request = Cursor::new(body);
-    walk_request(&mut request, to).map_err(|fault| fault.at(MESSAGE, request.at))
+    walk_request(&mut request, to).map_err(|fault| fault.told(Dialect::Pdata, &REQUEST, body, request.at))
 }
 
 fn walk_request(request: &mut Cursor<'_>, to: &mut Translation<'_>) -> Result<(), Fault> {
