@@ -143,8 +143,28 @@ fn call(server: &Server, entry: &Value) -> Result<i64, String> {
     Ok(i64::from(answer.status))
 }
 
+/// Further connections that say the same and stay; told is where the server grew by more than it may
+/// for them.
+fn crowd(server: &Server, entry: &Value) -> Result<Vec<TcpStream>, String> {
+    let Some(connections) = entry["crowd"].as_u64() else { return Ok(Vec::new()) };
+    let resident = || resident_bytes(&server.get("/metrics").text());
+    let (before, said) = (resident(), parts(&entry["raw"]));
+    let mut crowd = Vec::new();
+    for _ in 0..connections {
+        let mut stream = TcpStream::connect(server.address).map_err(|e| e.to_string())?;
+        stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        // Some are cut off, which is what is wanted.
+        let _ = stream.write_all(&said);
+        crowd.push(stream);
+    }
+    let grown_mb = (resident() - before) / 1e6;
+    let allowed = entry["grows_mb"].as_f64().unwrap();
+    if grown_mb > allowed { Err(format!("{grown_mb} MB for {connections} connections")) } else { Ok(crowd) }
+}
+
 /// Bytes as they are; the status of the first answer.
 fn raw(server: &Server, entry: &Value) -> Result<i64, String> {
+    let _crowd = crowd(server, entry)?;
     let mut stream = TcpStream::connect(server.address).map_err(|e| e.to_string())?;
     let patience = if entry["single"].as_bool() == Some(true) { Duration::from_secs(3) } else { PATIENCE };
     stream.set_read_timeout(Some(patience)).unwrap();

@@ -21,10 +21,11 @@ use pilothouse_model::limits::Limits;
 use pilothouse_model::memory::Reservation;
 
 use crate::App;
-use crate::auth::{Caller, Peer, Refusal};
+use crate::auth::{Auth, Caller, Peer, Refusal};
 use crate::client::Client;
 use crate::error::{ApiError, Kind};
 use crate::offload;
+use crate::origin;
 use crate::params::{Params, is_form};
 use crate::reply::Reply;
 use crate::routes::{self, Route, Scope};
@@ -130,6 +131,12 @@ async fn handle(
         return Ok(route.endpoint.refuse_method().header(header::ALLOW, methods.allow()));
     }
     let (parts, body) = request.into_parts();
+    if matches!(app.settings.auth, Auth::Off)
+        && !origin::is_open(route, &parts.method)
+        && origin::is_foreign(&parts.headers, &parts.uri)
+    {
+        return Err(ApiError::new(Kind::Forbidden, "pages of other origins may not do this"));
+    }
     let peer = parts.extensions.get().copied();
     let caller = admit(app, route.scope, &parts.headers, peer).await?;
     let segments: Vec<_> = path.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();

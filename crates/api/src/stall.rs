@@ -4,16 +4,19 @@
 //! place among the requests. And it must say something at all: which protocol it speaks is read
 //! from its first bytes, before any other clock runs. Waiting to read more is bounded elsewhere, by
 //! the time that the head and the body of a request may take. Who follows logs may be silent for
-//! long, and is not cut.
+//! long, and is not cut. What is read is told to the conversation that it belongs to.
 
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use crate::conversation::Conversation;
 
 /// Fails writes that the other end has not taken for a while.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Stalling<S> {
     is_waiting: bool,
     /// Runs until the first bytes have come.
     greeting: Option<Pin<Box<Sleep>>>,
+    /// `None` below a tunnel, where what is read is no request yet.
+    conversation: Option<Arc<Conversation>>,
 }
 
 impl<S> Stalling<S> {
@@ -32,7 +37,11 @@ impl<S> Stalling<S> {
     pub(crate) fn new(inner: S, patience: Duration, greeting: Duration) -> Self {
         let timer = |time| Box::pin(tokio::time::sleep(time));
         let (deadline, greeting) = (timer(patience), Some(timer(greeting)));
-        Self { inner, patience, deadline, is_waiting: false, greeting }
+        Self { inner, patience, deadline, is_waiting: false, greeting, conversation: None }
+    }
+
+    pub(crate) fn telling(self, conversation: Arc<Conversation>) -> Self {
+        Self { conversation: Some(conversation), ..self }
     }
 
     /// Passes on what a write has come to; one that waits starts the clock, or ends by it.
@@ -56,7 +65,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(conversation) = &self.conversation {
+            conversation.before_reading()?;
+        }
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Some(conversation) = &self.conversation {
+            conversation.has_read(buf.filled().len().saturating_sub(before));
+        }
         if polled.is_ready() {
             self.greeting = None;
         } else if let Some(greeting) = &mut self.greeting {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
+use pilothouse_net::pinned::Clients;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -131,12 +132,13 @@ fn client_verifier(
     provider: Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let wrong = |reason: String| TlsError { path: ca.to_owned(), reason };
+    let certificates = certificates(ca)?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|e| wrong(e.to_string()))?;
     }
     let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    built.map_err(|e| wrong(e.to_string()))
+    Ok(Arc::new(Clients::new(certificates, built.map_err(|e| wrong(e.to_string()))?)))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

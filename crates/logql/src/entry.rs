@@ -3,6 +3,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
 use pilothouse_model::Labels;
+use pilothouse_model::limits::LOG_ENTRY_BYTES;
 
 use crate::names::{Names, Sym};
 
@@ -203,6 +204,11 @@ impl<'a> Entry<'a> {
         if self.error.is_none() {
             self.fail(error, Some(details));
         }
+    }
+
+    /// Whether stages may make so much more text of this entry.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.arena.allocated_bytes().saturating_add(bytes) <= LOG_ENTRY_BYTES
     }
 
     pub(crate) fn fail(&mut self, error: &'static str, details: Option<&str>) {

@@ -67,6 +67,9 @@ impl TemplateInput for Input<'_, '_> {
     }
 }
 
+/// What is told of an entry whose stages make too much of it.
+pub(crate) const NO_ROOM: &str = "the stages of the query make too much text of this entry";
+
 /// Replaces the line by what the template prints. A template that fails leaves it.
 pub(crate) fn line_format<'a>(
     template: &Template,
@@ -81,6 +84,7 @@ pub(crate) fn line_format<'a>(
     buffer.clear();
     let input = Input { entry, fields: &template.fields, names };
     match template.template.render(&input, buffer) {
+        Ok(()) if !entry.has_room(buffer.len()) => entry.fail(TEMPLATE_ERROR, Some(NO_ROOM)),
         Ok(()) => entry.line = entry.arena.alloc_str(buffer),
         Err(error) => entry.fail(TEMPLATE_ERROR, Some(&error.to_string())),
     }
@@ -163,8 +167,12 @@ impl LabelFormats {
             let Action::Template(template) = action else { continue };
             buffer.clear();
             let input = Input { entry, fields: &template.fields, names };
-            let result = template.template.render(&input, buffer);
-            made.push((i, result.map(|()| &*arena.alloc_str(buffer)).map_err(|e| e.to_string())));
+            let made_text = match template.template.render(&input, buffer) {
+                Ok(()) if entry.has_room(buffer.len()) => Ok(&*arena.alloc_str(buffer)),
+                Ok(()) => Err(NO_ROOM.to_owned()),
+                Err(e) => Err(e.to_string()),
+            };
+            made.push((i, made_text));
         }
     }
 

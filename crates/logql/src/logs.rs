@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use hashbrown::HashMap;
 use pilothouse_model::limits::LOG_LABEL_SETS;
 use pilothouse_model::logs::{LineNeed, MetadataNeed, ReadOrder};
-use pilothouse_model::{Budget, EntryBatch, EntrySource, EntryVisitor, Flow, LogSelection, SourceError};
+use pilothouse_model::{
+    Budget, BudgetError, EntryBatch, EntrySource, EntryVisitor, Flow, LogSelection, SourceError,
+};
 use rustc_hash::FxBuildHasher;
 
 use crate::entry::{Entry, Layer};
@@ -21,6 +23,10 @@ use crate::{Direction, LogqlError, RangeQuery};
 
 /// What an entry costs beside its line, for the budget.
 const ENTRY_BYTES: u64 = 128;
+/// So much is kept before the budget is asked.
+pub(crate) const ASKED_AT_ONCE_BYTES: u64 = 1 << 20;
+/// Label sets that a thread remembers, beside those of entries that are kept.
+const REMEMBERED_BYTES: usize = 4 << 20;
 
 /// The labels of an entry in their layers, each sorted by name.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -47,6 +53,11 @@ impl Layered {
         layered
     }
 
+    fn bytes(&self) -> usize {
+        let pairs = [&self.stream, &self.metadata, &self.parsed].into_iter().flatten();
+        pairs.map(|pair| size_of_val(pair) + pair.0.len() + pair.1.len()).sum()
+    }
+
     /// All labels in one list.
     pub(crate) fn merged(&self) -> LabelPairs {
         let mut all = [self.stream.as_slice(), &self.metadata, &self.parsed].concat();
@@ -63,9 +74,15 @@ struct Candidate {
     t_ns: i64,
     line: String,
     labels: Arc<Layered>,
+    /// Of labels that came with this entry; others that have the same cost nothing more.
+    label_bytes: usize,
 }
 
 impl Candidate {
+    fn bytes(&self) -> u64 {
+        (self.line.len() + self.label_bytes) as u64 + ENTRY_BYTES
+    }
+
     fn rank(&self) -> (i64, (u64, u32)) {
         (self.key, self.tie)
     }
@@ -105,20 +122,56 @@ struct Found {
     kept: BinaryHeap<Candidate>,
     key: Vec<u8>,
     label_sets: HashMap<Box<[u8]>, Arc<Layered>, FxBuildHasher>,
+    /// Of all remembered sets and their keys.
+    label_set_bytes: usize,
 }
 
 impl Found {
-    fn labels(&mut self, entry: &Entry<'_>, names: &Names) -> Arc<Layered> {
+    /// The labels of an entry, and what they cost if they are new.
+    fn labels(&mut self, entry: &Entry<'_>, names: &Names) -> (Arc<Layered>, usize) {
         labels_key(entry, &mut self.key);
         if let Some(known) = self.label_sets.get(self.key.as_slice()) {
-            return Arc::clone(known);
-        }
-        if self.label_sets.len() >= LOG_LABEL_SETS {
-            self.label_sets.clear();
+            return (Arc::clone(known), 0);
         }
         let made = Arc::new(Layered::of(entry, names));
-        self.label_sets.insert(self.key.as_slice().into(), Arc::clone(&made));
-        made
+        let (own, remembered) = (made.bytes(), made.bytes() + self.key.len());
+        if self.label_sets.len() >= LOG_LABEL_SETS || self.label_set_bytes + remembered > REMEMBERED_BYTES {
+            self.forget_labels();
+        }
+        if remembered <= REMEMBERED_BYTES {
+            self.label_set_bytes += remembered;
+            self.label_sets.insert(self.key.as_slice().into(), Arc::clone(&made));
+        }
+        (made, own)
+    }
+
+    fn forget_labels(&mut self) {
+        self.label_sets.clear();
+        self.label_set_bytes = 0;
+    }
+}
+
+/// Bytes of entries that a batch adds, asked for as they come: templates make long lines of short ones.
+struct Kept<'q> {
+    budget: &'q Budget,
+    owed_bytes: u64,
+    failed: Result<(), BudgetError>,
+}
+
+impl Kept<'_> {
+    /// `false` where there is no room for more.
+    fn add(&mut self, bytes: u64) -> bool {
+        self.owed_bytes += bytes;
+        if self.owed_bytes >= ASKED_AT_ONCE_BYTES {
+            self.settle();
+        }
+        self.failed.is_ok()
+    }
+
+    fn settle(&mut self) {
+        if self.failed.is_ok() {
+            self.failed = self.budget.reserve_bytes(std::mem::take(&mut self.owed_bytes));
+        }
     }
 }
 
@@ -156,16 +209,15 @@ impl Collector<'_> {
         worker.refresh();
         if worker.epoch() != found.epoch {
             found.epoch = worker.epoch();
-            found.label_sets.clear();
+            found.forget_labels();
         }
-        let mut kept_bytes = 0;
+        let mut kept = Kept { budget: self.budget, owed_bytes: 0, failed: Ok(()) };
         let mut numbers = picked.iter().copied().take_while(in_reach);
         for_each_entry(self.pipeline, worker, batch, &mut numbers, &mut |i, entry, names| {
-            kept_bytes += self.keep(found, batch.stream, i, entry, names);
-            true
+            kept.add(self.keep(found, batch.stream, i, entry, names))
         });
-        self.budget.reserve_bytes(kept_bytes)?;
-        Ok(())
+        kept.settle();
+        Ok(kept.failed?)
     }
 
     /// Keeps an entry if it is among the best; how many bytes that takes.
@@ -176,13 +228,14 @@ impl Collector<'_> {
         if full && state.kept.peek().is_some_and(|worst| worst.rank() <= rank) {
             return 0;
         }
-        let labels = state.labels(entry, names);
+        let (labels, label_bytes) = state.labels(entry, names);
         let line = entry.line.to_owned();
-        let bytes = line.len() as u64 + ENTRY_BYTES;
-        state.kept.push(Candidate { key: rank.0, tie: rank.1, t_ns: entry.t_ns, line, labels });
+        let new = Candidate { key: rank.0, tie: rank.1, t_ns: entry.t_ns, line, labels, label_bytes };
+        let bytes = new.bytes();
+        state.kept.push(new);
         let mut freed = 0;
         if full && let Some(worst) = state.kept.pop() {
-            freed = worst.line.len() as u64 + ENTRY_BYTES;
+            freed = worst.bytes();
         }
         if state.kept.len() >= self.keep
             && let Some(worst) = state.kept.peek()

@@ -10,8 +10,8 @@ use pilothouse_model::{EntryBatch, Labels};
 use rustc_hash::FxBuildHasher;
 
 use crate::LogqlError;
-use crate::entry::{Base, Entry, Layer, WELL_KNOWN};
-use crate::format::{LabelFormats, Template, decolorize, line_format};
+use crate::entry::{Base, Entry, Layer, TEMPLATE_ERROR, WELL_KNOWN};
+use crate::format::{LabelFormats, NO_ROOM, Template, decolorize, line_format};
 use crate::hints::{Checks, Hints, Parsing, Wanted};
 use crate::json::{JsonPaths, KeyCache, json, parse_path, unpack};
 use crate::label_filter::{Filter, labels_of};
@@ -313,6 +313,10 @@ impl Pipeline {
             };
             if !stays {
                 return false;
+            }
+            if !entry.has_room(0) {
+                entry.fail(TEMPLATE_ERROR, Some(NO_ROOM));
+                return true;
             }
         }
         true

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use pilothouse_model::logs::{LineNeed, MetadataNeed, ReadOrder};
 use pilothouse_model::{
-    Budget, EntryBatch, EntryRun, EntrySource, EntryVisitor, Flow, Labels, LogSelection, SourceError,
+    Budget, BudgetError, EntryBatch, EntryRun, EntrySource, EntryVisitor, Flow, Labels, LogSelection,
+    SourceError,
 };
 use pilothouse_query::units::{parse_bytes, parse_go_duration};
 use rayon::prelude::*;
@@ -20,6 +21,7 @@ use crate::columns::{ABSENT, Column, Grid, is_absent};
 use crate::entry::{ERROR, Entry, PRESERVE_ERROR, SAMPLE_ERROR};
 use crate::hints::Wanted;
 use crate::label_filter::{Filter, labels_of, parse_number};
+use crate::logs::ASKED_AT_ONCE_BYTES;
 use crate::names::{Names, Sym};
 use crate::pipeline::{Pipeline, Worker, for_each_entry, labels_key, push_value, referenced};
 use crate::reduce::{Samples, reduce};
@@ -80,6 +82,9 @@ struct Plan<'q> {
     sizes: bool,
 }
 
+/// What an entry of the table of keys costs beside its key.
+const KEY_BYTES: u64 = 32;
+
 /// Series by number. Keys are cheap to make and exact; one label set may have several.
 #[derive(Default)]
 struct SeriesTable {
@@ -93,6 +98,10 @@ struct SeriesTable {
     /// Neighbouring entries often belong together.
     last_key: Vec<u8>,
     last_number: u32,
+    /// Texts and keys that were added since the budget was asked last.
+    owed_bytes: u64,
+    /// Series that the budget knows of.
+    booked: usize,
 }
 
 impl SeriesTable {
@@ -100,6 +109,7 @@ impl SeriesTable {
         let next = self.labels.len() as u32;
         let number = *self.by_labels.entry(labels.clone()).or_insert(next);
         if number == next {
+            self.owed_bytes += labels.as_encoded().len() as u64;
             self.labels.push(labels);
         }
         number
@@ -128,6 +138,7 @@ impl SeriesTable {
             Some(number) => *number,
             None => {
                 let number = self.number(series_labels(entry, labeling, names));
+                self.owed_bytes += KEY_BYTES + self.key.len() as u64;
                 self.by_key.insert(self.key.as_slice().into(), number);
                 number
             }
@@ -242,21 +253,22 @@ impl Gatherer<'_> {
         let plan = self.plan;
         plan.pipeline.select(batch, picked);
         self.tally.add(batch.len(), batch.text_bytes(), picked.len());
-        let before = gathered.table.labels.len();
         if plan.unwrap.is_none() && plan.pipeline.has_no_steps() {
             flat(plan, worker, gathered, batch, picked);
         } else {
             let mut numbers = picked.iter().copied();
             self.piped(worker, gathered, batch, &mut numbers)?;
         }
-        self.reserve(gathered.table.labels.len() - before)
+        Ok(self.settle(&mut gathered.table)?)
     }
 
-    /// Room for the steps of new series.
-    fn reserve(&self, series: usize) -> Result<(), SourceError> {
-        match series as u64 {
+    /// Asks for the room of what is new in a table: the steps of series, their labels and keys.
+    fn settle(&self, table: &mut SeriesTable) -> Result<(), BudgetError> {
+        let made = (table.labels.len() - table.booked) as u64;
+        table.booked = table.labels.len();
+        match made * (self.plan.grid.count as u64 * 16 + 512) + std::mem::take(&mut table.owed_bytes) {
             0 => Ok(()),
-            made => Ok(self.budget.reserve_bytes(made * (self.plan.grid.count as u64 * 16 + 512))?),
+            bytes => self.budget.reserve_bytes(bytes),
         }
     }
 
@@ -268,7 +280,7 @@ impl Gatherer<'_> {
         numbers: &mut dyn Iterator<Item = u32>,
     ) -> Result<(), SourceError> {
         let plan = self.plan;
-        let mut sampled = 0;
+        let (mut sampled, mut room) = (0, Ok(()));
         for_each_entry(&plan.pipeline, worker, batch, numbers, &mut |_, entry, names| {
             match &plan.unwrap {
                 None => {
@@ -283,8 +295,12 @@ impl Gatherer<'_> {
                     }
                 }
             }
-            true
+            if gathered.table.owed_bytes >= ASKED_AT_ONCE_BYTES {
+                room = self.settle(&mut gathered.table);
+            }
+            room.is_ok()
         });
+        room?;
         self.budget.add_samples(sampled)?;
         self.budget.reserve_bytes(sampled * 16)?;
         Ok(())
@@ -358,10 +374,9 @@ impl EntryVisitor for Gatherer<'_> {
                         let base = worker.base(run.stream, run.labels);
                         let arena = bumpalo::Bump::new();
                         let entry = Entry::new(run.t_ns, "", &base, &[], &arena);
-                        let before = gathered.table.labels.len();
                         let series = gathered.table.of(&entry, &self.plan.labeling, &worker.names);
                         gathered.table.by_stream.insert(run.stream, series);
-                        self.reserve(gathered.table.labels.len() - before)?;
+                        self.settle(&mut gathered.table)?;
                         series
                     }
                 };

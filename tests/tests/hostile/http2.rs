@@ -11,8 +11,8 @@ const END_HEADERS: u8 = 4;
 const FRAME_BYTES: usize = 16_384;
 
 /// The preface, `settings` (hexadecimal), and on each of `streams` streams a request: `method`,
-/// `path`, `headers`, the body, then `after` as it stands, and a reset where `reset` says so. Its end is
-/// told unless `open` says that more will come.
+/// `path`, `headers`, the body, the frames of `each` (a kind and its payload), and a reset where `reset`
+/// says so; then `after` as it stands. Its end is told unless `open` says that more will come.
 pub(crate) fn conversation(of: &Value, body: &[u8]) -> Vec<u8> {
     let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut out, SETTINGS, 0, 0, &super::unhex(of["settings"].as_str().unwrap_or("")));
@@ -29,6 +29,15 @@ pub(crate) fn conversation(of: &Value, body: &[u8]) -> Vec<u8> {
         for (at, piece) in body.chunks(FRAME_BYTES).enumerate() {
             let is_last = at + 1 == pieces && !is("open");
             frame(&mut out, DATA, u8::from(is_last), id, piece);
+        }
+        for extra in of["each"].as_array().into_iter().flatten() {
+            frame(
+                &mut out,
+                extra[0].as_u64().unwrap() as u8,
+                0,
+                id,
+                &super::unhex(extra[1].as_str().unwrap()),
+            );
         }
         if is("reset") {
             frame(&mut out, RESET, 0, id, &8_u32.to_be_bytes());

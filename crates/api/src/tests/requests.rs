@@ -32,6 +32,36 @@ fn filled() -> Fixture {
     fixture
 }
 
+/// Tokens are what a page lacks; without them somebody else's may ask and push, and nothing more.
+#[tokio::test]
+async fn pages_of_others_change_nothing() {
+    let open = Fixture::new();
+    let locked = Fixture::locked("root");
+    for (method, path, allowed) in [
+        (Method::GET, "/prometheus/api/v1/query?query=1", true),
+        (Method::POST, "/loki/api/v1/push", true),
+        (Method::GET, "/alertmanager/api/v2/alerts", true),
+        (Method::POST, "/alertmanager/api/v2/alerts", false),
+        (Method::GET, "/api/v1/alerts", false),
+        (Method::POST, "/-/reload", false),
+        (Method::POST, "/prometheus/api/v1/admin/tsdb/delete_series", false),
+        (Method::GET, "/cockpit/v1/regions/fr-par/tokens", false),
+        (Method::POST, "/api/v1/check/add", false),
+    ] {
+        let request = |origin: &str| {
+            let request = Request::builder().method(&method).uri(path).header("host", "here");
+            request.header("origin", origin).body(Body::empty()).unwrap()
+        };
+        let is_refused = |status: http::StatusCode| status == http::StatusCode::FORBIDDEN;
+        let (parts, _) = open.send(request("https://elsewhere.example")).await;
+        assert_eq!(is_refused(parts.status), !allowed, "{method} {path}: {}", parts.status);
+        let (parts, _) = open.send(request("http://here")).await;
+        assert!(!is_refused(parts.status), "{method} {path} from its own page");
+        let (parts, _) = locked.send(request("https://elsewhere.example")).await;
+        assert!(!is_refused(parts.status), "{method} {path} is asked for a token");
+    }
+}
+
 #[tokio::test]
 async fn every_route_answers_options_and_refuses_other_methods() {
     let fixture = Fixture::new();

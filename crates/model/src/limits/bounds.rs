@@ -29,6 +29,8 @@ bounds! {
         CONNECTION_BYTES: u64 = 32 << 10, "bytes", "Memory that an open connection counts with from its beginning; what comes over it is counted beside it.";
         CONNECTIONS_ALWAYS: usize = 256, "connections", "Connections that are taken while memory is short; more wait until there is room.";
         HEAD_BYTES: usize = 256 << 10, "bytes", "Headers of one request together.";
+        HEADS_BYTES: u64 = 32 << 20, "bytes", "Heads of requests that are not whole yet, of all connections together; a connection whose head finds no room is closed.";
+        OWN_HEAD_BYTES: u64 = 4 << 10, "bytes", "The beginning of each head, which does not count towards that.";
         HEADERS: usize = 128, "headers", "Headers of one request.";
         UNBOOKED_BYTES: u64 = 64 << 10, "bytes", "The beginning of an answer of another server, of a target or of a checked page that is read without asking the memory account.";
         FAILED_LOGINS_AT_ONCE: u32 = 100, "attempts", "Attempts without a valid token that one address may make in a minute before each waits for a second.";
@@ -83,10 +85,13 @@ bounds! {
         TAIL_SEND_SECONDS: u64 = 30, "seconds", "How long one message to who follows logs may take; then it is given up.";
         TEMPLATE_ITERATIONS: u64 = 100_000, "iterations", "All loops of one run of a template of a query or a rule.";
         TEMPLATE_TEXT_BYTES: usize = 1 << 20, "bytes", "Text that a template makes by repetition or padding.";
+        LOG_ENTRY_BYTES: usize = 24 << 20, "bytes", "Text that the stages of a LogQL query make of one entry; beyond it the entry has an error, and the stages behind do not run.";
+        RULE_TEXT_BYTES: usize = 64 << 10, "bytes", "A label or an annotation of an alert that a rule's template makes; in place of a longer one stands an error.";
         TEMPLATE_WIDTH: usize = 10_000, "characters", "Widths and precisions of `printf` in templates; wider ones are cut. Go takes a million.";
         SELECTOR_CACHE_ENTRIES: usize = 256, "matchers", "Matchers whose label values are kept for each index.";
         SELECTOR_CACHE_BYTES: usize = 8 << 20, "bytes", "Label values that are kept for the matchers of each index.";
         REGEX_DEPTH: u32 = 200, "levels", "Groups within groups of a regular expression. Go allows 1,000.";
+        REGEX_GROUPS: usize = 100, "groups", "Groups of a regular expression whose captures are asked for: in parsers, templates, relabelling. Go has no such limit.";
         REGEX_REPEAT: u32 = 1_000, "repetitions", "The greatest repetition count of a regular expression, those of nested repetitions multiplied; Go's own.";
         REGEX_RANGES: usize = 1 << 20, "ranges", "Ranges of all character classes of a regular expression together; `\\pL` has some 700.";
         REGEX_CACHE_ENTRIES: usize = 128, "expressions", "Compiled regular expressions that are kept.";

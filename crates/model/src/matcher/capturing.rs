@@ -5,7 +5,8 @@ use regex_automata::util::captures::Captures;
 
 use super::pattern::{Anchoring, build, read};
 use super::re2::Groups;
-use super::syntax_error::SyntaxError;
+use super::syntax_error::{SyntaxError, SyntaxErrorKind};
+use crate::limits::REGEX_GROUPS;
 
 /// An expression in RE2 syntax, with what its groups captured; what is only asked whether it
 /// matches is a [`Pattern`](super::Pattern).
@@ -18,6 +19,11 @@ pub struct CapturingPattern {
 impl CapturingPattern {
     pub fn new(text: &str, anchoring: Anchoring) -> Result<Self, SyntaxError> {
         let expression = read(text, anchoring, Groups::Capture)?;
+        // What every group captured is copied for every state and character: thousands of them make one
+        // line a matter of minutes, in which nothing can end the search.
+        if expression.names.len() > REGEX_GROUPS + 1 {
+            return Err(SyntaxError::new(SyntaxErrorKind::TooLarge, text));
+        }
         Ok(Self { regex: build(expression.hir, anchoring, text)?, names: expression.names })
     }
 

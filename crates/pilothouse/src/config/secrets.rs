@@ -8,7 +8,8 @@ use super::values::Setting as _;
 const SECRETS: [&str; 7] =
     ["password", "credentials", "client_secret", "bearer_token", "key", "secrets", "proxy_connect_header"];
 
-/// Addresses that may name a user and a password.
+/// Addresses that may name a user and a password even where they name no scheme; what has one is known by
+/// it, wherever it stands.
 const ADDRESSES: [&str; 1] = ["proxy_url"];
 
 /// The document with each secret that is `file:` and a path read from there, as for every other key.
@@ -54,6 +55,7 @@ fn change(
             };
             Ok(Value::Object(members.into_iter().map(member).collect::<Result<Map<_, _>, String>>()?))
         }
+        Value::String(text) if text.contains("://") => address(Value::String(text)),
         other => Ok(other),
     }
 }
@@ -86,17 +88,18 @@ mod tests {
         let path = directory.path().join("secret");
         std::fs::write(&path, "hush\n").unwrap();
         let said = json!({"a": [{"password": format!("file:{}", path.display()), "username": "file:u", "key": ""}],
-            "secrets": ["x", 7], "proxy_connect_header": {"X-A": ["y"]}});
+            "secrets": ["x", 7], "proxy_connect_header": {"X-A": ["y"]}, "urls": ["http://u:p@there/?x", "n@b"]});
         let resolved = resolved(said).unwrap();
         assert_eq!(
             resolved,
             json!({"a": [{"password": "hush", "username": "file:u", "key": ""}],
-                "secrets": ["x", "7"], "proxy_connect_header": {"X-A": ["y"]}})
+                "secrets": ["x", "7"], "proxy_connect_header": {"X-A": ["y"]}, "urls": ["http://u:p@there/?x", "n@b"]})
         );
         assert_eq!(
             hidden(resolved),
             json!({"a": [{"password": REDACTED, "username": "file:u", "key": ""}],
-                "secrets": [REDACTED, REDACTED], "proxy_connect_header": {"X-A": [REDACTED]}})
+                "secrets": [REDACTED, REDACTED], "proxy_connect_header": {"X-A": [REDACTED]},
+                "urls": [format!("http://{REDACTED}@there/?x"), "n@b"]})
         );
         assert_eq!(without_user("http://u:p@proxy:3128/x@y"), format!("http://{REDACTED}@proxy:3128/x@y"));
         assert_eq!(without_user("http://proxy:3128/x@y"), "http://proxy:3128/x@y");

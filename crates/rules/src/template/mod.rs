@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::Value;
+use pilothouse_model::limits::RULE_TEXT_BYTES;
 use pilothouse_model::sample::format_float_general;
 use pilothouse_model::{Histogram, Labels, SampleValue};
 use pilothouse_query::histogram::populated_buckets;
@@ -118,11 +119,16 @@ impl AlertText {
     pub(crate) fn expand(&self, data: &AlertData) -> String {
         let Some(program) = &self.program else { return self.source.clone() };
         let _within = Within::enter(&data.surroundings);
-        program.render(&data.value).unwrap_or_else(|e| {
+        let failed = |e: &dyn fmt::Display| {
             let name = &self.name;
             tracing::warn!("expanding a template of {name} failed: {e}");
             format!("<error expanding template: error executing template {name}: template: {name}: {e}>")
-        })
+        };
+        match program.render(&data.value) {
+            Ok(text) if text.len() > RULE_TEXT_BYTES => failed(&"the text is too long"),
+            Ok(text) => text,
+            Err(e) => failed(&e),
+        }
     }
 }
 

@@ -30,6 +30,15 @@ fn expand(text: &str) -> String {
     parsed.expand(&AlertData::new(&element, &surroundings()))
 }
 
+/// A label has a few thousand bytes, and one that is put in place of each of another's letters millions.
+#[test]
+fn texts_that_grow_too_long_become_an_error() {
+    let long = "x".repeat(2_000);
+    let times = |n: usize| format!("{{{{ reReplaceAll \"x\" \"{}\" \"{}\" }}}}", &long[..n], &long[..n]);
+    assert_eq!(expand(&times(250)).len(), 62_500);
+    assert!(expand(&times(300)).ends_with("the text is too long>"));
+}
+
 #[test]
 fn functions_answer_as_those_of_prometheus() {
     for (text, expected) in [
