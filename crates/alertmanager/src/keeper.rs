@@ -121,6 +121,11 @@ impl Keeper {
         Some(StateChange { table: TABLE, key: key(fingerprint), value: None })
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.written.len()
+    }
+
     fn write(&mut self, alert: &Held, is_renewed: bool, now_ms: i64) -> StateChange {
         let record = Record {
             labels: alert.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),

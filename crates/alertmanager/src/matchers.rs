@@ -17,13 +17,7 @@ pub struct MatcherError(String);
 /// Any number of matchers: `a="b",c=~"d"`, with braces or without. Sorted as Alertmanager sorts
 /// them, by name, value, kind.
 pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, MatcherError> {
-    let newer = Newer { rest: text }.matchers();
-    let older = older_matchers(text);
-    match (newer, older) {
-        (None, older) => older,
-        (Some(newer), Ok(older)) if newer != older => Ok(older),
-        (Some(newer), _) => Ok(newer),
-    }
+    older_or_newer(|| older_matchers(text), || Newer { rest: text }.matchers())
 }
 
 /// Exactly one matcher without braces, as filters of the API are.
@@ -31,12 +25,25 @@ pub fn parse_matcher(text: &str) -> Result<Matcher, MatcherError> {
     if text.starts_with('{') || text.ends_with('}') {
         return Err(MatcherError(format!("unexpected open or close brace: {text}")));
     }
-    let newer = Newer { rest: text }.matchers().and_then(|all| <[Matcher; 1]>::try_from(all).ok());
-    match (newer, older_matcher(text)) {
-        (None, older) => older,
-        (Some([newer]), Ok(older)) if newer != older => Ok(older),
-        (Some([newer]), _) => Ok(newer),
-    }
+    let newer = || {
+        let [only] = <[Matcher; 1]>::try_from(Newer { rest: text }.matchers()?).ok()?;
+        Some(only)
+    };
+    older_or_newer(|| older_matcher(text), newer)
+}
+
+/// The older syntax counts wherever it reads a text, and has the last word where neither does. So
+/// the newer one is asked only where it matters, and each expression is compiled and counted once.
+fn older_or_newer<T>(
+    older: impl FnOnce() -> Result<T, MatcherError>,
+    newer: impl FnOnce() -> Option<T>,
+) -> Result<T, MatcherError> {
+    let before = COMPILED_BYTES.get();
+    older().or_else(|error| {
+        // What the older syntax compiled before it failed is gone.
+        COMPILED_BYTES.set(before);
+        newer().ok_or(error)
+    })
 }
 
 /// A label name in UTF-8: anything but nothing.
@@ -49,8 +56,8 @@ thread_local! {
     static COMPILED_BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Begins a text whose expressions are counted together: a configuration, a silence, the filters of
-/// a request. They are compiled in the midst of reading, where many may be a few bytes each.
+/// Begins a text whose expressions are counted together: a configuration, a silence, all that a
+/// request says. They are compiled in the midst of reading, where many may be a few bytes each.
 pub fn begin_text() {
     COMPILED_BYTES.set(0);
 }
@@ -58,13 +65,18 @@ pub fn begin_text() {
 /// Compiles a matcher, within what all expressions of a text may take.
 pub(crate) fn compile(op: MatchOp, name: &str, value: &str) -> Result<Matcher, MatcherError> {
     let matcher = Matcher::new(op, name, value).map_err(|e| MatcherError(e.to_string()))?;
-    let bytes = matcher.pattern().map_or(0, Pattern::bytes);
-    COMPILED_BYTES.set(COMPILED_BYTES.get().saturating_add(bytes));
-    if bytes > 0 && COMPILED_BYTES.get() > ALERT_REGEX_BYTES {
+    matcher.pattern().map_or(Ok(()), count)?;
+    Ok(matcher)
+}
+
+/// Counts an expression of the text that was compiled elsewhere.
+pub fn count(pattern: &Pattern) -> Result<(), MatcherError> {
+    COMPILED_BYTES.set(COMPILED_BYTES.get().saturating_add(pattern.bytes()));
+    if COMPILED_BYTES.get() > ALERT_REGEX_BYTES {
         let most = ALERT_REGEX_BYTES >> 20;
         return Err(MatcherError(format!("regular expressions take more than {most} MiB together")));
     }
-    Ok(matcher)
+    Ok(())
 }
 
 fn matcher(op: MatchOp, name: &str, value: &str) -> Result<Matcher, MatcherError> {
@@ -344,6 +356,35 @@ mod tests {
         assert_eq!(parse_matcher("{a=b}").unwrap_err().to_string(), "unexpected open or close brace: {a=b}");
         assert!(parse_matcher("a=~\"(\"").is_err());
         assert!(parse_matcher("a=b,c=d").is_ok_and(|m| m.value == "b,c=d"));
+    }
+
+    #[test]
+    fn each_expression_is_compiled_and_counted_once() {
+        let bytes = |matchers: &[Matcher]| -> usize {
+            matchers.iter().filter_map(Matcher::pattern).map(Pattern::bytes).sum()
+        };
+        // What both syntaxes read, what they read differently, what only the newer one reads, also
+        // where the older one fails behind an expression.
+        for text in [
+            r#"{a=~"x[0-9]+y",b!~"z.+z"}"#,
+            r#"a=~"\d+""#,
+            r#""ü b"=~"x[0-9]+y""#,
+            r#"a=~"x.y","ü b"=~"z.z""#,
+        ] {
+            begin_text();
+            let all = parse_matchers(text).unwrap();
+            assert!(bytes(&all) > 0, "{text}");
+            assert_eq!(COMPILED_BYTES.get(), bytes(&all), "{text}");
+        }
+        begin_text();
+        let one = parse_matcher(r#"a=~"x[0-9]+y""#).unwrap();
+        assert_eq!(COMPILED_BYTES.get(), bytes(std::slice::from_ref(&one)));
+        // The last byte is there to be had, and not one more.
+        COMPILED_BYTES.set(ALERT_REGEX_BYTES - COMPILED_BYTES.get());
+        assert!(parse_matchers(r#"{a=~"x[0-9]+y"}"#).is_ok());
+        assert!(parse_matchers("a=b").is_ok(), "that is no expression");
+        let refused = parse_matcher(r#"a=~"x[0-9]+y""#).unwrap_err().to_string();
+        assert_eq!(refused, "regular expressions take more than 64 MiB together");
     }
 
     proptest::proptest! {

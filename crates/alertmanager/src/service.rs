@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use pilothouse_model::limits::{LARGE_NOTIFICATION_ALERTS, LARGE_NOTIFICATIONS_TOGETHER, LiveLimits};
+use pilothouse_model::limits::{LARGE_NOTIFICATIONS_TOGETHER, LiveLimits};
 use pilothouse_model::memory::{NoMemory, Part};
 use pilothouse_model::{Alert, AlertSink, Clock, Memory, SourceError, StateChange, StateStore};
 use pilothouse_net::Secret;
@@ -38,6 +38,8 @@ const CONFIG_VERSION: u8 = 1;
 const FALLBACK: &str = "route:\n  receiver: empty-receiver\nreceivers:\n- name: empty-receiver\n";
 /// How long calls under way are waited for at the end.
 const LAST_CALLS: Duration = Duration::from_secs(5);
+const LAST_LOOKS_MS: i64 = 100;
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What an Alertmanager is told at its start.
 #[derive(Debug, Clone)]
@@ -107,6 +109,8 @@ struct Shared {
     keeping: Mutex<()>,
     /// A wake-up is on its way.
     waking: AtomicBool,
+    /// When the thread ends at the latest, once it is told to.
+    stop_at: Mutex<Option<Instant>>,
     last_step_ms: Arc<AtomicI64>,
     /// The file in force where no document is stored.
     config_file: Mutex<Option<PathBuf>>,
@@ -127,7 +131,6 @@ impl std::fmt::Debug for Shared {
 enum Event {
     Wake,
     Finished { job: JobId, outcome: Result<(), Failure>, took_ms: u64 },
-    Stop,
 }
 
 impl Alertmanager {
@@ -157,6 +160,7 @@ impl Alertmanager {
             events,
             keeping: Mutex::new(()),
             waking: AtomicBool::new(false),
+            stop_at: Mutex::new(None),
             last_step_ms: Arc::clone(&last_step_ms),
             config_file: Mutex::new(options.config_file.clone()),
             contacts: Mutex::default(),
@@ -182,7 +186,8 @@ impl Alertmanager {
         if let Some(heartbeat) = self.shared.heartbeat.lock().take() {
             heartbeat.abort();
         }
-        let _ = self.shared.events.send(Event::Stop);
+        *self.shared.stop_at.lock() = Some(Instant::now() + LAST_CALLS);
+        self.shared.wake();
         if let Some(thread) = self.shared.thread.lock().take() {
             let _ = thread.join();
         }
@@ -460,27 +465,32 @@ impl Shared {
     fn keep_running(self: &Arc<Self>, received: &Receiver<Event>) {
         while catch_unwind(AssertUnwindSafe(|| self.run(received))).is_err() {
             tracing::error!("a step of the Alertmanager panicked; it goes on");
+            // One that panics each time shall not keep a processor busy with that.
+            std::thread::sleep(AFTER_PANIC);
         }
     }
 
     fn run(self: &Arc<Self>, received: &Receiver<Event>) {
         let mut running = 0usize;
-        let mut stop_at: Option<Instant> = None;
         let mut last_ms = self.clock.now_ms();
         loop {
             let now_ms = self.clock.now_ms();
+            let stop_at = *self.stop_at.lock();
             self.last_step_ms.store(now_ms, Relaxed);
             let (attempts, due_ms) = self.step(now_ms, last_ms, stop_at.is_some());
             last_ms = now_ms;
             running += attempts.len();
             attempts.into_iter().for_each(|attempt| self.start(attempt));
             let kept = self.keep();
-            if stop_at.is_some_and(|at| running == 0 || Instant::now() >= at) {
+            if stop_at.is_some_and(|at| running == 0 && kept || Instant::now() >= at) {
                 return;
             }
             let longest = if kept { STEP_MS } else { 1_000 };
-            let wait_ms =
-                due_ms.saturating_sub(now_ms).clamp(0, if stop_at.is_some() { 100 } else { longest });
+            let wait_ms = match stop_at {
+                // What is due now is left to the next start.
+                Some(_) => LAST_LOOKS_MS,
+                None => due_ms.saturating_sub(now_ms).clamp(0, longest),
+            };
             let first = match received.recv_timeout(Duration::from_millis(wait_ms.unsigned_abs())) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -490,7 +500,6 @@ impl Shared {
             for event in first.into_iter().chain(received.try_iter()) {
                 match event {
                     Event::Wake => {}
-                    Event::Stop => stop_at = Some(Instant::now() + LAST_CALLS),
                     Event::Finished { job, outcome, took_ms } => {
                         running = running.saturating_sub(1);
                         self.engine.lock().finished(job, outcome, took_ms, self.clock.now_ms());
@@ -504,7 +513,7 @@ impl Shared {
     fn step(&self, now_ms: i64, last_ms: i64, stopping: bool) -> (Vec<Attempt>, i64) {
         let mut engine = self.engine.lock();
         if now_ms < last_ms {
-            engine.clock_went_back(last_ms - now_ms);
+            engine.clock_went_back(last_ms - now_ms, now_ms);
         }
         let attempts = if stopping { Vec::new() } else { engine.step(now_ms) };
         self.options.memory.hold(Part::Alerts, engine.held_bytes());
@@ -537,15 +546,7 @@ impl Shared {
         let large = Arc::clone(&self.large_messages);
         self.runtime.spawn(async move {
             let began = Instant::now();
-            let sending = async {
-                // A message of very many alerts takes many times their memory while it is printed
-                // and sent; such wait for each other, and none of the others for them.
-                let alerts = u32::try_from(attempt.message.alerts.len()).unwrap_or(u32::MAX);
-                let is_large = alerts >= LARGE_NOTIFICATION_ALERTS;
-                let places = if is_large { alerts.min(LARGE_NOTIFICATIONS_TOGETHER) } else { 0 };
-                let _places = large.acquire_many(places).await;
-                attempt.integration.send(&attempt.message).await
-            };
+            let sending = attempt.integration.send(&attempt.message, &large);
             let outcome = match tokio::time::timeout(patience, sending).await {
                 Ok(outcome) => outcome,
                 Err(_) => {

@@ -203,13 +203,7 @@ impl Silences {
             return Err(SilenceError::NotFound);
         }
         let updates = existing.as_ref().is_some_and(|s| s.can_become(&wanted, now_ms));
-        if !updates && self.kept.len() as u64 >= limits.max_silences {
-            return Err(SilenceError::Invalid(format!(
-                "exceeded maximum number of silences: {} (limit: {})",
-                self.kept.len(),
-                limits.max_silences
-            )));
-        }
+        let surplus = self.surplus(!updates, now_ms, limits)?;
         let silence = Silence {
             id: if updates { wanted.id } else { new_id },
             matchers: wanted.matchers,
@@ -220,8 +214,8 @@ impl Silences {
             comment: wanted.comment,
             annotations: wanted.annotations,
         };
-        check_size(&silence, self.bytes, limits)?;
-        let mut before = Vec::new();
+        check_size(&silence, limits)?;
+        let mut before = self.drop_all(surplus);
         if !updates && let Some(old) = existing {
             before.extend(self.end(&old.id, now_ms));
         }
@@ -229,6 +223,49 @@ impl Silences {
         before.push((id.clone(), self.kept.get(&id).map(|k| k.silence.clone())));
         self.insert(silence, matchers);
         Ok(Changed { id, before })
+    }
+
+    /// Past silences that make room for another one, the oldest first; an error where these do not
+    /// suffice.
+    fn surplus(&self, is_new: bool, now_ms: i64, limits: &Limits) -> Result<Vec<String>, SilenceError> {
+        let (mut count, mut bytes) = (self.kept.len() as u64 + u64::from(is_new), self.bytes);
+        let fits = |count, bytes| (!is_new || count <= limits.max_silences, bytes <= SILENCES_BYTES);
+        if fits(count, bytes) == (true, true) {
+            return Ok(Vec::new());
+        }
+        let mut past: Vec<&Kept> =
+            self.kept.values().filter(|k| k.silence.state(now_ms) == SilenceState::Expired).collect();
+        past.sort_by_key(|k| k.silence.ends_at_ms);
+        let mut surplus = Vec::new();
+        for kept in past {
+            if fits(count, bytes) == (true, true) {
+                break;
+            }
+            (count, bytes) = (count - 1, bytes.saturating_sub(kept.bytes));
+            surplus.push(kept.silence.id.clone());
+        }
+        match fits(count, bytes) {
+            (true, true) => Ok(surplus),
+            (false, _) => Err(SilenceError::Invalid(format!(
+                "exceeded maximum number of silences: {} (limit: {})",
+                self.kept.len(),
+                limits.max_silences
+            ))),
+            (true, false) => Err(SilenceError::Invalid(format!(
+                "silences exceeded maximum size: {bytes} bytes (limit: {SILENCES_BYTES} bytes)"
+            ))),
+        }
+    }
+
+    /// Forgets silences, and gives what each was.
+    fn drop_all(&mut self, ids: Vec<String>) -> Vec<(String, Option<Silence>)> {
+        let mut dropped = Vec::new();
+        for id in ids {
+            let before = self.kept.get(&id).map(|k| k.silence.clone());
+            self.remove(&id);
+            dropped.push((id, before));
+        }
+        dropped
     }
 
     /// Ends a silence now; one that is over stays as it is.
@@ -317,17 +354,12 @@ fn encode(silence: &Silence) -> Vec<u8> {
     bytes
 }
 
-/// What one silence may take on the disk, and all of them with their expressions in memory.
-fn check_size(silence: &Silence, held_bytes: u64, limits: &Limits) -> Result<(), SilenceError> {
+/// What one silence may take on the disk.
+fn check_size(silence: &Silence, limits: &Limits) -> Result<(), SilenceError> {
     let (size, most) = (encode(silence).len() as u64, limits.max_silence_bytes);
     if most > 0 && size > most {
         return Err(SilenceError::Invalid(format!(
             "silence exceeded maximum size: {size} bytes (limit: {most} bytes)"
-        )));
-    }
-    if held_bytes > SILENCES_BYTES {
-        return Err(SilenceError::Invalid(format!(
-            "silences exceeded maximum size: {held_bytes} bytes (limit: {SILENCES_BYTES} bytes)"
         )));
     }
     Ok(())
@@ -400,6 +432,32 @@ mod tests {
             silences.set(wanted("9", "y", 1, 2), "4".into(), 0, &limits).unwrap_err(),
             SilenceError::NotFound
         );
+    }
+
+    #[test]
+    fn past_silences_make_room_for_new_ones() {
+        let limits = Limits { max_silences: 3, ..Limits::default() };
+        let mut silences = Silences::default();
+        for (id, to) in [("1", 3_000), ("2", 2_000), ("3", 90_000)] {
+            let _ = silences.set(wanted("", id, 0, to), id.into(), 0, &limits).unwrap();
+        }
+        let refused = silences.set(wanted("", "4", 0, 90_000), "4".into(), 1_999, &limits);
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "exceeded maximum number of silences: 3 (limit: 3)",
+            "none is over yet"
+        );
+        let changed = silences.set(wanted("", "4", 0, 90_000), "4".into(), 5_000, &limits).unwrap();
+        let ids = |silences: &Silences| silences.iter().map(|s| s.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&silences), ["1", "3", "4"], "the one that ended first is gone");
+        let written: Vec<(String, bool)> =
+            silences.records(&changed).into_iter().map(|c| (c.key, c.value.is_some())).collect();
+        assert_eq!(written, [("2".to_owned(), false), ("4".to_owned(), true)]);
+        silences.revert(changed);
+        assert_eq!(ids(&silences), ["1", "2", "3"], "it was not written down");
+        let _ = silences.set(wanted("", "5", 0, 90_000), "5".into(), 5_000, &limits).unwrap();
+        let _ = silences.set(wanted("", "6", 0, 90_000), "6".into(), 5_000, &limits).unwrap();
+        assert_eq!(ids(&silences), ["3", "5", "6"]);
     }
 
     #[test]

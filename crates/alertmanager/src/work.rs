@@ -27,6 +27,11 @@ impl Slice {
         self.0 = self.0.saturating_sub(lists as u64);
     }
 
+    /// The next thing to do, unless others should get their turn first.
+    pub(crate) fn go_on<T>(self, next: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.is_over() { None } else { next() }
+    }
+
     /// Whether others should get their turn.
     pub(crate) fn is_over(self) -> bool {
         self.0 == 0

@@ -121,7 +121,7 @@ limits! {
     max_alert_groups = 50_000, "groups", "Groups of alerts; alerts that would make another are not notified.";
     max_grouped_alerts = 1_000_000, "alerts", "Places of alerts in groups, one for each route that takes an alert; beyond it alerts are not notified.";
     max_inhibit_rules = 10_000, "rules", "Inhibition rules of an Alertmanager configuration. 0: no limit.";
-    max_inhibition_sources = 500_000, "sources", "Alerts that inhibition rules know as sources, of all rules together; more mute nothing.";
+    max_inhibition_sources = 500_000, "sources", "Alerts that inhibition rules know as sources while they fire, of all rules together. One for each set of equal labels suffices; further sets mute nothing until others end.";
     max_silences = 10_000, "silences", "Silences kept, past ones included; new ones beyond it are refused.";
     max_silence_bytes = 256 << 10, "bytes", "Size of one silence. 0: no limit.";
     max_alert_events = 10_000, "events", "Transitions of alerts and notifications kept as history, oldest dropped first.", at_start;
@@ -198,7 +198,7 @@ impl Limits {
         at_most(&mut limits.remote_queue_bytes, 16);
         at_most(&mut limits.max_pattern_read_bytes, 4);
         at_most(&mut limits.max_alerts_bytes, 6);
-        // Of some eighty bytes each.
+        // Of some fifty bytes each.
         at_most(&mut limits.max_inhibition_sources, 1_024);
         at_most(&mut limits.max_grouped_alerts, 512);
         limits

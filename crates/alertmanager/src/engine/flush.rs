@@ -7,14 +7,19 @@ use parking_lot::Mutex;
 
 use super::groups::{Flight, GroupId, MemberState};
 use super::jobs::{Attempt, Job};
-use super::{Due, Engine, JobId, Setup};
+use super::{Engine, JobId, Setup};
 use crate::alert::{Held, order};
 use crate::nflog::{self, Fingerprints, Notes, Reason};
-use crate::receivers::{Integration, Message};
+use crate::receivers::{Integration, Message, Told};
 use crate::route::Route;
-use crate::templates::AlertData;
 use crate::work::Slice;
 
+/// What it takes to look at a group, and to begin a notification, in lists of matchers that are
+/// asked.
+const LOOKING: usize = 20;
+const TELLING: usize = 100;
+/// What a notification under way takes beside what it tells.
+const JOB_BYTES: u64 = 2_000;
 /// The least time that a notification is tried for.
 const MIN_PATIENCE_MS: i64 = 10_000;
 
@@ -50,20 +55,22 @@ impl Engine {
             return Vec::new();
         }
         let begun = group.look.take();
+        slice.spend(LOOKING);
         let mut look = begun.unwrap_or_else(|| self.begin_look(id, route, &setup, now_ms));
         self.ask(&mut look, slice, now_ms);
         let Some(group) = self.groups.get_mut(&id) else { return Vec::new() };
         if look.asked < look.alerts.len() {
             group.look = Some(look);
-            self.due.insert((now_ms, Due::Group(id)));
+            // It goes on before others begin, so that few looks are held at once.
+            self.due_groups.set(id, i64::MIN);
             return Vec::new();
         }
-        group.next_ms = now_ms.saturating_add(route.group_interval_ms);
-        self.due.insert((group.next_ms, Due::Group(id)));
+        self.due_groups.set(id, now_ms.saturating_add(route.group_interval_ms));
         let over = look.alerts.iter().filter(|a| a.resolved_at(now_ms));
         let resolved = over.map(|a| (a.fingerprint, a.updated_at_ms)).collect();
         let told = self.end_look(id, look);
         let (attempts, flight) = self.notify(id, route, &setup, &told, resolved, now_ms);
+        slice.spend(attempts.len() * TELLING);
         if flight.jobs_left > 0 {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.flight = Some(flight);
@@ -83,7 +90,7 @@ impl Engine {
     }
 
     /// Asks which alerts are muted, in Alertmanager's order: inhibition, intervals, silences.
-    fn ask(&self, look: &mut Look, slice: &mut Slice, now_ms: i64) {
+    fn ask(&mut self, look: &mut Look, slice: &mut Slice, now_ms: i64) {
         while let Some(alert) = look.alerts.get(look.asked).filter(|_| !slice.is_over()) {
             look.asked += 1;
             slice.spend(1);
@@ -139,7 +146,7 @@ impl Engine {
         let firing: Fingerprints = Arc::new(firing.iter().map(|a| a.fingerprint).collect());
         let over: Fingerprints = Arc::new(over.iter().map(|a| a.fingerprint).collect());
         // For those who are not told of ends, and for those who are.
-        let mut shown: [Option<Arc<[AlertData]>>; 2] = [None, None];
+        let mut shown: [Option<Arc<[Told]>>; 2] = [None, None];
         for integration in setup.integrations_of(&route.receiver) {
             let key = nflog::key(&group_key, &route.receiver, &integration.name);
             if self.under_way.contains(&key) {
@@ -164,14 +171,15 @@ impl Engine {
                 Reason::First => Notes::new(),
                 _ => entry.map(|entry| entry.notes.clone()).unwrap_or_default(),
             };
+            let shown = &mut shown[usize::from(integration.send_resolved)];
+            let bytes = JOB_BYTES + if shown.is_some() { 0 } else { alerts.iter().map(|a| a.bytes()).sum() };
             let message = Message {
                 receiver: route.receiver.clone(),
                 group_key: Arc::clone(&group_key),
                 group_labels: group_labels.clone(),
                 route_labels: route.labels.clone(),
                 alerts: Arc::clone(
-                    shown[usize::from(integration.send_resolved)]
-                        .get_or_insert_with(|| told(alerts, integration.send_resolved, now_ms)),
+                    shown.get_or_insert_with(|| told(alerts, integration.send_resolved, now_ms)),
                 ),
                 reason,
                 templates: Arc::clone(&setup.templates),
@@ -187,6 +195,7 @@ impl Engine {
                 message,
                 (Arc::clone(&firing), Arc::clone(&over)),
                 repeat_ms,
+                bytes,
                 now_ms,
                 patience_ms,
             );
@@ -201,8 +210,9 @@ impl Engine {
         let id = JobId(self.next_job);
         self.next_job += 1;
         let attempt = job.attempt(id, now_ms);
-        self.due.insert((job.deadline_ms, Due::Job(id)));
+        self.due_jobs.set(id, job.deadline_ms);
         self.under_way.insert(job.key.clone());
+        self.job_bytes += job.bytes;
         self.jobs.insert(id, job);
         attempt
     }
@@ -217,19 +227,8 @@ fn muting(route: &Route, setup: &Setup, now_ms: i64) -> Option<(&'static str, Ve
     (!muting.is_empty()).then_some(("mute_time_interval", muting))
 }
 
-/// Alerts as they are told. One that does not end yet has no end.
-pub(super) fn told(alerts: &[Arc<Held>], with_resolved: bool, now_ms: i64) -> Arc<[AlertData]> {
-    let told = alerts.iter().map(|a| {
-        let resolved = a.resolved_at(now_ms);
-        AlertData {
-            resolved,
-            labels: a.labels.clone(),
-            annotations: a.annotations.clone(),
-            starts_at_ms: a.starts_at_ms,
-            ends_at_ms: resolved.then_some(a.ends_at_ms),
-            generator_url: a.generator_url.clone(),
-            fingerprint: a.fingerprint,
-        }
-    });
+/// Alerts as they are told.
+pub(super) fn told(alerts: &[Arc<Held>], with_resolved: bool, now_ms: i64) -> Arc<[Told]> {
+    let told = alerts.iter().map(|a| Told { resolved: a.resolved_at(now_ms), alert: Arc::clone(a) });
     told.filter(|a| with_resolved || !a.resolved).collect()
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use pilothouse_model::Labels;
 
+use super::Engine;
 use super::flush::Look;
-use super::{Due, Engine};
 use crate::alert::Held;
+use crate::nflog::{self, Fingerprints};
 use crate::route::Route;
 use crate::work::Slice;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupId(pub(super) u64);
 
 #[derive(Debug)]
@@ -20,8 +21,6 @@ pub(super) struct Group {
     pub(super) labels: Labels,
     pub(super) key: Arc<str>,
     pub(super) alerts: BTreeMap<u64, Member>,
-    /// When it is looked at next.
-    pub(super) next_ms: i64,
     /// A look that takes more than one slice.
     pub(super) look: Option<Look>,
     /// The notifications of the last look, as long as one is under way.
@@ -43,6 +42,13 @@ pub(super) enum MemberState {
     Unprocessed,
     Active,
     Suppressed,
+}
+
+impl Group {
+    /// What its texts take: its labels, which also stand where it is found, and its key.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.labels.as_encoded().len() + self.key.len()) as u64
+    }
 }
 
 /// Notifications of one look at a group.
@@ -103,15 +109,29 @@ impl Engine {
             key: Arc::from(route.group_key(&labels)),
             labels: labels.clone(),
             alerts: BTreeMap::new(),
-            next_ms,
             look: None,
             flight: None,
             muted_by: Vec::new(),
         };
+        self.group_bytes += group.bytes();
         self.groups.insert(id, group);
         self.group_of.insert((index, labels), id);
-        self.due.insert((next_ms, Due::Group(id)));
+        self.due_groups.set(id, next_ms);
         id
+    }
+
+    /// The same where some integration was not told: an end that it is owed waits for the next look.
+    /// Others do not, so that what nobody hears of does not pile up.
+    pub(super) fn settle_but_owed(&mut self, id: GroupId, resolved: &[(u64, i64)], now_ms: i64) {
+        let (Some(group), Some(setup)) = (self.groups.get(&id), self.setup.clone()) else { return };
+        let Some(route) = setup.tree.get(group.route) else { return };
+        let keys = setup.integrations_of(&route.receiver).filter(|i| i.send_resolved);
+        let keys = keys.map(|i| nflog::key(&group.key, &route.receiver, &i.name));
+        let owed: Vec<Fingerprints> =
+            keys.filter_map(|key| Some(Arc::clone(&self.nflog.get(&key)?.firing))).collect();
+        let is_owed = |fp: &u64| owed.iter().any(|firing| firing.contains(fp));
+        let rest: Vec<(u64, i64)> = resolved.iter().filter(|(fp, _)| !is_owed(fp)).copied().collect();
+        self.settle(id, &rest, now_ms);
     }
 
     /// Takes alerts that were over out of a group, unless they were heard of since; an empty
@@ -129,7 +149,8 @@ impl Engine {
         }
         if group.alerts.is_empty() {
             let key = (group.route, group.labels.clone());
-            self.due.remove(&(group.next_ms, Due::Group(id)));
+            self.group_bytes = self.group_bytes.saturating_sub(group.bytes());
+            self.due_groups.remove(id);
             self.groups.remove(&id);
             self.group_of.remove(&key);
         }

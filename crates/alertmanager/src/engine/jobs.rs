@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pilothouse_model::Labels;
 
+use super::Engine;
 use super::groups::GroupId;
-use super::{Due, Engine};
 use crate::history::EventKind;
 use crate::nflog::Fingerprints;
 use crate::receivers::{Failure, Integration, Message};
@@ -34,6 +34,8 @@ pub(super) struct Job {
     firing: Fingerprints,
     resolved: Fingerprints,
     repeat_ms: i64,
+    /// What it takes in memory, about.
+    pub(super) bytes: u64,
     /// When it is given up.
     pub(super) deadline_ms: i64,
     attempts: u32,
@@ -55,6 +57,7 @@ impl Job {
         message: Message,
         (firing, resolved): (Fingerprints, Fingerprints),
         repeat_ms: i64,
+        bytes: u64,
         now_ms: i64,
         patience_ms: i64,
     ) -> Self {
@@ -66,6 +69,7 @@ impl Job {
             firing,
             resolved,
             repeat_ms,
+            bytes,
             deadline_ms: now_ms.saturating_add(patience_ms),
             attempts: 1,
             next_ms: None,
@@ -108,7 +112,7 @@ impl Engine {
                 job.next_ms = None;
                 job.attempts += 1;
                 let attempt = job.attempt(id, now_ms);
-                self.due.insert((job.deadline_ms, Due::Job(id)));
+                self.due_jobs.set(id, job.deadline_ms);
                 Some(attempt)
             }
             _ if now_ms >= job.deadline_ms => {
@@ -141,8 +145,7 @@ impl Engine {
                 }
                 job.last_failure = Some(failure);
                 job.next_ms = Some(at);
-                self.due.remove(&(job.deadline_ms, Due::Job(id)));
-                self.due.insert((at, Due::Job(id)));
+                self.due_jobs.set(id, at);
             }
             outcome => self.end(id, outcome, now_ms),
         }
@@ -151,7 +154,8 @@ impl Engine {
     fn end(&mut self, id: JobId, outcome: Result<(), Failure>, now_ms: i64) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.under_way.remove(&job.key);
-        self.due.remove(&(job.deadline_ms, Due::Job(id)));
+        self.job_bytes = self.job_bytes.saturating_sub(job.bytes);
+        self.due_jobs.remove(id);
         let failed = outcome.is_err();
         let (kind, detail) = match &outcome {
             Ok(()) => (EventKind::NotificationSent, job.message.reason.text().to_owned()),
@@ -195,11 +199,12 @@ impl Engine {
         }
         let Some(flight) = group.flight.take() else { return };
         // A look that came due meanwhile is made up for at once.
-        if group.next_ms <= now_ms {
-            group.next_ms = now_ms;
-            self.due.insert((now_ms, Due::Group(id)));
+        if !self.due_groups.contains(id) {
+            self.due_groups.set(id, now_ms);
         }
-        if !flight.failed {
+        if flight.failed {
+            self.settle_but_owed(id, &flight.resolved, now_ms);
+        } else {
             self.settle(id, &flight.resolved, now_ms);
         }
     }

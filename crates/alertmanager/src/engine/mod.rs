@@ -8,12 +8,13 @@ mod flush;
 mod groups;
 mod jobs;
 mod query;
+mod schedule;
 mod setup;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use pilothouse_model::limits::LiveLimits;
+use pilothouse_model::limits::{LiveLimits, UNWRITTEN_CHANGES};
 use pilothouse_model::memory::NoMemory;
 use pilothouse_model::{Alert, Labels, Memory, SourceError, StateChange, StateStore};
 
@@ -34,12 +35,18 @@ use crate::telemetry::{Counters, Family};
 use crate::work::Slice;
 use groups::{Group, GroupId};
 use jobs::Job;
+use schedule::Schedule;
 
 /// What a group takes in memory, and a place in one, about.
 const GROUP_BYTES: u64 = 600;
 const MEMBER_BYTES: u64 = 48;
-/// How often what is over is forgotten.
+/// What it takes to try a notification again or to give it up, in lists of matchers that are asked.
+const RETRYING: usize = 20;
+/// How soon places of inhibition that become free go to others.
+const NOTE_AGAIN_EVERY_MS: i64 = 10_000;
+/// How often what is over is forgotten, and how soon again where it stands in the way of new alerts.
 const FORGET_EVERY_MS: i64 = 15 * 60_000;
+const FORGET_AGAIN_MS: i64 = 10_000;
 
 /// Alerts, silences and notification log as they were written down.
 #[derive(Debug, Default)]
@@ -76,6 +83,9 @@ pub struct Engine {
     next_group: u64,
     /// Alerts of all groups together.
     grouped: u64,
+    /// What the texts of groups and of notifications under way take.
+    group_bytes: u64,
+    job_bytes: u64,
     /// Alerts that the configuration in force has not seen yet, by fingerprint. No group is looked
     /// at before it has: what mutes others may be among them.
     unseen: VecDeque<u64>,
@@ -83,9 +93,14 @@ pub struct Engine {
     next_job: u64,
     /// The keys of the jobs in the notification log.
     under_way: HashSet<String>,
-    /// When which group or job wants to be looked at.
-    due: BTreeSet<(i64, Due)>,
+    /// When jobs are tried again or given up.
+    due_jobs: Schedule<JobId>,
+    /// When groups are looked at; one whose notifications are under way may have no time.
+    due_groups: Schedule<GroupId>,
+    /// When alerts that inhibition had no room for are shown to it again.
+    note_again_at_ms: i64,
     forget_at_ms: i64,
+    forgot_at_ms: i64,
     changes: Vec<StateChange>,
     history: History,
     counters: Counters,
@@ -100,12 +115,6 @@ pub(crate) struct Taking {
     pub(crate) errors: Vec<String>,
     /// Why some were refused, where that was for want of memory.
     pub(crate) no_memory: Option<NoMemory>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Job(JobId),
-    Group(GroupId),
 }
 
 impl Engine {
@@ -133,12 +142,17 @@ impl Engine {
             group_of: BTreeMap::new(),
             next_group: 0,
             grouped: 0,
+            group_bytes: 0,
+            job_bytes: 0,
             unseen: VecDeque::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
             under_way: HashSet::new(),
-            due: BTreeSet::new(),
+            due_jobs: Schedule::default(),
+            due_groups: Schedule::default(),
+            note_again_at_ms: now_ms,
             forget_at_ms: now_ms.saturating_add(FORGET_EVERY_MS),
+            forgot_at_ms: now_ms,
             changes: Vec::new(),
             history: History::new(most_events),
             counters: Counters::default(),
@@ -161,8 +175,8 @@ impl Engine {
         self.inhibitor = Inhibitor::new(&setup.config.inhibit_rules);
         self.groups.clear();
         self.group_of.clear();
-        self.grouped = 0;
-        self.due.retain(|(_, due)| matches!(due, Due::Job(_)));
+        (self.grouped, self.group_bytes) = (0, 0);
+        self.due_groups.clear();
         self.setup = Some(setup);
         // What is over goes along as long as somebody believes that it fires.
         let believed = self.nflog.firing();
@@ -204,7 +218,7 @@ impl Engine {
     /// Notes an alert as a source of inhibition, and puts it into its groups.
     fn place(&mut self, alert: &Arc<Held>, slice: &mut Slice, now_ms: i64) {
         let most = self.limits.now().max_inhibition_sources;
-        self.counters.sources_limited += self.inhibitor.put(alert, &self.alerts, most, slice);
+        self.counters.sources_limited += self.inhibitor.put(alert, most, slice);
         slice.spend(1);
         self.route(alert, slice, now_ms);
     }
@@ -235,7 +249,7 @@ impl Engine {
                 &mut self.counters.received_firing
             };
             *count += 1;
-            if let Err(why) = held.check().and_then(|()| self.has_room(&held, taking)) {
+            if let Err(why) = held.check().and_then(|()| self.find_room(&held, taking, now_ms)) {
                 self.counters.received_invalid += 1;
                 taking.errors.push(why);
                 continue;
@@ -244,8 +258,19 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::has_room`], once what is over has made room.
+    fn find_room(&mut self, alert: &Held, taking: &mut Taking, now_ms: i64) -> Result<(), String> {
+        let is_early = now_ms < self.forgot_at_ms.saturating_add(FORGET_AGAIN_MS);
+        if !is_early && self.has_room(alert, &mut Taking::default()).is_err() {
+            self.forget(now_ms);
+        }
+        let room = self.has_room(alert, taking);
+        self.counters.alerts_limited += u64::from(room.is_err());
+        room
+    }
+
     /// What is known already always finds room: it may be about to end.
-    fn has_room(&mut self, alert: &Held, taking: &mut Taking) -> Result<(), String> {
+    fn has_room(&self, alert: &Held, taking: &mut Taking) -> Result<(), String> {
         if self.alerts.get(alert.fingerprint).is_some() {
             return Ok(());
         }
@@ -260,7 +285,6 @@ impl Engine {
         } else {
             return Ok(());
         };
-        self.counters.alerts_limited += 1;
         Err(why)
     }
 
@@ -322,24 +346,24 @@ impl Engine {
     // Time.
 
     /// Does what is due, as much as fits into a slice, and gives out the attempts to make now.
+    /// What does not fit keeps its place: a step takes as long as its slice, whatever is due.
     pub fn step(&mut self, now_ms: i64) -> Vec<Attempt> {
         let mut slice = Slice::new();
-        self.see(&mut slice, now_ms);
         let mut attempts = Vec::new();
-        // What is left of this step and due at its time is left to the next one.
-        let mut left: Vec<GroupId> = Vec::new();
-        while let Some((_, due)) = self.due.first().copied().filter(|(at, _)| *at <= now_ms) {
-            self.due.pop_first();
-            match due {
-                Due::Job(job) => attempts.extend(self.retry(job, now_ms)),
-                Due::Group(group) if slice.is_over() || !self.unseen.is_empty() => left.push(group),
-                Due::Group(group) => attempts.extend(self.flush(group, &mut slice, now_ms)),
+        while let Some(job) = slice.go_on(|| self.due_jobs.pop_due(now_ms)) {
+            slice.spend(RETRYING);
+            attempts.extend(self.retry(job, now_ms));
+        }
+        self.note_left_out_again(now_ms);
+        self.see(&mut slice, now_ms);
+        if self.unseen.is_empty() {
+            while let Some(group) = slice.go_on(|| self.due_groups.pop_due(now_ms)) {
+                slice.spend(1);
+                attempts.extend(self.flush(group, &mut slice, now_ms));
             }
         }
-        self.due.extend(left.into_iter().map(|group| (now_ms, Due::Group(group))));
         if self.forget_at_ms <= now_ms {
             self.forget(now_ms);
-            self.forget_at_ms = now_ms.saturating_add(FORGET_EVERY_MS);
         }
         attempts
     }
@@ -349,27 +373,40 @@ impl Engine {
         if !self.unseen.is_empty() {
             return i64::MIN;
         }
-        self.due.first().map_or(self.forget_at_ms, |(at, _)| (*at).min(self.forget_at_ms))
+        let noting = self.inhibitor.has_left_out().then_some(self.note_again_at_ms);
+        let due = [self.due_jobs.first_ms(), self.due_groups.first_ms(), noting];
+        due.into_iter().flatten().fold(self.forget_at_ms, i64::min)
     }
 
-    /// After the clock was set back: nothing waits longer than it would have from now on.
-    pub fn clock_went_back(&mut self, by_ms: i64) {
-        let due = std::mem::take(&mut self.due);
-        self.due = due.into_iter().map(|(at, due)| (at.saturating_sub(by_ms), due)).collect();
-        for group in self.groups.values_mut() {
-            group.next_ms = group.next_ms.saturating_sub(by_ms);
+    /// Where inhibition had no room, places that became free go to those that were left out.
+    fn note_left_out_again(&mut self, now_ms: i64) {
+        let is_due = self.note_again_at_ms <= now_ms && self.unseen.is_empty();
+        if is_due && self.inhibitor.has_left_out() {
+            self.unseen.extend(self.inhibitor.sweep(&self.alerts, now_ms));
+            self.note_again_at_ms = now_ms.saturating_add(NOTE_AGAIN_EVERY_MS);
         }
+    }
+
+    /// After the clock was set back to a time: nothing waits longer than it would have from now
+    /// on, and alerts that were over and are not any more are seen again.
+    pub fn clock_went_back(&mut self, by_ms: i64, now_ms: i64) {
+        self.due_jobs.advance(by_ms);
+        self.due_groups.advance(by_ms);
         for job in self.jobs.values_mut() {
             job.shift(by_ms);
         }
         self.forget_at_ms = self.forget_at_ms.saturating_sub(by_ms);
+        self.forgot_at_ms = self.forgot_at_ms.saturating_sub(by_ms);
+        self.note_again_at_ms = self.note_again_at_ms.saturating_sub(by_ms);
+        let was_over = |a: &&Arc<Held>| !a.resolved_at(now_ms) && a.resolved_at(now_ms.saturating_add(by_ms));
+        let again: Vec<u64> = self.alerts.iter().filter(was_over).map(|a| a.fingerprint).collect();
+        self.unseen.extend(again);
     }
 
     fn forget(&mut self, now_ms: i64) {
-        // An end that is still to be told outlives a restart.
-        let believed = self.nflog.firing();
-        self.inhibitor.sweep(&self.alerts, now_ms);
-        for alert in self.alerts.forget_resolved(&believed, now_ms) {
+        (self.forgot_at_ms, self.forget_at_ms) = (now_ms, now_ms.saturating_add(FORGET_EVERY_MS));
+        self.unseen.extend(self.inhibitor.sweep(&self.alerts, now_ms));
+        for alert in self.alerts.forget_resolved(&self.owed_ends(now_ms), now_ms) {
             self.changes.extend(self.keeper.forget(alert.fingerprint));
         }
         let silences = self.silences.forget(now_ms);
@@ -377,11 +414,65 @@ impl Engine {
         self.changes.extend(silences.into_iter().chain(entries));
     }
 
-    /// What alerts, silences, groups and the notification log take in memory, about.
+    /// Alerts that are over and whose end somebody is still to be told: that outlives a restart. What
+    /// is in no group any more is told nobody, whoever believes that it fires.
+    fn owed_ends(&self, now_ms: i64) -> HashSet<u64> {
+        let believed = self.nflog.firing();
+        let members = self.groups.values().flat_map(|group| group.alerts.values());
+        let over = members.filter(|m| m.alert.resolved_at(now_ms)).map(|m| m.alert.fingerprint);
+        over.chain(self.unseen.iter().copied()).filter(|fp| believed.contains(fp)).collect()
+    }
+
+    /// What alerts, silences, groups, notifications under way and the notification log take in
+    /// memory, about.
     pub fn held_bytes(&self) -> u64 {
         let members = self.grouped * MEMBER_BYTES + self.groups.len() as u64 * GROUP_BYTES;
-        let held = [self.alerts.held_bytes(), self.silences.held_bytes(), self.nflog.held_bytes()];
-        held.iter().sum::<u64>() + members + self.inhibitor.held_bytes()
+        let held = [
+            self.alerts.held_bytes(),
+            self.silences.held_bytes(),
+            self.nflog.held_bytes(),
+            self.inhibitor.held_bytes(),
+            self.group_bytes,
+            self.job_bytes,
+        ];
+        held.iter().sum::<u64>() + members
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inhibition_sources(&self) -> (u64, u64) {
+        (self.inhibitor.sources(), self.counters.sources_limited)
+    }
+
+    /// How much is held of all that comes and goes.
+    #[cfg(test)]
+    pub(crate) fn remains(&self) -> Vec<(&'static str, u64)> {
+        let sizes = [
+            ("alerts", self.alerts.len()),
+            ("written alerts", self.keeper.len()),
+            ("groups", self.groups.len()),
+            ("groups by labels", self.group_of.len()),
+            ("times of groups", self.due_groups.len()),
+            ("unseen", self.unseen.len()),
+            ("jobs", self.jobs.len()),
+            ("times of jobs", self.due_jobs.len()),
+            ("under way", self.under_way.len()),
+            ("notification log", self.nflog.len()),
+        ];
+        let bytes = [
+            ("members", self.grouped),
+            ("sources", self.inhibitor.sources()),
+            ("bytes of groups", self.group_bytes),
+            ("bytes of jobs", self.job_bytes),
+            ("bytes", self.held_bytes()),
+        ];
+        let sizes = sizes.into_iter().map(|(name, size)| (name, size as u64));
+        sizes.chain(bytes).filter(|(_, size)| *size > 0).collect()
+    }
+
+    /// Times of groups that were said or taken so far.
+    #[cfg(test)]
+    pub(crate) fn group_moves(&self) -> u64 {
+        self.due_groups.moves
     }
 
     // What others keep and show.
@@ -402,6 +493,14 @@ impl Engine {
         let mut newest_first = std::mem::take(&mut self.changes);
         newest_first.reverse();
         newest_first.retain(|change| seen.insert((change.table, change.key.clone())));
+        // Still too many are those that forget what came and went meanwhile. What they leave behind is
+        // forgotten again after the next start.
+        let mut surplus = newest_first.len().saturating_sub(UNWRITTEN_CHANGES);
+        newest_first.retain(|change| {
+            let is_left_out = surplus > 0 && change.value.is_none();
+            surplus -= usize::from(is_left_out);
+            !is_left_out
+        });
         newest_first.reverse();
         self.changes = newest_first;
     }

@@ -109,7 +109,7 @@ impl Viewer<'_> {
     /// An alert as it is shown, if it is wanted.
     pub(crate) fn view(
         &self,
-        engine: &Engine,
+        engine: &mut Engine,
         alert: &Arc<Held>,
         now_ms: i64,
         slice: &mut Slice,
@@ -126,7 +126,7 @@ impl Viewer<'_> {
     /// The same in a group that intervals may mute.
     pub(crate) fn view_in(
         &self,
-        engine: &Engine,
+        engine: &mut Engine,
         group: &Pending,
         alert: &Arc<Held>,
         now_ms: i64,
@@ -185,7 +185,13 @@ impl Pending {
 }
 
 impl Engine {
-    fn view(&self, alert: &Arc<Held>, receivers: Vec<String>, now_ms: i64, slice: &mut Slice) -> AlertView {
+    fn view(
+        &mut self,
+        alert: &Arc<Held>,
+        receivers: Vec<String>,
+        now_ms: i64,
+        slice: &mut Slice,
+    ) -> AlertView {
         let silences = self.silences.holding(&alert.labels, now_ms, slice);
         let silenced_by: Vec<String> = silences.map(|s| s.id.clone()).collect();
         let inhibiting = self.inhibitor.inhibiting(&alert.labels, &self.alerts, now_ms, slice);

@@ -89,9 +89,10 @@ impl Caller {
         // bounds what they take.
         let usual = ClientSettings::booking(&Arc::default()).never_refused();
         let mut settings = ClientSettings { user_agent: USER_AGENT.to_owned(), ..usual };
-        if let Ok(ms @ 1..) = u64::try_from(timeout.0) {
-            settings.timeout = std::time::Duration::from_millis(ms);
-        }
+        settings.timeout = match u64::try_from(timeout.0) {
+            Ok(ms @ 1..) => std::time::Duration::from_millis(ms),
+            _ => super::LONGEST_TRY,
+        };
         let options = options.clone().unwrap_or_default();
         let client = Client::new(&options, settings).map_err(|e| e.to_string())?;
         Ok(Self { client })

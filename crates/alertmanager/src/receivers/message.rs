@@ -10,8 +10,34 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Failure;
+use crate::alert::Held;
 use crate::nflog::{Notes, Reason};
 use crate::templates::{AlertData, Data, TemplateError, Templates};
+
+/// An alert of a message, as it was when its group was looked at. Messages may wait for long, so
+/// they hold no copies.
+#[derive(Debug, Clone)]
+pub struct Told {
+    pub alert: Arc<Held>,
+    /// Whether it was over then.
+    pub resolved: bool,
+}
+
+impl Told {
+    /// As templates see it. What does not end yet has no end.
+    fn data(&self) -> AlertData {
+        let (alert, resolved) = (&self.alert, self.resolved);
+        AlertData {
+            resolved,
+            labels: alert.labels.clone(),
+            annotations: alert.annotations.clone(),
+            starts_at_ms: alert.starts_at_ms,
+            ends_at_ms: resolved.then_some(alert.ends_at_ms),
+            generator_url: alert.generator_url.clone(),
+            fingerprint: alert.fingerprint,
+        }
+    }
+}
 
 /// What is to be told to one integration.
 #[derive(Debug)]
@@ -21,7 +47,7 @@ pub struct Message {
     pub group_labels: Labels,
     pub route_labels: BTreeMap<String, String>,
     /// All integrations of a receiver are told of the same.
-    pub alerts: Arc<[AlertData]>,
+    pub alerts: Arc<[Told]>,
     pub reason: Reason,
     pub templates: Arc<Templates>,
     pub external_url: Arc<str>,
@@ -66,15 +92,16 @@ impl Message {
         (rendering, self.alerts.len() - kept)
     }
 
-    fn data(&self, alerts: &[AlertData]) -> Data {
+    fn data(&self, alerts: &[Told]) -> Data {
+        let alerts: Vec<AlertData> = alerts.iter().map(Told::data).collect();
         Data {
             receiver: quote_meta(&self.receiver),
             status: if alerts.iter().any(|a| !a.resolved) { "firing" } else { "resolved" },
-            alerts: alerts.to_vec(),
             notification_reason: self.reason.text(),
             group_labels: pairs(&self.group_labels),
             common_labels: common(alerts.iter().map(|a| pairs(&a.labels))),
             common_annotations: common(alerts.iter().map(|a| a.annotations.clone())),
+            alerts,
             route_labels: self.route_labels.clone(),
             external_url: self.external_url.to_string(),
         }

@@ -30,6 +30,7 @@ mod call;
 mod discord;
 mod email;
 mod incidentio;
+mod integration;
 mod jira;
 mod mattermost;
 mod message;
@@ -58,10 +59,11 @@ use std::sync::Arc;
 
 use pilothouse_model::Matcher;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 
 pub(crate) use email::mail_to;
-pub use message::Message;
+pub use integration::Integration;
+pub(crate) use integration::LONGEST_TRY;
+pub use message::{Message, Told};
 
 use crate::config::{ConfigError, Global};
 use crate::telemetry::FailureReason;
@@ -97,48 +99,6 @@ pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send +
 /// Sends notifications to one place.
 pub trait Notifier: Send + Sync + fmt::Debug {
     fn send<'a>(&'a self, message: &'a Message) -> Sending<'a>;
-}
-
-/// One integration of a receiver.
-#[derive(Debug)]
-pub struct Integration {
-    pub kind: &'static str,
-    /// As logs and the notification log call it within its receiver: `webhook[0]`.
-    pub name: String,
-    pub send_resolved: bool,
-    notifier: Box<dyn Notifier>,
-    /// So that a slow one keeps neither all connections nor others waiting.
-    turns: Semaphore,
-}
-
-impl Integration {
-    /// The one of its kind that stands at an index within the receiver.
-    pub fn new(
-        kind: &'static str,
-        index: usize,
-        send_resolved: bool,
-        notifier: Box<dyn Notifier>,
-        concurrency: usize,
-    ) -> Arc<Self> {
-        Self::named(kind, format!("{kind}[{index}]"), send_resolved, notifier, concurrency)
-    }
-
-    pub(crate) fn named(
-        kind: &'static str,
-        name: String,
-        send_resolved: bool,
-        notifier: Box<dyn Notifier>,
-        concurrency: usize,
-    ) -> Arc<Self> {
-        let turns = Semaphore::new(concurrency.max(1));
-        Arc::new(Self { kind, name, send_resolved, notifier, turns })
-    }
-
-    /// Makes one try, when it is its turn.
-    pub async fn send(&self, message: &Message) -> Result<(), Failure> {
-        let _turn = self.turns.acquire().await;
-        self.notifier.send(message).await
-    }
 }
 
 /// Options of one kind of integration.

@@ -87,16 +87,16 @@ impl Alertmanager {
     fn in_slices<T>(
         &self,
         items: &[T],
-        mut work: impl FnMut(&Engine, &T, &mut Slice),
+        mut work: impl FnMut(&mut Engine, &T, &mut Slice),
     ) -> Result<(), TooLong> {
         let patience = self.patience();
         let mut items = items.iter().peekable();
         while items.peek().is_some() {
             patience.check()?;
-            let engine = self.engine();
+            let mut engine = self.engine();
             let mut slice = Slice::new();
             while let Some(item) = items.next_if(|_| !slice.is_over()) {
-                work(&engine, item, &mut slice);
+                work(&mut engine, item, &mut slice);
             }
             MutexGuard::unlock_fair(engine);
         }

@@ -106,20 +106,20 @@ fn sources_hand_over_to_each_other() {
     let mut world = World::new(&rules(1, |_| {
         "{source_matchers: ['sev=crit'], target_matchers: ['t=y'], equal: [dc]}".to_owned()
     }));
-    let inhibited = |world: &World| world.alerts().iter().filter(|v| !v.inhibited_by.is_empty()).count();
+    let inhibited = |world: &mut World| world.alerts().iter().filter(|v| !v.inhibited_by.is_empty()).count();
     for i in 0..30 {
         world.fire(&format!("s{i}"), &[("sev", "crit"), ("dc", "1")]);
     }
     world.fire("both", &[("sev", "crit"), ("t", "y"), ("dc", "1")]);
     world.fire("target", &[("t", "y"), ("dc", "1")]);
-    assert_eq!(inhibited(&world), 2, "one that is both is muted by those that are sources only");
+    assert_eq!(inhibited(&mut world), 2, "one that is both is muted by those that are sources only");
     world.now_ms += 30 * S;
     for i in 0..30 {
         world.resolve(&format!("s{i}"), &[("sev", "crit"), ("dc", "1")]);
     }
-    assert_eq!(inhibited(&world), 1, "it mutes the other, and nothing mutes it");
+    assert_eq!(inhibited(&mut world), 1, "it mutes the other, and nothing mutes it");
     world.resolve("both", &[("sev", "crit"), ("t", "y"), ("dc", "1")]);
-    assert_eq!(inhibited(&world), 0);
+    assert_eq!(inhibited(&mut world), 0);
 }
 
 #[test]
@@ -172,6 +172,59 @@ fn alerts_stand_in_the_memory_account_and_new_ones_wait_below_its_ceiling() {
     );
     memory.set(&[], 50 << 20);
     assert_eq!(put(&mut world, "new"), "");
+}
+
+/// Counted in moves, not in time: each group is taken once when it is due and put back once, however
+/// many steps that takes, and one whose receiver answers late is not looked at meanwhile.
+#[test]
+fn a_step_costs_what_it_does_however_many_groups_are_due() {
+    const GROUPS: u64 = 20_000;
+    let yaml = "route: {receiver: a, group_by: ['...'], group_wait: 1s, group_interval: 5s}\nreceivers: [{name: a}]\n";
+    let mut world = World::new(yaml);
+    let alerts: Vec<Alert> = (0..GROUPS).map(|i| alert(&[("i", &i.to_string())])).collect();
+    assert!(world.engine.put(&alerts, Teller::Anybody, 0).is_empty());
+    assert_eq!(world.engine.group_moves(), GROUPS);
+    world.now_ms = S;
+    let (mut flying, mut steps, mut longest) = (Vec::new(), 0, 0);
+    while world.engine.next_due_ms() <= world.now_ms {
+        let before = world.engine.group_moves();
+        let attempts = world.engine.step(world.now_ms);
+        longest = longest.max(world.engine.group_moves() - before);
+        steps += 1;
+        flying.extend(attempts.into_iter().map(|attempt| attempt.job));
+    }
+    assert_eq!(flying.len() as u64, GROUPS);
+    assert!(steps > 20, "{steps}");
+    // A step may end within a look, which is taken up again by the next one.
+    let made = world.engine.group_moves();
+    assert!((3 * GROUPS..=3 * GROUPS + 2 * steps).contains(&made), "made, taken, put back: {made}");
+    assert!(longest < GROUPS / 10, "{longest} in one step");
+    // The next look comes due while all are under way, and is made up for once they landed.
+    world.now_ms = 6 * S - 1;
+    assert!(world.engine.step(world.now_ms).is_empty());
+    let at_rest = world.engine.group_moves();
+    let late = flying.split_off(flying.len() / 2);
+    for job in flying {
+        world.engine.finished(job, Ok(()), 1, world.now_ms);
+    }
+    assert_eq!(world.engine.group_moves(), at_rest, "their next look is not due yet");
+    world.now_ms = 6 * S;
+    while world.engine.next_due_ms() <= world.now_ms {
+        assert!(world.engine.step(world.now_ms).is_empty(), "half were told, half are under way");
+        steps += 1;
+    }
+    for job in late {
+        world.engine.finished(job, Ok(()), 1, world.now_ms);
+    }
+    while world.engine.next_due_ms() <= world.now_ms {
+        assert!(world.engine.step(world.now_ms).is_empty(), "all were told");
+        steps += 1;
+    }
+    let all = world.engine.group_moves();
+    assert!(
+        (6 * GROUPS..=6 * GROUPS + 2 * steps).contains(&all),
+        "taken and put back, half of them twice: {all}"
+    );
 }
 
 #[test]

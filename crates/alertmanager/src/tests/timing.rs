@@ -250,7 +250,7 @@ fn a_clock_that_goes_back_delays_nothing() {
     world.until(10 * H);
     world.fire("x", &[]);
     world.now_ms -= 5 * H;
-    world.engine.clock_went_back(5 * H);
+    world.engine.clock_went_back(5 * H, world.now_ms);
     world.until(5 * H + M);
     assert_eq!(world.heard(), ["18030s a: firing[x] resolved[]"]);
 }

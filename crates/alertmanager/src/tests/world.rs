@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::state::MemoryState;
 use pilothouse_model::{Alert, Labels, Memory, StateStore as _};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::engine::{AlertFilter, AlertView, Engine, Kept, Pending, Setup};
@@ -29,7 +30,7 @@ struct Note {
 
 fn names(message: &Message, resolved: bool) -> String {
     let names: Vec<&str> =
-        message.alerts.iter().filter(|a| a.resolved == resolved).map(|a| a.labels.value("i")).collect();
+        message.alerts.iter().filter(|a| a.resolved == resolved).map(|a| a.alert.labels.value("i")).collect();
     names.join(" ")
 }
 
@@ -61,6 +62,7 @@ pub(super) struct World {
     pub(super) told: Told,
     pub(super) failures: BTreeMap<String, Arc<Mutex<u32>>>,
     setup: Arc<Setup>,
+    large: Semaphore,
 }
 
 fn engine(store: &MemoryState, limits: Limits, now_ms: i64) -> Engine {
@@ -96,7 +98,7 @@ impl World {
         let setup = Arc::new(setup);
         let mut engine = engine(&store, limits, now_ms);
         engine.configure(Arc::clone(&setup), now_ms);
-        Self { engine, now_ms, store, told, failures, setup }
+        Self { engine, now_ms, store, told, failures, setup, large: Semaphore::new(1_000_000) }
     }
 
     /// Ends without a word and starts again from what was written down.
@@ -148,7 +150,7 @@ impl World {
         loop {
             let attempts = self.engine.step(self.now_ms);
             for attempt in attempts {
-                let outcome = now(attempt.integration.send(&attempt.message));
+                let outcome = now(attempt.integration.send(&attempt.message, &self.large));
                 self.engine.finished(attempt.job, outcome, 1, self.now_ms);
                 self.keep();
             }
@@ -168,16 +170,16 @@ impl World {
     }
 
     /// Alerts that are not over, as they are shown.
-    pub(super) fn alerts(&self) -> Vec<AlertView> {
-        let (engine, filter, slice) = (&self.engine, AlertFilter::default(), &mut Slice::endless());
+    pub(super) fn alerts(&mut self) -> Vec<AlertView> {
+        let (engine, filter, slice) = (&mut self.engine, AlertFilter::default(), &mut Slice::endless());
         let pending = engine.pending(self.now_ms);
         let viewer = engine.viewer(&filter);
         pending.iter().filter_map(|alert| viewer.view(engine, alert, self.now_ms, slice)).collect()
     }
 
     /// The groups of them: what intervals mute in each.
-    pub(super) fn groups(&self) -> Vec<Vec<AlertView>> {
-        let (engine, filter, slice) = (&self.engine, AlertFilter::default(), &mut Slice::endless());
+    pub(super) fn groups(&mut self) -> Vec<Vec<AlertView>> {
+        let (engine, filter, slice) = (&mut self.engine, AlertFilter::default(), &mut Slice::endless());
         let viewer = engine.viewer(&filter);
         let groups = engine.pending_groups(&viewer, self.now_ms);
         let mut views = |group: &Pending| {

@@ -173,6 +173,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, endpoint: Endpoint, call: Call) -> 
 }
 
 fn answer(app: &App, am: &Alertmanager, endpoint: Endpoint, call: &Call) -> Reply {
+    pilothouse_alertmanager::matchers::begin_text();
     match endpoint {
         Endpoint::Status => status::status(app, am),
         Endpoint::Receivers => status::receivers(am, call),

@@ -49,7 +49,6 @@ pub(super) fn receiver_matchers(call: &Call) -> Result<Vec<Matcher>, Reply> {
 
 /// An empty one is a matcher that cannot be read, as in Alertmanager.
 fn read_filters(call: &Call, name: &str) -> Result<Vec<Matcher>, MatcherError> {
-    matchers::begin_text();
     call.params.all(name).map(matchers::parse_matcher).collect()
 }
 
@@ -65,10 +64,14 @@ pub(super) fn flag(call: &Call, name: &str) -> bool {
 pub(super) fn receiver(call: &Call) -> Result<Option<Pattern>, Reply> {
     match call.params.text("receiver") {
         "" => Ok(None),
-        text => Pattern::new(text, Anchoring::Whole).map(Some).map_err(|e| {
-            let why = fault_when_anchored(text).unwrap_or(e);
-            bad_request(format!("failed to parse receiver param: {why}"))
-        }),
+        text => {
+            let refused =
+                |why: &dyn std::fmt::Display| bad_request(format!("failed to parse receiver param: {why}"));
+            let pattern = Pattern::new(text, Anchoring::Whole)
+                .map_err(|e| refused(&fault_when_anchored(text).unwrap_or(e)))?;
+            matchers::count(&pattern).map_err(|e| refused(&e))?;
+            Ok(Some(pattern))
+        }
     }
 }
 

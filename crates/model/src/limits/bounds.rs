@@ -107,11 +107,13 @@ bounds! {
         NOTIFICATION_ITERATIONS: u64 = 1_000_000, "iterations", "All loops of one notification template.";
         NOTIFICATION_BYTES: usize = 4 << 20, "bytes", "What one notification template prints.";
         NOTIFICATION_TEMPLATES: usize = 2_000, "templates", "Compiled notification templates that are kept; a configuration has some dozens.";
-        ALERT_REGEX_BYTES: usize = 64 << 20, "bytes", "All compiled expressions of one Alertmanager configuration, one silence, or the filters of one request.";
+        ALERT_REGEX_BYTES: usize = 64 << 20, "bytes", "All compiled expressions of one Alertmanager configuration, one silence, or one request to the Alertmanager.";
         SILENCES_BYTES: u64 = 64 << 20, "bytes", "All silences in memory, with their compiled expressions.";
         LARGE_NOTIFICATION_ALERTS: u32 = 2_000, "alerts", "Alerts from which on a notification is a large one, which waits for its turn among them.";
         LARGE_NOTIFICATIONS_TOGETHER: u32 = 100_000, "alerts", "Alerts of large notifications under way at once; while it is printed and sent, one takes some kilobytes.";
-        INHIBITION_SOURCES_ALIKE: usize = 8, "sources", "Sources of one inhibition rule with the same equal labels that are known; of more, those that end last.";
+        UNWRITTEN_CHANGES: usize = 200_000, "changes", "Changes of alerts and of the notification log that wait for a full disk; of more, those that only forget are left out.";
+        LATE_NOTIFICATIONS: usize = 256, "notifications", "Notifications to one integration that wait for a late answer, beside those whose turn it is.";
+        NOTIFICATION_TRY_SECONDS: u64 = 300, "seconds", "How long one try to notify waits for an answer; no longer than the group's interval, which is all that Alertmanager knows.";
         ALERT_PAGE_ROWS: usize = 1_000, "rows", "Rows of the page of alerts; the API gives all.";
     }
     "Checks, probes and targets" {
@@ -141,7 +143,7 @@ bounds! {
         DISCOVERY_SHARED_NETWORKS: usize = 16, "containers", "Containers that use each other's network, one behind the other, as discovery follows them.";
     }
     "Remote data sources" {
-        REMOTE_READ_BYTES: usize = 64 << 20, "bytes", "An answer of a remote data source that is taken apart here, and one message of its tail; answers that are handed on have a limit of their own.";
+        REMOTE_READ_BYTES: usize = 64 << 20, "bytes", "An answer of a remote data source that is taken apart here; answers that are handed on have a limit of their own.";
         REMOTE_PAGE_ENTRIES: usize = 5_000, "entries", "Entries that a remote Loki is asked for at once; its own limit unless it was told otherwise.";
         REMOTE_TEXT_BYTES: usize = 4 << 10, "bytes", "What is told on of a remote data source's refusal.";
         REMOTE_RECENT: usize = 1_000_000, "series", "Series or streams of a remote data source that are remembered as active where there is no limit; beyond it new ones are not counted.";
