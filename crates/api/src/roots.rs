@@ -38,8 +38,9 @@ pub struct SourceFigures {
 pub trait Sources: Send + Sync + fmt::Debug {
     /// The store of a source, opened if it is not open. Blocks.
     fn open(&self, source: &DataSource) -> Result<SourceBackend, SourceError>;
-    /// Retention or limits of a source have changed, or where its data is kept.
-    fn update(&self, source: &DataSource);
+    /// Retention or limits of a source have changed, or where its data is kept: puts in force what the
+    /// control plane says of it now.
+    fn update(&self, id: SourceId);
     /// Removes the data of sources that were deleted. Blocks.
     fn remove_deleted(&self) -> Result<(), SourceError>;
     /// What all sources have together that counts towards the server's limits.

@@ -9,7 +9,7 @@ use crate::audit::{Actor, Event};
 use crate::control::Control;
 use crate::error::{Error, Resource};
 use crate::ids::ProjectId;
-use crate::list::{Listed, Page};
+use crate::list::{Listable, Listed, Order, Page, SortKey};
 use crate::region::Region;
 use crate::row::{Row, Stamp, StampMessage};
 
@@ -229,9 +229,7 @@ impl Control {
         let image = self.image();
         let kept =
             image.contacts.values().filter(|c| c.region == region && project.is_none_or(|p| p == c.project));
-        let mut points: Vec<ContactPoint> = kept.map(|c| (**c).clone()).collect();
-        points.sort_by_key(|c| c.stamp.number);
-        page.of(points)
+        Listed::of(kept, Order::default(), page, ContactPoint::clone)
     }
 
     /// Who is to get mail: the contact points of projects whose alerting is on.
@@ -240,6 +238,16 @@ impl Control {
         let is_on =
             |c: &ContactPoint| image.get::<AlertSettings>(&(c.project, c.region)).is_some_and(|s| s.enabled);
         image.contacts.values().filter(|c| is_on(c)).map(|c| (**c).clone()).collect()
+    }
+}
+
+impl Listable for ContactPoint {
+    fn number(&self) -> u64 {
+        self.stamp.number
+    }
+
+    fn sorted_by(&self, _: SortKey) -> &str {
+        ""
     }
 }
 
@@ -272,10 +280,6 @@ impl Row for AlertSettings {
 
     fn key(&self) -> Self::Key {
         (self.project, self.region)
-    }
-
-    fn key_text((project, region): &Self::Key) -> String {
-        format!("{project}/{region}")
     }
 
     fn to_message(&self) -> AlertSettingsMessage {
@@ -320,10 +324,6 @@ impl Row for ContactPoint {
 
     fn key(&self) -> Self::Key {
         (self.project, self.region, self.email.clone())
-    }
-
-    fn key_text((project, region, email): &Self::Key) -> String {
-        format!("{project}/{region}/{email}")
     }
 
     fn to_message(&self) -> ContactMessage {

@@ -141,7 +141,7 @@ pub(crate) struct AuditMessage {
     details: Vec<String>,
 }
 
-/// The key as text is for errors alone: the table's keys are numbers.
+/// The table's keys are numbers; as text they stand in errors and in the copy.
 impl Row for AuditEntry {
     const TABLE: &'static str = "audit";
     type Key = u64;
@@ -149,10 +149,6 @@ impl Row for AuditEntry {
 
     fn key(&self) -> u64 {
         self.number
-    }
-
-    fn key_text(key: &u64) -> String {
-        key.to_string()
     }
 
     fn to_message(&self) -> AuditMessage {

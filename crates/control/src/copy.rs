@@ -1,7 +1,8 @@
 //! What the control plane cannot do without, once more in a plain file beside the redb file: of that
 //! one a single page may take all others along, and there is no second server to ask.
 //!
-//! Written about once a minute: what it says may be a minute old. What is removed of the control
+//! Written about once a minute, from pages that are held against their checksums: what it says may be a
+//! minute old. What is removed of the control
 //! plane's own tables, and of the workers' those that let somebody in, goes from it before the caller
 //! is told so. It is read where the redb file cannot be, see `salvage`. Sums of use and the audit
 //! trail, but for its last entry, are not in it.
@@ -9,9 +10,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pilothouse_disk::remains::Remains;
 use pilothouse_disk::{Database, files};
 use pilothouse_model::limits::CONTROL_COPY_BYTES;
-use redb::{ReadTransaction, ReadableTable as _, TableDefinition};
+use redb::{TableDefinition, TableHandle as _};
 
 use crate::control::AUDIT;
 use crate::error::Error;
@@ -44,11 +46,12 @@ pub(crate) fn path_of(control: &Path) -> PathBuf {
     control.with_extension("copy")
 }
 
-/// Writes the copy anew.
+/// Writes the copy anew, while nobody writes to the file. Fails where a page of what belongs there is not
+/// what was written.
 pub(crate) fn write(database: &Database) -> Result<(), Error> {
     let mut bytes = MAGIC.to_vec();
-    let copying = Copying { database, transaction: database.read()?, left: CONTROL_COPY_BYTES };
-    copying.all(&mut |row| push(&mut bytes, row))?;
+    let copying = Copying { path: database.path(), remains: database.remains()? };
+    copying.all(&mut |kind, table, key, value| push(&mut bytes, kind, table, key, value))?;
     seal(database.path(), bytes)
 }
 
@@ -66,12 +69,13 @@ pub(crate) fn forget(control: &Path, gone: &[(&str, &str)]) -> Result<(), Error>
         return Ok(());
     }
     let mut bytes = MAGIC.to_vec();
-    rows.iter().filter(stays).for_each(|row| push(&mut bytes, row));
+    let kept = rows.iter().filter(stays);
+    kept.for_each(|row| push(&mut bytes, row.kind, &row.table, &row.key, &row.value));
     seal(control, bytes)
 }
 
 /// Whether the file of a control plane has a copy beside it that is whole.
-pub fn has_copy(control: &Path) -> bool {
+pub(crate) fn has_copy(control: &Path) -> bool {
     read(control).is_some()
 }
 
@@ -81,73 +85,70 @@ pub(crate) fn read(control: &Path) -> Option<Vec<Kept>> {
 }
 
 struct Copying<'a> {
-    database: &'a Database,
-    transaction: ReadTransaction,
-    /// Bytes that records may take.
-    left: usize,
+    path: &'a Path,
+    remains: Remains,
 }
 
 impl Copying<'_> {
-    fn fault(&self, e: redb::Error) -> Error {
-        pilothouse_disk::Error::database(self.database.path())(e).into()
-    }
-
-    fn all(mut self, each: &mut impl FnMut(&Kept)) -> Result<(), Error> {
+    /// Gives kind, table, key and value of each row.
+    fn all(&self, each: &mut impl FnMut(Kind, &str, &str, &[u8])) -> Result<(), Error> {
         for table in Image::TABLES.iter().chain([&TokenUseRow::TABLE]) {
             let definition: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(table);
-            let rows = self.transaction.open_table(definition).map_err(|e| self.fault(e.into()))?;
-            for row in rows.iter().map_err(|e| self.fault(e.into()))? {
-                let (key, value) = row.map_err(|e| self.fault(e.into()))?;
-                let (key, value) = (key.value().to_owned(), value.value().to_vec());
-                each(&Kept { kind: Kind::Row, table: (*table).to_owned(), key, value });
-            }
+            let row = |key: &str, value: &[u8]| each(Kind::Row, table, key, value);
+            self.read(definition, row)?;
         }
-        let audit = self.transaction.open_table(AUDIT).map_err(|e| self.fault(e.into()))?;
-        if let Some((number, value)) = audit.last().map_err(|e| self.fault(e.into()))? {
-            let (key, value) = (number.value().to_string(), value.value().to_vec());
-            each(&Kept { kind: Kind::Audit, table: String::new(), key, value });
+        let mut last = None;
+        self.read(AUDIT, |number, value| last = Some((number, value.to_vec())))?;
+        if let Some((number, value)) = last {
+            each(Kind::Audit, "", &number.to_string(), &value);
         }
         self.records(each)
     }
 
     /// Of the workers' tables the small ones first, as far as there is room: what is large is what
     /// makes itself anew, such as alerts that fire.
-    fn records(&mut self, each: &mut impl FnMut(&Kept)) -> Result<(), Error> {
+    fn records(&self, each: &mut impl FnMut(Kind, &str, &str, &[u8])) -> Result<(), Error> {
         let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
-        self.each_record(&mut |table, key, value| {
-            *sizes.entry(table.to_owned()).or_default() += key.len() + value.len();
+        self.read(RECORDS, |(table, key), value| {
+            let bytes = key.len() + value.len();
+            match sizes.get_mut(table) {
+                Some(size) => *size += bytes,
+                None => drop(sizes.insert(table.to_owned(), bytes)),
+            }
         })?;
         let mut by_size: Vec<(usize, String)> =
             sizes.into_iter().map(|(table, bytes)| (bytes, table)).collect();
         by_size.sort_unstable();
-        let mut taken = Vec::new();
+        let (mut taken, mut left) = (Vec::new(), CONTROL_COPY_BYTES);
         for (bytes, table) in by_size {
-            let Some(left) = self.left.checked_sub(bytes) else { break };
-            self.left = left;
+            let Some(rest) = left.checked_sub(bytes) else { break };
+            left = rest;
             taken.push(table);
         }
-        self.each_record(&mut |table, key, value| {
+        self.read(RECORDS, |(table, key), value| {
             if taken.iter().any(|taken| taken == table) {
-                let (table, key, value) = (table.to_owned(), key.to_owned(), value.to_vec());
-                each(&Kept { kind: Kind::Record, table, key, value });
+                each(Kind::Record, table, key, value);
             }
         })
     }
 
-    fn each_record(&self, each: &mut impl FnMut(&str, &str, &[u8])) -> Result<(), Error> {
-        let records = self.transaction.open_table(RECORDS).map_err(|e| self.fault(e.into()))?;
-        for row in records.iter().map_err(|e| self.fault(e.into()))? {
-            let (key, value) = row.map_err(|e| self.fault(e.into()))?;
-            let (table, key) = key.value();
-            each(table, key, value.value());
-        }
-        Ok(())
+    fn read<K: redb::Key + 'static>(
+        &self,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        mut each: impl FnMut(K::SelfType<'_>, &[u8]),
+    ) -> Result<(), Error> {
+        let gaps = self.remains.each(table, |key, value, is_certain| {
+            if is_certain {
+                each(key, value);
+            }
+        });
+        Ok(gaps.refuse(table.name(), self.path)?)
     }
 }
 
-fn push(out: &mut Vec<u8>, row: &Kept) {
-    out.push(row.kind as u8);
-    for part in [row.table.as_bytes(), row.key.as_bytes(), &row.value] {
+fn push(out: &mut Vec<u8>, kind: Kind, table: &str, key: &str, value: &[u8]) {
+    out.push(kind as u8);
+    for part in [table.as_bytes(), key.as_bytes(), value] {
         out.extend_from_slice(&(part.len() as u32).to_le_bytes());
         out.extend_from_slice(part);
     }
@@ -195,7 +196,7 @@ mod tests {
         let rows =
             [row(Kind::Row, "tokens", "a"), row(Kind::Record, "rules", "é"), row(Kind::Audit, "", "17")];
         let mut bytes = MAGIC.to_vec();
-        rows.iter().for_each(|row| push(&mut bytes, row));
+        rows.iter().for_each(|row| push(&mut bytes, row.kind, &row.table, &row.key, &row.value));
         bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
         assert_eq!(parse(&bytes).as_deref(), Some(&rows[..]));
         for at in 0..bytes.len() {

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use pilothouse_model::limits::Limits;
 
 use crate::audit::Actor;
+use crate::change::Draft;
 use crate::control::{Control, checked_name};
 use crate::error::{Error, Resource};
-use crate::ids::{ProjectId, SourceId};
+use crate::ids::SourceId;
 use crate::image::Image;
-use crate::region::Region;
 use crate::row::Stamp;
 use crate::source::{
     DataSource, Origin, RemoteSettings, Removal, SourceKind, SourceLimits, check_remote, check_retention,
@@ -34,52 +34,44 @@ pub struct DeclaredSource {
 }
 
 impl Control {
-    /// Makes the declared sources exactly these, or changes nothing where one does not hold; tells `each`
-    /// of those that have changed. One that is said as before is not touched. Where the disk fails, or
-    /// somebody else changes one of them meanwhile, the rest stays as it is.
+    /// Makes the declared sources exactly these, all of them or none; gives those that have changed. One
+    /// that is said as before is not touched. `limits` are those that will be in force.
     pub fn declare_sources(
         &self,
         declared: &[DeclaredSource],
-        mut each: impl FnMut(&DataSource),
-    ) -> Result<(), Error> {
-        for planned in plan(&self.image(), declared, self.limits().max_data_sources)? {
-            each(&self.settle(planned)?);
-        }
-        Ok(())
+        limits: &Limits,
+    ) -> Result<Vec<DataSource>, Error> {
+        self.change_all(&Actor::server(), |draft| {
+            let planned = plan(draft.image(), declared, limits.max_data_sources)?;
+            Ok(planned.into_iter().map(|planned| planned.settle(draft)).collect())
+        })
     }
 
-    /// Whether [`Control::declare_sources`] would refuse these once `limits` are in force.
+    /// Whether [`Control::declare_sources`] would refuse these.
     pub fn may_declare_sources(&self, declared: &[DeclaredSource], limits: &Limits) -> Result<(), Error> {
         plan(&self.image(), declared, limits.max_data_sources).map(drop)
-    }
-
-    fn settle(&self, planned: Planned) -> Result<DataSource, Error> {
-        let Planned { mut source, before } = planned;
-        let is_new = before.is_none();
-        self.change(&Actor::server(), |draft| {
-            let now = draft.image().get::<DataSource>(&source.id).map(|now| &**now);
-            let is_removed = draft.image().get::<Removal>(&source.id).is_some();
-            if now != before.as_ref() || is_removed {
-                let why = format!("{} was changed meanwhile", source.name);
-                return Err(Error::constraint("data_sources", why));
-            }
-            draft.touch_project(source.project);
-            if is_new {
-                source.stamp = draft.stamp();
-            }
-            source.stamp.updated_ms = draft.now_ms();
-            draft.put(source.clone());
-            let event = event(if is_new { "create" } else { "update" }, &source);
-            Ok((source.clone(), event.with("declared", source.declared)))
-        })
     }
 }
 
 /// A source as it shall be.
 struct Planned {
     source: DataSource,
-    /// As it is; `None` for a new one.
-    before: Option<DataSource>,
+    is_new: bool,
+}
+
+impl Planned {
+    fn settle(self, draft: &mut Draft<'_>) -> DataSource {
+        let Self { mut source, is_new } = self;
+        draft.touch_project(source.project);
+        if is_new {
+            source.stamp = draft.stamp();
+        }
+        source.stamp.updated_ms = draft.now_ms();
+        draft.put(source.clone());
+        let event = event(if is_new { "create" } else { "update" }, &source);
+        draft.tell(event.with("declared", source.declared));
+        source
+    }
 }
 
 fn plan(image: &Image, declared: &[DeclaredSource], quota: u64) -> Result<Vec<Planned>, Error> {
@@ -90,20 +82,16 @@ fn plan(image: &Image, declared: &[DeclaredSource], quota: u64) -> Result<Vec<Pl
             return Err(one.refuse("is declared twice"));
         }
         if before != Some(&source) {
-            let before = before.cloned();
-            planned.push(Planned { source, before });
+            planned.push(Planned { is_new: before.is_none(), source });
         }
     }
     let current = image.sources.len() as u64;
-    let added = planned.iter().filter(|planned| planned.before.is_none()).count() as u64;
+    let added = planned.iter().filter(|planned| planned.is_new).count() as u64;
     if added > 0 && current + added > quota {
         return Err(Error::Quota { resource: Resource::DataSource, quota, current });
     }
     let released = image.sources.values().filter(|source| source.declared && !met.contains(&source.id));
-    planned.extend(
-        released
-            .map(|source| Planned { source: released_of(source), before: Some(DataSource::clone(source)) }),
-    );
+    planned.extend(released.map(|source| Planned { source: released_of(source), is_new: false }));
     Ok(planned)
 }
 
@@ -175,20 +163,6 @@ impl DeclaredSource {
 
     /// One that nobody has seen; its stamp is given when it is made.
     fn fresh(&self, id: SourceId) -> DataSource {
-        DataSource {
-            id,
-            project: ProjectId::DEFAULT,
-            region: Region::default(),
-            name: String::new(),
-            kind: self.kind,
-            origin: Origin::Custom,
-            stamp: Stamp { number: 0, created_ms: 0, updated_ms: 0 },
-            synchronized: false,
-            own_retention_days: None,
-            limits: SourceLimits::default(),
-            internal: false,
-            remote: None,
-            declared: true,
-        }
+        DataSource::new(id, self.kind, String::new(), Stamp::default())
     }
 }

@@ -89,6 +89,11 @@ impl Error {
         }
     }
 
+    /// Whether the pages of the file are at fault, not what a row says.
+    pub(crate) fn is_in_file(&self) -> bool {
+        matches!(self, Self::Disk(e) if e.is_damage())
+    }
+
     /// Whether the fault lies with the storage rather than with the caller.
     pub fn is_storage(&self) -> bool {
         matches!(self, Self::Disk(_) | Self::Damaged { .. })

@@ -9,7 +9,7 @@ use crate::audit::{Actor, Event};
 use crate::control::{Control, checked_name};
 use crate::error::{Error, Resource};
 use crate::ids::ProjectId;
-use crate::list::{Listed, Order, Page, SortKey};
+use crate::list::{Listable, Listed, Order, Page, SortKey};
 use crate::row::{Row, Stamp, StampMessage};
 use crate::source::UnknownWord;
 
@@ -43,6 +43,16 @@ pub struct GrafanaUser {
     pub login: String,
     pub role: GrafanaRole,
     pub stamp: Stamp,
+}
+
+impl Listable for GrafanaUser {
+    fn number(&self) -> u64 {
+        self.stamp.number
+    }
+
+    fn sorted_by(&self, key: SortKey) -> &str {
+        if key == SortKey::Login { &self.login } else { "" }
+    }
 }
 
 /// The login that every Grafana has already.
@@ -81,12 +91,7 @@ impl Control {
     pub fn grafana_users(&self, project: Option<ProjectId>, order: Order, page: Page) -> Listed<GrafanaUser> {
         let image = self.image();
         let kept = image.users.values().filter(|u| project.is_none_or(|p| p == u.project));
-        let mut users: Vec<GrafanaUser> = kept.map(|u| (**u).clone()).collect();
-        order.sort(&mut users, |a, b, key| match key {
-            SortKey::Login => a.login.cmp(&b.login),
-            _ => a.stamp.number.cmp(&b.stamp.number),
-        });
-        page.of(users)
+        Listed::of(kept, order, page, GrafanaUser::clone)
     }
 
     pub fn delete_grafana_user(&self, by: &Actor, project: Option<ProjectId>, id: u32) -> Result<(), Error> {
@@ -155,10 +160,6 @@ impl Row for GrafanaUser {
 
     fn key(&self) -> u32 {
         self.id
-    }
-
-    fn key_text(key: &u32) -> String {
-        key.to_string()
     }
 
     fn to_message(&self) -> UserMessage {

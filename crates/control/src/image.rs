@@ -11,7 +11,7 @@ use crate::grafana::GrafanaUser;
 use crate::grant::Grant;
 use crate::plan::PlanChoice;
 use crate::project::Project;
-use crate::row::Row;
+use crate::row::{self, Key as _, Row};
 use crate::source::{DataSource, Removal};
 use crate::token::{StoredToken, prefix_of};
 
@@ -53,10 +53,15 @@ macro_rules! held {
             pub(crate) const TABLES: &'static [&'static str] = &[ $( <$row>::TABLE, )* ];
 
             /// Reads every table; `load` gives the rows of one.
-            pub(crate) fn load<E>(load: &impl LoadTable<E>) -> Result<Self, E> {
+            pub(crate) fn load<E>(load: &mut impl LoadTable<E>) -> Result<Self, E> {
                 let mut image = Self::default();
                 $( image.$field = Arc::new(load.table::<$row>()?); )*
                 Ok(image)
+            }
+
+            /// Gives every row as the file has it: table, key, bytes.
+            pub(crate) fn each_row(&self, mut each: impl FnMut(&'static str, String, Vec<u8>)) {
+                $( self.$field.iter().for_each(|(key, row)| each(<$row>::TABLE, key.text(), row::encode(&**row))); )*
             }
 
             /// Rows of all tables together.
@@ -74,7 +79,7 @@ macro_rules! held {
 }
 
 pub(crate) trait LoadTable<E> {
-    fn table<R: Row>(&self) -> Result<BTreeMap<R::Key, Arc<R>>, E>;
+    fn table<R: Row>(&mut self) -> Result<BTreeMap<R::Key, Arc<R>>, E>;
 }
 
 held! {

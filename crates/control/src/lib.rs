@@ -12,14 +12,15 @@
 //! a store, or keep a secret. Of tokens only a hash is stored; usage figures may lose the last
 //! minute in a crash.
 //!
-//! Reading order: `control` (what there is, and how a change is made), `image` (what is held in
+//! Reading order: `control` (what there is), `change` (how it is changed), `image` (what is held in
 //! memory), then a module per kind of record: `token` with `grant` and `scope`, `source` with
-//! `declared`, `alerting`, `grafana`, `plan`, `usage`, `audit`; `state` is the port of the workers, `copy` and `salvage` what
-//! is done about a damaged file. The bytes
-//! are told in `docs/formats/control.md`.
+//! `declared`, `alerting`, `grafana`, `plan`, `usage`, `audit`; `state` is the port of the workers;
+//! `copy`, `salvage` and `mend` are what is done about a damaged file. The bytes are told in
+//! `docs/formats/control.md`.
 
 mod alerting;
 mod audit;
+mod change;
 mod control;
 mod copy;
 mod declared;
@@ -29,6 +30,7 @@ mod grant;
 mod ids;
 mod image;
 mod list;
+mod mend;
 mod plan;
 mod project;
 mod region;
@@ -45,7 +47,6 @@ mod usage;
 pub use alerting::{AlertSettings, ContactPoint};
 pub use audit::{Actor, AuditEntry, Event};
 pub use control::{Control, Options, check};
-pub use copy::has_copy;
 pub use declared::DeclaredSource;
 pub use error::{Error, Fault, Resource};
 pub use grafana::{GrafanaRole, GrafanaUser};

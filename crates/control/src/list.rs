@@ -1,5 +1,7 @@
 //! Lists in pages and orders.
 
+use std::sync::Arc;
+
 use pilothouse_model::limits::LIST_PAGE_ENTRIES;
 
 use crate::error::Error;
@@ -81,12 +83,32 @@ impl Order {
         };
         read().ok_or_else(|| Error::constraint("order_by", format!("{text:?} is no order of this list")))
     }
+}
 
-    pub(crate) fn sort<T>(self, items: &mut [T], compare: impl Fn(&T, &T, SortKey) -> std::cmp::Ordering) {
-        items.sort_by(|a, b| {
-            let ordering = compare(a, b, self.key).then_with(|| compare(a, b, SortKey::CreatedAt));
-            if self.descending { ordering.reverse() } else { ordering }
+/// A record that is listed.
+pub(crate) trait Listable {
+    /// Its place in the order of making.
+    fn number(&self) -> u64;
+    /// What it is sorted by; empty for a key that it does not have.
+    fn sorted_by(&self, key: SortKey) -> &str;
+}
+
+impl<T> Listed<T> {
+    /// A page of the records that are kept, in an order; what is on it is `shown`.
+    pub(crate) fn of<'a, R: Listable + 'a>(
+        kept: impl Iterator<Item = &'a Arc<R>>,
+        order: Order,
+        page: Page,
+        shown: impl Fn(&R) -> T,
+    ) -> Self {
+        let mut kept: Vec<&Arc<R>> = kept.collect();
+        kept.sort_by(|a, b| {
+            let ordering = a.sorted_by(order.key).cmp(b.sorted_by(order.key));
+            let ordering = ordering.then_with(|| a.number().cmp(&b.number()));
+            if order.descending { ordering.reverse() } else { ordering }
         });
+        let Listed { total, items } = page.of(kept);
+        Self { total, items: items.into_iter().map(|record| shown(record)).collect() }
     }
 }
 

@@ -76,10 +76,6 @@ impl Row for PlanChoice {
         self.project
     }
 
-    fn key_text(key: &ProjectId) -> String {
-        key.to_string()
-    }
-
     fn to_message(&self) -> PlanMessage {
         PlanMessage { project: self.project.to_bytes(), plan: self.plan.as_str().to_owned() }
     }

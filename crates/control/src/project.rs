@@ -28,10 +28,6 @@ impl Row for Project {
         self.id
     }
 
-    fn key_text(key: &ProjectId) -> String {
-        key.to_string()
-    }
-
     fn to_message(&self) -> ProjectMessage {
         ProjectMessage { id: self.id.to_bytes(), stamp: self.stamp.into() }
     }

@@ -8,19 +8,50 @@ use std::fmt::Debug;
 
 use prost::Message;
 
+use crate::ids::{ProjectId, SourceId, TokenId};
+use crate::region::Region;
+
 /// A record that is kept as a row of a table of its own.
 pub(crate) trait Row: Clone + Debug + Send + Sync + Sized + 'static {
     const TABLE: &'static str;
     const VERSION: u8 = 1;
-    type Key: Clone + Ord + Debug;
+    type Key: Key;
     type Message: Message + Default;
 
     fn key(&self) -> Self::Key;
-    /// The key as the table has it.
-    fn key_text(key: &Self::Key) -> String;
     fn to_message(&self) -> Self::Message;
     /// `None` where a field makes no sense.
     fn from_message(message: Self::Message) -> Option<Self>;
+}
+
+/// What a record is found by.
+pub(crate) trait Key: Clone + Ord + Debug {
+    /// As the table has it.
+    fn text(&self) -> String;
+}
+
+macro_rules! plain_keys {
+    ($($key:ty)*) => { $(
+        impl Key for $key {
+            fn text(&self) -> String {
+                self.to_string()
+            }
+        }
+    )* };
+}
+
+plain_keys! { ProjectId SourceId TokenId Region String u32 u64 }
+
+impl<A: Key, B: Key> Key for (A, B) {
+    fn text(&self) -> String {
+        format!("{}/{}", self.0.text(), self.1.text())
+    }
+}
+
+impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
+    fn text(&self) -> String {
+        format!("{}/{}/{}", self.0.text(), self.1.text(), self.2.text())
+    }
 }
 
 pub(crate) fn encode<R: Row>(row: &R) -> Vec<u8> {
@@ -39,6 +70,11 @@ pub(crate) fn decode<R: Row>(bytes: &[u8]) -> Result<R, String> {
     }
     let message = R::Message::decode(message).map_err(|e| e.to_string())?;
     R::from_message(message).ok_or_else(|| "a field makes no sense".to_owned())
+}
+
+/// Whether bytes are a row of this kind, and that of this key.
+pub(crate) fn is_row<R: Row>(key: &str, bytes: &[u8]) -> bool {
+    decode::<R>(bytes).is_ok_and(|row| row.key().text() == key)
 }
 
 /// When a record was made and last changed, and its place in the order of making.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::audit::{Actor, Event};
-use crate::control::{Control, Draft, checked_name};
+use crate::change::Draft;
+use crate::control::{Control, checked_name};
 use crate::error::{Error, Resource};
 use crate::ids::{ProjectId, SourceId};
-use crate::list::{Listed, Order, Page, SortKey};
+use crate::list::{Listable, Listed, Order, Page, SortKey};
 use crate::region::Region;
 use crate::row::{Row, Stamp, StampMessage};
 
@@ -133,11 +134,60 @@ pub struct DataSource {
 impl DataSource {
     pub const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 1..=1825;
 
+    /// A user's, in the project of whoever names none, without anything of its own.
+    pub(crate) fn new(id: SourceId, kind: SourceKind, name: String, stamp: Stamp) -> Self {
+        Self {
+            id,
+            project: ProjectId::DEFAULT,
+            region: Region::default(),
+            name,
+            kind,
+            origin: Origin::Custom,
+            stamp,
+            synchronized: false,
+            own_retention_days: None,
+            limits: SourceLimits::default(),
+            internal: false,
+            remote: None,
+            declared: false,
+        }
+    }
+
+    fn changed(mut self, change: SourceChange) -> Result<Self, Error> {
+        check_retention(change.retention_days)?;
+        if let Some(name) = change.name {
+            self.name = checked_name("name", &name)?;
+        }
+        self.own_retention_days = change.retention_days.or(self.own_retention_days);
+        let limits = &mut self.limits;
+        limits.max_active_series = change.max_active_series.unwrap_or(limits.max_active_series);
+        limits.max_log_streams = change.max_log_streams.unwrap_or(limits.max_log_streams);
+        if let Some(remote) = change.remote {
+            check_remote(&self, remote.is_some())?;
+            self.remote = remote;
+        }
+        Ok(self)
+    }
+
     /// The directory of its data, below that of its kind.
     pub fn directory(&self) -> String {
         match self.origin {
             Origin::Scaleway if !self.internal => "default".to_owned(),
             _ => self.id.to_string(),
+        }
+    }
+}
+
+impl Listable for DataSource {
+    fn number(&self) -> u64 {
+        self.stamp.number
+    }
+
+    fn sorted_by(&self, key: SortKey) -> &str {
+        match key {
+            SortKey::Name => &self.name,
+            SortKey::Type => self.kind.as_str(),
+            _ => "",
         }
     }
 }
@@ -215,19 +265,12 @@ impl Control {
             draft.check_quota(Resource::DataSource, count, quota)?;
             draft.touch_project(new.project);
             let source = DataSource {
-                id: SourceId::random(),
                 project: new.project,
                 region: new.region,
-                name,
-                kind: new.kind,
-                origin: Origin::Custom,
-                stamp: draft.stamp(),
-                synchronized: false,
                 own_retention_days: new.retention_days,
                 limits: new.limits,
-                internal: false,
                 remote: new.remote,
-                declared: false,
+                ..DataSource::new(SourceId::random(), new.kind, name, draft.stamp())
             };
             check_remote(&source, source.remote.is_some())?;
             draft.put(source.clone());
@@ -274,13 +317,7 @@ impl Control {
                     kinds => kinds.contains(&s.kind),
                 }
         });
-        let mut sources: Vec<DataSource> = kept.map(|s| (**s).clone()).collect();
-        filter.order.sort(&mut sources, |a, b, key| match key {
-            SortKey::Name => a.name.cmp(&b.name),
-            SortKey::Type => a.kind.as_str().cmp(b.kind.as_str()),
-            _ => a.stamp.number.cmp(&b.stamp.number),
-        });
-        filter.page.of(sources)
+        Listed::of(kept, filter.order, filter.page, DataSource::clone)
     }
 
     /// All sources, internal ones too, whatever their region.
@@ -288,33 +325,23 @@ impl Control {
         self.image().sources.values().map(|s| (**s).clone()).collect()
     }
 
-    pub fn update_source(
+    /// Changes a source as `make` says of what it is now; nobody else changes it between the two.
+    pub fn update_source<E: From<Error>>(
         &self,
         by: &Actor,
         region: Region,
         id: SourceId,
-        change: SourceChange,
-    ) -> Result<DataSource, Error> {
-        let name = change.name.as_deref().map(|name| checked_name("name", name)).transpose()?;
-        check_retention(change.retention_days)?;
-        self.change(by, |draft| {
-            let mut source = found(draft, region, id)?;
+        make: impl FnOnce(&DataSource) -> Result<SourceChange, E>,
+    ) -> Result<DataSource, E> {
+        self.change_all(by, |draft| {
+            let source = found(draft, region, id)?;
             check_free(&source)?;
-            if let Some(name) = name {
-                source.name = name;
-            }
-            source.own_retention_days = change.retention_days.or(source.own_retention_days);
-            let limits = &mut source.limits;
-            limits.max_active_series = change.max_active_series.unwrap_or(limits.max_active_series);
-            limits.max_log_streams = change.max_log_streams.unwrap_or(limits.max_log_streams);
-            if let Some(remote) = change.remote {
-                check_remote(&source, remote.is_some())?;
-                source.remote = remote;
-            }
+            let change = make(&source)?;
+            let mut source = source.changed(change)?;
             source.stamp.updated_ms = draft.now_ms();
             draft.put(source.clone());
-            let event = event("update", &source);
-            Ok((source, event))
+            draft.tell(event("update", &source));
+            Ok(source)
         })
     }
 
@@ -378,19 +405,9 @@ impl Control {
             self.change(&Actor::server(), |draft| {
                 draft.touch_project(ProjectId::DEFAULT);
                 let source = DataSource {
-                    id: SourceId::random(),
-                    project: ProjectId::DEFAULT,
-                    region: Region::default(),
-                    name: name.to_owned(),
-                    kind,
                     origin: Origin::Scaleway,
-                    stamp: draft.stamp(),
-                    synchronized: false,
-                    own_retention_days: None,
-                    limits: SourceLimits::default(),
                     internal,
-                    remote: None,
-                    declared: false,
+                    ..DataSource::new(SourceId::random(), kind, name.to_owned(), draft.stamp())
                 };
                 let event = event("create", &source);
                 draft.put(source);
@@ -496,10 +513,6 @@ impl Row for DataSource {
         self.id
     }
 
-    fn key_text(key: &SourceId) -> String {
-        key.to_string()
-    }
-
     fn to_message(&self) -> SourceMessage {
         SourceMessage {
             id: self.id.to_bytes(),
@@ -564,10 +577,6 @@ impl Row for Removal {
 
     fn key(&self) -> SourceId {
         self.source
-    }
-
-    fn key_text(key: &SourceId) -> String {
-        key.to_string()
     }
 
     fn to_message(&self) -> RemovalMessage {

@@ -27,18 +27,19 @@ impl StateStore for Control {
 impl Control {
     fn load_records(&self, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let fault = |e: redb::Error| self.fault(e);
-        let transaction = self.database().read()?;
-        let records = transaction.open_table(RECORDS).map_err(|e| fault(e.into()))?;
-        let mut found = Vec::new();
-        for row in records.range((table, "")..).map_err(|e| fault(e.into()))? {
-            let (key, value) = row.map_err(|e| fault(e.into()))?;
-            let (of_table, key) = key.value();
-            if of_table != table {
-                break;
+        self.reading(|transaction| {
+            let records = transaction.open_table(RECORDS).map_err(|e| fault(e.into()))?;
+            let mut found = Vec::new();
+            for row in records.range((table, "")..).map_err(|e| fault(e.into()))? {
+                let (key, value) = row.map_err(|e| fault(e.into()))?;
+                let (of_table, key) = key.value();
+                if of_table != table {
+                    break;
+                }
+                found.push((key.to_owned(), value.value().to_vec()));
             }
-            found.push((key.to_owned(), value.value().to_vec()));
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     fn apply_records(&self, changes: &[StateChange]) -> Result<(), Error> {

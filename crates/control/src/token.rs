@@ -12,7 +12,7 @@ use crate::control::Control;
 use crate::error::{Error, Resource};
 use crate::grant::{Grant, TokenUse};
 use crate::ids::{ProjectId, TokenId};
-use crate::list::{Listed, Order, Page, SortKey};
+use crate::list::{Listable, Listed, Order, Page, SortKey};
 use crate::region::Region;
 use crate::row::{Row, Stamp, StampMessage};
 use crate::scope::Scopes;
@@ -102,6 +102,16 @@ impl StoredToken {
     }
 }
 
+impl Listable for StoredToken {
+    fn number(&self) -> u64 {
+        self.stamp.number
+    }
+
+    fn sorted_by(&self, key: SortKey) -> &str {
+        if key == SortKey::Name { &self.name } else { "" }
+    }
+}
+
 pub(crate) fn hash_of(secret: &str) -> [u8; HASH_BYTES] {
     Sha256::digest(secret.as_bytes()).into()
 }
@@ -151,12 +161,7 @@ impl Control {
                 && filter.project.is_none_or(|p| p == t.project)
                 && (filter.scopes.is_empty() || t.scopes.intersects(filter.scopes))
         });
-        let mut tokens: Vec<Token> = kept.map(|t| t.shown()).collect();
-        filter.order.sort(&mut tokens, |a, b, key| match key {
-            SortKey::Name => a.name.cmp(&b.name),
-            _ => a.stamp.number.cmp(&b.stamp.number),
-        });
-        filter.page.of(tokens)
+        Listed::of(kept, filter.order, filter.page, StoredToken::shown)
     }
 
     /// Deletes a token; no request is admitted by it when this returns, and its open connections
@@ -237,10 +242,6 @@ impl Row for StoredToken {
         self.id
     }
 
-    fn key_text(key: &TokenId) -> String {
-        key.to_string()
-    }
-
     fn to_message(&self) -> TokenMessage {
         TokenMessage {
             id: self.id.to_bytes(),
@@ -300,10 +301,6 @@ impl Row for TokenUseRow {
 
     fn key(&self) -> TokenId {
         self.token
-    }
-
-    fn key_text(key: &TokenId) -> String {
-        key.to_string()
     }
 
     fn to_message(&self) -> TokenUseMessage {

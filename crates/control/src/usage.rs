@@ -11,7 +11,7 @@ use crate::control::Control;
 use crate::error::Error;
 use crate::grant::Grant;
 use crate::ids::{ProjectId, SourceId};
-use crate::row::Row;
+use crate::row::{Key, Row};
 use crate::source::{DataSource, SourceKind};
 use crate::token::TokenUseRow;
 
@@ -212,6 +212,12 @@ pub(crate) struct UsageMessage {
     streams: u64,
 }
 
+impl Key for UsageKey {
+    fn text(&self) -> String {
+        format!("{}/{}/{:010}", self.source, self.project, self.hour)
+    }
+}
+
 impl Row for UsageRow {
     const TABLE: &'static str = "usage";
     type Key = UsageKey;
@@ -219,10 +225,6 @@ impl Row for UsageRow {
 
     fn key(&self) -> UsageKey {
         self.key
-    }
-
-    fn key_text(key: &UsageKey) -> String {
-        format!("{}/{}/{:010}", key.source, key.project, key.hour)
     }
 
     fn to_message(&self) -> UsageMessage {

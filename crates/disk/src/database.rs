@@ -13,6 +13,7 @@ use redb::{Durability, ReadTransaction, ReadableDatabase as _, TableDefinition, 
 #[cfg(any(test, feature = "faults"))]
 use crate::faults;
 use crate::overlay::Overlay;
+use crate::remains::Remains;
 use crate::{Error, files, os};
 
 /// One row: the kind of the file and its format version.
@@ -25,10 +26,34 @@ const SMALL_BYTES: u64 = 2 << 20;
 /// A redb file open for reading and writing. This process holds it alone.
 #[derive(Debug)]
 pub struct Database {
-    /// Absent while it could not be opened again, and once it is closed.
-    redb: RwLock<Option<redb::Database>>,
+    redb: RwLock<Handle>,
     path: PathBuf,
     cache_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Open(redb::Database),
+    /// It could not be opened again, or is about to be.
+    Away,
+    /// For good.
+    Closed,
+}
+
+impl Handle {
+    fn refusal(&self) -> redb::Error {
+        if matches!(self, Self::Closed) { redb::Error::DatabaseClosed } else { redb::Error::PreviousIo }
+    }
+
+    /// The old one is let go first, since it holds the file's lock.
+    fn reopen(&mut self, path: &Path, cache_bytes: usize) -> Result<(), Error> {
+        if matches!(self, Self::Closed) {
+            return Err(Error::database(path)(redb::Error::DatabaseClosed));
+        }
+        *self = Self::Away;
+        *self = Self::Open(open_writable(path, cache_bytes)?);
+        Ok(())
+    }
 }
 
 /// A redb file that is only read; it must not be open for writing anywhere.
@@ -47,7 +72,7 @@ impl Database {
         if files::is_absent_or_empty(path)? {
             Self::create(path, kind, version)?;
         }
-        let database = Self { redb: RwLock::new(None), path: path.to_owned(), cache_bytes };
+        let database = Self { redb: RwLock::new(Handle::Away), path: path.to_owned(), cache_bytes };
         database.reopen()?;
         check_format(&database.read()?, path, kind, version)?;
         Ok(database)
@@ -61,20 +86,44 @@ impl Database {
         let made = os::open(OpenOptions::new().write(true).create_new(true), &unfinished);
         drop(made.map_err(Error::io("create", &unfinished))?);
         let redb = open_writable(&unfinished, 0)?;
-        let database = Self { redb: RwLock::new(Some(redb)), path: unfinished.clone(), cache_bytes: 0 };
+        let redb = RwLock::new(Handle::Open(redb));
+        let database = Self { redb, path: unfinished.clone(), cache_bytes: 0 };
         database.write_format(kind, version)?;
         drop(database);
         files::rename_durably(&unfinished, path)
     }
 
-    /// Closes the file and opens it again. After one failed write redb refuses everything, reads
-    /// too, even when the disk has room again; what was read from before fails for good.
+    /// Closes the file and opens it again, unless it was closed for good. After one failed write redb
+    /// refuses everything, reads too, even when the disk has room again; what was read from before
+    /// fails for good.
     pub fn reopen(&self) -> Result<(), Error> {
+        self.redb.write().reopen(&self.path, self.cache_bytes)
+    }
+
+    /// As [`Database::reopen`], with `work` between the two, which may put another file in the place of
+    /// this one. It is opened again also where that fails.
+    pub fn replaced<T, E: From<Error>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let mut redb = self.redb.write();
-        // The old one holds the file's lock.
-        *redb = None;
-        *redb = Some(open_writable(&self.path, self.cache_bytes)?);
-        Ok(())
+        if matches!(*redb, Handle::Closed) {
+            return Err(Error::database(&self.path)(redb.refusal()).into());
+        }
+        *redb = Handle::Away;
+        let done = work();
+        redb.reopen(&self.path, self.cache_bytes)?;
+        done
+    }
+
+    /// What of the file is certain, page by page. Nobody may write to it meanwhile.
+    pub fn remains(&self) -> Result<Remains, Error> {
+        match &*self.redb.read() {
+            Handle::Closed => Err(Error::database(&self.path)(redb::Error::DatabaseClosed)),
+            _ => Remains::open(&self.path),
+        }
+    }
+
+    /// Whether it was closed for good.
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.redb.read(), Handle::Closed)
     }
 
     /// Runs `work` while nobody writes to the file, which can be copied meanwhile: it is then as a
@@ -92,8 +141,8 @@ impl Database {
     /// it cannot be. Nothing may be read or written meanwhile.
     pub fn verify(&self) -> Result<bool, Error> {
         match &mut *self.redb.write() {
-            Some(redb) => redb.check_integrity().map_err(Error::database(&self.path)),
-            None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
+            Handle::Open(redb) => redb.check_integrity().map_err(Error::database(&self.path)),
+            away => Err(Error::database(&self.path)(away.refusal())),
         }
     }
 
@@ -102,8 +151,8 @@ impl Database {
         begin: impl FnOnce(&redb::Database) -> Result<T, E>,
     ) -> Result<T, Error> {
         match &*self.redb.read() {
-            Some(redb) => begin(redb).map_err(Error::database(&self.path)),
-            None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
+            Handle::Open(redb) => begin(redb).map_err(Error::database(&self.path)),
+            away => Err(Error::database(&self.path)(away.refusal())),
         }
     }
 
@@ -152,14 +201,15 @@ impl Database {
     /// is left. Returns whether anything moved.
     pub fn compact(&self) -> Result<bool, Error> {
         match &mut *self.redb.write() {
-            Some(redb) => redb.compact().map_err(Error::database(&self.path)),
-            None => Err(Error::database(&self.path)(redb::Error::PreviousIo)),
+            Handle::Open(redb) => redb.compact().map_err(Error::database(&self.path)),
+            away => Err(Error::database(&self.path)(away.refusal())),
         }
     }
 
-    /// Closes the file, whoever else holds this handle: what is asked of it from now on fails.
+    /// Closes the file for good, whoever else holds this handle: what is asked of it from now on fails,
+    /// and nothing opens it again.
     pub fn close(&self) {
-        *self.redb.write() = None;
+        *self.redb.write() = Handle::Closed;
     }
 
     /// As [`Database::compact`], at the end of a file's use, where that is done quickly. It is no
@@ -384,6 +434,24 @@ mod tests {
         }
         put(&database, 2).unwrap();
         assert_eq!(count(&database).unwrap(), 2);
+    }
+
+    #[test]
+    fn what_is_closed_stays_closed_and_what_is_replaced_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("x.redb"), dir.path().join("other.redb"));
+        put(&Database::open(&other, "rows", 1, CACHE).unwrap(), 1).unwrap();
+        let database = Database::open(&path, "rows", 1, CACHE).unwrap();
+        let moved = || files::rename_durably(&other, &path);
+        database.replaced(moved).unwrap();
+        assert_eq!(count(&database).unwrap(), 1);
+        // What cannot be put in its place leaves it as it was.
+        assert!(database.replaced(moved).is_err());
+        put(&database, 2).unwrap();
+        database.close();
+        assert!(put(&database, 3).is_err() && database.reopen().is_err() && database.remains().is_err());
+        assert!(database.replaced(|| Ok::<(), Error>(())).is_err() && database.is_closed());
+        assert_eq!(count(&Database::open(&path, "rows", 1, CACHE).unwrap()).unwrap(), 2);
     }
 
     #[test]

@@ -58,6 +58,16 @@ impl Error {
         }
     }
 
+    /// Whether the device does not give the bytes, as with a bad sector.
+    pub fn is_unreadable(&self) -> bool {
+        let is_it = |e: &io::Error| e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+        match self {
+            Self::Io { source, .. } => is_it(source),
+            Self::Database { source, .. } => matches!(&**source, redb::Error::Io(e) if is_it(e)),
+            _ => false,
+        }
+    }
+
     /// Whether a handle of redb's refuses everything from now on, though the file may be well:
     /// one failed access is enough, and opening the file anew may mend it.
     pub fn is_latched(&self) -> bool {

@@ -3,7 +3,7 @@
 //! Stores use the disk only through this crate: [`files`] holds the directory lock, whole-file
 //! replacement and the names of file generations; [`database`] opens redb with a checked format
 //! version and a commit that survives a crash without a walk over the file, [`ledger`] those of them
-//! that are read once and written for ever after; [`wal`] is the log
+//! that are read once and written for ever after, [`remains`] what is certain of a damaged one; [`wal`] is the log
 //! that a write is in before it is answered; [`space`] tells when nothing more is to be taken in.
 //!
 //! Nothing here knows what a series is. Records, tables and their bytes belong to the stores.
@@ -18,6 +18,7 @@ pub mod files;
 pub mod ledger;
 mod os;
 mod overlay;
+mod pages;
 pub mod remains;
 pub mod space;
 pub mod wal;

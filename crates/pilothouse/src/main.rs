@@ -25,6 +25,7 @@ mod rule_book;
 mod rules;
 mod scrape;
 mod serve;
+mod serving;
 mod sources;
 mod store;
 mod stored;

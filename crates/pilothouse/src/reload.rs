@@ -1,7 +1,9 @@
 //! Reading the configuration again while the server runs: all of it takes effect, or nothing.
 //!
 //! Every part first does what can fail and hands back what cannot; only when all parts have done
-//! so is anything changed. A part that joins in is one more entry of the list that `serve` makes.
+//! so is anything changed. First of all data sources are written down, in one step that may fail still and
+//! then leaves everything as it was. A part that joins in is one more entry of the list that
+//! `serving` makes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use pilothouse_model::ports::SystemClock;
 use tokio::signal::unix::Signal;
 
 use crate::config::{self, Config};
+use crate::declared::Declared;
 
 /// Puts in force what a part has prepared. Must not fail; may wait for the disk.
 pub(crate) type Apply = Box<dyn FnOnce() + Send>;
@@ -28,6 +31,7 @@ pub(crate) trait Part: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct Reloader {
     parts: Vec<Arc<dyn Part>>,
+    sources: Declared,
     shown: Arc<Configuration>,
     /// In force. Held for as long as a reload takes: one comes after the other.
     current: Mutex<Config>,
@@ -39,28 +43,39 @@ pub(crate) fn shown(config: &Config) -> Shown {
 }
 
 impl Reloader {
-    pub(crate) fn new(config: Config, shown: Arc<Configuration>, parts: Vec<Arc<dyn Part>>) -> Arc<Self> {
-        Arc::new(Self { parts, shown, current: Mutex::new(config) })
+    pub(crate) fn new(
+        config: Config,
+        shown: Arc<Configuration>,
+        parts: Vec<Arc<dyn Part>>,
+        sources: Declared,
+    ) -> Arc<Self> {
+        Arc::new(Self { parts, sources, shown, current: Mutex::new(config) })
     }
 
     fn try_reload(&self) -> Result<Vec<String>, String> {
         let mut current = self.current.lock();
         let read = config::load(&current.flags).map_err(|e| e.to_string())?;
         let (next, waiting) = current.reloaded(&read).map_err(|e| e.to_string())?;
-        let (mut applies, mut faults) = (Vec::new(), Vec::new());
+        let applies = self.prepare(&next)?;
+        let changed = self.sources.keep(&next)?;
+        applies.into_iter().for_each(|apply| apply());
+        self.sources.show(&changed);
+        self.shown.replace(shown(&next), SystemClock.now_ms());
+        *current = next;
+        Ok(waiting)
+    }
+
+    /// What all parts have to put in force, or all that is wrong.
+    fn prepare(&self, next: &Config) -> Result<Vec<Apply>, String> {
+        let mut faults: Vec<String> = self.sources.check(next).err().into_iter().collect();
+        let mut applies = Vec::new();
         for part in &self.parts {
-            match part.prepare(&next) {
+            match part.prepare(next) {
                 Ok(apply) => applies.push(apply),
                 Err(why) => faults.push(why),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults.join("\n"));
-        }
-        applies.into_iter().for_each(|apply| apply());
-        self.shown.replace(shown(&next), SystemClock.now_ms());
-        *current = next;
-        Ok(waiting)
+        if faults.is_empty() { Ok(applies) } else { Err(faults.join("\n")) }
     }
 
     /// Reloads at every SIGHUP until the task is aborted.

@@ -45,7 +45,17 @@ pub(crate) struct Stores {
     /// Those that other systems keep. A source that went to one may still have data here.
     remotes: Remotes,
     /// Who opens, closes or removes a store. Held over the work; the map above is not.
-    changing: Mutex<()>,
+    changing: Mutex<Phase>,
+    /// Who puts in force what is said of a source now.
+    updating: Mutex<()>,
+}
+
+/// Whether stores are opened still.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    Closed,
 }
 
 #[derive(Debug, Clone)]
@@ -125,6 +135,7 @@ impl Stores {
             series,
             streams,
             changing: Mutex::default(),
+            updating: Mutex::default(),
         }
     }
 
@@ -201,9 +212,12 @@ impl Stores {
         if let Some(opened) = self.open.lock().get(&source.id) {
             return Ok(opened.clone());
         }
-        let _changing = self.changing.lock();
+        let changing = self.changing.lock();
         if let Some(opened) = self.open.lock().get(&source.id) {
             return Ok(opened.clone());
+        }
+        if *changing == Phase::Closed {
+            return Err(SourceError::storage("the server is about to end"));
         }
         // It may have been deleted since the caller looked.
         if self.control.source(source.id).is_none() {
@@ -251,16 +265,23 @@ impl Stores {
         }
     }
 
-    /// Closes everything. Writes down what is only in memory, so that the next start has nothing
-    /// to replay.
+    /// Closes everything, whatever fails on the way; nothing is opened any more. Writes down what is only
+    /// in memory, so that the next start has nothing to replay.
     pub(crate) fn close_all(&self) -> Result<(), SourceError> {
         self.remotes.drain();
-        let _changing = self.changing.lock();
-        let all: Vec<Opened> = self.open.lock().drain().map(|(_, opened)| opened).collect();
-        let closed: Vec<_> = all.iter().map(Opened::close).collect();
-        self.control.save_usage()?;
+        let mut changing = self.changing.lock();
+        *changing = Phase::Closed;
+        let all: Vec<(SourceId, Opened)> = self.open.lock().drain().collect();
+        let mut closed = Ok(());
+        for (id, opened) in all {
+            if let Err(e) = opened.close() {
+                tracing::error!(source = %id, "a data source could not be closed: {e}");
+                closed = closed.and(Err(e));
+            }
+        }
+        let saved = self.control.save_usage().map_err(SourceError::from);
         self.control.close();
-        closed.into_iter().collect()
+        closed.and(saved)
     }
 
     // ---- what is done now and then ----
@@ -337,7 +358,7 @@ impl Part for Retention {
         let (stores, retention_ms) = (Arc::clone(&self.0), next.retention_ms);
         Ok(Box::new(move || {
             stores.retention_ms.store(retention_ms, Relaxed);
-            stores.control.all_sources().iter().for_each(|source| stores.update(source));
+            stores.control.all_sources().iter().for_each(|source| stores.update(source.id));
         }))
     }
 }
@@ -351,7 +372,10 @@ impl Sources for Stores {
         }
     }
 
-    fn update(&self, source: &DataSource) {
+    fn update(&self, id: SourceId) {
+        // Of two changes at once that is put in force last which was made last.
+        let _updating = self.updating.lock();
+        let Some(source) = &self.control.source(id) else { return };
         self.remotes.update(source);
         let opened = self.open.lock().get(&source.id).cloned();
         match opened {

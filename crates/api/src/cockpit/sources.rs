@@ -142,25 +142,34 @@ pub(super) fn get(context: &Context<'_>, input: &Input) -> Result<Answer, Refusa
 
 pub(super) fn update(context: &Context<'_>, input: &Input) -> Result<Answer, Refusal> {
     let id: SourceId = input.id("data_source")?;
-    let before = context.control().source_in(input.region, id)?;
-    let change = SourceChange {
-        remote: remote(before.kind, before.remote.as_ref(), input)?,
-        name: input.present_text("name")?,
-        retention_days: retention_days(input)?,
-        max_active_series: input.optional_number("max_active_series")?,
-        max_log_streams: input.optional_number("max_log_streams")?,
-    };
-    if change.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
-        return Err(malformed("name", "a text that is not empty"));
-    }
-    let source = context.control().update_source(&input.actor(), input.region, id, change)?;
+    let mut moves = false;
+    let source = context.control().update_source(&input.actor(), input.region, id, |now| {
+        let change = change(now, input)?;
+        moves = change.remote.as_ref().is_some_and(|remote| *remote != now.remote);
+        Ok::<_, Refusal>(change)
+    })?;
     if let Ok(sources) = context.app.sources() {
-        sources.update(&source);
+        sources.update(id);
     }
-    if source.remote != before.remote {
+    if moves {
         context.app.forget_root(id);
     }
     Ok(Answer::Object(shape(context, &source)))
+}
+
+/// What is said of a source; settings of a remote one are said over those that it has now.
+fn change(now: &DataSource, input: &Input) -> Result<SourceChange, Refusal> {
+    let name = input.present_text("name")?;
+    if name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+        return Err(malformed("name", "a text that is not empty"));
+    }
+    Ok(SourceChange {
+        remote: remote(now.kind, now.remote.as_ref(), input)?,
+        name,
+        retention_days: retention_days(input)?,
+        max_active_series: input.optional_number("max_active_series")?,
+        max_log_streams: input.optional_number("max_log_streams")?,
+    })
 }
 
 /// The data goes with the source. Where the stores are not there yet it goes when they are.

@@ -53,7 +53,8 @@ fn changes(fixture: &Fixture, mut around: impl FnMut(&str, &mut dyn FnMut())) {
     let (token, source) = (token.unwrap(), source.unwrap());
     let change = SourceChange { retention_days: Some(9), ..SourceChange::default() };
     around("update source", &mut || {
-        control.update_source(&by, region, source.id, change.clone()).unwrap();
+        let make = |_: &crate::DataSource| Ok::<_, crate::Error>(change.clone());
+        control.update_source(&by, region, source.id, make).unwrap();
     });
     around("contact point", &mut || {
         control.create_contact_point(&by, project, region, "a@b.c", true).unwrap();

@@ -1,6 +1,8 @@
 //! The whole file: what survives a crash, what a model says, what is refused.
 
 mod crash;
+mod damage;
+mod faults;
 mod model;
 mod rules;
 mod salvage;
@@ -13,7 +15,9 @@ use parking_lot::Mutex;
 use pilothouse_model::Clock;
 use pilothouse_model::limits::Limits;
 
-use crate::{Actor, Control, NewToken, Options, ProjectId, Region, Scopes};
+use crate::{
+    Actor, Control, DataSource, Error, NewToken, Options, ProjectId, Region, Scopes, SourceChange, SourceId,
+};
 
 /// Copies the file as a crash at this very moment would leave it.
 pub(crate) struct CrashPoints {
@@ -83,6 +87,12 @@ impl Fixture {
             NewToken { project: ProjectId::DEFAULT, region: Region::FrPar, name: name.to_owned(), scopes };
         let (token, secret) = self.control.create_token(&root(), new).unwrap();
         (token, secret.reveal().to_owned())
+    }
+}
+
+impl Fixture {
+    fn update(&self, id: SourceId, change: SourceChange) -> Result<DataSource, Error> {
+        self.control.update_source(&root(), Region::FrPar, id, |_| Ok(change))
     }
 }
 

@@ -81,15 +81,42 @@ fn only_what_is_said_of_a_source_changes() {
         fixture.control.create_source(&root(), source(ProjectId::DEFAULT, SourceKind::Metrics)).unwrap();
     fixture.clock.0.fetch_add(5, Relaxed);
     let change = SourceChange { max_active_series: Some(Some(7)), ..SourceChange::default() };
-    let changed = fixture.control.update_source(&root(), Region::FrPar, made.id, change).unwrap();
+    let changed = fixture.update(made.id, change).unwrap();
     assert_eq!((&changed.name, changed.own_retention_days), (&made.name, None));
     assert_eq!(changed.limits.max_active_series, Some(7));
     assert_eq!(changed.stamp.updated_ms, made.stamp.updated_ms + 5);
     for days in [0, 1826] {
         let change = SourceChange { retention_days: Some(days), ..SourceChange::default() };
-        assert!(fixture.control.update_source(&root(), Region::FrPar, made.id, change).is_err(), "{days}");
+        assert!(fixture.update(made.id, change).is_err(), "{days}");
     }
     assert_eq!(fixture.control.source(made.id), Some(changed));
+}
+
+#[test]
+fn changes_that_go_by_what_there_is_do_not_undo_each_other() {
+    const THREADS: u64 = 8;
+    const CHANGES: u64 = 5;
+    let fixture = Fixture::new();
+    let made =
+        fixture.control.create_source(&root(), source(ProjectId::DEFAULT, SourceKind::Metrics)).unwrap();
+    let more = |now: &DataSource| -> Result<SourceChange, Error> {
+        // Long enough for the others to come between, if they could.
+        std::thread::yield_now();
+        let more = now.limits.max_active_series.unwrap_or(0) + 1;
+        Ok(SourceChange { max_active_series: Some(Some(more)), ..SourceChange::default() })
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..CHANGES {
+                    fixture.control.update_source(&root(), Region::FrPar, made.id, more).unwrap();
+                }
+            });
+        }
+    });
+    let counted = |fixture: &Fixture| fixture.control.source(made.id).unwrap().limits.max_active_series;
+    assert_eq!(counted(&fixture), Some(THREADS * CHANGES));
+    assert_eq!(counted(&fixture.reopened()), Some(THREADS * CHANGES));
 }
 
 #[test]
@@ -103,7 +130,7 @@ fn where_another_system_keeps_the_data_is_remembered_and_not_told() {
     assert!(fixture.control.create_source(&root(), traces).is_err());
     let internal = fixture.control.internal_source().unwrap().id;
     let change = SourceChange { remote: Some(Some(settings.clone())), ..SourceChange::default() };
-    assert!(fixture.control.update_source(&root(), Region::FrPar, internal, change).is_err());
+    assert!(fixture.update(internal, change).is_err());
 
     let fixture = fixture.reopened();
     assert_eq!(fixture.control.remote_of(made.id), Some(settings));
@@ -111,7 +138,7 @@ fn where_another_system_keeps_the_data_is_remembered_and_not_told() {
     assert!(trail[0].details.contains(&("backend".to_owned(), "remote".to_owned())));
     assert!(!format!("{made:?}{trail:?}").contains("hush"));
     let back = SourceChange { remote: Some(None), ..SourceChange::default() };
-    fixture.control.update_source(&root(), Region::FrPar, made.id, back).unwrap();
+    fixture.update(made.id, back).unwrap();
     assert_eq!(fixture.reopened().control.remote_of(made.id), None);
 }
 
@@ -127,9 +154,7 @@ fn declared(id: Option<&str>, name: &str, kind: SourceKind) -> DeclaredSource {
 }
 
 fn declare(fixture: &Fixture, sources: &[DeclaredSource]) -> Result<Vec<DataSource>, Error> {
-    let mut changed = Vec::new();
-    fixture.control.declare_sources(sources, |source| changed.push(source.clone()))?;
-    Ok(changed)
+    fixture.control.declare_sources(sources, &fixture.limits)
 }
 
 #[test]
@@ -152,7 +177,7 @@ fn declared_sources_are_as_the_configuration_says_and_nobody_else_changes_them()
 
     let rename = || SourceChange { name: Some("other".to_owned()), ..SourceChange::default() };
     for id in changed.iter().map(|source| source.id) {
-        let refused = fixture.control.update_source(&root(), Region::FrPar, id, rename());
+        let refused = fixture.update(id, rename());
         assert!(matches!(refused, Err(Error::InUse { help: "the configuration declares it", .. })));
         assert!(matches!(
             fixture.control.delete_source(&root(), Region::FrPar, id),
@@ -170,7 +195,7 @@ fn declared_sources_are_as_the_configuration_says_and_nobody_else_changes_them()
     let released = declare(&fixture, &[]).unwrap();
     assert_eq!(released.len(), 2);
     assert_eq!(fixture.control.default_source(SourceKind::Logs).unwrap().remote, None);
-    fixture.control.update_source(&root(), Region::FrPar, id, rename()).unwrap();
+    fixture.update(id, rename()).unwrap();
     // And may be declared anew, deleted ones once nothing of them is left.
     assert_eq!(declare(&fixture, &[shop.clone()]).unwrap()[0].name, "shop");
     declare(&fixture, &[]).unwrap();

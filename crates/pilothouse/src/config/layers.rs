@@ -167,6 +167,11 @@ impl Layers {
         self.faults.push(Fault { place, key: key.to_owned(), why });
     }
 
+    /// As [`Layers::fault`], at the place where the key was said.
+    pub(crate) fn refuse(&mut self, key: &str, why: impl ToString) {
+        self.fault(self.place_of(key), key, why.to_string());
+    }
+
     /// Where a key was said, or the key itself where it was not.
     pub(crate) fn place_of(&self, key: &str) -> String {
         self.origins.get(key).cloned().unwrap_or_else(|| "defaults".to_owned())

@@ -115,93 +115,136 @@ fn directory(flags: &Flags) -> PathBuf {
     flags.config.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
 }
 
-/// What the parts are given. The checks here are those of keys together.
+/// What the parts are given.
 fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     let mut warnings = Vec::new();
-    let said = layers.settings.auth;
-    let auth = match auth_mode(said, &layers.settings.listen.0, &mut warnings) {
-        Ok(auth) => auth,
-        Err(why) => {
-            layers.fault(layers.place_of("listen"), "auth", why);
-            AuthMode::Required
+    let checked = Checked::of(&mut layers, &mut warnings);
+    take_global(&mut layers);
+    match layers.faults.is_empty() {
+        true => Ok(checked.config(layers, warnings)),
+        false => Err(ConfigError(layers.faults)),
+    }
+}
+
+/// What could not be had without a check of several keys together; made up where it failed, which is
+/// then among the faults.
+struct Checked {
+    auth: AuthMode,
+    synthetic: SyntheticConfig,
+    scraping: ScrapeConfig,
+    tls: Option<TlsFiles>,
+}
+
+impl Checked {
+    fn of(layers: &mut Layers, warnings: &mut Vec<String>) -> Self {
+        let auth = checked_auth(layers, warnings);
+        let synthetic = checked_synthetic(layers);
+        check_interval(layers);
+        let scraping = checked_scraping(layers);
+        check_mail(layers);
+        Self { auth, synthetic, scraping, tls: checked_tls(layers) }
+    }
+
+    fn config(self, layers: Layers, warnings: Vec<String>) -> Config {
+        let Layers { settings, directory, origins, .. } = layers;
+        let Self { auth, synthetic, scraping, tls } = self;
+        let room = RoomConfig::of(&settings);
+        let is_said = |limit: &str| origins.contains_key(&format!("limits.{limit}"));
+        Config {
+            auth,
+            warnings,
+            synthetic,
+            scraping,
+            tls,
+            data_sources: settings.data_sources.below(&directory),
+            buckets: buckets(&settings),
+            data_dir: settings.data_dir.clone(),
+            listen: settings.listen.0.clone(),
+            retention_ms: settings.retention.0,
+            root_token: settings.root_token.as_ref().map(|token| token.expose().to_owned()),
+            external_url: settings.external_url.as_ref().map(|url| url.0.clone()),
+            limits: room.fit(&settings.limits, is_said),
+            room,
+            enrichment: enrichment_of(&settings),
+            rules: rules(&settings),
+            alerting: alerting(&settings),
+            origins,
+            flags: Flags::default(),
+            settings,
         }
-    };
+    }
+}
+
+fn checked_auth(layers: &mut Layers, warnings: &mut Vec<String>) -> AuthMode {
+    auth_mode(layers.settings.auth, &layers.settings.listen.0, warnings).unwrap_or_else(|why| {
+        layers.fault(layers.place_of("listen"), "auth", why);
+        AuthMode::Required
+    })
+}
+
+fn checked_synthetic(layers: &mut Layers) -> SyntheticConfig {
     let synthetic = SyntheticConfig::of(&layers.settings);
     if let Err(e) = synthetic.rules() {
-        let key = "synthetic.forbidden_targets";
-        layers.fault(layers.place_of(key), key, e.to_string());
+        layers.refuse("synthetic.forbidden_targets", e);
     }
     if let Err(why) = synthetic.checks_hold(&layers.settings.limits) {
-        let key = "synthetic.checks";
-        layers.fault(layers.place_of(key), key, why);
+        layers.refuse("synthetic.checks", why);
     }
-    if layers.settings.evaluation_interval.0 == 0 {
-        let key = "evaluation_interval";
-        layers.fault(layers.place_of(key), key, "must be above zero".to_owned());
-    }
-    let scraping = match ScrapeConfig::of(&layers.settings, &layers.directory) {
-        Ok(scraping) => scraping,
-        Err(e) => {
-            let key = "scrape_configs";
-            layers.fault(layers.place_of(key), key, e.to_string());
-            ScrapeConfig::default()
-        }
-    };
-    if let Some(Err(e)) = AlertingConfig::mail(&layers.settings).map(|mail| mail.check()) {
-        layers.fault(layers.place_of("smtp_smarthost"), "smtp_smarthost", e.to_string());
-    }
-    take_global(&mut layers);
-    let tls = match tls_files(&layers.settings) {
-        Ok(tls) => tls,
-        Err((key, why)) => {
-            layers.fault(layers.place_of(key), key, why.to_owned());
-            None
-        }
-    };
-    if !layers.faults.is_empty() {
-        return Err(ConfigError(layers.faults));
-    }
-    let settings = layers.settings;
-    let room = RoomConfig::of(&settings);
-    let is_said = |limit: &str| layers.origins.contains_key(&format!("limits.{limit}"));
-    Ok(Config {
-        auth,
-        warnings,
-        synthetic,
-        scraping,
-        data_sources: settings.data_sources.below(&layers.directory),
-        buckets: buckets(&settings),
-        data_dir: settings.data_dir.clone(),
-        listen: settings.listen.0.clone(),
-        retention_ms: settings.retention.0,
-        root_token: settings.root_token.as_ref().map(|token| token.expose().to_owned()),
-        external_url: settings.external_url.as_ref().map(|url| url.0.clone()),
-        limits: room.fit(&settings.limits, is_said),
-        room,
-        tls,
-        enrichment: Enrichment {
-            service_names: settings.discover_service_name.clone(),
-            detect_levels: settings.discover_log_levels,
-            level_fields: settings.log_level_fields.clone(),
-            level_json_depth: settings.log_level_json_depth,
-            otlp_stream_attributes: settings.otlp_stream_attributes.clone(),
-        },
-        rules: RuleConfig {
-            files: settings.rule_files.clone(),
-            log_files: settings.log_rule_files.clone(),
-            log_target: settings.log_rules_write_to.clone(),
-            interval_ms: settings.evaluation_interval.0,
-            external_labels: Labels::from_pairs(&settings.external_labels),
-        },
-        alerting: AlertingConfig {
-            config_file: settings.alertmanager_config_file.clone(),
-            heartbeat_url: settings.heartbeat_url.clone(),
-            mail: AlertingConfig::mail(&settings),
-        },
-        origins: layers.origins,
-        flags: Flags::default(),
-        settings,
+    synthetic
+}
+
+fn checked_scraping(layers: &mut Layers) -> ScrapeConfig {
+    ScrapeConfig::of(&layers.settings, &layers.directory).unwrap_or_else(|e| {
+        layers.refuse("scrape_configs", e);
+        ScrapeConfig::default()
     })
+}
+
+fn checked_tls(layers: &mut Layers) -> Option<TlsFiles> {
+    tls_files(&layers.settings).unwrap_or_else(|(key, why)| {
+        layers.refuse(key, why);
+        None
+    })
+}
+
+fn check_interval(layers: &mut Layers) {
+    if layers.settings.evaluation_interval.0 == 0 {
+        layers.refuse("evaluation_interval", "must be above zero");
+    }
+}
+
+fn check_mail(layers: &mut Layers) {
+    if let Some(Err(e)) = AlertingConfig::mail(&layers.settings).map(|mail| mail.check()) {
+        layers.refuse("smtp_smarthost", e);
+    }
+}
+
+fn enrichment_of(settings: &Settings) -> Enrichment {
+    Enrichment {
+        service_names: settings.discover_service_name.clone(),
+        detect_levels: settings.discover_log_levels,
+        level_fields: settings.log_level_fields.clone(),
+        level_json_depth: settings.log_level_json_depth,
+        otlp_stream_attributes: settings.otlp_stream_attributes.clone(),
+    }
+}
+
+fn rules(settings: &Settings) -> RuleConfig {
+    RuleConfig {
+        files: settings.rule_files.clone(),
+        log_files: settings.log_rule_files.clone(),
+        log_target: settings.log_rules_write_to.clone(),
+        interval_ms: settings.evaluation_interval.0,
+        external_labels: Labels::from_pairs(&settings.external_labels),
+    }
+}
+
+fn alerting(settings: &Settings) -> AlertingConfig {
+    AlertingConfig {
+        config_file: settings.alertmanager_config_file.clone(),
+        heartbeat_url: settings.heartbeat_url.clone(),
+        mail: AlertingConfig::mail(settings),
+    }
 }
 
 impl Config {

@@ -1,12 +1,12 @@
 //! Where results of checks are stored: the default data sources, or those of this server that a
 //! tenant's remotes name.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use pilothouse_api::App;
 use pilothouse_control::{Control, DataSource, Scope, SourceId, SourceKind};
 use pilothouse_model::write::WriteBatch;
-use pilothouse_model::{Labels, LogBatch, SampleSink, SourceError};
+use pilothouse_model::{EntrySink, Labels, LogBatch, SampleSink, SourceError};
 use pilothouse_probes::registry::Registry;
 use pilothouse_probes::run::ResultSink;
 use pilothouse_probes::words::Remote;
@@ -22,7 +22,8 @@ pub(super) struct Sink {
     stores: Arc<Stores>,
     control: Arc<Control>,
     registry: Arc<Registry>,
-    app: Arc<App>,
+    /// Which holds whoever runs checks, and so this.
+    app: Weak<App>,
     enricher: Enricher,
     /// Whether a remote's token is asked what it may do.
     tokens_are_required: bool,
@@ -40,7 +41,7 @@ impl Sink {
             stores: Arc::clone(stores),
             control: Arc::clone(control),
             registry: Arc::clone(registry),
-            app: Arc::clone(app),
+            app: Arc::downgrade(app),
             enricher: Enricher::new(&config.enrichment),
             tokens_are_required: config.auth == AuthMode::Required,
         }
@@ -93,7 +94,12 @@ impl ResultSink for Sink {
         };
         // Who follows the source sees them.
         let (id, sink) = (source.id, Stored::new(&self.stores, source, Writer::Worker));
-        self.app.telling(id, Arc::new(sink)).append(&batch).map(drop)
+        let sink: Arc<dyn EntrySink> = Arc::new(sink);
+        let sink = match self.app.upgrade() {
+            Some(app) => app.telling(id, sink),
+            None => sink,
+        };
+        sink.append(&batch).map(drop)
     }
 }
 
