@@ -206,7 +206,22 @@ fn a_backup_under_load_gives_the_same_answers_elsewhere() {
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("checksum is wrong"), "{text}");
     let elsewhere = at("elsewhere");
-    assert!(!run(&["restore", to, "--data-dir", elsewhere.to_str().unwrap()]).status.success());
+    let elsewhere = elsewhere.to_str().unwrap();
+    assert!(!run(&["restore", to, "--data-dir", elsewhere]).status.success());
+
+    // No server takes a part of it for all; when the backup is whole again the restore goes on.
+    let refusals = [
+        run(&["serve", "--data-dir", elsewhere, "--listen", "127.0.0.1:0"]),
+        run(&["check-data", elsewhere]),
+        run(&["backup", at("again").to_str().unwrap(), "--data-dir", elsewhere]),
+    ];
+    for refused in refusals {
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && text.contains("was broken off"), "{text}");
+    }
+    flip(largest.unwrap());
+    good(&["restore", to, "--data-dir", elsewhere]);
+    assert!(good(&["check-data", elsewhere]).contains("all is well"));
 }
 
 fn flip(path: &Path) {

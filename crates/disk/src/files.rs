@@ -117,8 +117,21 @@ pub struct NewFile {
 impl NewFile {
     /// Fails if there is a file of that name already.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = os::open(OpenOptions::new().write(true).create_new(true), path)?;
+        Self::with_mode(path, 0o666)
+    }
+
+    /// As [`NewFile::create`], for what nobody but the owner may read.
+    pub fn create_private(path: &Path) -> io::Result<Self> {
+        Self::with_mode(path, 0o600)
+    }
+
+    fn with_mode(path: &Path, mode: u32) -> io::Result<Self> {
+        let file = os::open(OpenOptions::new().write(true).create_new(true).mode(mode), path)?;
         Ok(Self { file, path: path.to_owned(), bytes: 0 })
+    }
+
+    pub fn set_permissions(&self, permissions: fs::Permissions) -> io::Result<()> {
+        self.file.set_permissions(permissions)
     }
 
     /// Makes what was written durable; the name is with the next [`sync_directory`].

@@ -28,7 +28,8 @@ const MIN_FLOOR_BYTES: u64 = 192 << 20;
 const MIN_FLOOR_PART: u64 = 4;
 /// It opens again when this part of the floor, or of the limit, is free beyond it.
 const SLACK_PART: u64 = 16;
-/// Adding up a directory costs a call a file. With little room left it is done at every look.
+/// Adding up a directory costs a call a file. With little room left it is done at every look, and what the file
+/// system has lost since counts as ours until it is added up.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// How much the data may take.
@@ -88,7 +89,15 @@ pub struct Guard {
     is_full: AtomicBool,
     times_full: AtomicU64,
     found: Mutex<Found>,
-    counted: Mutex<Option<Instant>>,
+    counted: Mutex<Option<Count>>,
+}
+
+/// The last time that all files were added up.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    at: Instant,
+    used_bytes: u64,
+    free_bytes: u64,
 }
 
 impl Guard {
@@ -137,7 +146,7 @@ impl Guard {
         let Some(directory) = &self.directory else { return Ok(false) };
         let (space, bounds) = (files::space(directory)?, *self.bounds.lock());
         let floor_bytes = bounds.min_free_bytes.unwrap_or_else(|| default_floor(space));
-        let used_bytes = self.used_bytes(directory)?;
+        let used_bytes = self.used_bytes(directory, space.free_bytes)?;
         let found =
             Found { free_bytes: space.free_bytes, floor_bytes, used_bytes, limit_bytes: bounds.limit_bytes };
         *self.found.lock() = found;
@@ -157,18 +166,20 @@ impl Guard {
         Ok(full)
     }
 
-    /// What the data takes, added up anew when that was long ago or little is left.
-    fn used_bytes(&self, directory: &Path) -> Result<u64, Error> {
-        let known = self.found.lock().used_bytes;
+    /// What the data takes, added up anew when that was long ago or little may be left.
+    fn used_bytes(&self, directory: &Path, free_bytes: u64) -> Result<u64, Error> {
         let limit = self.bounds.lock().limit_bytes;
-        let is_near = limit > 0 && known >= limit - limit / 8;
         let mut counted = self.counted.lock();
-        if !is_near && counted.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
-            return Ok(known);
+        if let Some(count) = &*counted {
+            let grown = count.free_bytes.saturating_sub(free_bytes);
+            let is_near = limit > 0 && count.used_bytes.saturating_add(grown) >= limit - limit / 8;
+            if !is_near && count.at.elapsed() < COUNT_EVERY {
+                return Ok(count.used_bytes);
+            }
         }
-        let used = files_bytes(directory)?;
-        *counted = Some(Instant::now());
-        Ok(used)
+        let used_bytes = files_bytes(directory)?;
+        *counted = Some(Count { at: Instant::now(), used_bytes, free_bytes });
+        Ok(used_bytes)
     }
 }
 
@@ -252,6 +263,21 @@ mod tests {
         assert!(text.starts_with("the data takes 2 MiB of the 1 MiB that it may take;"), "{text}");
         fs::remove_file(deep.join("file")).unwrap();
         assert!(!guard.look().unwrap());
+    }
+
+    #[test]
+    fn what_the_file_system_has_lost_is_looked_for_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::below(dir.path());
+        disk.tell_room(1 << 40);
+        let guard = Guard::new(dir.path(), Bounds { limit_bytes: 8 << 20, min_free_bytes: Some(0) });
+        assert!(!guard.look().unwrap());
+        fs::write(dir.path().join("file"), vec![1; 9 << 20]).unwrap();
+        // As long as it may be somebody else's, nothing is added up.
+        assert!(!guard.look().unwrap());
+        disk.tell_room((1 << 40) - (9 << 20));
+        assert!(guard.look().unwrap());
+        assert_eq!(guard.found().used_bytes >> 20, 9);
     }
 
     #[test]

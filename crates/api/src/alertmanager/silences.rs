@@ -103,7 +103,8 @@ pub(super) fn delete(am: &Alertmanager, call: &Call) -> Reply {
     match am.expire_silence(id) {
         Ok(()) => Reply::empty(StatusCode::OK),
         Err(ChangeError::Refused(SilenceError::NotFound)) => Reply::empty(StatusCode::NOT_FOUND),
-        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        // It could not be stored: a full disk, for instance.
+        Err(error) => refused(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
 
@@ -124,7 +125,8 @@ pub(super) fn post(am: &Alertmanager, call: &Call) -> Reply {
             refused(StatusCode::NOT_FOUND, &error.to_string())
         }
         Err(ChangeError::Refused(error)) => bad_request(error),
-        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        // It could not be stored: a full disk, for instance.
+        Err(error) => refused(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::place::{Copied, Place, Progress, pour};
 use super::{BackupError, is_closed, list_files};
-use crate::{Error, files};
+use crate::files::{self, DirectoryLock, NewFile};
+use crate::{Error, os};
 
 const MANIFEST: &str = "MANIFEST";
 const DATA: &str = "data";
@@ -17,11 +18,13 @@ const DATA: &str = "data";
 pub struct Directory {
     path: PathBuf,
     may_link: bool,
+    /// From the beginning of a run on: two at once would take each other's copies away.
+    lock: Option<DirectoryLock>,
 }
 
 impl Directory {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), may_link: false }
+        Self { path: path.to_owned(), may_link: false, lock: None }
     }
 
     /// Files that never change are linked instead of copied, where they lie on the same file
@@ -45,6 +48,16 @@ impl Directory {
         }
         Ok(true)
     }
+
+    /// Keeps other runs away. A file system that knows no locks is no reason to make no backup.
+    fn lock(&mut self) -> Result<(), Error> {
+        match DirectoryLock::acquire(&self.path.join(DATA)) {
+            Ok(lock) => self.lock = Some(lock),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::Unsupported => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 impl Place for Directory {
@@ -59,7 +72,7 @@ impl Place for Directory {
     fn begin(&mut self) -> Result<(), BackupError> {
         files::create_directory(&self.path.join(DATA))?;
         match self.path.join(MANIFEST).exists() || self.is_empty_but_data()? {
-            true => Ok(()),
+            true => Ok(self.lock()?),
             false => Err(BackupError::NotEmpty { at: self.shown() }),
         }
     }
@@ -92,7 +105,7 @@ impl Place for Directory {
             return Ok(pour(&mut linked, &mut io::sink(), progress).map_err(Error::io("read", &to))?);
         }
         let (copied, target) = copy(from, &to, progress)?;
-        target.sync_all().map_err(Error::io("sync", &to))?;
+        target.sync().map_err(Error::io("sync", &to))?;
         Ok(copied)
     }
 
@@ -127,16 +140,17 @@ impl Place for Directory {
 /// Another name for the same file; `false` where the file system has none, or it is another one.
 fn link(from: &Path, to: &Path) -> bool {
     // What a broken-off run has left of this name is no use.
-    files::remove(to).is_ok() && fs::hard_link(from, to).is_ok()
+    files::remove(to).is_ok() && os::hard_link(from, to).is_ok()
 }
 
 /// Copies a file with its permissions; what is to last must be synced.
-pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<(Copied, File), Error> {
+pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<(Copied, NewFile), Error> {
     let mut source = File::open(from).map_err(Error::io("open", from))?;
     // Never through a link that an earlier run has made.
     files::remove(to)?;
-    let mut target = File::create(to).map_err(Error::io("create", to))?;
-    let copied = pour(&mut source, &mut target, progress).map_err(Error::io("copy", from))?;
+    let mut target = NewFile::create(to).map_err(Error::io("create", to))?;
+    // Either may be at fault; a full disk is the likelier.
+    let copied = pour(&mut source, &mut target, progress).map_err(Error::io("copy what goes to", to))?;
     let permissions = source.metadata().map_err(Error::io("stat", from))?.permissions();
     target.set_permissions(permissions).map_err(Error::io("set permissions of", to))?;
     Ok((copied, target))

@@ -6,7 +6,8 @@
 //! copies that the next run clears away.
 //!
 //! A file whose name says that it never changes (see [`is_closed`]) is copied once; a further run
-//! into the same place takes it over. All others are copied anew under a name of that run, and
+//! into the same place takes it over, as long as its length and the time of its last change are those that were
+//! noted: where an older backup was put back, files of other content get the same names again. All others are copied anew under a name of that run, and
 //! nothing that the manifest names is ever written to again.
 //!
 //! Whoever calls this sees to it that the files stand still, or are such as a crash would leave:
@@ -17,15 +18,18 @@
 mod directory;
 mod manifest;
 mod place;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 pub use directory::Directory;
 pub use place::{Copied, Place, Progress};
+pub use restore::{refuse_unfinished, restore, verify};
 
 use pilothouse_model::NoMemory;
 
@@ -45,11 +49,16 @@ pub enum BackupError {
     #[error(transparent)]
     Disk(#[from] Error),
     #[error("{at} is no backup, or its manifest is damaged: {reason}")]
-    Manifest { at: String, reason: &'static str },
+    Manifest { at: String, reason: String },
     #[error("{at} is not what was backed up: {reason}")]
     Damaged { at: String, reason: &'static str },
     #[error("{at} is not empty")]
     NotEmpty { at: String },
+    #[error(
+        "a restore into {at} was broken off, so that it holds a part of a backup only: restore the same backup once more, \
+         or empty it"
+    )]
+    Unfinished { at: String },
     /// It cannot be a place of a backup, whatever is tried.
     #[error("{at}: {reason}")]
     Unusable { at: String, reason: String },
@@ -114,12 +123,13 @@ impl<'p> Backup<'p> {
         place: &'p mut dyn Place,
         progress: Arc<Progress>,
     ) -> Result<Self, BackupError> {
+        refuse_unfinished(data_dir)?;
         place.begin()?;
         let previous = load(place)?.unwrap_or_default();
         let present = place.copies()?;
         let staging = data_dir.join(STAGING);
         if staging.exists() {
-            fs::remove_dir_all(&staging).map_err(Error::io("remove", &staging))?;
+            files::remove_tree(&staging)?;
         }
         let manifest = Manifest { run: previous.run + 1, entries: BTreeMap::new() };
         let run = Self {
@@ -191,7 +201,7 @@ impl<'p> Backup<'p> {
     pub fn finish(mut self) -> Result<Summary, BackupError> {
         self.send()?;
         self.place.commit(self.manifest.to_text().as_bytes())?;
-        let _ = fs::remove_dir_all(self.data_dir.join(STAGING));
+        let _ = files::remove_tree(&self.data_dir.join(STAGING));
         let used: BTreeSet<&str> = self.manifest.entries.values().map(|e| e.stored.as_str()).collect();
         for stored in self.place.copies()?.keys() {
             if !used.contains(stored.as_str()) {
@@ -220,6 +230,13 @@ impl<'p> Backup<'p> {
         fs::metadata(self.data_dir.join(path)).ok().map(|m| m.len())
     }
 
+    /// When a file was written to last.
+    fn modified_ns(&self, path: &str) -> Option<i128> {
+        let modified = fs::metadata(self.data_dir.join(path)).ok()?.modified().ok()?;
+        let since = modified.duration_since(UNIX_EPOCH).map(|after| after.as_nanos() as i128);
+        Some(since.unwrap_or_else(|before| -(before.duration().as_nanos() as i128)))
+    }
+
     fn add(&mut self, path: &str, is_staged: bool) -> Result<(), BackupError> {
         let known = self.manifest.entries.get(path).or_else(|| self.previous.entries.get(path));
         if let Some(known) = known.filter(|known| is_closed(path) && self.is_copied(path, known)) {
@@ -233,6 +250,8 @@ impl<'p> Backup<'p> {
         }
         let stored = self.name_for(path);
         let source = self.data_dir.join(path);
+        // Before it is read: what is written meanwhile makes it another file for the next run.
+        let modified_ns = self.modified_ns(path);
         let copied = match is_staged {
             true => self.stage(&source, &stored),
             false => self.place.put(&stored, &source, &self.progress),
@@ -251,7 +270,7 @@ impl<'p> Backup<'p> {
         self.summary.copied_bytes += copied.bytes;
         let Copied { bytes, crc32c } = copied;
         self.present.insert(stored.clone(), bytes);
-        self.manifest.entries.insert(path.to_owned(), Entry { stored, bytes, crc32c });
+        self.manifest.entries.insert(path.to_owned(), Entry { stored, bytes, crc32c, modified_ns });
         Ok(())
     }
 
@@ -272,10 +291,13 @@ impl<'p> Backup<'p> {
         Ok(directory::copy(source, &nearby, &Progress::default())?.0)
     }
 
-    /// Whether the copy of a file that never changes is there as a whole. One that was copied
-    /// while it was being written is shorter than what it has become.
+    /// Whether the copy of a file that never changes is there as a whole, and of this very file. One that
+    /// was copied while it was being written is shorter than what it has become.
     fn is_copied(&self, path: &str, known: &Entry) -> bool {
-        self.present.get(&known.stored) == Some(&known.bytes) && self.length_of(path) == Some(known.bytes)
+        self.present.get(&known.stored) == Some(&known.bytes)
+            && self.length_of(path) == Some(known.bytes)
+            && known.modified_ns.is_some()
+            && known.modified_ns == self.modified_ns(path)
     }
 }
 
@@ -307,88 +329,11 @@ fn list_files(directory: &Path) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-// ---- back ----
-
-/// Reads all copies of a backup and compares; the first that is wrong is the error.
-pub fn verify(place: &mut dyn Place, progress: &Progress) -> Result<Summary, BackupError> {
-    let manifest = load_whole(place, progress)?;
-    let mut summary = Summary::default();
-    for entry in manifest.entries.values() {
-        check(place, entry, &mut io::sink(), progress)?;
-        summary.files += 1;
-        summary.bytes += entry.bytes;
-    }
-    Ok(summary)
-}
-
-/// Puts a backup into a directory that is new or empty. Checks every copy while it is read; after
-/// an error the directory is to be thrown away. Where the place keeps no permissions, files are
-/// for their owner alone.
-pub fn restore(place: &mut dyn Place, data_dir: &Path, progress: &Progress) -> Result<Summary, BackupError> {
-    let manifest = load_whole(place, progress)?;
-    files::create_directory(data_dir)?;
-    let mut present = fs::read_dir(data_dir).map_err(Error::io("list", data_dir))?;
-    if present.any(|entry| entry.is_ok_and(|e| e.file_name() != "lost+found")) {
-        return Err(BackupError::NotEmpty { at: data_dir.display().to_string() });
-    }
-    let mut summary = Summary::default();
-    for (path, entry) in &manifest.entries {
-        let to = data_dir.join(path);
-        if let Some(directory) = to.parent() {
-            files::create_directory(directory)?;
-        }
-        let mut target = create_for_owner(&to)?;
-        if let Some(permissions) = place.permissions(&entry.stored) {
-            target.set_permissions(permissions).map_err(Error::io("set permissions of", &to))?;
-        }
-        check(place, entry, &mut target, progress)?;
-        target.sync_all().map_err(Error::io("sync", &to))?;
-        summary.files += 1;
-        summary.bytes += entry.bytes;
-    }
-    directory::sync_tree(data_dir)?;
-    Ok(summary)
-}
-
-fn create_for_owner(path: &Path) -> Result<File, Error> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = File::options();
-    options.write(true).create_new(true).mode(0o600);
-    options.open(path).map_err(Error::io("create", path))
-}
-
 fn load(place: &mut dyn Place) -> Result<Option<Manifest>, BackupError> {
     let Some(bytes) = place.manifest()? else { return Ok(None) };
-    let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text");
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned());
     let manifest = text.and_then(Manifest::parse);
     manifest.map(Some).map_err(|reason| BackupError::Manifest { at: place.shown(), reason })
-}
-
-fn load_whole(place: &mut dyn Place, progress: &Progress) -> Result<Manifest, BackupError> {
-    let manifest = load(place)?;
-    let missing = || BackupError::Manifest { at: place.shown(), reason: "it is not there" };
-    let manifest = manifest.ok_or_else(missing)?;
-    progress.reset();
-    progress.add_whole(manifest.entries.values().map(|entry| entry.bytes).sum());
-    Ok(manifest)
-}
-
-/// Reads one copy through to somewhere and compares it with what was noted.
-fn check(
-    place: &mut dyn Place,
-    entry: &Entry,
-    to: &mut dyn Write,
-    progress: &Progress,
-) -> Result<(), BackupError> {
-    let copied = place.get(&entry.stored, to, progress)?;
-    let damaged = |reason| BackupError::Damaged { at: format!("{}/{}", place.shown(), entry.stored), reason };
-    if copied.bytes != entry.bytes {
-        return Err(damaged("its length is another"));
-    }
-    if copied.crc32c != entry.crc32c {
-        return Err(damaged("its checksum is wrong"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

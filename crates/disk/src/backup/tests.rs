@@ -1,6 +1,10 @@
 //! Runs, restores and damage, in a directory and in a place that is far away.
 
+use std::fs::File;
+use std::io::Write;
+
 use super::*;
+use crate::faults::Disk;
 
 const CLOSED: &str = "metrics/a/day/2026-11-22.000003.l1.redb";
 
@@ -21,8 +25,13 @@ fn run(data: &Path, backup: &Path) -> Summary {
     run_into(data, &mut Directory::new(backup)).unwrap()
 }
 
+fn verify_in(place: &mut dyn Place) -> Result<Summary, BackupError> {
+    let (summary, damaged) = verify(place, &Progress::default())?;
+    damaged.into_iter().next().map_or(Ok(summary), Err)
+}
+
 fn verify_at(backup: &Path) -> Result<Summary, BackupError> {
-    verify(&mut Directory::new(backup), &Progress::default())
+    verify_in(&mut Directory::new(backup))
 }
 
 fn restore_at(backup: &Path, data: &Path) -> Result<Summary, BackupError> {
@@ -198,7 +207,7 @@ fn wherever_a_run_breaks_off_there_is_a_whole_backup() {
         far.writes_left = writes;
         let done = run_into(&data, &mut far);
         far.writes_left = usize::MAX;
-        let whole = verify(&mut far, &Progress::default()).unwrap();
+        let whole = verify_in(&mut far).unwrap();
         let restored = dir.path().join(format!("restored-{writes}"));
         restore(&mut far, &restored, &Progress::default()).unwrap();
         let control = fs::read(restored.join("control.redb")).unwrap();
@@ -218,5 +227,145 @@ fn wherever_a_run_breaks_off_there_is_a_whole_backup() {
     run.add_all(&data).unwrap();
     assert!(!data.join(STAGING).exists());
     run.finish().unwrap();
-    assert_eq!(verify(&mut far, &Progress::default()).unwrap().files, 3);
+    assert_eq!(verify_in(&mut far).unwrap().files, 3);
+}
+
+/// Whoever puts an older backup back goes on with other files of the same names, and of the same lengths, since
+/// redb's files grow in large steps.
+#[test]
+fn another_file_of_the_same_name_and_length_is_not_taken_for_the_one_that_was_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    put(&data, CLOSED, b"this");
+    run(&data, &backup);
+    assert_eq!(run(&data, &backup).copied_files, 0);
+    fs::remove_file(data.join(CLOSED)).unwrap();
+    put(&data, CLOSED, b"that");
+    let file = File::options().write(true).open(data.join(CLOSED)).unwrap();
+    file.set_modified(UNIX_EPOCH + std::time::Duration::from_nanos(7)).unwrap();
+    assert_eq!(run(&data, &backup).copied_files, 1);
+    assert_eq!(run(&data, &backup).copied_files, 0);
+    restore_at(&backup, &dir.path().join("restored")).unwrap();
+    assert_eq!(fs::read(dir.path().join("restored").join(CLOSED)).unwrap(), b"that");
+}
+
+#[test]
+fn all_that_is_damaged_is_told_and_copied_again_once_it_is_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    let other = "metrics/a/day/2026-11-23.000004.l1.redb";
+    [CLOSED, other, "control.redb"].iter().for_each(|path| put(&data, path, path.as_bytes()));
+    run(&data, &backup);
+    let copies = [CLOSED, other].map(|path| backup.join("data").join(path));
+    copies.iter().for_each(|copy| fs::write(copy, b"nonsense").unwrap());
+    let (summary, damaged) = verify(&mut Directory::new(&backup), &Progress::default()).unwrap();
+    assert_eq!((summary.files, damaged.len()), (3, 2));
+    assert!(damaged[1].to_string().contains(other), "{damaged:?}");
+    copies.iter().for_each(|copy| fs::remove_file(copy).unwrap());
+    run(&data, &backup);
+    verify_at(&backup).unwrap();
+}
+
+#[test]
+fn a_restore_that_broke_off_is_known_as_such_and_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    put(&data, CLOSED, b"over");
+    put(&data, "control.redb", b"state");
+    put(&data, "root-token", b"secret");
+    run(&data, &backup);
+    let copy = backup.join("data/root-token.run-1");
+    fs::write(&copy, b"sacred").unwrap();
+    let restored = dir.path().join("restored");
+    restore_at(&backup, &restored).unwrap_err();
+    assert!(matches!(refuse_unfinished(&restored), Err(BackupError::Unfinished { .. })));
+    // It is not backed up over the whole one.
+    let begun = Backup::begin(&restored, &mut Directory::new(&backup), Arc::default()).map(|_| ());
+    assert!(matches!(begun, Err(BackupError::Unfinished { .. })));
+    // What came by then may be broken too.
+    fs::write(restored.join("control.redb"), b"stale").unwrap();
+    fs::write(&copy, b"secret").unwrap();
+    let summary = restore_at(&backup, &restored).unwrap();
+    assert_eq!((summary.files, summary.copied_files), (3, 2));
+    assert_eq!(list_files(&restored).unwrap(), ["control.redb", CLOSED, "root-token"]);
+    assert_eq!(fs::read(restored.join("control.redb")).unwrap(), b"state");
+    refuse_unfinished(&restored).unwrap();
+    // One of another backup is not mixed with it.
+    let third = dir.path().join("third");
+    fs::write(&copy, b"sacred").unwrap();
+    restore_at(&backup, &third).unwrap_err();
+    fs::write(&copy, b"secret").unwrap();
+    put(&data, "control.redb", b"later");
+    run(&data, &backup);
+    assert!(matches!(restore_at(&backup, &third), Err(BackupError::Unfinished { .. })));
+}
+
+#[test]
+fn two_runs_at_once_do_not_go_into_one_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    put(&data, "control.redb", b"state");
+    let (mut one, mut other) = (Directory::new(&backup), Directory::new(&backup));
+    let run = Backup::begin(&data, &mut one, Arc::default()).unwrap();
+    let refused = run_into(&data, &mut other);
+    assert!(matches!(refused, Err(BackupError::Disk(Error::Locked { .. }))), "{refused:?}");
+    drop(run);
+    drop(one);
+    run_into(&data, &mut other).unwrap();
+}
+
+/// What a run that the power was cut from leaves behind, whatever it was at, is a whole backup, and the next run goes on
+/// from it; so does a restore.
+#[test]
+fn a_power_cut_leaves_a_whole_backup_and_a_restore_that_can_be_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    put(&data, "metrics/a/day/2026-11-21.000001.l1.redb", b"never changes");
+    put(&data, "control.redb", b"state 0");
+    run(&data, &backup);
+    let disk = Disk::below(dir.path());
+    for step in 0..60 {
+        put(&data, "control.redb", format!("state {step}").as_bytes());
+        put(&data, CLOSED, format!("over {step}").as_bytes());
+        disk.cut_power_after(step);
+        let made = run_into(&data, &mut Directory::new(&backup));
+        disk.settle(step).unwrap();
+        verify_at(&backup).unwrap_or_else(|e| panic!("after {step}: {e}"));
+        let restored = dir.path().join(format!("restored-{step}"));
+        disk.cut_power_after(step / 2);
+        let back = restore_at(&backup, &restored);
+        disk.settle(step).unwrap();
+        if back.is_err() {
+            match restore_at(&backup, &restored) {
+                // Nothing was missing but its last word.
+                Ok(_) | Err(BackupError::NotEmpty { .. }) => {}
+                Err(error) => panic!("after {step}: {error}"),
+            }
+        }
+        assert_eq!(list_files(&restored).unwrap(), list_files(&data).unwrap(), "after {step}");
+        refuse_unfinished(&restored).unwrap();
+        let state = fs::read_to_string(restored.join("control.redb")).unwrap();
+        assert!(made.is_err() || state == format!("state {step}"), "after {step}: {state}");
+    }
+    assert!(run_into(&data, &mut Directory::new(&backup)).is_ok());
+}
+
+#[test]
+fn a_full_disk_leaves_the_backup_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    put(&data, "control.redb", &[7; 1000]);
+    run(&data, &backup);
+    put(&data, "root-token", &[8; 1000]);
+    let disk = Disk::below(&backup);
+    for room in (0..2_000).step_by(100) {
+        disk.fill_after(room);
+        let error = run_into(&data, &mut Directory::new(&backup)).unwrap_err();
+        assert!(matches!(&error, BackupError::Disk(error) if error.is_no_space()), "{error}");
+        assert!(error.to_string().contains("backup/"), "{error}");
+        assert_eq!(verify_at(&backup).unwrap().files, 1);
+    }
+    disk.fill_after(u64::MAX);
+    run(&data, &backup);
+    assert_eq!(verify_at(&backup).unwrap().files, 2);
 }

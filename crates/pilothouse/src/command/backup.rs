@@ -124,6 +124,11 @@ enum Failed {
     InUse(PathBuf, String),
     #[error("{} is no data directory", .0.display())]
     NoData(PathBuf),
+    #[error(
+        "{damaged} of the {files} files in {to} are damaged; take them away, and the next backup to it copies what the \
+         data still has of them"
+    )]
+    Damaged { to: String, damaged: u64, files: u64 },
 }
 
 pub(crate) fn back_up(said: &BackUp) -> ExitCode {
@@ -139,7 +144,13 @@ pub(crate) fn back_up(said: &BackUp) -> ExitCode {
 fn verify(said: &BackUp) -> Result<Summary, Failed> {
     let mut place = said.bucket.place(&said.to, false)?;
     let progress = Progress::default();
-    Ok(Meter::new(&said.loudness).during(&progress, || backup::verify(&mut *place, &progress))?)
+    let verified = Meter::new(&said.loudness).during(&progress, || backup::verify(&mut *place, &progress));
+    let (summary, damaged) = verified?;
+    damaged.iter().for_each(|error| eprintln!("pilothouse: {error}"));
+    match damaged.len() as u64 {
+        0 => Ok(summary),
+        damaged => Err(Failed::Damaged { to: said.to.clone(), damaged, files: summary.files }),
+    }
 }
 
 pub(crate) fn restore(said: &Restore) -> ExitCode {

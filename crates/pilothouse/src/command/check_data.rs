@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use pilothouse_control::{Control, Options, Salvaged, SourceKind};
-use pilothouse_disk::backup::Progress;
+use pilothouse_disk::backup::{self, BackupError, Progress};
 use pilothouse_disk::check::Checked;
-use pilothouse_disk::space;
+use pilothouse_disk::{files, space};
 
 use super::print;
 use super::progress::{Loudness, Meter};
@@ -22,6 +22,9 @@ restoring it is better.
 Examples:
   pilothouse check-data /var/lib/pilothouse
   pilothouse check-data /var/lib/pilothouse --repair";
+
+/// Beside the control plane's file.
+const CONTROL_COPY: &str = "control.copy";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -42,6 +45,8 @@ enum Failed {
     NoData(PathBuf),
     #[error("{}: {}", .0.display(), .1)]
     Store(PathBuf, String),
+    #[error(transparent)]
+    Unfinished(#[from] BackupError),
 }
 
 pub(crate) fn run(said: &CheckData) -> ExitCode {
@@ -77,6 +82,7 @@ fn tell(checked: &Checked, repaired: bool, left: usize) -> ExitCode {
 }
 
 fn look(said: &CheckData) -> Result<Checked, Failed> {
+    backup::refuse_unfinished(&said.data_dir)?;
     let control = said.data_dir.join(CONTROL);
     let stores = store_directories(&said.data_dir);
     if !control.is_file() && stores.is_empty() {
@@ -125,7 +131,13 @@ fn check_store(
 fn check_control(path: &Path, repair: bool) -> Result<Checked, Failed> {
     let failed = |e: &dyn std::fmt::Display| Failed::Store(path.to_owned(), e.to_string());
     let mut checked = Checked::default();
-    if !path.is_file() {
+    if files::is_absent_or_empty(path).map_err(|e| failed(&e))? {
+        if path.with_file_name(CONTROL_COPY).is_file() {
+            checked.found(path, "", "it is gone, or empty; its copy is there");
+            if repair {
+                tell_saved(&pilothouse_control::salvage(path).map_err(|e| failed(&e))?);
+            }
+        }
         return Ok(checked);
     }
     if pilothouse_control::check(path, &mut checked).map_err(|e| failed(&e))? {

@@ -46,6 +46,8 @@ struct State {
 pub(super) struct Ledger {
     path: Option<PathBuf>,
     state: State,
+    /// An earlier run has begun, however far it came.
+    was_there: bool,
     saved: Instant,
     meter: Meter,
     /// Samples or lines carried over all runs, also those that `place` does not count yet.
@@ -65,6 +67,7 @@ impl Ledger {
             Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
             _ => None,
         };
+        let was_there = bytes.is_some();
         let shown = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let state = match bytes {
             Some(bytes) => {
@@ -76,7 +79,7 @@ impl Ledger {
             }
         };
         let items = state.place.as_ref().map_or(0, |place| place.items);
-        Ok(Self { path, state, saved: Instant::now(), meter, items })
+        Ok(Self { path, state, was_there, saved: Instant::now(), meter, items })
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -86,6 +89,17 @@ impl Ledger {
     /// Where an earlier run came to.
     pub(super) fn place(&self) -> Option<&Place> {
         self.state.place.as_ref()
+    }
+
+    /// How much of what an earlier run has written counts; `None` where there was none.
+    pub(super) fn reached_bytes(&self) -> Option<u64> {
+        self.state.place.as_ref().map(|place| place.file_bytes).or(self.was_there.then_some(0))
+    }
+
+    /// Before anything is written: whatever ends the run from here on, the next one knows that what lies there
+    /// is its own.
+    pub(super) fn begin(&mut self) -> Result<(), CommandError> {
+        if self.was_there { Ok(()) } else { self.save() }
     }
 
     /// Everything before `place` is done and durable at the other side; `None` where nothing more is
@@ -166,9 +180,22 @@ mod tests {
         ledger.advance(Some(place.clone()), None, String::new).unwrap();
         ledger.keep().unwrap();
         assert!(open(&path, "that", 10).is_err());
+        assert_eq!(open(&path, "this", 99).unwrap().reached_bytes(), Some(3));
         let ledger = open(&path, "this", 99).unwrap();
         assert_eq!((ledger.place(), ledger.bounds().end_ms), (Some(&place), 10));
         assert_eq!(ledger.finish().unwrap(), 2);
         assert!(open(&path, "that", 10).unwrap().place().is_none());
+    }
+
+    #[test]
+    fn one_that_was_killed_at_once_is_gone_on_with_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mut ledger = open(&path, "this", 10).unwrap();
+        assert_eq!(ledger.reached_bytes(), None);
+        ledger.begin().unwrap();
+        drop(ledger);
+        let ledger = open(&path, "this", 99).unwrap();
+        assert_eq!((ledger.place(), ledger.reached_bytes(), ledger.bounds().end_ms), (None, Some(0), 10));
     }
 }

@@ -32,16 +32,16 @@ pub(super) async fn export(query: &str, to: &LogsTarget, carriage: &Carriage) ->
     let here = carriage.here()?;
     let (ledger, target) = match (&to.jsonl, &to.parquet) {
         (_, Some(directory)) => {
-            let ledger =
+            let mut ledger =
                 carriage.ledger(&format!("logs {query} into {}", directory.display()), Some(directory))?;
-            let finished = ledger.place().map(|place| place.file_bytes);
-            (ledger, Target::Parquet(Box::new(Files::open(directory, finished)?)))
+            let files = Files::open(directory, ledger.reached_bytes())?;
+            ledger.begin()?;
+            (ledger, Target::Parquet(Box::new(files)))
         }
         (Some(path), None) => {
-            let ledger = carriage.ledger(&format!("logs {query} into {}", path.display()), Some(path))?;
-            let length = ledger.place().map(|place| place.file_bytes);
-            super::openmetrics::may_write(path, length)?;
-            let file = Target::File { path: path.clone(), length: length.unwrap_or(0), text: String::new() };
+            let mut ledger = carriage.ledger(&format!("logs {query} into {}", path.display()), Some(path))?;
+            let length = super::openmetrics::begin(path, &mut ledger)?;
+            let file = Target::File { path: path.clone(), length, text: String::new() };
             (ledger, file)
         }
         (None, None) => {
@@ -81,42 +81,67 @@ async fn pages(
         .unwrap_or_else(|| Place { next: bounds.start_ms.saturating_mul(MS_NS), ..Place::default() });
     // The APIs' ends are exclusive, and this one is not.
     let end = bounds.end_ms.saturating_mul(MS_NS).saturating_add(1);
-    let (mut width, mut limit) = (HOUR_NS, MOVE_PAGE_LINES);
+    let mut span = Span { width_ns: HOUR_NS, limit: MOVE_PAGE_LINES };
     while place.next < end {
-        let until = place.next.saturating_add(width).min(end);
-        let Some(streams) = page(from, query, place.next, until, limit).await? else {
-            // Long lines; a page that had to be longer than usual cannot be made shorter.
-            if limit == 1 || limit > MOVE_PAGE_LINES {
-                return Err(too_many(place.next));
-            }
-            limit /= 2;
-            continue;
-        };
-        let entries: u64 = streams.iter().map(|stream| stream.values.len() as u64).sum();
-        let (streams, next) = if entries < limit {
-            (streams, until)
-        } else {
-            match cut(streams, until) {
-                Some(part) => part,
-                None if limit < MOVE_PAGE_LINES => return Err(too_many(place.next)),
-                None => {
-                    limit *= 2;
-                    continue;
-                }
-            }
-        };
-        place.items += streams.iter().map(|stream| stream.values.len() as u64).sum::<u64>();
+        let (streams, next) = span.page(from, query, place.next, end).await?;
+        place.items += entries_of(&streams);
         let settled = target.take(&streams, counts).await?;
         place.next = next;
         let (share, items) = (bounds.share(next / MS_NS), place.items);
         let reached = settled.map(|file_bytes| Place { file_bytes, ..place.clone() });
         ledger.advance(reached, share, || format!("{items} carried, up to {}", when::shown(next / MS_NS)))?;
-        width = if entries < limit { (width * 2).min(MOVE_LOG_RANGE_MS * MS_NS) } else { width };
-        limit = limit.min(MOVE_PAGE_LINES);
     }
     target.end()?;
     ledger.carried(place.items);
     Ok(())
+}
+
+/// How much is asked for at once.
+struct Span {
+    width_ns: i64,
+    /// Entries.
+    limit: u64,
+}
+
+impl Span {
+    /// The next page, and where the one after it begins. It is asked for again with a lower limit where it
+    /// is too large, and with a higher one where all of it has one time.
+    async fn page(
+        &mut self,
+        from: &Peer,
+        query: &str,
+        start: i64,
+        end: i64,
+    ) -> Result<(Vec<Stream>, i64), CommandError> {
+        loop {
+            let until = start.saturating_add(self.width_ns).min(end);
+            let Some(streams) = page(from, query, start, until, self.limit).await? else {
+                // Long lines; a page that had to be longer than usual cannot be made shorter.
+                if self.limit == 1 || self.limit > MOVE_PAGE_LINES {
+                    return Err(too_many(start));
+                }
+                self.limit /= 2;
+                continue;
+            };
+            let is_all = entries_of(&streams) < self.limit;
+            let found = if is_all { Some((streams, until)) } else { cut(streams, until) };
+            if let Some(found) = found {
+                self.limit = self.limit.min(MOVE_PAGE_LINES);
+                if is_all {
+                    self.width_ns = (self.width_ns * 2).min(MOVE_LOG_RANGE_MS * MS_NS);
+                }
+                return Ok(found);
+            }
+            if self.limit < MOVE_PAGE_LINES {
+                return Err(too_many(start));
+            }
+            self.limit *= 2;
+        }
+    }
+}
+
+fn entries_of(streams: &[Stream]) -> u64 {
+    streams.iter().map(|stream| stream.values.len() as u64).sum()
 }
 
 fn too_many(t_ns: i64) -> CommandError {

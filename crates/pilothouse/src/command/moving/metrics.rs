@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::super::client::{CommandError, json};
 use super::super::when::{self, Bounds};
 use super::ledger::{Ledger, Place};
-use super::openmetrics::TextFile;
+use super::openmetrics::{TextFile, begin};
 use super::parquet::{Files, Samples};
 use super::peer::Peer;
 use super::pusher::Pusher;
@@ -40,7 +40,7 @@ pub(super) async fn export(
     if let Some(file) = &to.openmetrics {
         let what = format!("metrics {selector} into {}", file.display());
         let mut ledger = carriage.ledger(&what, Some(file))?;
-        let text = TextFile::open(file, ledger.place())?;
+        let text = TextFile::open(file, begin(file, &mut ledger)?);
         let mut lanes = Vec::new();
         for name in names(&here, selector, ledger.bounds()).await? {
             let by_name = Matcher::equal(METRIC_NAME, name.as_str());
@@ -52,8 +52,9 @@ pub(super) async fn export(
     if let Some(directory) = &to.parquet {
         let what = format!("metrics {selector} into {}", directory.display());
         let mut ledger = carriage.ledger(&what, Some(directory))?;
-        let finished = ledger.place().map(|place| place.file_bytes);
+        let finished = ledger.reached_bytes();
         let mut target = Target::Parquet(Box::new(Files::open(directory, finished)?), Counts::default());
+        ledger.begin()?;
         let done = carry(&reader, &[(String::new(), matchers)], &mut target, &mut ledger).await;
         return settle(done, ledger, "samples");
     }

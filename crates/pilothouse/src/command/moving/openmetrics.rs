@@ -13,7 +13,7 @@ use pilothouse_model::{Labels, SampleColumns};
 use pilothouse_wire::exposition::{push_open_metrics_sample, push_unknown_family};
 
 use super::super::client::CommandError;
-use super::ledger::Place;
+use super::ledger::{Ledger, Place};
 use super::{Carriage, Counts, settle};
 
 const END: &[u8] = b"# EOF";
@@ -29,12 +29,9 @@ pub(super) struct TextFile {
 }
 
 impl TextFile {
-    /// A new file, or what an earlier run left up to the place it knows of.
-    pub(super) fn open(path: &Path, reached: Option<&Place>) -> Result<Self, CommandError> {
-        let length = reached.map(|place| place.file_bytes);
-        may_write(path, length)?;
-        let length = length.unwrap_or(0);
-        Ok(Self { path: path.to_owned(), length, text: String::new(), counts: Counts::default() })
+    /// From a place on, as [`begin`] tells it.
+    pub(super) fn open(path: &Path, length: u64) -> Self {
+        Self { path: path.to_owned(), length, text: String::new(), counts: Counts::default() }
     }
 
     pub(super) fn begin(&mut self, name: &str) {
@@ -68,8 +65,15 @@ impl TextFile {
     }
 }
 
+/// From which place on a file is written; says in the ledger that it is, before it is.
+pub(super) fn begin(path: &Path, ledger: &mut Ledger) -> Result<u64, CommandError> {
+    let start = start_of(path, ledger.reached_bytes())?;
+    ledger.begin()?;
+    Ok(start)
+}
+
 /// A file is not there yet, or is gone on with and has at least the bytes that it is said to have.
-pub(super) fn may_write(path: &Path, reached_bytes: Option<u64>) -> Result<(), CommandError> {
+fn start_of(path: &Path, reached_bytes: Option<u64>) -> Result<u64, CommandError> {
     let there = path.metadata().map(|m| m.len()).ok();
     let shown = path.display();
     match (reached_bytes, there) {
@@ -79,7 +83,7 @@ pub(super) fn may_write(path: &Path, reached_bytes: Option<u64>) -> Result<(), C
         (Some(reached), there) if there.unwrap_or(0) < reached => Err(CommandError::Usage(format!(
             "{shown} is shorter than its state says; remove both and begin anew"
         ))),
-        _ => Ok(()),
+        _ => Ok(reached_bytes.unwrap_or(0)),
     }
 }
 
@@ -179,11 +183,11 @@ mod tests {
     fn a_file_that_is_there_is_not_written_over_but_gone_on_with() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("text");
-        let place = Place { file_bytes: 3, ..Place::default() };
-        assert!(TextFile::open(&path, Some(&place)).is_err());
+        assert_eq!(start_of(&path, Some(0)).unwrap(), 0);
+        assert!(start_of(&path, Some(3)).is_err());
         std::fs::write(&path, "ab\nhalf a li").unwrap();
-        assert!(TextFile::open(&path, None).is_err());
-        let mut file = TextFile::open(&path, Some(&place)).unwrap();
+        assert!(start_of(&path, None).is_err());
+        let mut file = TextFile::open(&path, start_of(&path, Some(3)).unwrap());
         let mut samples = SampleColumns::default();
         samples.push_float(-1_500, 0.25);
         samples.push_float(2, pilothouse_model::sample::stale_nan());
