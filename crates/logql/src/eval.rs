@@ -87,7 +87,7 @@ impl Evaluation<'_> {
             MetricExpr::Binary(binary) => self.binary(binary),
             MetricExpr::Replace(inner, replacement) => {
                 let columns = self.columns(inner)?;
-                replace(columns, replacement)
+                replace(columns, replacement, self.budget)
             }
             MetricExpr::Vector(value) => Ok(vec![self.constant(*value)]),
             MetricExpr::Literal(_) => Err(LogqlError::Matching(
@@ -134,23 +134,29 @@ impl Evaluation<'_> {
             (left, right) => {
                 let left = self.columns(left)?;
                 let right = self.columns(right)?;
-                binary::vectors(binary.op, &binary.matching, &left, &right, self.grid.count)
+                let made = binary::vectors(binary.op, &binary.matching, &left, &right, self.grid.count)?;
+                self.budget
+                    .reserve_bytes(made.iter().map(|column| column.labels.as_encoded().len() as u64).sum())?;
+                Ok(made)
             }
         }
     }
 }
 
-fn replace(columns: Vec<Column>, replacement: &Replacement) -> Result<Vec<Column>, LogqlError> {
+/// Labels are booked as they are made: a text of the query may be in each of them.
+fn replace(
+    mut columns: Vec<Column>,
+    replacement: &Replacement,
+    budget: &Budget,
+) -> Result<Vec<Column>, LogqlError> {
     let regex = CapturingPattern::new(&replacement.regex, Anchoring::WholeLine)
         .map_err(|e| LogqlError::semantic(e.to_string()))?;
-    Ok(columns
-        .into_iter()
-        .map(|mut column| {
-            let source = column.labels.value(&replacement.source);
-            if let Some(value) = regex.expand(source, &replacement.replacement) {
-                column.labels = with_values(&column.labels).with(&replacement.target, &value);
-            }
-            column
-        })
-        .collect())
+    for column in &mut columns {
+        let source = column.labels.value(&replacement.source);
+        if let Some(value) = regex.expand(source, &replacement.replacement) {
+            column.labels = with_values(&column.labels).with(&replacement.target, &value);
+            budget.reserve_bytes(column.labels.as_encoded().len() as u64)?;
+        }
+    }
+    Ok(columns)
 }

@@ -14,6 +14,7 @@ use crate::aggregate::{Parameter, grouped};
 use crate::ast::{AggregateOp, Span};
 use crate::error::execution;
 use crate::evaluator::{Evaluated, Evaluator, Grid};
+use crate::label_functions::MadeLabels;
 use crate::notes::{Note, Notes};
 use crate::plan::AggregatePlan;
 use crate::rows::{Row, Sample, is_absent};
@@ -55,6 +56,7 @@ impl Evaluator<'_> {
         let rows = self.rows(&plan.inner, grid)?;
         let mut counted: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Row> = Vec::new();
+        let mut made = MadeLabels::new(self);
         for row in &rows {
             let mut builder = LabelsBuilder::from(&row.labels);
             for step in 0..grid.len() {
@@ -65,15 +67,17 @@ impl Evaluator<'_> {
                 };
                 builder.set(label, &text);
                 let labels = plan.grouping.project(&builder.build());
-                let at = *counted.entry(labels.clone()).or_insert_with(|| {
+                let at = *counted.entry(labels.clone()).or_insert(out.len());
+                if at == out.len() {
+                    made.add(&labels)?;
                     out.push(Row::empty(labels, grid.len()));
-                    out.len() - 1
-                });
+                }
                 let cell = &mut out[at].floats[step];
                 *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
             }
             self.budget.check("expression evaluation")?;
         }
+        made.settle()?;
         self.hold(&out)?;
         Ok(out)
     }

@@ -10,7 +10,6 @@ use crate::ast::{Extended, Span, ValueType};
 use crate::changes::{changed_node, negation};
 use crate::elements;
 use crate::error::{EvalError, execution};
-use crate::label_functions;
 use crate::notes::{Note, Notes};
 use crate::pipeline::{Pipeline, Producer, RowChange};
 use crate::plan::{BinaryPlan, Plan, PlanKind, RangePlan, RangeSource, SelectorPlan};
@@ -258,14 +257,8 @@ impl<'e> Evaluator<'e> {
                 Ok(if row.any() { vec![row] } else { Vec::new() })
             }
             PlanKind::Sort { .. } | PlanKind::SortByLabel { .. } => self.sort(plan, grid),
-            PlanKind::LabelReplace(replace) => {
-                let rows = self.rows(&replace.inner, grid)?;
-                label_functions::replace(rows, replace, self.budget)
-            }
-            PlanKind::LabelJoin(join) => {
-                let rows = self.rows(&join.inner, grid)?;
-                label_functions::join(rows, join, self.budget)
-            }
+            PlanKind::LabelReplace(replace) => self.replace_label(replace, grid),
+            PlanKind::LabelJoin(join) => self.join_labels(join, grid),
             PlanKind::Info(info) => self.info(info, grid),
             PlanKind::HistogramQuantile { quantiles, label, inner } => {
                 self.histogram_quantile(quantiles, label.as_deref(), inner, grid)

@@ -3,34 +3,36 @@
 use std::cmp::Ordering;
 
 use pilothouse_model::labels::METRIC_NAME;
-use pilothouse_model::{Budget, LabelsBuilder};
+use pilothouse_model::{Budget, Labels, LabelsBuilder};
 
 use crate::choose::extreme_first;
-use crate::evaluator::{Evaluated, Evaluator, Grid, Pace};
+use crate::evaluator::{Evaluated, Evaluator, Grid};
 use crate::matching::merge_equal_labels;
 use crate::plan::{LabelJoin, LabelReplace, Plan, PlanKind};
 use crate::rows::Row;
 
-pub(crate) fn replace(mut rows: Vec<Row>, replace: &LabelReplace, budget: &Budget) -> Evaluated<Vec<Row>> {
-    let mut pace = Pace::new(budget);
-    for row in &mut rows {
-        pace.step()?;
-        let value = row.labels.value(&replace.source);
-        let Some(replaced) = replace.regex.expand(value, &replace.replacement) else { continue };
-        set_label(row, &replace.target, &replaced);
-    }
-    merge_equal_labels(rows, budget)
+/// Labels up to so much are made before the budget is asked.
+const ASKED_AT_ONCE_BYTES: u64 = 1 << 20;
+
+/// Books label sets as they are made: a text of the query may be in every one of them.
+pub(crate) struct MadeLabels<'e> {
+    evaluator: &'e Evaluator<'e>,
+    owed_bytes: u64,
 }
 
-pub(crate) fn join(mut rows: Vec<Row>, join: &LabelJoin, budget: &Budget) -> Evaluated<Vec<Row>> {
-    let mut pace = Pace::new(budget);
-    for row in &mut rows {
-        pace.step()?;
-        let values: Vec<&str> = join.sources.iter().map(|source| row.labels.value(source)).collect();
-        let joined = values.join(&join.separator);
-        set_label(row, &join.target, &joined);
+impl<'e> MadeLabels<'e> {
+    pub(crate) fn new(evaluator: &'e Evaluator<'e>) -> Self {
+        Self { evaluator, owed_bytes: 0 }
     }
-    merge_equal_labels(rows, budget)
+
+    pub(crate) fn add(&mut self, labels: &Labels) -> Evaluated<()> {
+        self.owed_bytes += labels.as_encoded().len() as u64;
+        if self.owed_bytes < ASKED_AT_ONCE_BYTES { Ok(()) } else { self.settle() }
+    }
+
+    pub(crate) fn settle(&mut self) -> Evaluated<()> {
+        self.evaluator.hold_bytes(std::mem::take(&mut self.owed_bytes))
+    }
 }
 
 fn set_label(row: &mut Row, name: &str, value: &str) {
@@ -42,6 +44,34 @@ fn set_label(row: &mut Row, name: &str, value: &str) {
 }
 
 impl Evaluator<'_> {
+    pub(crate) fn replace_label(&self, replace: &LabelReplace, grid: Grid) -> Evaluated<Vec<Row>> {
+        let mut rows = self.rows(&replace.inner, grid)?;
+        let (mut pace, mut made) = (self.pace(), MadeLabels::new(self));
+        for row in &mut rows {
+            pace.step()?;
+            let value = row.labels.value(&replace.source);
+            let Some(replaced) = replace.regex.expand(value, &replace.replacement) else { continue };
+            set_label(row, &replace.target, &replaced);
+            made.add(&row.labels)?;
+        }
+        made.settle()?;
+        merge_equal_labels(rows, self.budget)
+    }
+
+    pub(crate) fn join_labels(&self, join: &LabelJoin, grid: Grid) -> Evaluated<Vec<Row>> {
+        let mut rows = self.rows(&join.inner, grid)?;
+        let (mut pace, mut made) = (self.pace(), MadeLabels::new(self));
+        for row in &mut rows {
+            pace.step()?;
+            let values: Vec<&str> = join.sources.iter().map(|source| row.labels.value(source)).collect();
+            let joined = values.join(&join.separator);
+            set_label(row, &join.target, &joined);
+            made.add(&row.labels)?;
+        }
+        made.settle()?;
+        merge_equal_labels(rows, self.budget)
+    }
+
     /// Sorts an instant vector; over a range there is no order to keep.
     pub(crate) fn sort(&self, plan: &Plan, grid: Grid) -> Evaluated<Vec<Row>> {
         self.note_useless_sort(plan.span, grid);

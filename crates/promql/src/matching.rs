@@ -240,14 +240,19 @@ impl Pairing<'_> {
         for many in manys {
             pace.step()?;
             for one in ones {
-                pairs.push(self.pair(
+                let pair = self.pair(
                     Operand::Row(many),
                     Operand::Row(one),
                     &many.labels,
                     &one.labels,
                     |_| true,
                     notes,
-                ));
+                );
+                // Each of the many may get a long label of the one.
+                if !self.matching.include.is_empty() {
+                    self.budget.reserve_bytes(pair.row.labels.as_encoded().len() as u64)?;
+                }
+                pairs.push(pair);
             }
             // As in Prometheus the value for the right fills in for the unique side.
             if let Some(fill) = self.matching.fill_right {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use pilothouse_model::labels::METRIC_NAME;
+use pilothouse_model::limits::RULE_TEXTS_BYTES;
 use pilothouse_model::time::MINUTE_MS;
 use pilothouse_model::{Alert, Labels, SampleValue};
 use pilothouse_query::template::TemplateError;
@@ -198,12 +199,14 @@ impl Alerting {
     ) -> Vec<Found> {
         let mut before = std::mem::take(&mut remembered.0);
         let mut all = Vec::with_capacity(result.len());
+        let mut left_bytes = RULE_TEXTS_BYTES;
         for element in result {
             let value = element.float();
             let found = match before.remove(&element.labels) {
                 Some(known) if self.is_steady && same(known.value, value, &element) => known,
-                _ => self.expand(&element, value, surroundings),
+                _ => self.expand(&element, value, surroundings, left_bytes),
             };
+            left_bytes = left_bytes.saturating_sub(self.text_bytes(&found));
             if self.is_steady {
                 remembered.0.insert(element.labels, found.clone());
             }
@@ -212,14 +215,27 @@ impl Alerting {
         all
     }
 
-    fn expand(&self, element: &Element, value: f64, surroundings: &Rc<Surroundings>) -> Found {
+    /// What the templates made of an alert.
+    fn text_bytes(&self, found: &Found) -> usize {
+        let labels = if self.templates.is_empty() { 0 } else { found.labels.as_encoded().len() };
+        let made = self.plain_annotations.is_none();
+        labels + if made { found.annotations.values().map(String::len).sum() } else { 0 }
+    }
+
+    fn expand(
+        &self,
+        element: &Element,
+        value: f64,
+        surroundings: &Rc<Surroundings>,
+        left_bytes: usize,
+    ) -> Found {
         let needs_data = !self.templates.is_empty() || self.plain_annotations.is_none();
         let data = needs_data.then(|| AlertData::new(element, surroundings));
         let mut labels = self.plain.over_without(&element.labels, METRIC_NAME);
         let annotations = match (&data, &self.plain_annotations) {
             (_, Some(plain)) => Arc::clone(plain),
             (Some(data), None) => {
-                let expand = |(key, text): &(String, AlertText)| (key.clone(), text.expand(data));
+                let expand = |(key, text): &(String, AlertText)| (key.clone(), text.expand(data, left_bytes));
                 Arc::new(self.annotations.iter().map(expand).collect())
             }
             (None, None) => Arc::default(),
@@ -227,7 +243,7 @@ impl Alerting {
         if let Some(data) = &data
             && !self.templates.is_empty()
         {
-            let expand = |(key, text): &(String, AlertText)| (key.clone(), text.expand(data));
+            let expand = |(key, text): &(String, AlertText)| (key.clone(), text.expand(data, left_bytes));
             let over: BTreeMap<String, String> =
                 self.templates.iter().filter(|(key, _)| key != ALERT_NAME).map(expand).collect();
             labels = Overlay::new(over).over(&labels);

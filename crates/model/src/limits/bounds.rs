@@ -87,6 +87,7 @@ bounds! {
         TEMPLATE_TEXT_BYTES: usize = 1 << 20, "bytes", "Text that a template makes by repetition or padding.";
         LOG_ENTRY_BYTES: usize = 24 << 20, "bytes", "Text that the stages of a LogQL query make of one entry; beyond it the entry has an error, and the stages behind do not run.";
         RULE_TEXT_BYTES: usize = 64 << 10, "bytes", "A label or an annotation of an alert that a rule's template makes; in place of a longer one stands an error.";
+        RULE_TEXTS_BYTES: usize = 32 << 20, "bytes", "All such texts of one rule together; behind them stand errors.";
         TEMPLATE_WIDTH: usize = 10_000, "characters", "Widths and precisions of `printf` in templates; wider ones are cut. Go takes a million.";
         SELECTOR_CACHE_ENTRIES: usize = 256, "matchers", "Matchers whose label values are kept for each index.";
         SELECTOR_CACHE_BYTES: usize = 8 << 20, "bytes", "Label values that are kept for the matchers of each index.";

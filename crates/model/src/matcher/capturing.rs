@@ -6,6 +6,7 @@ use regex_automata::util::captures::Captures;
 use super::pattern::{Anchoring, build, read};
 use super::re2::Groups;
 use super::syntax_error::{SyntaxError, SyntaxErrorKind};
+use crate::labels::MAX_LENGTH;
 use crate::limits::REGEX_GROUPS;
 
 /// An expression in RE2 syntax, with what its groups captured; what is only asked whether it
@@ -68,11 +69,12 @@ impl CapturingPattern {
     }
 
     /// `template` with `$1`, `${1}`, `$name` and `${name}` replaced by what the groups captured
-    /// of `text`, as Go's `Regexp.Expand`; `None` if the expression does not match.
+    /// of `text`, as Go's `Regexp.Expand`; `None` if the expression does not match. Where it comes to be
+    /// longer than any label can be, it ends.
     pub fn expand(&self, text: &str, template: &str) -> Option<String> {
         let captures = self.captures(text)?;
         let mut out = String::with_capacity(template.len() + text.len());
-        expand_template(template, &self.names, &captures, &mut out);
+        expand_template(template, &self.names, &captures, MAX_LENGTH, &mut out);
         Some(out)
     }
 
@@ -88,7 +90,7 @@ impl CapturingPattern {
                 out.push_str(new);
             } else {
                 self.take(text, &found, &mut captures);
-                expand_template(new, &self.names, &captures, &mut out);
+                expand_template(new, &self.names, &captures, usize::MAX, &mut out);
             }
             last = whole.end();
         }
@@ -98,10 +100,19 @@ impl CapturingPattern {
 }
 
 /// Appends `template` with its variables replaced by captures. `names` and `captures` count the
-/// whole match as number 0.
-fn expand_template(template: &str, names: &[Option<String>], captures: &[Option<&str>], out: &mut String) {
+/// whole match as number 0. Ends once there is more than `longest`.
+fn expand_template(
+    template: &str,
+    names: &[Option<String>],
+    captures: &[Option<&str>],
+    longest: usize,
+    out: &mut String,
+) {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('$') {
+        if out.len() > longest {
+            return;
+        }
         out.push_str(before);
         rest = if let Some(behind) = after.strip_prefix('$') {
             out.push('$');

@@ -116,7 +116,8 @@ impl AlertText {
     }
 
     /// The text for one alert. What goes wrong becomes a part of the text, as in Prometheus.
-    pub(crate) fn expand(&self, data: &AlertData) -> String {
+    /// It may be no longer than [`RULE_TEXT_BYTES`], and `left_bytes`.
+    pub(crate) fn expand(&self, data: &AlertData, left_bytes: usize) -> String {
         let Some(program) = &self.program else { return self.source.clone() };
         let _within = Within::enter(&data.surroundings);
         let failed = |e: &dyn fmt::Display| {
@@ -125,7 +126,7 @@ impl AlertText {
             format!("<error expanding template: error executing template {name}: template: {name}: {e}>")
         };
         match program.render(&data.value) {
-            Ok(text) if text.len() > RULE_TEXT_BYTES => failed(&"the text is too long"),
+            Ok(text) if text.len() > RULE_TEXT_BYTES.min(left_bytes) => failed(&"the text is too long"),
             Ok(text) => text,
             Err(e) => failed(&e),
         }
@@ -143,7 +144,7 @@ pub fn try_text(text: &str, element: &Element) -> Result<String, TemplateError> 
     }
     let query = Box::new(Same(element.clone()));
     let here = Surroundings::new(0, Arc::from("http://here/"), &Labels::empty(), query);
-    Ok(AlertText::parse("A", text)?.expand(&AlertData::new(element, &Rc::new(here))))
+    Ok(AlertText::parse("A", text)?.expand(&AlertData::new(element, &Rc::new(here)), usize::MAX))
 }
 
 /// Whether a text can be read as a template.

@@ -27,7 +27,7 @@ fn expand(text: &str) -> String {
         value: SampleValue::Float(1.5),
     };
     let parsed = AlertText::parse("A", text).unwrap_or_else(|e| panic!("{text}: {e}"));
-    parsed.expand(&AlertData::new(&element, &surroundings()))
+    parsed.expand(&AlertData::new(&element, &surroundings()), usize::MAX)
 }
 
 /// A label has a few thousand bytes, and one that is put in place of each of another's letters millions.
