@@ -24,6 +24,8 @@ pub use booking::{Holding, Reservation};
 const TIGHT: u64 = 75;
 const QUERIES_UP_TO: u64 = 85;
 const WRITES_UP_TO: u64 = 92;
+/// How much may grow between two looks at what is resident.
+const SLACK_BYTES: u64 = 16 << 20;
 /// What labels may take before new series are refused, once memory is short.
 const CROWDED: u64 = 25;
 /// What queries may always take together; those that go first have as much of their own.
@@ -116,6 +118,8 @@ pub(crate) struct Load {
 pub struct Memory {
     /// `u64::MAX` for none.
     limit_bytes: u64,
+    /// Of it, what is left to what grows between two looks.
+    slack_bytes: u64,
     held: [AtomicU64; Part::ALL.len()],
     resident_bytes: AtomicU64,
     /// What was used at the last look, without what counts at once.
@@ -141,6 +145,7 @@ impl Memory {
     pub fn limited(limit_bytes: u64) -> Self {
         Self {
             limit_bytes,
+            slack_bytes: 0,
             held: Default::default(),
             resident_bytes: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
@@ -149,6 +154,12 @@ impl Memory {
             refused_queries: AtomicU64::new(0),
             refused_writes: AtomicU64::new(0),
         }
+    }
+
+    /// As [`Memory::limited`], for a process that must not pass its limit even for a moment: what is
+    /// resident is known some time after it has grown.
+    pub fn never_above(limit_bytes: u64) -> Self {
+        Self { slack_bytes: SLACK_BYTES.min(limit_bytes / 8), ..Self::limited(limit_bytes) }
     }
 
     /// `None` where there is no limit.
@@ -214,7 +225,7 @@ impl Memory {
     }
 
     fn share(&self, percent: u64) -> u64 {
-        (self.limit_bytes / 100).saturating_mul(percent)
+        ((self.limit_bytes - self.slack_bytes) / 100).saturating_mul(percent)
     }
 
     /// Whether what can be had again from the disk should go.
@@ -371,6 +382,18 @@ mod tests {
         assert_eq!(memory.used_bytes(), 90 * MIB);
         drop(held);
         assert_eq!(memory.used_bytes(), 80 * MIB);
+    }
+
+    #[test]
+    fn a_process_that_must_not_pass_its_limit_keeps_some_of_it() {
+        for (limit, writes) in [(80 * MIB, 64 * MIB), (200 * MIB, 169 * MIB), (2_016 * MIB, 1_840 * MIB)] {
+            let memory = Arc::new(Memory::never_above(limit));
+            memory.set(&[], writes - MIB);
+            assert!(memory.reserve(0).is_ok() && memory.has_room(), "{limit}");
+            memory.set(&[], writes + MIB);
+            let full = memory.check_write().unwrap_err();
+            assert_eq!(full.limit_bytes, limit);
+        }
     }
 
     #[test]

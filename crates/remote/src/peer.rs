@@ -49,6 +49,7 @@ pub struct Peer {
     settings: Settings,
     client: Client,
     max_answer_bytes: u64,
+    max_tail_bytes: usize,
     memory: Arc<Memory>,
     /// For clients' queries under way at once. They take no processor here, so they wait for each
     /// other alone and never for queries of this server's own data.
@@ -129,6 +130,8 @@ impl Peer {
             client: Client::new(&options, client_settings)?,
             settings,
             max_answer_bytes: limits.max_remote_answer_bytes,
+            max_tail_bytes: usize::try_from(limits.max_tail_bytes)
+                .map_or(REMOTE_READ_BYTES, |bytes| bytes.min(REMOTE_READ_BYTES)),
             memory: Arc::clone(memory),
             places: Arc::new(Semaphore::new(
                 usize::try_from(limits.max_concurrent_queries).map_or(Semaphore::MAX_PERMITS, |n| n.max(1)),
@@ -275,7 +278,7 @@ impl Peer {
     }
 
     /// Opens a WebSocket where lines are followed, for a client's query. Of `headers` the same holds
-    /// as in [`Forwarded`].
+    /// as in [`Forwarded`]. A message may be as long as what may wait for a follower of lines kept here.
     pub async fn follow(
         &self,
         path_and_query: &str,
@@ -285,7 +288,7 @@ impl Peer {
         let url = Secret::new(format!("{}{path_and_query}", self.settings.query_url));
         let request = Request { method: Method::GET, url, headers, body: Bytes::new() };
         let began = Instant::now();
-        let outcome = match self.client.follow(request, REMOTE_READ_BYTES).await {
+        let outcome = match self.client.follow(request, self.max_tail_bytes).await {
             Ok(socket) => Ok(socket),
             Err(ConnectError::Call(e)) => Err(of_call(&e)),
             Err(ConnectError::Refused { status, text }) => {
@@ -396,7 +399,68 @@ fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], call: Call) -
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_model::budget::Ceilings;
+    use pilothouse_model::memory::Part;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::settings::Kind;
+
+    /// A system that answers whatever it is asked with so many bytes.
+    async fn talkative(status: &'static str, bytes: usize, memory: &Arc<Memory>) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let head =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all(&[head.as_bytes(), &vec![b'x'; bytes]].concat()).await;
+            }
+        });
+        let settings = serde_json::json!({"write_url": url, "query_url": url});
+        let settings = Settings::read(Kind::Metrics, &settings).unwrap();
+        Peer::new("far", settings, &Limits::default(), memory).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_the_memory_of_the_query_that_reads_it() {
+        let memory = Arc::new(Memory::limited(64 << 20));
+        let peer = talkative("200 OK", 8 << 20, &memory).await;
+        let budget = Budget::drawing_on(&memory, Ceilings::NONE);
+        let answer = peer.ask("/x", &[], &budget).await.unwrap();
+        assert_eq!((answer.len(), memory.held_bytes(Part::Queries)), (8 << 20, 8 << 20));
+        drop(answer);
+        assert_eq!(memory.held_bytes(Part::Queries), 0);
+        // The other system is up, whether there is room here or not.
+        memory.set(&[], 60 << 20);
+        let refused = peer.ask("/x", &[], &budget).await.unwrap_err();
+        assert!(matches!(&refused, SourceError::Budget(BudgetError::NoMemory(_))), "{refused}");
+        let figures = peer.figures();
+        assert_eq!((figures.is_up, figures.queries.good, figures.queries.away), (true, 2, 0));
+        let small = Budget::new(Ceilings { memory_bytes: 1 << 20, ..Ceilings::NONE });
+        let refused = peer.ask("/x", &[], &small).await.unwrap_err();
+        assert!(matches!(&refused, SourceError::Budget(BudgetError::Memory { .. })), "{refused}");
+        drop(budget);
+        assert_eq!(memory.held_bytes(Part::Queries), 0);
+    }
+
+    /// Of a refusal, and of what a write is answered, no more is read than is told on.
+    #[tokio::test]
+    async fn what_is_not_wanted_takes_no_memory() {
+        let memory = Arc::new(Memory::limited(64 << 20));
+        memory.set(&[], 60 << 20);
+        let peer = talkative("400 Bad Request", 8 << 20, &memory).await;
+        let budget = Budget::drawing_on(&memory, Ceilings::NONE);
+        for refused in [
+            peer.ask("/x", &[], &budget).await.unwrap_err().to_string(),
+            peer.write(&[], Bytes::new()).await.unwrap_err().to_string(),
+        ] {
+            assert_eq!(refused, "x".repeat(REMOTE_TEXT_BYTES));
+        }
+        assert_eq!(memory.held_bytes(Part::Queries) + memory.held_bytes(Part::Requests), 0);
+    }
 
     #[test]
     fn only_a_refusal_of_the_call_itself_is_final() {

@@ -109,7 +109,9 @@ impl Owner {
             }
         }
         if last_ms.is_some() {
+            let shared = Arc::clone(&self.shared);
             self.leave(cache).await;
+            shared.tidy();
         }
     }
 

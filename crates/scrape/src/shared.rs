@@ -65,6 +65,15 @@ struct Families {
     held: Holding,
 }
 
+impl Families {
+    /// Forgets what nobody says any more.
+    fn tidy(&mut self) {
+        self.entries.retain(|entry| Arc::strong_count(entry) > 1);
+        let of = |e: &Arc<MetadataEntry>| size_of::<MetadataEntry>() + e.family.len() + e.help.len();
+        self.held.set(self.entries.iter().map(of).sum::<usize>() as u64);
+    }
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("stats", &self.stats).finish_non_exhaustive()
@@ -160,11 +169,13 @@ impl Shared {
         shared.sort_by(|a, b| a.family.cmp(&b.family));
         shared.dedup_by(|a, b| a.family == b.family);
         *known = shared;
-        families.entries.retain(|entry| Arc::strong_count(entry) > 1);
-        let of = |e: &Arc<MetadataEntry>| size_of::<MetadataEntry>() + e.family.len() + e.help.len();
-        let bytes = families.entries.iter().map(of).sum::<usize>() as u64;
-        families.held.set(bytes);
+        families.tidy();
         new
+    }
+
+    /// Forgets what only targets said that are gone.
+    pub(crate) fn tidy(&self) {
+        self.families.lock().tidy();
     }
 }
 

@@ -398,6 +398,9 @@ async fn scrapes_that_find_no_room_are_left_out() {
     assert!(matches!(&errors[..], [error] if error.contains("memory limit")), "{errors:?}");
     memory.set(&[], 0);
     world.until("there is room", |w| w.kept.last("up{job=\"large\"}") == Some(1.0)).await;
+    world.until("its series are counted", |_| memory.held_bytes(Part::Targets) > 20_000 * 64).await;
+    world.scraper.apply(Vec::new()).await;
+    world.until("nothing stays", |_| memory.held_bytes(Part::Targets) == 0).await;
     world.scraper.drain().await;
     assert_eq!(memory.held_bytes(Part::Requests), 0);
 }

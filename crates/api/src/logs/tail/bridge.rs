@@ -10,6 +10,7 @@ use axum::response::IntoResponse as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 use pilothouse_model::limits;
+use pilothouse_model::memory::Reservation;
 use pilothouse_net::websocket::{self, Message as FarMessage};
 use pilothouse_remote::Peer;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -90,6 +91,8 @@ impl Bridge {
                     Message::Ping(Bytes::new())
                 }
             };
+            let bytes = if let Message::Text(text) = &message { text.len() as u64 } else { 0 };
+            let _held = Reservation::regardless(bytes, self.app.memory());
             session::send(near, message).await.ok()?;
         }
     }
