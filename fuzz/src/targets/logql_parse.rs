@@ -27,9 +27,11 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Printing adds parentheses, for which there may be no room left; nothing else may keep a print
-/// from being read.
+/// Printing adds parentheses, for which there may be no room left. A name that is one character
+/// which no name has (`?`) is read, as Loki reads it, and printed in quotes, as Loki prints it,
+/// which neither reads. Nothing else may keep a print from being read.
 fn check_prints_deeper(printed: &str) {
     let error = parse_unchecked(printed).err().map(|e| e.to_string()).unwrap_or_default();
-    assert!(error.contains("nested deeper") || error.contains("input size"), "{printed}: {error}");
+    let known = ["nested deeper", "input size", "unexpected STRING, expecting IDENTIFIER"];
+    assert!(known.iter().any(|text| error.contains(text)), "{printed}: {error}");
 }
