@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use redb::{Key, ReadTransaction, ReadableTable as _, TableDefinition, TableError, Value, WriteTransaction};
 
+use crate::remains::Remains;
 use crate::{Database, Error, files};
 
 #[derive(Debug)]
@@ -76,6 +77,11 @@ impl Ledger {
         self.database.reopen()?;
         self.failed.store(false, Relaxed);
         Ok(())
+    }
+
+    /// See [`Database::remains`].
+    pub fn remains(&self) -> Result<Remains, Error> {
+        self.database.remains()
     }
 
     pub fn read(&self) -> Result<ReadTransaction, Error> {

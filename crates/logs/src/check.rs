@@ -48,7 +48,7 @@ pub fn check(directory: &Path, progress: &Progress) -> Result<Checked, Error> {
 
 /// Looks the store over and cuts out what is damaged: days of which nothing can be read are set
 /// aside; of a segment with something damaged in it, the blocks that can be decoded are written
-/// anew, and its files set aside. What was found is returned.
+/// anew, from its store alone where that is all that can be opened, and its files set aside. What was found is returned.
 pub fn repair(directory: &Path, options: StoreOptions, progress: &Progress) -> Result<Checked, Error> {
     let checked = check(directory, progress)?;
     if checked.findings.is_empty() {
@@ -87,23 +87,56 @@ fn damaged_segments(day: &Day) -> Result<BTreeSet<SegmentId>, Error> {
 /// In one commit: what is left of a segment is there, the segment is not.
 fn cut_out(store: &Store, day: &Day, id: SegmentId) -> Result<(), Error> {
     let view = day.view()?;
-    let mut left = Vec::new();
-    if let Some(segment) = view.segments.iter().find(|segment| segment.id() == id) {
-        let mut rewriter = Rewriter::new(&store.inner, &[])?;
-        for row in &segment.table.rows {
-            let again = segment.head(row).and_then(|head| {
-                let (body, metadata) = segment.body(row)?;
-                rewriter.again(row, &head, &body, &metadata)
-            });
-            match again {
-                Ok(block) => left.push(block),
-                Err(error) if error.is_damage() => rewriter.clear(),
-                Err(error) => return Err(error),
-            }
-        }
-    }
+    let left = match view.segments.iter().find(|segment| segment.id() == id) {
+        Some(segment) => left_of(store, segment)?,
+        None => left_of_store(store, day, id)?,
+    };
     let blocks = left.iter().map(LeftBlock::borrowed).collect();
     day.commit(&Change { blocks, cut_out: vec![id], ..Change::default() }, &|_| {})
+}
+
+fn left_of(store: &Store, segment: &Segment) -> Result<Vec<LeftBlock>, Error> {
+    let mut rewriter = Rewriter::new(&store.inner, &[])?;
+    let mut left = Vec::new();
+    for row in &segment.table.rows {
+        let again = segment.head(row).and_then(|head| {
+            let (body, metadata) = segment.body(row)?;
+            rewriter.again(row, &head, &body, &metadata)
+        });
+        left.extend(unless_damaged(again, &mut rewriter)?);
+    }
+    Ok(left)
+}
+
+/// Of a segment that cannot be opened, what its store has. Which cut its blocks were of is not known any more; as blocks
+/// of the first, no deletion that waits passes them over.
+fn left_of_store(store: &Store, day: &Day, id: SegmentId) -> Result<Vec<LeftBlock>, Error> {
+    let stored = match day.stored_blocks(id) {
+        Err(error) if error.is_damage() => return Ok(Vec::new()),
+        stored => stored?,
+    };
+    let mut rewriter = Rewriter::new(&store.inner, &[])?;
+    let mut left = Vec::new();
+    for [head, body, metadata] in stored {
+        let row = Row::unknown(store.inner.layers.write().take_block_id());
+        let again = rewriter.again(&row, &head, &body, &metadata);
+        left.extend(unless_damaged(again, &mut rewriter)?);
+    }
+    Ok(left)
+}
+
+fn unless_damaged(
+    block: Result<LeftBlock, Error>,
+    rewriter: &mut Rewriter<'_>,
+) -> Result<Option<LeftBlock>, Error> {
+    match block {
+        Ok(block) => Ok(Some(block)),
+        Err(error) if error.is_damage() => {
+            rewriter.clear();
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn days_of(directory: &Path) -> Result<Vec<(i32, std::path::PathBuf)>, Error> {

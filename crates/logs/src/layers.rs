@@ -98,12 +98,17 @@ impl Layers {
         self.open.get(number as usize)
     }
 
+    /// One that no block has.
+    pub(crate) fn take_block_id(&mut self) -> u64 {
+        self.next_block += 1;
+        self.next_block - 1
+    }
+
     /// Puts the blocks of a cut in its place.
     pub(crate) fn replace_cut(&mut self, cut: &Arc<Cut>, blocks: Vec<FreshBlock>) {
         self.cuts.retain(|c| !Arc::ptr_eq(c, cut));
         for mut block in blocks {
-            block.row.id = self.next_block;
-            self.next_block += 1;
+            block.row.id = self.take_block_id();
             self.fresh.push(Arc::new(block));
         }
     }

@@ -28,12 +28,13 @@ use crate::layers::{Cut, Layers};
 use crate::options::{StoreOptions, Sync};
 use crate::record::{Deletion, RecordSink, read_record};
 use crate::registry::{MAX_GROUPS, Registry};
+use crate::seen::{Seen, is_on_disk};
 use crate::stats::Counters;
 use crate::store::{Inner, oldest_ns};
 use crate::tail::{OpenGroup, Tail};
 
 /// Block ids and cuts given since the store was opened begin this far behind those on the disk
-/// when some day could not be read: its own are not known.
+/// when some day could not be read, or lost its list: its own are not known.
 const GAP: u64 = 1 << 32;
 
 pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Error> {
@@ -64,14 +65,22 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         }
         Ok::<(), WalError>(())
     })?;
-    counters.corruptions.fetch_add(replayed.damages, Relaxed);
+    replay.failed.take().map_or(Ok(()), Err)?;
+    // Before a commit the log is synced, so that it never ends before what a day says of it.
+    let is_cut_off = replayed.end < replay.least_start();
+    counters.corruptions.fetch_add(replayed.damages + u64::from(is_cut_off), Relaxed);
     replay.tell(&replayed);
+    if is_cut_off {
+        let (end, known) = (replayed.end.0, replay.least_start().0);
+        tracing::error!(end, known, "the log, or its end, is gone; what was only in it is lost");
+    }
     counters.replayed_records.store(replayed.records, Relaxed);
     catalog.save_deletions(&replay.new_deletions)?;
     if !replay.canceled.is_empty() {
         catalog.remove_deletions(&replay.canceled)?;
     }
     let wal = recovery.start(replay.least_start())?;
+    replay.unsure.values().for_each(|day| day.log_ends(wal.next()));
     counters.replay_ms.store(began.elapsed().as_millis() as u64, Relaxed);
     let appender = replay.appender(now_ms);
     let own = || Arc::new(ActiveLimit::alone(limits.max_log_streams));
@@ -272,6 +281,11 @@ struct Replay {
     newest_ns: HashMap<u32, i64, FxBuildHasher>,
     /// Ids of streams that had been forgotten and met again before the catalog heard of it.
     aliases: HashMap<u32, u32, FxBuildHasher>,
+    /// Days of which blocks alone tell what they have of the log.
+    unsure: BTreeMap<i32, Arc<Day>>,
+    seen: Seen,
+    /// What kept a day from telling.
+    failed: Option<Error>,
     /// Where the entries that follow go: stream, and group with the place in it.
     part: Option<(u32, u32)>,
     unknown: u64,
@@ -285,11 +299,16 @@ impl Replay {
         (now_ms, oldest_ns): (i64, i64),
     ) -> Result<Self, Error> {
         let mut payloads = BTreeMap::new();
+        let mut unsure = BTreeMap::new();
         for day in days.all() {
-            payloads.insert(day.number, day.payload()?);
+            let payload = day.payload()?;
+            if payload.unsure_upto.is_some() {
+                unsure.insert(day.number, Arc::clone(&day));
+            }
+            payloads.insert(day.number, payload);
         }
         let opened_ns = payloads.values().map(|p| p.newest_ns).max().unwrap_or(i64::MIN);
-        let damaged = if days.is_one_lost() { GAP } else { 0 };
+        let damaged = if days.is_unsure() { GAP } else { 0 };
         let of_days = payloads.values().map(|p| p.last_cut).max().unwrap_or(0);
         let of_deletions = loaded.deletions.iter().map(|d| d.upto_cut).max().unwrap_or(0);
         let last_cut = of_days.max(of_deletions) + damaged;
@@ -312,6 +331,9 @@ impl Replay {
             unsaved_since: None,
             newest_ns: HashMap::default(),
             aliases: HashMap::default(),
+            unsure,
+            seen: Seen::default(),
+            failed: None,
             part: None,
             unknown: 0,
         })
@@ -354,6 +376,20 @@ impl Replay {
             self.layers.open.push(Arc::new(OpenGroup::default()));
         }
         appender
+    }
+
+    fn is_on_disk(&mut self, stream: u32, t_ns: i64, line: &str) -> bool {
+        let Some(day) = self.unsure.get(&day_of(t_ns)) else { return false };
+        is_on_disk(&mut self.seen, day, (stream, t_ns, line)).unwrap_or_else(|error| {
+            self.failed.get_or_insert(error);
+            false
+        })
+    }
+
+    /// Whether what a deletion means may have come back from the log, because a day does not know that it had it.
+    fn may_be_undone(&self, deletion: &Deletion) -> bool {
+        let days = day_of(deletion.start_ns)..=day_of(deletion.end_ns);
+        self.unsure.range(days).next().is_some()
     }
 
     /// Cuts all groups where a deletion stands in the log, as was done then.
@@ -425,6 +461,10 @@ impl RecordSink for Replay {
         if payload.and_then(|p| p.position_of(group)).is_some_and(|done| self.position < done) {
             return;
         }
+        let is_unsure = payload.and_then(|p| p.unsure_upto).is_some_and(|upto| self.position < upto);
+        if is_unsure && self.is_on_disk(id, t_ns, line) {
+            return;
+        }
         let since = (self.position, self.now_ms);
         self.with_tail(group, |tail| {
             let place = tail.place(id);
@@ -436,9 +476,17 @@ impl RecordSink for Replay {
     fn deletion(&mut self, deletion: Deletion) {
         self.cut_all(deletion.upto_cut);
         self.next_deletion = self.next_deletion.max(deletion.id + 1);
-        if self.deletions.iter().all(|d| d.id != deletion.id) {
-            self.new_deletions.push(deletion.clone());
-            self.deletions.push(deletion);
+        let may_be_undone = self.may_be_undone(&deletion);
+        match self.deletions.iter_mut().find(|known| known.id == deletion.id) {
+            None => {
+                self.new_deletions.push(deletion.clone());
+                self.deletions.push(deletion);
+            }
+            Some(known) if known.done && may_be_undone => {
+                known.done = false;
+                self.new_deletions.push(known.clone());
+            }
+            Some(_) => {}
         }
     }
 

@@ -17,7 +17,7 @@ use pilothouse_model::logs::{LineNeed, LogBatch, MetadataNeed, PushEntry, PushSt
 
 use crate::block::{Head, Reader, Want};
 use crate::day::day_of;
-use crate::day::one::Segment;
+use crate::day::one::{Day, Segment};
 use crate::day::table::{Row, Span};
 use crate::error::Error;
 use crate::flush::block_error;
@@ -84,6 +84,17 @@ impl Seen {
         }
     }
 
+    /// The entries of one stream of a block, decoded now or lately.
+    fn read(&mut self, block: &Candidate, stream: u32) -> Result<Arc<Decoded>, Error> {
+        let key = (block.day, block.id, stream);
+        if let Some(kept) = self.find(key) {
+            return Ok(kept);
+        }
+        let decoded = self.decode(key, &block.place.frames()?)?;
+        self.keep(decoded.clone());
+        Ok(decoded)
+    }
+
     fn decode(
         &mut self,
         (day, block, stream): (i32, u64, u32),
@@ -115,6 +126,31 @@ impl Seen {
             metadata: entries.metadata.to_vec(),
         }))
     }
+}
+
+/// Whether a day on the disk has an entry, asked when its log is read again. Blocks that cannot be read have
+/// nothing.
+pub(crate) fn is_on_disk(
+    seen: &mut Seen,
+    day: &Day,
+    (stream, t_ns, line): (u32, i64, &str),
+) -> Result<bool, Error> {
+    let end_ns = t_ns.saturating_add(1);
+    for segment in day.view()?.segments.iter().filter(|s| s.table.overlaps(t_ns, end_ns)) {
+        for block in segment.table.blocks().filter(|(row, _)| row.overlaps(t_ns, end_ns)) {
+            let place = || Place::Disk(Arc::clone(segment), *block.0);
+            let candidate = Candidate::of(day.number, stream, block, place);
+            let Some(candidate) = candidate.filter(|c| c.min_ns <= t_ns && t_ns <= c.max_ns) else {
+                continue;
+            };
+            match seen.read(&candidate, stream) {
+                Ok(decoded) if decoded.find(t_ns, line).is_some() => return Ok(true),
+                Err(error) if !error.is_damage() => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// An entry that is looked for.

@@ -145,7 +145,13 @@ impl Store {
     pub fn close(&self) -> Result<(), Error> {
         self.inner.appender.lock().closed = true;
         self.workers.stop();
-        self.inner.flush_last()
+        match self.inner.flush_last() {
+            Err(Error::Disk(error)) if error.is_no_space() => {
+                tracing::warn!(%error, "there is no room to write out what is in memory; the next start reads it from the log");
+                Ok(())
+            }
+            flushed => flushed,
+        }
     }
 
     /// From now on entries older than this are refused and not shown; their days go with the next

@@ -1,16 +1,17 @@
 //! `series.redb`: what must outlive the log besides samples.
 //!
 //! Series by id, positions of groups in the log, exemplars, metadata, deletions. It is read as a
-//! whole at start and only written after that.
+//! whole at start, each page held against its checksum, and only written after that.
 
 use std::path::Path;
 
-use pilothouse_disk::{Ledger, Position};
+use pilothouse_disk::remains::Remains;
+use pilothouse_disk::{Ledger, Position, files};
 use pilothouse_index::page::{Page, PageWriter};
 use pilothouse_model::Labels;
 use pilothouse_model::ports::Exemplar;
 use pilothouse_model::write::MetadataEntry;
-use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _};
+use redb::{Key, ReadableTable as _, TableDefinition, TableHandle as _, Value, WriteTransaction};
 use roaring::RoaringBitmap;
 
 use crate::error::Error;
@@ -73,8 +74,10 @@ pub(crate) struct Loaded {
     pub(crate) deletions: Vec<Deletion>,
     pub(crate) next_flush: u32,
     pub(crate) next_deletion: u32,
-    /// Nothing in the log before it is needed.
+    /// Nothing in the log before it is needed,
     pub(crate) log_start: Position,
+    /// unless labels are missing that the log may have further back.
+    pub(crate) reads_all_of_log: bool,
 }
 
 #[derive(Debug)]
@@ -189,30 +192,92 @@ impl Catalog {
 
     /// Reads everything; series go into the registry.
     pub(crate) fn load(&self, registry: &mut Registry) -> Result<Loaded, Error> {
-        let read = self.ledger.read()?;
+        Rows { remains: self.ledger.remains()?, path: self.ledger.path() }.load(registry)
+    }
+
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        self.ledger.allocated_bytes()
+    }
+}
+
+/// Reads the catalog of a store that nobody has open, and changes nothing.
+pub(crate) fn look(path: &Path) -> Result<Loaded, Error> {
+    Rows { remains: Remains::open(path)?, path }.load(&mut Registry::default())
+}
+
+/// Puts a new catalog, with all rows of a damaged one that are certain, in its place; the damaged one is kept aside.
+/// `None`, and nothing done, if there is no series among them; else whether some may be missing.
+pub(crate) fn salvage(path: &Path) -> Result<Option<bool>, Error> {
+    let unfinished = files::unfinished_path(path);
+    files::remove(&unfinished)?;
+    let remains = Remains::open(path)?;
+    let mut series = 0;
+    let gaps = remains.each(SERIES, |_, _, is_certain| series += u64::from(is_certain));
+    if series == 0 {
+        return Ok(None);
+    }
+    let fresh = Catalog::open(&unfinished)?;
+    fresh.change(|transaction, path| {
+        copy(transaction, path, &remains, SERIES)?;
+        copy(transaction, path, &remains, GROUPS)?;
+        copy(transaction, path, &remains, EXEMPLARS)?;
+        copy(transaction, path, &remains, METADATA)?;
+        copy(transaction, path, &remains, DELETIONS)?;
+        copy(transaction, path, &remains, NEXT)
+    })?;
+    drop(fresh);
+    files::keep_aside(path, "damaged")?;
+    files::rename_durably(&unfinished, path)?;
+    Ok(Some(!gaps.is_empty()))
+}
+
+fn copy<K: Key + 'static, V: Value + 'static>(
+    transaction: &WriteTransaction,
+    path: &Path,
+    remains: &Remains,
+    table: TableDefinition<'_, K, V>,
+) -> Result<(), Error> {
+    let mut to = transaction.open_table(table).map_err(Error::redb(path))?;
+    let mut failed = None;
+    remains.each(table, |key, value, is_certain| {
+        if is_certain && failed.is_none() {
+            failed = to.insert(key, value).err();
+        }
+    });
+    failed.map_or(Ok(()), |error| Err(Error::redb(path)(error)))
+}
+
+/// The rows of a catalog. Reading fails where a page has not its checksum.
+struct Rows<'a> {
+    remains: Remains,
+    path: &'a Path,
+}
+
+impl Rows<'_> {
+    fn load(&self, registry: &mut Registry) -> Result<Loaded, Error> {
         let mut loaded = Loaded::default();
-        self.load_series(&read, registry)?;
-        self.each(&read, GROUPS, |number, row| {
+        self.load_series(registry)?;
+        self.each(GROUPS, |number, row| {
             loaded.groups.push((number, read_group_row(row)?));
             Ok(())
         })?;
-        self.each(&read, EXEMPLARS, |number, row| {
+        self.each(EXEMPLARS, |number, row| {
             let (id, exemplar) = read_exemplar(&mut Reader(row))?;
             loaded.exemplars.push((number, id, exemplar));
             Ok(())
         })?;
-        self.each(&read, METADATA, |_, row| {
+        self.each(METADATA, |_, row| {
             let mut row = Reader(row);
             while !row.is_empty() {
                 loaded.metadata.push(read_metadata(&mut row)?);
             }
             Ok(())
         })?;
-        self.each(&read, DELETIONS, |_, row| {
+        self.each(DELETIONS, |_, row| {
             loaded.deletions.push(read_deletion(&mut Reader(row))?);
             Ok(())
         })?;
-        self.ledger.each(&read, NEXT, |name, value| -> Result<(), Error> {
+        self.each(NEXT, |name, value| {
             let number = u32::try_from(value).unwrap_or(u32::MAX);
             match name {
                 "series" => registry.set_next_id(number),
@@ -226,8 +291,8 @@ impl Catalog {
         Ok(loaded)
     }
 
-    fn load_series(&self, read: &ReadTransaction, registry: &mut Registry) -> Result<(), Error> {
-        self.each(read, SERIES, |_, row| {
+    fn load_series(&self, registry: &mut Registry) -> Result<(), Error> {
+        self.each(SERIES, |_, row| {
             let bad = |_| Malformed("series page");
             let mut row = Reader(row);
             let count = row.count()?;
@@ -256,19 +321,20 @@ impl Catalog {
     }
 
     /// Visits the rows of a table.
-    fn each<K: redb::Key + 'static>(
+    fn each<K: Key + 'static, V: Value + 'static>(
         &self,
-        read: &ReadTransaction,
-        table: TableDefinition<'_, K, &'static [u8]>,
-        mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Malformed>,
+        table: TableDefinition<'_, K, V>,
+        mut visit: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> Result<(), Malformed>,
     ) -> Result<(), Error> {
-        let name = table.name().to_owned();
-        let malformed = |e| Error::corrupt(self.ledger.path(), format!("table {name}: {e}"));
-        self.ledger.each(read, table, |key, row| visit(key, row).map_err(malformed))
-    }
-
-    pub(crate) fn allocated_bytes(&self) -> u64 {
-        self.ledger.allocated_bytes()
+        let mut read = Ok(());
+        let gaps = self.remains.each(table, |key, row, is_certain| {
+            if is_certain && read.is_ok() {
+                read = visit(key, row);
+            }
+        });
+        let malformed = |e| Error::corrupt(self.path, format!("table {}: {e}", table.name()));
+        read.map_err(malformed)?;
+        Ok(gaps.refuse(table.name(), self.path)?)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Looking a store over that nobody has open: every page, row and record by its checksum.
 //!
-//! A look opens the young files and the catalog as a start would, which mends what a crash has
-//! left; it changes nothing else.
+//! A look changes nothing, not even what a start would mend after a crash.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,18 +9,18 @@ use pilothouse_disk::Position;
 use pilothouse_disk::backup::Progress;
 use pilothouse_disk::check::{self, Checked};
 use pilothouse_disk::files::{self, DirectoryLock, Generation};
+use pilothouse_disk::remains::{Remains, guarded};
 use pilothouse_model::SampleColumns;
 use pilothouse_model::time::parse_day;
 
-use crate::catalog::{self, Catalog};
+use crate::catalog;
 use crate::codec::MAX_BLOCK_SAMPLES;
-use crate::day::l0::{self, L0};
+use crate::day::l0;
 use crate::day::l1::{self, L1, OpenL1};
 use crate::error::Error;
 use crate::loaded::LoadedPage;
 use crate::options::StoreOptions;
 use crate::record::is_record;
-use crate::registry::Registry;
 use crate::store::Store;
 
 /// What was found, and the days that have something damaged.
@@ -89,7 +88,7 @@ fn check_catalog(path: &Path, checked: &mut Checked) -> Result<Position, Error> 
     if !check::database(path, catalog::KIND, catalog::VERSION, checked)? {
         return Ok(Position(0));
     }
-    match Catalog::open(path).and_then(|catalog| catalog.load(&mut Registry::default())) {
+    match catalog::look(path) {
         Ok(loaded) => Ok(loaded.log_start),
         Err(error) if error.is_damage() => {
             checked.found(path, "", error);
@@ -108,8 +107,13 @@ fn check_day_file(path: &Path, generation: &Generation, checked: &mut Checked) -
     // What redb finds is in no page that it names; the pages are read all the same.
     check::database(path, kind, version, checked)?;
     let read = match kind {
-        l1::KIND => L1::new(path.to_owned(), 0, 0).get(0).map(|open| check_closed(&open, checked)),
-        _ => L0::open(path, 0, 0).map(|young| check_young(&young, checked)),
+        l1::KIND => L1::new(path.to_owned(), 0, 0).get(0).and_then(|open| {
+            guarded(path, || {
+                check_closed(&open, checked);
+                Ok(())
+            })
+        }),
+        _ => check_young(path, checked),
     };
     match read {
         Ok(()) => Ok(()),
@@ -121,14 +125,22 @@ fn check_day_file(path: &Path, generation: &Generation, checked: &mut Checked) -
     }
 }
 
-fn check_young(file: &L0, checked: &mut Checked) {
-    for (flush, number) in file.page_keys() {
-        checked.parts += 1;
-        let read = file.load((flush, number)).and_then(|page| read_all(&page, &crate::loaded::no_lists));
-        if let Err(error) = read {
-            checked.found(file.path(), format!("page {number} of flush {flush}"), error);
-        }
+fn check_young(path: &Path, checked: &mut Checked) -> Result<(), Error> {
+    let remains = Remains::open(path)?;
+    if !remains.each(l0::DIRECTORY, |_, _, _| {}).is_empty() {
+        checked.found(path, "", "a part of its directory cannot be read");
     }
+    let gaps = remains.each(l0::PAGES, |(flush, number), bytes, _| {
+        checked.parts += 1;
+        let page = LoadedPage::open(bytes).map_err(Error::from);
+        if let Err(error) = page.and_then(|page| read_all(&page, &crate::loaded::no_lists)) {
+            checked.found(path, format!("page {number} of flush {flush}"), error);
+        }
+    });
+    if !gaps.is_empty() {
+        checked.found(path, "", "some of its pages cannot be read");
+    }
+    Ok(())
 }
 
 fn check_closed(open: &OpenL1, checked: &mut Checked) {

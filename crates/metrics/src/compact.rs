@@ -282,7 +282,8 @@ impl Inner {
         }
         let newest = files.l0.iter().filter_map(|l0| l0.flushes()).map(|f| f.1).max();
         let newest = newest.max(closed.as_ref().map(|c| c.about.newest_flush)).unwrap_or(0);
-        Ok((out.finish(newest, below)?, source.damaged.get()))
+        let lacks_pages = files.l0.iter().any(|l0| l0.is_damaged());
+        Ok((out.finish(newest, below)?, source.damaged.get() || lacks_pages))
     }
 
     /// Leaves files that have damaged pages under another name, for somebody to look at, instead

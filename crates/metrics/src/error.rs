@@ -38,6 +38,7 @@ impl Error {
         match self {
             Self::Disk(e) => e.is_damage(),
             Self::Corrupt { .. } | Self::Codec(_) => true,
+            Self::Index(pilothouse_index::Error::Malformed(_)) => true,
             _ => false,
         }
     }
@@ -59,6 +60,7 @@ impl Error {
     pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
         match self {
             Self::Codec(e) => Self::corrupt(path, e.to_string()),
+            Self::Index(e @ pilothouse_index::Error::Malformed(_)) => Self::corrupt(path, e.to_string()),
             other => other,
         }
     }

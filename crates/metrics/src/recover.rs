@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::{self, DirectoryLock};
+use pilothouse_disk::remains::guarded;
 use pilothouse_disk::wal::{OnDamage, Options, Replayed, SyncMode};
 use pilothouse_disk::{Position, Wal, WalError};
 use pilothouse_model::active::{ActiveCount, minute_of};
@@ -18,7 +19,7 @@ use pilothouse_model::write::MetadataEntry;
 use pilothouse_model::{ActiveLimit, Budget, Histogram, Labels};
 
 use crate::append::{ACTIVE_MINUTES, Appender};
-use crate::catalog::{Catalog, GroupRow, Loaded};
+use crate::catalog::{Catalog, GroupRow, Loaded, salvage};
 use crate::day::set::{Days, set_aside_young};
 use crate::delete::{Deletions, matching};
 use crate::error::Error;
@@ -49,7 +50,8 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     }
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
-    let from = loaded.log_start;
+    let log_start = loaded.log_start;
+    let from = if loaded.reads_all_of_log { recovery.first() } else { log_start };
     let log_is_gone = recovery.is_empty() && from > Position(0);
     let mut replay = Replay::new(registry, loaded, &options, now_ms);
     let counters = Counters::default();
@@ -70,7 +72,7 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     for deletion in &replay.new_deletions {
         catalog.save_deletion(deletion)?;
     }
-    let wal = recovery.start(replay.least_start().max(from))?;
+    let wal = recovery.start(replay.least_start().max(log_start))?;
     let floor_ms = disk_floor_ms(&days).max(replay.floor_ms);
     let newest_flush =
         days.newest_flush().max(replay.deletions.iter().map(|d| d.upto_flush).max().unwrap_or(0));
@@ -115,19 +117,21 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     })
 }
 
-/// The catalog with what it holds, and whether one was lost. Damaged, it is set aside and begun
-/// anew with what the log still knows; young day files, which say nothing without it, go too.
+/// The catalog with what it holds, and whether something of it was lost. Damaged, it is written anew with all that is
+/// certain; what the log still knows of the rest comes back. Where nothing is certain, it is set aside and begun anew,
+/// and young day files, which say nothing without it, go too.
 fn find_catalog(path: &Path, days: &Path) -> Result<(Catalog, Registry, Loaded, bool), Error> {
     let is_new = files::is_absent_or_empty(path)?;
     if !is_new {
-        let mut registry = Registry::default();
-        let opened = Catalog::open(path).and_then(|c| Ok((c.load(&mut registry)?, c)));
-        match opened {
-            Ok((loaded, catalog)) => return Ok((catalog, registry, loaded, false)),
+        match read_catalog(path) {
+            Ok((catalog, registry, loaded)) => return Ok((catalog, registry, loaded, false)),
             Err(error) if error.is_damage() => {
-                tracing::error!(%error, "the catalog of series is damaged; it is set aside and begun anew");
+                tracing::error!(%error, "the catalog of series is damaged; it is set aside and written anew");
             }
             Err(error) => return Err(error),
+        }
+        if let Some(found) = salvaged_catalog(path)? {
+            return Ok(found);
         }
     }
     // Before there is a new catalog: a start that ends here is begun again in the same way.
@@ -139,6 +143,32 @@ fn find_catalog(path: &Path, days: &Path) -> Result<(Catalog, Registry, Loaded, 
         files::set_aside(path, "damaged")?;
     }
     Ok((Catalog::open(path)?, Registry::default(), Loaded::default(), !is_new || orphans > 0))
+}
+
+/// redb believes its file, and panics over some damage.
+fn read_catalog(path: &Path) -> Result<(Catalog, Registry, Loaded), Error> {
+    guarded(path, || {
+        let catalog = Catalog::open(path)?;
+        let mut registry = Registry::default();
+        let loaded = catalog.load(&mut registry)?;
+        Ok((catalog, registry, loaded))
+    })
+}
+
+/// `None` where there is nothing to save.
+fn salvaged_catalog(path: &Path) -> Result<Option<(Catalog, Registry, Loaded, bool)>, Error> {
+    let lacks_series = match salvage(path) {
+        Ok(Some(lacks_series)) => lacks_series,
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_damage() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (catalog, registry, mut loaded) = read_catalog(path)?;
+    if lacks_series {
+        tracing::error!("the labels of some series are lost, unless the log still has them");
+        loaded.reads_all_of_log = true;
+    }
+    Ok(Some((catalog, registry, loaded, true)))
 }
 
 fn wal_options(sync: Sync) -> Options {

@@ -10,7 +10,7 @@ use pilothouse_model::time::day_of;
 use pilothouse_model::{Budget, LabelNeeds, Labels, SelectedSeries, Selection};
 use rayon::prelude::*;
 
-use crate::day::l1::OpenL1;
+use crate::day::l1::{L1, OpenL1};
 use crate::day::set::DaySet;
 use crate::delete::matching;
 use crate::error::Error;
@@ -176,6 +176,23 @@ fn needs_none(needs: &LabelNeeds) -> bool {
     matches!(needs, LabelNeeds::Only(names) if names.is_empty())
 }
 
+/// `None` where nothing is selected.
+fn closed_day(
+    store: &Inner,
+    (day, file): (i32, &L1),
+    selection: &Selection,
+    deletions: &[Deletion],
+    budget: &Budget,
+) -> Result<Option<ClosedDay>, Error> {
+    let open = store.days.open_l1(file)?;
+    let selected = resolve(&open.index, &selection.matchers, budget)?;
+    if selected.is_empty() {
+        return Ok(None);
+    }
+    let deleted = deleted_in(&open, deletions, budget)?;
+    Ok(Some(ClosedDay { day, open, selected, deleted }))
+}
+
 /// The closed days of a range with the series that are selected in them.
 fn closed_days(
     store: &Inner,
@@ -189,13 +206,11 @@ fn closed_days(
     for (day, files) in days.range(day_of(range.0)..=day_of(range.1)) {
         let Some(l1) = &files.l1 else { continue };
         budget.check("selecting series")?;
-        let open = store.days.open_l1(l1)?;
-        let selected = resolve(&open.index, &selection.matchers, budget)?;
-        if selected.is_empty() {
-            continue;
+        match closed_day(store, (*day, l1), selection, deletions, budget) {
+            // The others are no worse for it.
+            Err(error) if error.is_damage() => drop(store.corrupt(error.in_file(l1.path()))),
+            found => closed.extend(found?),
         }
-        let deleted = deleted_in(&open, deletions, budget)?;
-        closed.push(ClosedDay { day: *day, open, selected, deleted });
     }
     Ok(closed)
 }

@@ -38,16 +38,23 @@ pub(crate) struct IndexDirectory {
     path: PathBuf,
     /// Segments that are shown to nobody, by the names of their files: the next commit leaves them out.
     hidden: Arc<HashSet<String>>,
+    /// The list of segments, whatever lies in the directory.
+    told: Option<Arc<[u8]>>,
 }
 
 impl IndexDirectory {
     pub(crate) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), hidden: Arc::default() }
+        Self { path: path.to_owned(), hidden: Arc::default(), told: None }
     }
 
     /// Without some segments, by the hexadecimal digits of their ids.
     pub(crate) fn without(path: &Path, segments: impl IntoIterator<Item = String>) -> Self {
-        Self { path: path.to_owned(), hidden: Arc::new(segments.into_iter().collect()) }
+        Self { hidden: Arc::new(segments.into_iter().collect()), ..Self::of(path) }
+    }
+
+    /// With a list of segments that is not the directory's own.
+    pub(crate) fn told(path: &Path, list: Vec<u8>) -> Self {
+        Self { told: Some(list.into()), ..Self::of(path) }
     }
 
     /// The files that tantivy has made, garbage among them, in JSON.
@@ -150,6 +157,9 @@ impl Directory for IndexDirectory {
         }
         if path != Path::new(meta::FILE) {
             return files::read(&self.path.join(path)).map_err(unreadable(path));
+        }
+        if let Some(told) = &self.told {
+            return Ok(told.to_vec());
         }
         let text = meta::read(&self.path).map_err(unreadable(path))?;
         match self.hidden.is_empty() {

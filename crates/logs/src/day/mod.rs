@@ -3,12 +3,13 @@
 //!
 //! Reading order: `schema` (what a document holds), `directory` and `meta` (how tantivy's files are
 //! read and written), `table` (the blocks of a segment in memory), `filters` (the file of slabs), `streams` (whose
-//! numbers the blocks have), `one` (one directory: opened, read, committed to), `set` (all of them).
+//! numbers the blocks have), `rebuild` (the list of segments, where it is lost), `one` (one directory: opened, read, committed to), `set` (all of them).
 
 pub(crate) mod directory;
 pub(crate) mod filters;
 pub(crate) mod meta;
 pub(crate) mod one;
+mod rebuild;
 pub(crate) mod schema;
 pub(crate) mod set;
 pub(crate) mod streams;

@@ -10,17 +10,18 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Condvar, Mutex};
 use pilothouse_disk::{Position, files};
 use tantivy::directory::{Directory as _, META_LOCK, OwnedBytes};
-use tantivy::index::{Index, SegmentId, SegmentMeta, SegmentReader};
+use tantivy::fastfield::AliveBitSet;
+use tantivy::index::{Index, SegmentComponent, SegmentId, SegmentMeta, SegmentReader};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, MergeCandidate, MergePolicy, UserOperation};
 use tantivy::store::StoreReader;
 use tantivy::{IndexWriter, Term};
 
 use super::directory::{IndexDirectory, segment_of};
 use super::filters::{self, Filters};
-use super::meta;
 use super::schema::{Fields, FilterPlace, schema, settings};
 use super::streams::StreamFile;
 use super::table::{Row, Span, Table};
+use super::{meta, rebuild};
 use crate::block::{BlockFilter, SlabBuilder};
 use crate::error::Error;
 
@@ -28,6 +29,8 @@ const FORMAT_FILE: &str = "FORMAT";
 const FORMAT: &str = "pilothouse-logs-day";
 const VERSION: u32 = 2;
 const PAYLOAD_VERSION: u32 = 1;
+/// Stands before the position up to which nothing is known of any group.
+const ANY_GROUP: &str = "*";
 /// Blocks in one slab.
 const SLAB_BLOCKS: usize = 64;
 /// The least that tantivy takes; a commit needs a fraction of it.
@@ -56,11 +59,21 @@ pub(crate) struct Payload {
     pub(crate) next_block: u64,
     /// By group: the day has all its entries that lie before this position in the log.
     pub(crate) positions: Vec<(u32, Position)>,
+    /// The positions were lost once: of what the log has before this one, some may be there, which its blocks
+    /// alone can tell.
+    pub(crate) unsure_upto: Option<Position>,
 }
 
 impl Default for Payload {
     fn default() -> Self {
-        Self { filters_end: 0, newest_ns: i64::MIN, last_cut: 0, next_block: 0, positions: Vec::new() }
+        Self {
+            filters_end: 0,
+            newest_ns: i64::MIN,
+            last_cut: 0,
+            next_block: 0,
+            positions: Vec::new(),
+            unsure_upto: None,
+        }
     }
 }
 
@@ -68,7 +81,8 @@ impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { filters_end, newest_ns, last_cut, next_block, .. } = self;
         write!(f, "{PAYLOAD_VERSION} {filters_end} {newest_ns} {last_cut} {next_block}")?;
-        self.positions.iter().try_for_each(|(group, position)| write!(f, " {group}:{position}"))
+        self.positions.iter().try_for_each(|(group, position)| write!(f, " {group}:{position}"))?;
+        self.unsure_upto.map_or(Ok(()), |position| write!(f, " {ANY_GROUP}:{position}"))
     }
 }
 
@@ -81,12 +95,16 @@ impl Payload {
         let filters_end = words.next()?.parse().ok()?;
         let newest_ns = words.next()?.parse().ok()?;
         let (last_cut, next_block) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        let position = |word: &str| {
+        let (mut positions, mut unsure_upto) = (Vec::new(), None);
+        for word in words {
             let (group, position) = word.split_once(':')?;
-            Some((group.parse().ok()?, Position(position.parse().ok()?)))
-        };
-        let positions = words.map(position).collect::<Option<_>>()?;
-        Some(Self { filters_end, newest_ns, last_cut, next_block, positions })
+            let position = Position(position.parse().ok()?);
+            match group {
+                ANY_GROUP => unsure_upto = Some(position),
+                group => positions.push((group.parse().ok()?, position)),
+            }
+        }
+        Some(Self { filters_end, newest_ns, last_cut, next_block, positions, unsure_upto })
     }
 
     pub(crate) fn position_of(&self, group: u32) -> Option<Position> {
@@ -210,7 +228,9 @@ impl Day {
 
     /// Opens a directory, and mends what it has twice. What was wrong is told besides.
     pub(crate) fn open(path: &Path, number: i32) -> Result<(Self, Faults), Error> {
-        let (day, faults, meta) = Self::found(path, number)?;
+        let made_anew = mend_list(path)?;
+        let (day, mut faults, meta) = Self::found(path, number)?;
+        faults.extend(made_anew);
         let format = if faults.iter().any(|(file, _)| file.ends_with(FORMAT_FILE)) {
             write_format(path)
         } else {
@@ -266,6 +286,13 @@ impl Day {
         match &*payload {
             Some(known) => Ok(known.clone()),
             None => Ok(payload.insert(read_payload(&self.path)?).clone()),
+        }
+    }
+
+    /// Where the log ended when the day was opened: what comes behind it is known again.
+    pub(crate) fn log_ends(&self, end: Position) {
+        if let Some(upto) = self.payload.lock().as_mut().and_then(|payload| payload.unsure_upto.as_mut()) {
+            *upto = (*upto).min(end);
         }
     }
 
@@ -343,6 +370,7 @@ impl Day {
         let mut next = self.payload()?;
         let places = self.append_filters(change, &mut next)?;
         next.positions.retain(|(_, position)| *position > change.log_first);
+        next.unsure_upto = next.unsure_upto.filter(|upto| *upto > change.log_first);
         for (group, position) in &change.positions {
             match next.positions.iter_mut().find(|(g, _)| g == group) {
                 Some(known) => known.1 = known.1.max(*position),
@@ -479,6 +507,42 @@ impl Day {
         Ok(damaged)
     }
 
+    /// What the store of a segment has, whatever else of it cannot be read: head, body and metadata of each block
+    /// that can be had. Fails with damage where the store, or what is deleted in it, cannot be opened.
+    pub(crate) fn stored_blocks(&self, id: SegmentId) -> Result<Vec<[OwnedBytes; 3]>, Error> {
+        let failed = || Error::tantivy(&self.path);
+        let segments = open_index(&self.path)?.searchable_segments().map_err(failed())?;
+        let segment = segments.iter().find(|segment| segment.id() == id);
+        let segment = segment.ok_or_else(|| Error::corrupt(&self.path, "a segment is missing"))?;
+        let read = |component| {
+            let opened = segment.open_read(component);
+            opened.map_err(|e| failed()(tantivy::TantivyError::from(e)))
+        };
+        let (store, alive) = guarded(&self.path, || {
+            let alive = match segment.meta().has_deletes() {
+                true => Some(read(SegmentComponent::Delete)?.read_bytes().map_err(|e| failed()(e.into()))?),
+                false => None,
+            };
+            let store =
+                StoreReader::open(read(SegmentComponent::Store)?, 0).map_err(|e| failed()(e.into()))?;
+            Ok((store, alive.map(AliveBitSet::open)))
+        })?;
+        let fields = schema().1;
+        let document = |doc: u32| {
+            let read = guarded(&self.path, || store.get_document_bytes(doc).map_err(failed()));
+            read.map(Some).or_else(|error| if error.is_damage() { Ok(None) } else { Err(error) })
+        };
+        let mut blocks = Vec::new();
+        for doc in (0..segment.meta().max_doc()).filter(|doc| alive.as_ref().is_none_or(|a| a.is_alive(*doc)))
+        {
+            let Some(head) = document(doc)?.and_then(|first| fields.head_of(&first)) else { continue };
+            if let Some((body, metadata)) = document(doc + 1)?.and_then(|second| fields.body_of(&second)) {
+                blocks.push([head, body, metadata]);
+            }
+        }
+        Ok(blocks)
+    }
+
     /// Bytes of all files.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let names = files::file_names(&self.path).unwrap_or_default();
@@ -502,6 +566,18 @@ fn read_payload(path: &Path) -> Result<Payload, Error> {
         Some(text) => Payload::parse(text).ok_or_else(|| Error::corrupt(path, "the commit's payload")),
         None => Ok(Payload::default()),
     }
+}
+
+/// Makes the list of segments anew where both copies of it are lost, and says so.
+fn mend_list(path: &Path) -> Result<Option<(PathBuf, String)>, Error> {
+    // What a newer release has written is left alone.
+    says_format(path)?;
+    let file = path.join(meta::FILE);
+    if !meta::look(path).map_err(Error::io("read", &file))?.is_lost() {
+        return Ok(None);
+    }
+    meta::write(path, &rebuild::list(path)?)?;
+    Ok(Some((file, "it and its copy are lost; it was made anew from the segments".to_owned())))
 }
 
 fn write_format(path: &Path) -> Result<(), Error> {
@@ -596,8 +672,12 @@ mod tests {
             last_cut: 9,
             next_block: 10,
             positions: vec![(0, Position(1)), (63, Position(u64::MAX))],
+            unsure_upto: None,
         };
         assert_eq!(payload.to_string(), "1 7 -8 9 10 0:1 63:18446744073709551615");
+        let unsure = Payload { unsure_upto: Some(Position(12)), ..payload.clone() };
+        assert_eq!(unsure.to_string(), "1 7 -8 9 10 0:1 63:18446744073709551615 *:12");
+        assert_eq!(Payload::parse(&unsure.to_string()), Some(unsure));
         assert_eq!(Payload::parse(&payload.to_string()), Some(payload));
         assert_eq!(Payload::parse(&Payload::default().to_string()), Some(Payload::default()));
         for bad in ["", "2 0 0 0 0", "1 0 0 0", "1 x 0 0 0", "1 0 0 0 0 1", "1 0 0 0 0 1:", "1 0 0 0 0 a:1"] {

@@ -24,6 +24,8 @@ pub(crate) struct Days {
     lost: u64,
     /// Files that were damaged and could be mended.
     mended: u64,
+    /// Of some day, ids of blocks and numbers of cuts are not known for certain.
+    is_unsure: bool,
 }
 
 impl Days {
@@ -32,7 +34,7 @@ impl Days {
     pub(crate) fn open(directory: &Path, max_loaded: u64) -> Result<Self, Error> {
         files::create_directory(directory)?;
         let mut days = BTreeMap::new();
-        let (mut lost, mut mended) = (0, 0);
+        let (mut lost, mut mended, mut is_unsure) = (0, 0, false);
         for name in directory_names(directory)? {
             let path = directory.join(&name);
             if name.ends_with(".tmp") || name.ends_with(GONE) {
@@ -46,6 +48,7 @@ impl Days {
                         tracing::error!(path = %path.display(), fault, "a file of a day is damaged and was mended");
                     }
                     mended += faults.len() as u64;
+                    is_unsure |= day.payload()?.unsure_upto.is_some();
                     days.insert(number, Arc::new(day));
                 }
                 Err(error) if error.is_damage() => {
@@ -63,6 +66,7 @@ impl Days {
             max_loaded: (max_loaded as usize).max(1),
             lost,
             mended,
+            is_unsure: is_unsure || lost > 0,
         })
     }
 
@@ -72,9 +76,9 @@ impl Days {
         self.lost + self.mended + parts as u64
     }
 
-    /// Whether some day was set aside.
-    pub(crate) fn is_one_lost(&self) -> bool {
-        self.lost > 0
+    /// Whether some day was set aside, or lost the list of what it has.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.is_unsure
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Day>> {

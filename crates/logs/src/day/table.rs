@@ -55,6 +55,11 @@ impl Row {
         }
     }
 
+    /// Of a block of which nothing is known but its id.
+    pub(crate) fn unknown(id: u64) -> Self {
+        Self { id, ..Self::default() }
+    }
+
     /// Whether an entry may lie in `start <= t < end`.
     #[inline]
     pub(crate) fn overlaps(&self, start_ns: i64, end_ns: i64) -> bool {

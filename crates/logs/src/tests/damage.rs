@@ -84,13 +84,130 @@ fn a_day_that_lost_what_it_says_of_itself_is_read_all_the_same() {
     check(|day| flip(&day.join("meta.copy.json"), |n| n / 2), |lost| lost == 0, false);
 }
 
+/// Takes both copies of the list of segments away.
+fn lose_list(day: &Path) {
+    fs::write(day.join("meta.json"), "{}").unwrap();
+    flip(&day.join("meta.copy.json"), |n| n / 2);
+}
+
 #[test]
-fn a_day_without_its_index_is_set_aside() {
-    let lose = |day: &Path| {
-        fs::write(day.join("meta.json"), "{}").unwrap();
-        flip(&day.join("meta.copy.json"), |n| n / 2);
+fn a_list_of_segments_that_is_lost_is_made_anew_from_them() {
+    check(lose_list, |lost| lost == 0, true);
+    let one_unreadable = |day: &Path| {
+        lose_list(day);
+        fs::write(&files_of(day, ".fast")[0], "").unwrap();
     };
-    check(lose, |lost| lost == 400, true);
+    check(one_unreadable, |lost| lost == 200, true);
+    check_repair(lose_list, |lost| lost == 0, "both lists");
+    let none_readable = |day: &Path| {
+        lose_list(day);
+        files_of(day, ".fast").iter().for_each(|path| fs::write(path, "").unwrap());
+    };
+    check(none_readable, |lost| lost == 400, true);
+}
+
+/// Up to where the log is in a day is lost with its list: what the log has of it must not be there twice, nor
+/// be missing, however often the store is killed afterwards.
+#[test]
+fn what_the_log_has_of_a_day_without_its_list_is_there_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let store = open(dir.path(), &clock);
+    let line_at = |i: i64| line(if i % 3 == 0 { "a" } else { "b" }, NOON_NS + i % 50, &format!("line {i}"));
+    let mut entries = Vec::new();
+    for part in 0..4 {
+        let batch: Vec<Entry> = (part * 100..part * 100 + 100).map(line_at).collect();
+        push(&store, &batch);
+        entries.extend(batch);
+        // The last part is in the log alone.
+        if part < 3 {
+            store.flush().unwrap();
+        }
+    }
+    let request = crate::DeletionRequest {
+        matchers: vec![Matcher::equal("app", "a")],
+        start_ns: NOON_NS,
+        end_ns: NOON_NS + 10,
+        ..crate::DeletionRequest::default()
+    };
+    store.delete(&request).unwrap();
+    clock.advance(25 * 3_600_000);
+    store.maintain().unwrap();
+    assert!(store.deletions().iter().all(|deletion| deletion.done));
+    push(&store, &[line("a", NOON_NS + 5, "after the deletion")]);
+    let mut left = all(&store);
+    left.sort();
+    drop(store);
+    for life in 0..4 {
+        if life % 2 == 0 {
+            lose_list(&dir.path().join("day/2026-11-22"));
+        }
+        let store = open(dir.path(), &clock);
+        check_same(&all(&store), &left, &format!("life {life}"));
+        let again = push(&store, &entries[399..]);
+        assert_eq!((again.entries, again.duplicates), (0, 1), "life {life}");
+        if life == 2 {
+            store.flush().unwrap();
+            store.maintain().unwrap();
+            assert!(store.deletions().iter().all(|deletion| deletion.done));
+            check_same(&all(&store), &left, "flushed");
+        }
+    }
+}
+
+/// What was merged away, and is left because nobody had the time to remove it, is not there a second time.
+#[test]
+fn a_list_made_anew_names_each_block_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let store = open(dir.path(), &clock);
+    let day = dir.path().join("day/2026-11-22");
+    let mut kept = std::collections::BTreeMap::new();
+    let mut entries = Vec::new();
+    for i in 0..12 {
+        let entry = line("a", NOON_NS + i, &format!("line {i}"));
+        push(&store, std::slice::from_ref(&entry));
+        entries.push(entry);
+        store.flush().unwrap();
+        for path in files_of(&day, "") {
+            kept.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    let segments = store.inner.days.all()[0].view().unwrap().segments.len();
+    assert!(segments < 12, "{segments}");
+    store.close().unwrap();
+    drop(store);
+    let own = |path: &Path| {
+        crate::day::directory::segment_of(path.file_name().unwrap().to_str().unwrap()).is_some()
+    };
+    kept.iter().filter(|(path, _)| own(path)).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    lose_list(&day);
+    let store = open(dir.path(), &clock);
+    check_same(&all(&store), &entries, "merged");
+    store.close().unwrap();
+    drop(store);
+    assert!(crate::check(dir.path(), &Progress::default()).unwrap().findings.is_empty());
+}
+
+#[test]
+fn a_log_that_is_gone_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let mut entries = filled(dir.path(), &clock);
+    let forget = || fs::remove_dir_all(dir.path().join("wal")).unwrap();
+    forget();
+    // After a clean end nothing was in it.
+    let store = open(dir.path(), &clock);
+    assert_eq!(store.stats().corruptions, 0);
+    let more = line("a", NOON_NS + 20 * MINUTE_NS, "more");
+    push(&store, std::slice::from_ref(&more));
+    entries.push(more);
+    store.flush().unwrap();
+    drop(store);
+    forget();
+    let store = open(dir.path(), &clock);
+    check_same(&all(&store), &entries, "without a log");
+    assert_eq!(store.stats().corruptions, 1);
 }
 
 #[test]
@@ -286,7 +403,11 @@ fn a_look_names_what_is_damaged_and_a_repair_cuts_it_out() {
     let some = |lost: usize| lost > 0 && lost <= 200;
     check_repair(|day| flip(&files_of(day, ".store")[0], |n| n / 3), some, "a block");
     check_repair(|day| fs::write(&files_of(day, ".store")[0], "").unwrap(), |lost| lost == 200, "a segment");
-    check_repair(|day| fs::remove_file(&files_of(day, ".fast")[0]).unwrap(), |lost| lost == 200, "a file");
+    // All that is in a segment is in its store.
+    for ending in [".fast", ".idx", ".fieldnorm", ".term"] {
+        check_repair(|day| fs::remove_file(&files_of(day, ending)[0]).unwrap(), |lost| lost == 0, ending);
+        check_repair(|day| fs::write(&files_of(day, ending)[0], "").unwrap(), |lost| lost == 0, ending);
+    }
     // Behind all that is read of it, so that nothing but the checksum tells.
     check_repair(|day| flip(&files_of(day, ".term")[0], |n| n / 2), |lost| lost == 0, "unread");
     check_repair(|day| fs::remove_file(day.join("meta.json")).unwrap(), |lost| lost == 0, "meta.json");

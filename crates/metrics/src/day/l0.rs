@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use pilothouse_disk::remains::{Gaps, guarded};
 use pilothouse_disk::{Database, files};
-use redb::{ReadOnlyTable, ReadableTable as _, TableDefinition};
+use redb::{ReadOnlyTable, TableDefinition, TableHandle as _};
 use roaring::RoaringBitmap;
 
 use crate::error::Error;
@@ -24,9 +25,9 @@ pub(crate) const VERSION: u32 = 1;
 const CACHE_BYTES: usize = if cfg!(test) { 0 } else { 4 << 20 };
 
 /// By flush and number of the page in it.
-const PAGES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("pages");
+pub(crate) const PAGES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("pages");
 /// By flush and group: which pages hold which series and times.
-const DIRECTORY: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("directory");
+pub(crate) const DIRECTORY: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("directory");
 
 /// A file that fails again and again is opened anew at most this often.
 const MEND_EVERY: Duration = Duration::from_secs(1);
@@ -91,6 +92,8 @@ struct State {
     groups: BTreeMap<u32, Vec<GroupFlush>>,
     ids: RoaringBitmap,
     flushes: Option<(u32, u32)>,
+    /// A part of the directory could not be read.
+    is_damaged: bool,
     /// When something was first and last written, by the store's clock.
     since_ms: i64,
     written_ms: i64,
@@ -111,8 +114,11 @@ impl std::fmt::Debug for State {
 
 impl L0 {
     pub(crate) fn open(path: &Path, generation: u64, uid: u64) -> Result<Self, Error> {
-        let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
-        let state = RwLock::new(Self::load_state(&database, path)?);
+        let (database, state) = guarded(path, || {
+            let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
+            let state = Self::load_state(&database, path)?;
+            Ok::<_, Error>((database, RwLock::new(state)))
+        })?;
         let handle = Mutex::default();
         Ok(Self { database, path: path.to_owned(), uid, generation, state, handle })
     }
@@ -123,6 +129,7 @@ impl L0 {
             groups: BTreeMap::new(),
             ids: RoaringBitmap::new(),
             flushes: None,
+            is_damaged: false,
             since_ms: i64::MIN,
             written_ms: i64::MIN,
         };
@@ -133,19 +140,43 @@ impl L0 {
             Err(e) => return Err(Error::redb(path)(e)),
         };
         if state.pages.is_some() {
-            let table = read.open_table(DIRECTORY).map_err(Error::redb(path))?;
-            for row in table.iter().map_err(Error::redb(path))? {
-                let (key, value) = row.map_err(Error::redb(path))?;
-                let (flush, group) = key.value();
-                let earlier = state.groups.entry(group).or_default();
-                let (entry, ids) = read_group(flush, earlier.last(), value.value())
-                    .map_err(|e| Error::corrupt(path, format!("directory of flush {flush}: {e}")))?;
-                earlier.push(entry);
-                state.ids |= ids;
-                state.note_flush(flush);
-            }
+            Self::load_directory(database, path, &mut state)?;
         }
         Ok(state)
+    }
+
+    /// Of a damaged directory, what is certain; the rest of the file is read without the pages that it names.
+    fn load_directory(database: &Database, path: &Path, state: &mut State) -> Result<(), Error> {
+        let mut rows = Vec::new();
+        let gaps = database.remains()?.each(DIRECTORY, |key, row, is_certain| {
+            if is_certain {
+                rows.push((key, row.to_vec()));
+            }
+        });
+        state.is_damaged = !gaps.is_empty();
+        for ((flush, group), row) in rows {
+            let earlier = state.groups.entry(group).or_default();
+            let before = earlier.last().filter(|before| is_next(&gaps, before.flush, flush, group));
+            let (entry, ids) = match read_group(flush, before, &row) {
+                Ok(read) => read,
+                // Its order is that of a row that is lost.
+                Err(_) if state.is_damaged => continue,
+                Err(e) => return Err(Error::corrupt(path, format!("directory of flush {flush}: {e}"))),
+            };
+            earlier.push(entry);
+            state.ids |= ids;
+            state.note_flush(flush);
+        }
+        // What the disk did not give may come yet.
+        match gaps.refuse(DIRECTORY.name(), path) {
+            Err(error) if !error.is_damage() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a part of it could not be read when it was opened.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.state.read().is_damaged
     }
 
     /// Opens the file again after a failed access. What a write was told to have failed with may
@@ -303,13 +334,6 @@ impl L0 {
         }
     }
 
-    /// Flush and number of every page.
-    pub(crate) fn page_keys(&self) -> Vec<(u32, u32)> {
-        let state = self.state.read();
-        let flushes = state.groups.values().flatten();
-        flushes.flat_map(|flush| flush.pages.iter().map(|page| (flush.flush, page.number))).collect()
-    }
-
     /// Reads a page from the file. After a read that the disk failed the file is opened anew.
     pub(crate) fn load(&self, key: (u32, u32)) -> Result<LoadedPage, Error> {
         let table = self.pages()?;
@@ -324,9 +348,12 @@ impl L0 {
     }
 
     fn load_from(&self, table: &Pages, key: (u32, u32)) -> Result<LoadedPage, Error> {
-        let row = table.get(key).map_err(Error::redb(&self.path))?;
-        let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {key:?} is missing")))?;
-        LoadedPage::open(row.value()).map_err(|e| Error::corrupt(&self.path, format!("page {key:?}: {e}")))
+        guarded(&self.path, || {
+            let row = table.get(key).map_err(Error::redb(&self.path))?;
+            let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {key:?} is missing")))?;
+            LoadedPage::open(row.value())
+                .map_err(|e| Error::corrupt(&self.path, format!("page {key:?}: {e}")))
+        })
     }
 
     /// The series that have samples here.
@@ -363,6 +390,11 @@ impl L0 {
     pub(crate) fn allocated_bytes(&self) -> u64 {
         self.database.allocated_bytes().unwrap_or(0)
     }
+}
+
+/// Whether no flush of a group between two others can be missing.
+fn is_next(gaps: &Gaps<(u32, u32)>, before: u32, flush: u32, group: u32) -> bool {
+    gaps.is_empty() || (before.saturating_add(1)..flush).all(|between| !gaps.may_hold(&(between, group)))
 }
 
 pub(crate) fn group_flush(flush: u32, pages: Vec<PageRef>) -> GroupFlush {

@@ -4,11 +4,13 @@
 //! are shared through a table, since the series of a target have the same times all day. The
 //! file is opened when a query needs it; see [`crate::day::set::Days`] for how many stay open.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use pilothouse_disk::remains::guarded;
 use pilothouse_disk::{ReadOnlyDatabase, files};
 use pilothouse_index::{DayIndex, DayRows, RoaringBitmap, VisitRow};
 use redb::{ReadOnlyTable, TableDefinition};
@@ -102,7 +104,7 @@ impl L1 {
         if let Some(open) = open.as_ref().filter(|open| !open.broken.load(Relaxed)) {
             return Ok(open.clone());
         }
-        let opened = Arc::new(OpenL1::open(&self.path, self.uid)?);
+        let opened = Arc::new(guarded(&self.path, || OpenL1::open(&self.path, self.uid))?);
         *open = Some(opened.clone());
         Ok(opened)
     }
@@ -139,7 +141,10 @@ pub(crate) struct WatchedRows {
 
 impl DayRows for WatchedRows {
     fn scan_from(&self, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), pilothouse_index::Error> {
-        let scanned = self.table.scan_from(from, visit);
+        let scan = AssertUnwindSafe(|| self.table.scan_from(from, visit));
+        // redb believes its file, and panics over some damage.
+        let met = Err(pilothouse_index::Error::Malformed("its reader has met something it did not expect"));
+        let scanned = catch_unwind(scan).unwrap_or(met);
         if let Err(pilothouse_index::Error::Database(e)) = &scanned {
             self.broken.fetch_or(pilothouse_disk::is_latched(e), Relaxed);
         }
@@ -216,17 +221,22 @@ impl OpenL1 {
     }
 
     pub(crate) fn load(&self, number: u32) -> Result<LoadedPage, Error> {
-        let row = self.pages.get(number).map_err(self.failed())?;
-        let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {number} is missing")))?;
-        LoadedPage::open(row.value()).map_err(|e| Error::corrupt(&self.path, format!("page {number}: {e}")))
+        guarded(&self.path, || {
+            let row = self.pages.get(number).map_err(self.failed())?;
+            let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("page {number} is missing")))?;
+            LoadedPage::open(row.value())
+                .map_err(|e| Error::corrupt(&self.path, format!("page {number}: {e}")))
+        })
     }
 
     pub(crate) fn load_times(&self, number: u32) -> Result<TimesList, Error> {
-        let row = self.times.get(number).map_err(self.failed())?;
-        let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("list {number} is missing")))?;
-        let mut times = Vec::new();
-        decode_times(row.value(), MAX_BLOCK_SAMPLES, &mut times)?;
-        Ok(TimesList(times.into()))
+        guarded(&self.path, || {
+            let row = self.times.get(number).map_err(self.failed())?;
+            let row = row.ok_or_else(|| Error::corrupt(&self.path, format!("list {number} is missing")))?;
+            let mut times = Vec::new();
+            decode_times(row.value(), MAX_BLOCK_SAMPLES, &mut times)?;
+            Ok(TimesList(times.into()))
+        })
     }
 
     /// Visits the fingerprints of a selection of series, in order.

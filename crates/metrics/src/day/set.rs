@@ -90,7 +90,15 @@ impl Days {
                 continue;
             }
             match L0::open(&path, number, days.uid()) {
-                Ok(l0) => entry.l0.push(Arc::new(l0)),
+                Ok(l0) => {
+                    if l0.is_damaged() {
+                        tracing::error!(file = %path.display(), "a part of a day file is damaged and left out");
+                        days.damaged.fetch_add(1, Relaxed);
+                        // Nothing more is written to it.
+                        entry.frozen = entry.frozen.max(Some(number));
+                    }
+                    entry.l0.push(Arc::new(l0));
+                }
                 Err(error) if error.is_damage() => days.set_aside(&path, &error)?,
                 Err(error) => return Err(error),
             }

@@ -213,3 +213,135 @@ fn a_whole_store_has_no_findings() {
     assert!(crate::check(dir.path(), &Progress::default()).is_err());
     drop(store);
 }
+
+/// Two groups of series in two flushes, without a log; what it held.
+fn grouped() -> (tempfile::TempDir, Arc<Stepped>, Content) {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    for flush in 0..2 {
+        let t_ms = NOON + flush * 1000;
+        let push = (0..4_500).fold(Push::new(), |push, i| push.floats(&series("m", i), &[(t_ms, i as f64)]));
+        push.to(&store);
+        store.seal_all().unwrap();
+    }
+    let content = read_all(&store);
+    store.close().unwrap();
+    std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
+    (dir, clock, content)
+}
+
+/// Changes a file here and there. Each time the store opens and shows nothing but what was there, under the labels
+/// that it had; a compaction changes nothing about that. How often something was lost, and not all.
+fn check_flips(ending: &str, steps: usize) -> u32 {
+    let (dir, clock, content) = grouped();
+    let whole = dir.path().join("whole");
+    let file = if ending == "series.redb" {
+        dir.path().join(ending)
+    } else {
+        names(&dir.path().join("day"), ending).remove(0)
+    };
+    std::fs::copy(&file, &whole).unwrap();
+    let bytes = std::fs::read(&whole).unwrap();
+    let said: Vec<usize> = (320..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let mut partly = 0;
+    for (n, at) in said.iter().step_by(said.len() / steps).enumerate() {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["series.redb", "day"] {
+            let from = dir.path().join(name);
+            let files = if from.is_dir() { names(&from, "") } else { vec![from] };
+            for from in files {
+                let to = copy.path().join(from.strip_prefix(dir.path()).unwrap());
+                std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+                std::fs::copy(&from, to).unwrap();
+            }
+        }
+        let mut bytes = bytes.clone();
+        let end = (*at + if n % 2 == 0 { 1 } else { 600 }).min(bytes.len());
+        bytes[*at..end].iter_mut().for_each(|byte| *byte ^= 0x11);
+        std::fs::write(copy.path().join(file.strip_prefix(dir.path()).unwrap()), bytes).unwrap();
+        let checked = crate::check(copy.path(), &Progress::default()).unwrap();
+        let store = Store::open(copy.path(), options(&clock)).unwrap();
+        for compacted in [false, true] {
+            if compacted {
+                store.compact_now().unwrap();
+            }
+            let found = read_all(&store);
+            for (labels, samples) in &found {
+                let held = content.get(labels).unwrap_or_else(|| panic!("{at}: {labels:?} is invented"));
+                assert!(samples.iter().all(|(t, value)| held.get(t) == Some(value)), "{at}: {labels:?}");
+            }
+            let is_whole = found == content;
+            assert!(is_whole || store.stats().corruptions > 0 && !checked.findings.is_empty(), "{at}");
+            partly += u32::from(!is_whole && !found.is_empty() && !compacted);
+        }
+        store.close().unwrap();
+    }
+    partly
+}
+
+#[test]
+fn a_damaged_catalog_keeps_the_series_that_are_certain() {
+    assert!(check_flips("series.redb", 24) > 5);
+}
+
+#[test]
+fn a_damaged_young_file_keeps_what_is_certain() {
+    assert!(check_flips(".l0.redb", 24) > 5);
+}
+
+#[test]
+fn young_files_and_catalogs_that_are_cut_off_keep_no_store_from_opening() {
+    for (file, part) in
+        [("series.redb", 2), ("series.redb", 3), (".l0.redb", 2), (".l0.redb", 3), (".l0.redb", 5)]
+    {
+        let (dir, clock, _) = flushed();
+        let path = match file {
+            "series.redb" => dir.path().join(file),
+            _ => names(&dir.path().join("day"), file).remove(0),
+        };
+        let length = std::fs::metadata(&path).unwrap().len();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(length / part).unwrap();
+        assert!(
+            !crate::check(dir.path(), &Progress::default()).unwrap().findings.is_empty(),
+            "{file} {part}"
+        );
+        let store = Store::open(dir.path(), options(&clock)).unwrap();
+        fill(&store, "after", NOON + 1000);
+        assert!(read_all(&store).len() >= 20 && store.stats().corruptions > 0, "{file} {part}");
+    }
+}
+
+/// What a look at a store leaves behind is what was there, after a kill too.
+#[test]
+fn a_look_changes_no_byte() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    fill(&store, "before", NOON);
+    store.seal_all().unwrap();
+    fill(&store, "before", NOON + 1000);
+    let copy = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for part in ["", "day", "wal"] {
+        std::fs::create_dir_all(copy.path().join(part)).unwrap();
+        for from in names(&dir.path().join(part), "").into_iter().filter(|from| from.is_file()) {
+            let to = copy.path().join(from.strip_prefix(dir.path()).unwrap());
+            std::fs::copy(&from, &to).unwrap();
+            all.push((std::fs::read(&from).unwrap(), to));
+        }
+    }
+    assert_eq!(crate::check(copy.path(), &Progress::default()).unwrap().findings, []);
+    assert!(all.len() >= 4 && all.iter().all(|(bytes, path)| std::fs::read(path).unwrap() == *bytes));
+}
+
+#[test]
+fn a_log_that_is_damaged_where_nobody_needs_it_is_no_finding() {
+    let (dir, clock, content) = flushed();
+    let segment = names(&dir.path().join("wal"), ".wal").remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings, []);
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    assert_eq!((read_all(&store), store.stats().corruptions), (content, 0));
+}
