@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
 use gotmpl::{FuncMap, SafeKind, TemplateError, Value, ValueFunc};
 use pilothouse_model::matcher::{Anchoring, CapturingPattern, Pattern};
-use pilothouse_query::template::{Time, Zoned, sprintf};
+use pilothouse_query::template::{Time, Zoned, bounded, sprintf};
 
 use super::data::{self, print, text};
 use super::time;
@@ -129,7 +129,7 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
         ("dict", Arc::new(dict)),
         ("println", Arc::new(|args| Ok(text(&format!("{}\n", data::join(args, " ")))))),
     ];
-    list.into_iter().map(|(name, function)| (name.to_owned(), function)).collect()
+    bounded(list.into_iter().map(|(name, function)| (name.to_owned(), function)).collect())
 });
 
 /// A value on its way out. What is trusted stays so, for the escaping that follows.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use gotmpl::parse::ListNode;
 use gotmpl::{Template, Value, html};
 use parking_lot::Mutex;
+use pilothouse_query::template::begin_run;
 
 pub use data::{AlertData, Data};
 
@@ -83,6 +84,7 @@ impl Templates {
         }
         let compiled = self.compiled(template, as_html)?;
         let mut out = Bounded(String::new());
+        begin_run();
         let ran = match &*compiled {
             Compiled::Text(t) => t.execute_template_fmt(&mut out, MAIN, data),
             Compiled::Html(t) => t.execute_fmt(&mut out, data),

@@ -43,6 +43,23 @@ fn check(cases: &[(&str, &str)]) {
     }
 }
 
+/// Each of them would take more memory than any machine has.
+#[test]
+fn no_template_makes_a_text_without_end() {
+    let templates = Templates::new([]).unwrap();
+    let doubled = r#"{{$x = printf "%s%s" $x $x}}"#;
+    for text in [
+        doubled.repeat(60),
+        format!("{}{{{{$y := html (html (html (html $x)))}}}}", doubled.repeat(18)),
+        format!("{}{{{{$y := reReplaceAll \"\" $x $x}}}}", doubled.repeat(18)),
+        format!("{}{}", doubled.repeat(19), "{{$y = toUpper $x}}".repeat(100)),
+    ] {
+        let text = format!("{{{{$x := \"<<<<<<<<\"}}}}{{{{$y := \"\"}}}}{text}{{{{len $y}}}}");
+        assert!(templates.text(&text, &data()).is_err(), "{text:.120}");
+        assert!(templates.html(&text, &data()).is_err(), "{text:.120}");
+    }
+}
+
 #[test]
 fn data_is_walked_as_in_alertmanager() {
     check(&[

@@ -7,7 +7,9 @@ use super::pattern::{Anchoring, build, read};
 use super::re2::Groups;
 use super::syntax_error::{SyntaxError, SyntaxErrorKind};
 use crate::labels::MAX_LENGTH;
-use crate::limits::REGEX_GROUPS;
+use crate::limits::{LOG_LINE_BYTES, REGEX_GROUPS};
+
+const LONGEST_REPLACED: usize = LOG_LINE_BYTES as usize;
 
 /// An expression in RE2 syntax, with what its groups captured; what is only asked whether it
 /// matches is a [`Pattern`](super::Pattern).
@@ -79,18 +81,22 @@ impl CapturingPattern {
     }
 
     /// Replaces every match by `new`; variables in it stand for captures as in
-    /// [`expand`](Self::expand), unless it is `literal`.
+    /// [`expand`](Self::expand), unless it is `literal`. Ends once the text is longer than the longest
+    /// line of a log, which is longer than whoever asks for it takes.
     pub fn replace_all(&self, text: &str, new: &str, literal: bool) -> String {
         let mut out = String::with_capacity(text.len());
         let (mut last, mut captures) = (0, Vec::new());
         for found in self.regex.captures_iter(text) {
+            if out.len() > LONGEST_REPLACED {
+                return out;
+            }
             let Some(whole) = found.get_match() else { continue };
             out.push_str(text.get(last..whole.start()).unwrap_or(""));
             if literal {
                 out.push_str(new);
             } else {
                 self.take(text, &found, &mut captures);
-                expand_template(new, &self.names, &captures, usize::MAX, &mut out);
+                expand_template(new, &self.names, &captures, LONGEST_REPLACED, &mut out);
             }
             last = whole.end();
         }

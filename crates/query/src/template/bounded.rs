@@ -2,14 +2,40 @@
 //! functions that double a text, one behind the other, or one that repeats it for every letter of
 //! another, would else take all memory there is.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 use gotmpl::{FuncMap, TemplateError, Value, ValueFunc};
 use pilothouse_model::limits::LOG_LINE_BYTES;
 
+use super::{display, need_args};
+
 /// As long as the longest line may be.
 pub(super) const LONGEST: usize = LOG_LINE_BYTES as usize;
+
+/// All texts that functions give in one run: variables may hold every one of them.
+const RUN_BYTES: usize = 8 * LONGEST;
+
+thread_local! {
+    // A run stays on its thread, and its functions see their arguments alone.
+    static GIVEN_BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A run begins, of whose functions nothing has been given yet.
+pub fn begin_run() {
+    GIVEN_BYTES.set(0);
+}
+
+/// Counts what a function gives.
+pub(super) fn give(bytes: usize) -> Result<(), TemplateError> {
+    let given = GIVEN_BYTES.get().saturating_add(bytes);
+    GIVEN_BYTES.set(given);
+    if given <= RUN_BYTES {
+        return Ok(());
+    }
+    Err(TemplateError::Exec(format!("the texts of the template are longer than {RUN_BYTES} bytes together")))
+}
 
 pub(super) fn too_long() -> TemplateError {
     TemplateError::Exec(format!("a text of the template is longer than {LONGEST} bytes"))
@@ -21,12 +47,33 @@ pub(super) fn check(bytes: usize) -> Result<(), TemplateError> {
 }
 
 fn text_bytes(value: &Value) -> usize {
-    if let Value::String(text) = value { text.len() } else { 0 }
+    match value {
+        Value::String(text) | Value::Safe { s: text, .. } => text.len(),
+        _ => 0,
+    }
 }
 
-/// The same functions, refusing arguments that are too long together and texts that came out too
-/// long.
-pub(super) fn bounded(functions: FuncMap) -> FuncMap {
+/// The engine's own functions that make texts longer.
+fn escapes() -> [(&'static str, ValueFunc); 3] {
+    let of = |escape: fn(&str) -> String| -> ValueFunc {
+        Arc::new(move |args| {
+            need_args(args, 1)?;
+            Ok(Value::String(match args.first() {
+                Some(Value::String(text) | Value::Safe { s: text, .. }) => escape(text).into(),
+                None | Some(Value::Nil) => escape("<no value>").into(),
+                Some(other) => escape(&display(other)).into(),
+            }))
+        })
+    };
+    [("html", of(gotmpl::html_escape)), ("js", of(gotmpl::js_escape)), ("urlquery", of(gotmpl::url_encode))]
+}
+
+/// The same functions and the engine's that escape, refusing arguments that are too long together, texts
+/// that came out too long, and too many of them in one run; see [`begin_run`].
+pub fn bounded(mut functions: FuncMap) -> FuncMap {
+    for (name, function) in escapes() {
+        functions.entry(name.to_owned()).or_insert(function);
+    }
     functions.into_iter().map(|(name, function)| (name, guarded(function))).collect()
 }
 
@@ -34,7 +81,9 @@ fn guarded(function: ValueFunc) -> ValueFunc {
     Arc::new(move |args| {
         check(args.iter().map(text_bytes).fold(0, usize::saturating_add))?;
         let value = function(args)?;
-        check(text_bytes(&value))?;
+        let bytes = text_bytes(&value);
+        check(bytes)?;
+        give(bytes)?;
         Ok(value)
     })
 }
@@ -90,6 +139,8 @@ mod tests {
             &format!(r#"{{{{$y := printf "{}" $x}}}}"#, "%[1]s".repeat(5_000)),
             r#"{{$y := replace "a" $x $x}}"#,
             r#"{{$y := Replace $x "a" $x -1}}"#,
+            r#"{{$y := replace "a" "<" $x}}{{$y = html (html (html $y))}}"#,
+            &(0..70).map(|n| format!("{{{{$y{n} := printf \"%s{n}\" $x}}}}")).collect::<String>(),
             r#"{{$y := regexReplaceAll "a" $x $x}}"#,
             &format!(r#"{{{{$y := regexReplaceAll "(.*)" $x "{references}"}}}}"#),
             r#"{{range fromJson __line__}}{{$x}}{{end}}"#,

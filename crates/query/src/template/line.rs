@@ -11,7 +11,7 @@ use gotmpl::parse::{CommandNode, Expr, ListNode, Node};
 use gotmpl::{FuncMap, Template, Value};
 use pilothouse_model::limits::TEMPLATE_ITERATIONS;
 
-use super::bounded::{Printed, bounded};
+use super::bounded::{Printed, begin_run, bounded};
 use super::numbers::number_functions;
 use super::printf::printf;
 use super::rewrite::{FIELD, Words, fields, index, parse_tree, rewrite};
@@ -124,6 +124,7 @@ impl LineTemplate {
             }
             return Ok(());
         }
+        begin_run();
         let text = |text: &str| Value::String(Arc::from(text));
         let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
         if self.whole {

@@ -19,6 +19,7 @@ mod zoned;
 
 use gotmpl::Value;
 
+pub use bounded::{begin_run, bounded};
 pub use line::{LineTemplate, TemplateInput};
 pub use printf::sprintf;
 pub use program::{Program, Vocabulary};

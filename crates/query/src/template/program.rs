@@ -8,7 +8,7 @@ use gotmpl::parse::{DefineNode, ListNode};
 use gotmpl::{FuncMap, Template, Value};
 use pilothouse_model::limits::TEMPLATE_ITERATIONS;
 
-use super::bounded::{Printed, bounded};
+use super::bounded::{Printed, begin_run, bounded};
 use super::printf::printf;
 use super::rewrite::{FIELD, Method, Words, fields, index, parse_tree, rewrite};
 use super::{BUILTIN, MAIN, PRINT, TemplateError, texts};
@@ -87,6 +87,7 @@ impl Program {
 
     pub fn render(&self, data: &Value) -> Result<String, TemplateError> {
         let mut out = String::new();
+        begin_run();
         match self.template.execute_template_fmt(&mut Printed::into(&mut out), MAIN, data) {
             Ok(()) => Ok(out),
             Err(e) => Err(TemplateError(e.to_string())),

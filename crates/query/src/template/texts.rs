@@ -7,7 +7,7 @@ use pilothouse_model::limits::TEMPLATE_TEXT_BYTES;
 use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use pilothouse_model::sample::format_float_general;
 
-use super::bounded::{LONGEST, check};
+use super::bounded::{LONGEST, check, give};
 use super::{int_arg, need_args, text_arg};
 
 type Answer = Result<Value, TemplateError>;
@@ -344,6 +344,8 @@ fn base64_decode(s: &str) -> String {
 
 fn from_json(args: &[Value]) -> Answer {
     need_args(args, 1)?;
+    // A value takes some ten times its text.
+    give(text_arg(args, 0)?.len().saturating_mul(10))?;
     Ok(serde_json::from_str(text_arg(args, 0)?).map_or(Value::Nil, json_value))
 }
 
