@@ -106,21 +106,21 @@ fn metadata_decides_the_level_before_the_line() {
 fn a_wrong_body_is_refused_as_a_whole() {
     for (body, text) in [
         ("", "EOF"),
-        ("[1,2]", "expected an object with streams"),
+        ("[1,2]", "expect { or n, but found ["),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[[1,"x"]]}]}"#, "Value looks like Number"),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[["abc","x"]]}]}"#, "Value looks like Number"),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[["01","x"]]}]}"#, "Value looks like Number"),
         (
-            r#"{"streams":[{"stream":{"a":"1"},"values":[[1,"x"]]}]}"#,
-            "a timestamp as a string of nanoseconds",
+            r#"{"streams":[{"stream":{"a":"1"},"values":[["99999999999999999999","x"]]}]}"#,
+            "looks like Number",
         ),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["abc","x"]]}]}"#, "not a timestamp in nanoseconds"),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["01","x"]]}]}"#, "not a timestamp in nanoseconds"),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["99999999999999999999","x"]]}]}"#, "not a timestamp"),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1",2]]}]}"#, "a line as a string"),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x",{"n":{"a":"b"}}]]}]}"#, "structured metadata"),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x",{"n":1}]]}]}"#, "structured metadata"),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x",null]]}]}"#, "structured metadata"),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1",2]]}]}"#, "Value is string"),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x",{"n":{"a":"b"}}]]}]}"#, "Value is string"),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x",{"n":1}]]}]}"#, "Value is string"),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x",null]]}]}"#, "Value looks like object"),
         (r#"{"streams":[{"stream":{"a":"1"},"values":[[]]}]}"#, "a timestamp"),
-        (r#"{"streams":[null]}"#, "an object with stream and values"),
-        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x"]}"#, "expected `,` or `]`"),
+        (r#"{"streams":[null]}"#, "Value looks like object"),
+        (r#"{"streams":[{"stream":{"a":"1"},"values":[["1","x"]}"#, "expect ] in the end, but found }"),
         (r#"{"streams":[{"stream":{"a-b":"1"}}]}"#, "couldn't parse labels: 1:3: parse error"),
         (r#"{"streams":[{"stream":{"1a":"1"}}]}"#, "couldn't parse labels: 1:2: parse error"),
         (r#"{"streams":[{"labels":"{a=","entries":[]}]}"#, "couldn't parse labels: 1:4: parse error"),
@@ -236,8 +236,8 @@ fn wrong_protobuf_is_refused_as_a_whole() {
     let mut bad_time = entry(0, "x", &[]);
     bad_time.timestamp = Some(out_of_range);
     for (body, text) in [
-        (b"\x0a\xff\xff\xff\x7fxy".to_vec(), "unexpected end"),
-        (b"\x08\x01".to_vec(), "a wrong wire type"),
+        (b"\x0a\xff\xff\xff\x7fxy".to_vec(), "unexpected EOF"),
+        (b"\x08\x01".to_vec(), "proto: wrong wireType = 0 for field Streams"),
         (request(vec![stream("{", Vec::new())]), "couldn't parse labels: 1:2: parse error"),
         (request(vec![stream("{}", vec![bad_time])]), "a timestamp is out of range"),
     ] {

@@ -348,12 +348,15 @@ impl Visitor<'_> for Nanoseconds {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<i64, E> {
-        let wrong = || E::custom(format_args!("not a timestamp in nanoseconds: {text:?}"));
-        match text.strip_prefix('-').unwrap_or(text).as_bytes() {
-            [b'0'] => Ok(0),
-            [b'1'..=b'9', ..] => text.parse().map_err(|_| wrong()),
-            _ => Err(wrong()),
-        }
+        nanoseconds(text).ok_or_else(|| E::custom(format_args!("not a timestamp in nanoseconds: {text:?}")))
+    }
+}
+
+pub(super) fn nanoseconds(text: &str) -> Option<i64> {
+    match text.strip_prefix('-').unwrap_or(text).as_bytes() {
+        [b'0'] => Some(0),
+        [b'1'..=b'9', ..] => text.parse().ok(),
+        _ => None,
     }
 }
 

@@ -13,6 +13,8 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::nanoseconds;
+
 /// How deep values may be nested; Loki's reader goes further, ours does not.
 const NESTING: usize = 128;
 /// The reader looks at its input in pieces of this many bytes, and shows no more than one of them.
@@ -390,7 +392,7 @@ fn of_entry(entry: &RawValue) -> Option<&'static str> {
     let (mut found, mut place) = (None, 0);
     let shape = each_element(entry, |element| {
         let why = match (place, kind(element)) {
-            (0, Kind::Text) => (!is_nanoseconds(element.get())).then_some(NO_VALUE),
+            (0, Kind::Text) => nanoseconds(element.get().trim_matches('"')).is_none().then_some(NO_VALUE),
             (1, Kind::Text) => (!is_sound(element)).then_some(NO_VALUE),
             (0 | 1, _) => Some(NO_TEXT),
             (2, Kind::Object) => of_metadata(element),
@@ -437,11 +439,6 @@ fn kind(value: &RawValue) -> Kind {
 /// Text whose escapes make letters, or any other value.
 fn is_sound(value: &RawValue) -> bool {
     kind(value) != Kind::Text || serde_json::from_str::<String>(value.get()).is_ok()
-}
-
-fn is_nanoseconds(quoted: &str) -> bool {
-    let text = quoted.trim_matches('"');
-    !text.starts_with('+') && text.parse::<i64>().is_ok()
 }
 
 fn each_pair<'v>(

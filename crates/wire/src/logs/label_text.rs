@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
         let word = ahead.word(|b| b == b':');
         if !word.is_empty() {
             let kind = if word.contains(':') { "metric identifier" } else { "identifier" };
-            return format!("{kind} {}", quote(word));
+            return format!("{kind} {}", shortened(word, NAME_LETTERS));
         }
         if let Some(op) = ["=~", "!=", "!~"].into_iter().find(|op| self.rest().starts_with(op)) {
             return format!("<op:{op}>");
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
         let quoted = matches!(self.peek(), Some('"' | '\'' | '`'));
         if quoted && ahead.string().is_ok() {
             let raw = self.text.get(self.at..ahead.at).unwrap_or("");
-            return format!("string {}", shortened(raw));
+            return format!("string {}", shortened(raw, TEXT_LETTERS));
         }
         let mut first = [0; 4];
         quote(self.peek().map_or("", |c| c.encode_utf8(&mut first)))
@@ -232,13 +232,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How much of a string a complaint shows.
+const TEXT_LETTERS: usize = 10;
+/// And of a name, of which Prometheus shows all.
+const NAME_LETTERS: usize = 256;
+
 /// In quotes, and no more than its first letters.
-fn shortened(text: &str) -> String {
-    const LETTERS: usize = 10;
-    if text.len() <= LETTERS {
+fn shortened(text: &str, letters: usize) -> String {
+    if text.len() <= letters {
         return quote(text);
     }
-    format!("{}...", quote(&text.chars().take(LETTERS).collect::<String>()))
+    format!("{}...", quote(&text.chars().take(letters).collect::<String>()))
 }
 
 #[cfg(test)]
