@@ -125,7 +125,7 @@ limits! {
     max_silences = 10_000, "silences", "Silences kept, past ones included; new ones beyond it are refused.";
     max_silence_bytes = 256 << 10, "bytes", "Size of one silence. 0: no limit.";
     max_alert_events = 10_000, "events", "Transitions of alerts and notifications kept as history, oldest dropped first.", at_start;
-    max_concurrent_notifications = 32, "notifications", "Notifications under way at once to one integration; more wait their turn.", at_start;
+    max_concurrent_notifications = 32, "notifications", "Notifications under way at once to one integration, but for those that wait for a late answer; more wait their turn.", at_start;
     head_memory_bytes = 512 << 20, "bytes", "Samples held in memory before groups are sealed early.";
     block_cache_bytes = 64 << 20, "bytes", "Decoded pages kept for queries.", at_start;
     max_tokens = 10_000, "tokens", "Tokens of all projects together.";

@@ -26,7 +26,6 @@ const MIN_PATIENCE_MS: i64 = 10_000;
 /// A look at a group, as far as it has come.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// In the order of notifications.
     alerts: Vec<Arc<Held>>,
     /// How many of them were asked about.
     asked: usize,
@@ -83,8 +82,7 @@ impl Engine {
 
     fn begin_look(&self, id: GroupId, route: &Route, setup: &Setup, now_ms: i64) -> Look {
         let members = self.groups.get(&id).into_iter().flat_map(|group| group.alerts.values());
-        let mut alerts: Vec<Arc<Held>> = members.map(|member| Arc::clone(&member.alert)).collect();
-        alerts.sort_by(|a, b| order(&a.labels, &b.labels));
+        let alerts = members.map(|member| Arc::clone(&member.alert)).collect();
         let muted = Muted { by_intervals: muting(route, setup, now_ms), ..Muted::default() };
         Look { alerts, asked: 0, unmuted: Vec::new(), muted }
     }
@@ -227,8 +225,10 @@ fn muting(route: &Route, setup: &Setup, now_ms: i64) -> Option<(&'static str, Ve
     (!muting.is_empty()).then_some(("mute_time_interval", muting))
 }
 
-/// Alerts as they are told.
+/// Alerts as they are told, in the order of notifications. Most looks tell nothing, and need none.
 pub(super) fn told(alerts: &[Arc<Held>], with_resolved: bool, now_ms: i64) -> Arc<[Told]> {
     let told = alerts.iter().map(|a| Told { resolved: a.resolved_at(now_ms), alert: Arc::clone(a) });
-    told.filter(|a| with_resolved || !a.resolved).collect()
+    let mut told: Vec<Told> = told.filter(|a| with_resolved || !a.resolved).collect();
+    told.sort_by(|a, b| order(&a.alert.labels, &b.alert.labels));
+    told.into()
 }
