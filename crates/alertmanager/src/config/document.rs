@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use pilothouse_model::limits::Limits;
-use pilothouse_model::yaml::is_too_deep;
+use pilothouse_model::yaml::{is_too_deep, repeats_too_much};
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::{Config, ConfigError, TOO_DEEP};
+use super::{Config, ConfigError, REPEATS, TOO_DEEP};
 use crate::templates::Templates;
 
 /// Templates by name, and a configuration as text.
@@ -38,6 +38,9 @@ impl Document {
         }
         if is_too_deep(body) {
             return Err(DocumentError::Yaml(TOO_DEEP.to_owned()));
+        }
+        if repeats_too_much(body) {
+            return Err(DocumentError::Yaml(REPEATS.to_owned()));
         }
         let value: Value = serde_norway::from_slice(body).map_err(|e| DocumentError::Yaml(e.to_string()))?;
         let document: Self = match value {

@@ -151,6 +151,7 @@ impl<'de> Deserialize<'de> for MuteInterval {
 
 /// The words of the YAML reader for what it would refuse later.
 const TOO_DEEP: &str = "recursion limit exceeded";
+const REPEATS: &str = "repetition limit exceeded";
 
 impl Config {
     /// Reads a configuration from YAML and completes it.
@@ -169,6 +170,9 @@ impl Config {
     fn complete(text: &str, directory: Option<PathBuf>) -> Result<Self, ConfigError> {
         if pilothouse_model::yaml::is_too_deep(text.as_bytes()) {
             return Err(ConfigError(format!("yaml: {TOO_DEEP}")));
+        }
+        if pilothouse_model::yaml::repeats_too_much(text.as_bytes()) {
+            return Err(ConfigError(format!("yaml: {REPEATS}")));
         }
         crate::matchers::begin_text();
         let value: Value = serde_norway::from_str(text).map_err(|e| ConfigError(format!("yaml: {e}")))?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use gotmpl::Value;
 use parking_lot::Mutex;
 use pilothouse_model::Labels;
+use pilothouse_model::yaml::{is_too_deep, repeats_too_much};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -166,6 +167,9 @@ fn unprintable(error: TemplateError) -> Failure {
 }
 
 fn structured(text: String) -> serde_json::Value {
+    if is_too_deep(text.as_bytes()) || repeats_too_much(text.as_bytes()) {
+        return text.into();
+    }
     match serde_norway::from_str::<serde_json::Value>(&text) {
         Ok(serde_json::Value::String(_) | serde_json::Value::Null) | Err(_) => text.into(),
         Ok(other) => other,

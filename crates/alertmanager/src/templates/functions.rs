@@ -46,6 +46,14 @@ fn text_of(value: &Value) -> Result<&str, TemplateError> {
     }
 }
 
+fn escape(escape: fn(&str) -> String) -> ValueFunc {
+    Arc::new(move |args| match args {
+        [Value::Nil] => Ok(text(&escape("<no value>"))),
+        [one] => Ok(text(&text_of(one).map_or_else(|_| escape(&print(one)), escape))),
+        _ => Err(failed(format!("wrong number of args: want 1 got {}", args.len()))),
+    })
+}
+
 /// A function of so many texts.
 fn texts<const N: usize>(f: fn([&str; N]) -> Answer) -> ValueFunc {
     Arc::new(move |args| {
@@ -67,7 +75,7 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
             Ok(Value::Safe { kind, s: Arc::from(text_of(arg)?) })
         })
     };
-    let list: [(&str, ValueFunc); 31] = [
+    let list: [(&str, ValueFunc); 34] = [
         (GET, Arc::new(data::get)),
         (PRINT, Arc::new(|args| Ok(printed(args.last())))),
         ("index", Arc::new(index)),
@@ -126,6 +134,10 @@ static FUNCTIONS: LazyLock<FuncMap> = LazyLock::new(|| {
         ),
         ("list", Arc::new(|args| Ok(Value::List(args.to_vec().into())))),
         ("append", Arc::new(append)),
+        // The engine's own, within the bounds of all others.
+        ("html", escape(gotmpl::html_escape)),
+        ("js", escape(gotmpl::js_escape)),
+        ("urlquery", escape(gotmpl::url_encode)),
         ("dict", Arc::new(dict)),
         ("println", Arc::new(|args| Ok(text(&format!("{}\n", data::join(args, " ")))))),
     ];

@@ -104,6 +104,7 @@ bounds! {
         YAML_BRACKETS: u32 = 500, "brackets", "Brackets of a YAML text that are open at once; parsers refuse far fewer levels.";
         YAML_DEPTH: usize = 64, "levels", "Sequences and mappings within each other in a file of rules.";
         YAML_NODES: usize = 2_000_000, "nodes", "Nodes of a file of rules, those that aliases repeat counted each time.";
+        YAML_REPEATED_BYTES: u64 = 8 << 20, "bytes", "What the aliases of a YAML text stand for together.";
         RULE_TEST_VALUES: usize = 1_000_000, "values", "Values that one series of a test of rules stands for.";
         NOTIFICATION_ITERATIONS: u64 = 1_000_000, "iterations", "All loops of one notification template.";
         NOTIFICATION_BYTES: usize = 4 << 20, "bytes", "What one notification template prints.";

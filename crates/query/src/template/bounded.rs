@@ -47,10 +47,7 @@ pub(super) fn check(bytes: usize) -> Result<(), TemplateError> {
 }
 
 fn text_bytes(value: &Value) -> usize {
-    match value {
-        Value::String(text) | Value::Safe { s: text, .. } => text.len(),
-        _ => 0,
-    }
+    if let Value::String(text) = value { text.len() } else { 0 }
 }
 
 /// The engine's own functions that make texts longer.
@@ -59,7 +56,7 @@ fn escapes() -> [(&'static str, ValueFunc); 3] {
         Arc::new(move |args| {
             need_args(args, 1)?;
             Ok(Value::String(match args.first() {
-                Some(Value::String(text) | Value::Safe { s: text, .. }) => escape(text).into(),
+                Some(Value::String(text)) => escape(text).into(),
                 None | Some(Value::Nil) => escape("<no value>").into(),
                 Some(other) => escape(&display(other)).into(),
             }))

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use pilothouse_model::limits::{YAML_DEPTH, YAML_NODES};
+use pilothouse_model::yaml::repeats_too_much;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 /// Line and column, both from 1; both 0 where nothing stands.
@@ -59,6 +60,9 @@ struct Open {
 
 /// The first document of a text; `None` if there is nothing in it.
 pub fn parse(text: &str) -> Result<Option<Node>, String> {
+    if repeats_too_much(text.as_bytes()) {
+        return Err("yaml: document contains excessive aliasing".to_owned());
+    }
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| {
