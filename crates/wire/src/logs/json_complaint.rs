@@ -332,7 +332,9 @@ impl Walk<'_> {
             self.give_back();
             return self.fail("readFloat32", "leading zero is invalid");
         }
+        let from = self.at.saturating_sub(1);
         self.run_of_number();
+        self.stand_again_at(from);
         Ok(())
     }
 
@@ -357,7 +359,20 @@ impl Walk<'_> {
         self.run_of_number();
         let text = self.body.get(from..self.at).unwrap_or(&[]);
         let reads = std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok());
-        if reads { Ok(()) } else { self.fail("readNumberAsString", "invalid number") }
+        if !reads {
+            return self.fail("readNumberAsString", "invalid number");
+        }
+        self.stand_again_at(from + usize::from(text.starts_with(b"-")));
+        Ok(())
+    }
+
+    /// A number that ends with the body may go on, and so it is not taken: what wants more meets it
+    /// again.
+    fn stand_again_at(&mut self, number: usize) {
+        if self.at == self.body.len() {
+            self.at = number;
+            self.ended = true;
+        }
     }
 
     fn run_of_number(&mut self) {
