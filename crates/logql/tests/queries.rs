@@ -404,6 +404,9 @@ fn syntax_errors_name_what_is_expected() {
         ("0x 5m", "1, col 1: hexadecimal literal has no digits"),
         ("sum(0x)", "1, col 5: hexadecimal literal has no digits"),
         ("1 + 1e 5", "1, col 5: exponent has no digits"),
+        ("vector(1) 1e", "1, col 11: exponent has no digits"),
+        ("{a=\"b\"} 0xip", "1, col 9: hexadecimal literal has no digits"),
+        ("1+0x2*label_replace(", "1, col 21: syntax error: unexpected $end"),
     ] {
         let error = parse(query).err().map(|e| e.to_string());
         assert_eq!(error, Some(format!("parse error at line {message}")), "{query}");

@@ -140,11 +140,20 @@ impl<'a> Lexer<'a> {
         }
         let digits = &self.text[start..self.at];
         if digits == "0" && matches!(self.peek(), Some('x' | 'X' | 'o' | 'O')) {
-            self.bump();
+            let is_hexadecimal = matches!(self.bump(), Some('x' | 'X'));
             let before = self.at;
-            self.bump_while(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
+            let digit =
+                |c: char| if is_hexadecimal { c.is_ascii_hexdigit() || c == '.' } else { c.is_ascii_digit() };
+            self.bump_while(|c| digit(c) || c == '_');
+            if is_hexadecimal && matches!(self.peek(), Some('p' | 'P')) {
+                self.bump();
+                if matches!(self.peek(), Some('+' | '-')) {
+                    self.bump();
+                }
+                self.bump_while(|c| c.is_ascii_digit() || c == '_');
+            }
             if before == self.at {
-                let kind = if self.text[..before].ends_with(['x', 'X']) { "hexadecimal" } else { "octal" };
+                let kind = if is_hexadecimal { "hexadecimal" } else { "octal" };
                 self.unfinished = Some(self.error(format!("{kind} literal has no digits"), line, column));
             }
         } else if matches!(self.peek(), Some('e' | 'E')) {

@@ -56,12 +56,10 @@ pub fn parse_unchecked(text: &str) -> Result<Expr, LogqlError> {
         return Err(LogqlError::semantic("syntax error: unexpected $end"));
     }
     let expr = parser.expression(0)?;
-    let broken = parser.broken.take();
-    match (parser.peek(), broken) {
-        (Token::End, None) => Ok(expr),
-        (Token::End, Some(broken)) => Err(broken),
-        _ => Err(parser.unexpected(&[])),
+    if parser.peek() == &Token::End && parser.broken.is_none() {
+        return Ok(expr);
     }
+    Err(parser.unexpected(&[]))
 }
 
 pub(crate) struct Parser {
@@ -246,9 +244,19 @@ impl Parser {
                 Ok(inner)
             }
             Token::Number(_) | Token::Word(Word::Add | Word::Sub) => {
-                // The scanner's mistake is told before that of the number it has made.
-                let value = self.literal().map_err(|e| self.broken.clone().unwrap_or(e))?;
-                Ok(Expr::Metric(MetricExpr::Literal(value)))
+                let negative = self.take(Word::Sub);
+                if !negative {
+                    self.take(Word::Add);
+                }
+                let digits = self.number(&[])?;
+                // What is wrong with it is told when all the rest can be read.
+                Ok(Expr::Metric(match parse_float(&digits) {
+                    Ok(value) => MetricExpr::Literal(if negative { -value } else { value }),
+                    Err(e) => MetricExpr::Invalid(format!(
+                        "unable to parse literal as a float: {}",
+                        e.of_float(&digits)
+                    )),
+                }))
             }
             Token::Range1(op) => {
                 self.at += 1;
