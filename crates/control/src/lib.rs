@@ -57,7 +57,7 @@ pub use plan::Plan;
 pub use project::Project;
 pub use region::Region;
 pub use row::Stamp;
-pub use salvage::{Salvaged, salvage};
+pub use salvage::{Salvaged, incomplete, salvage};
 pub use scope::{Scope, Scopes};
 pub use source::{
     DataSource, NewSource, Origin, RemoteSettings, SourceChange, SourceFilter, SourceKind, SourceLimits,

@@ -141,9 +141,16 @@ fn check_control(path: &Path, repair: bool) -> Result<Checked, Failed> {
         return Ok(checked);
     }
     if pilothouse_control::check(path, &mut checked).map_err(|e| failed(&e))? {
-        match Control::open(path, Options { leaves_copy: true, ..Options::default() }) {
-            Err(error) if error.is_damage() => checked.found(path, "", error),
-            opened => drop(opened.map_err(|e| failed(&e))?),
+        let incomplete = pilothouse_control::incomplete(path).map_err(|e| failed(&e))?;
+        for (table, undecodable) in &incomplete {
+            checked.found(path, "", format!("{undecodable} rows of {table} cannot be read"));
+        }
+        if repair && !incomplete.is_empty() {
+            // Rows of a later release are no damage.
+            match Control::open(path, Options { leaves_copy: true, ..Options::default() }) {
+                Err(error) if error.is_damage() => {}
+                opened => drop(opened.map_err(|e| failed(&e))?),
+            }
         }
     }
     if repair && !checked.findings.is_empty() {
