@@ -23,7 +23,15 @@ pub(crate) struct Places {
 #[derive(Debug)]
 pub(crate) struct Place {
     _permit: Option<OwnedSemaphorePermit>,
-    _held: Holding,
+    held: Holding,
+}
+
+impl Place {
+    /// Somebody has come.
+    pub(crate) fn taken(mut self) -> Self {
+        self.held.set(CONNECTION_BYTES);
+        self
+    }
 }
 
 impl Places {
@@ -38,9 +46,7 @@ impl Places {
         while self.open() > CONNECTIONS_ALWAYS && !self.memory.has_room() {
             tokio::time::sleep(LOOK).await;
         }
-        let mut held = self.memory.holding(Part::Connections);
-        held.set(CONNECTION_BYTES);
-        Place { _permit: permit, _held: held }
+        Place { _permit: permit, held: self.memory.holding(Part::Connections) }
     }
 
     /// With the one that is being taken.
@@ -54,7 +60,7 @@ mod tests {
     use super::*;
 
     async fn is_taken(places: &Places) -> Option<Place> {
-        tokio::time::timeout(Duration::from_secs(1), places.next()).await.ok()
+        tokio::time::timeout(Duration::from_secs(1), places.next()).await.ok().map(Place::taken)
     }
 
     #[tokio::test(start_paused = true)]

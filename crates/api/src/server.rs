@@ -86,7 +86,9 @@ pub async fn serve(
 
 /// The next connection, once there is a place for it.
 async fn next(places: &Places, listener: &TcpListener) -> (Place, (TcpStream, Peer)) {
-    (places.next().await, accept(listener).await)
+    let place = places.next().await;
+    let accepted = accept(listener).await;
+    (place.taken(), accepted)
 }
 
 /// What each connection is given.
