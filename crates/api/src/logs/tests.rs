@@ -189,13 +189,18 @@ async fn who_accepts_protobuf_alone_gets_it() {
         ),
         ("index/stats?query={app=\"shop\"}", r#"\n\x00\"\n\n\x08\x08\x02\x10\x02\x18% \x03"#),
         ("detected_labels?query={app=\"none\"}", r#"\n\x00j\x02\n\x00"#),
-        ("detected_field/level/values?query={app=\"shop\"}", r#"\n\x00Z\x12\n\x10\x10\xe8\x07\x1a\x04info\x1a\x05error"#),
+        (
+            "detected_field/level/values?query={app=\"shop\"}",
+            r#"\n\x00Z\x12\n\x10\x10\xe8\x07\x1a\x04info\x1a\x05error"#,
+        ),
     ] {
         let (headers, body) = accepting(&fixture, path, "application/vnd.google.protobuf").await;
         assert_eq!(headers["content-type"], "application/vnd.google.protobuf", "{path}");
         assert_eq!(body.escape_ascii().to_string(), expected, "{path}");
     }
-    for path in ["query_range?query={app=\"shop\"}", "query?query=vector(1)", "index/volume?query={app=\"shop\"}"] {
+    for path in
+        ["query_range?query={app=\"shop\"}", "query?query=vector(1)", "index/volume?query={app=\"shop\"}"]
+    {
         let (_, body) = accepting(&fixture, path, "application/vnd.google.protobuf").await;
         assert!(body.starts_with(b"\n\0"), "{path}");
         for other in ["application/vnd.google.protobuf, */*", "application/protobuf", "*/*"] {
