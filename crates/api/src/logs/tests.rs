@@ -181,17 +181,17 @@ async fn volumes_are_added_up() {
 async fn who_accepts_protobuf_alone_gets_it() {
     let fixture = filled().await;
     for (path, expected) in [
-        ("labels", r#"\n\x00\x1a(\n\x07success\x12\x03app\x12\x03pod\x12\x0cservice_name"#),
+        ("labels", r#"\n\x00\x1a!\n\x07success\x12\x03app\x12\x03pod\x12\x0cservice_name"#),
         ("label/app/values", r#"\n\x00\x1a\x15\n\x07success\x12\x04bank\x12\x04shop"#),
         (
             "series?match[]={app=\"bank\"}",
-            r#"\n\x00\x120\n\x07success\x12%\n\x0b\n\x03app\x12\x04bank\n\x14\n\x0cservice_name\x12\x04bank"#,
+            r#"\n\x00\x12.\n\x07success\x12#\n\x0b\n\x03app\x12\x04bank\n\x14\n\x0cservice_name\x12\x04bank"#,
         ),
         ("index/stats?query={app=\"shop\"}", r#"\n\x00\"\n\n\x08\x08\x02\x10\x02\x18% \x03"#),
         ("detected_labels?query={app=\"none\"}", r#"\n\x00j\x02\n\x00"#),
         (
             "detected_field/level/values?query={app=\"shop\"}",
-            r#"\n\x00Z\x12\n\x10\x10\xe8\x07\x1a\x04info\x1a\x05error"#,
+            r#"\n\x00Z\x12\n\x10\x10\xe8\x07\x1a\x05error\x1a\x04info"#,
         ),
     ] {
         let (headers, body) = accepting(&fixture, path, "application/vnd.google.protobuf").await;

@@ -72,7 +72,7 @@ async fn groups_are_set_read_and_deleted() {
     assert_eq!(ask(&fixture, "GET", base, "").await, (200, "{}\n".to_owned()));
     let accepted = r#"{"status":"success","data":null,"errorType":"","error":""}"#;
     assert_eq!(ask(&fixture, "POST", &format!("{base}/a%2Fb"), GROUP).await, (202, accepted.to_owned()));
-    let printed = "name: g 1\nrules:\n    - record: a:b\n      expr: sum  (vector(1))\n      labels:\n        n: '1'\n    - alert: A\n      expr: vector(1)>0\n      for: 1m\n      labels:\n        n: '2'\n";
+    let printed = "name: g 1\nrules:\n    - record: a:b\n      expr: sum  (vector(1))\n      labels:\n        \"n\": \"1\"\n    - alert: A\n      expr: vector(1)>0\n      for: 1m\n      labels:\n        \"n\": \"2\"\n";
     assert_eq!(ask(&fixture, "GET", &format!("{base}/a%2Fb/g%201"), "").await, (200, printed.to_owned()));
     let (status, listed) = ask(&fixture, "GET", &format!("{base}/a%2Fb"), "").await;
     assert!(status == 200 && listed.starts_with("a/b:\n    - name: g 1\n"), "{listed}");

@@ -114,7 +114,7 @@ mod tests {
         );
         assert_eq!(
             made(Shape::Legacy, &[]),
-            r#"{"streams":[{"labels":"{app=\"x\", k=\"v\", level=\"info\"}","entries":[{"ts":"1970-01-01T00:00:00.000000001Z","line":"a"},{"ts":"1970-01-01T00:00:00.000000001Z","line":"b"}]}],"dropped_entries":null}"#
+            r#"{"streams":[{"labels":"{app=\"x\", k=\"v\", level=\"info\"}","entries":[{"ts":"1970-01-01T00:00:00.000000001Z","line":"a","parsed":{"k":"v"}},{"ts":"1970-01-01T00:00:00.000000001Z","line":"b","parsed":{"k":"v"}}]}],"dropped_entries":null}"#
         );
     }
 }
