@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::place::{Copied, Place, Progress, pour};
-use super::{BackupError, is_closed, list_files};
+use super::{BackupError, is_closed, list_files, path_of};
 use crate::files::{self, DirectoryLock, NewFile};
 use crate::{Error, os};
+use rustix::io::Errno;
 
 const MANIFEST: &str = "MANIFEST";
 const DATA: &str = "data";
@@ -48,16 +49,21 @@ impl Directory {
         }
         Ok(true)
     }
+}
 
-    /// Keeps other runs away. A file system that knows no locks is no reason to make no backup.
-    fn lock(&mut self) -> Result<(), Error> {
-        match DirectoryLock::acquire(&self.path.join(DATA)) {
-            Ok(lock) => self.lock = Some(lock),
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::Unsupported => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
+/// Keeps other runs away from a directory. A file system that knows no locks is no reason to make no backup.
+pub(super) fn lock(directory: &Path) -> Result<Option<DirectoryLock>, Error> {
+    match DirectoryLock::acquire(directory) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(Error::Io { source, .. }) if knows_no_locks(&source) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+/// NFS answers `ENOLCK` where no service of locks runs.
+fn knows_no_locks(error: &io::Error) -> bool {
+    let errors = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS];
+    errors.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
 impl Place for Directory {
@@ -72,7 +78,10 @@ impl Place for Directory {
     fn begin(&mut self) -> Result<(), BackupError> {
         files::create_directory(&self.path.join(DATA))?;
         match self.path.join(MANIFEST).exists() || self.is_empty_but_data()? {
-            true => Ok(self.lock()?),
+            true => {
+                self.lock = lock(&self.path.join(DATA))?;
+                Ok(())
+            }
             false => Err(BackupError::NotEmpty { at: self.shown() }),
         }
     }
@@ -100,7 +109,7 @@ impl Place for Directory {
         if let Some(directory) = to.parent() {
             files::create_directory(directory)?;
         }
-        if self.may_link && is_closed(name) && link(from, &to) {
+        if self.may_link && is_closed(path_of(name)) && link(from, &to) {
             let mut linked = File::open(&to).map_err(Error::io("open", &to))?;
             return Ok(pour(&mut linked, &mut io::sink(), progress).map_err(Error::io("read", &to))?);
         }
@@ -170,4 +179,25 @@ pub(super) fn sync_tree(directory: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_says_that_there_are_no_locks_is_let_pass() {
+        for (errno, expected) in [
+            (Errno::NOLCK, true),
+            (Errno::OPNOTSUPP, true),
+            (Errno::NOSYS, true),
+            (Errno::IO, false),
+            (Errno::AGAIN, false),
+            (Errno::NOSPC, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            assert_eq!(knows_no_locks(&error), expected, "{error}");
+        }
+        assert!(!knows_no_locks(&io::Error::other("whatever")));
+    }
 }

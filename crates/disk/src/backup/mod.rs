@@ -7,8 +7,11 @@
 //!
 //! A file whose name says that it never changes (see [`is_closed`]) is copied once; a further run
 //! into the same place takes it over, as long as its length and the time of its last change are those that were
-//! noted: where an older backup was put back, files of other content get the same names again. All others are copied anew under a name of that run, and
-//! nothing that the manifest names is ever written to again.
+//! noted: where an older backup was put back, files of other content get the same names again. All others are copied anew.
+//!
+//! Every copy has a name that no other run gives, not even one under way at the same time: nothing that a manifest
+//! names is ever written to again. What a run clears away was there before it was the one that counts, so that
+//! whoever goes on from it loses nothing.
 //!
 //! Whoever calls this sees to it that the files stand still, or are such as a crash would leave:
 //! files are copied in the order of their paths, and a store's log comes last in that order. A
@@ -22,6 +25,7 @@ mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +41,7 @@ use self::manifest::{Entry, Manifest};
 use crate::Error;
 use crate::files;
 
-/// Of names that are copied again with each run.
+/// In the name of a copy between the file's path and the run that made it.
 const RUN_MARK: &str = ".run-";
 /// Of the copies nearby, in the data directory; the name keeps it out of every backup.
 const STAGING: &str = "backup.tmp";
@@ -102,8 +106,8 @@ pub struct Backup<'p> {
     place: &'p mut dyn Place,
     data_dir: PathBuf,
     previous: Manifest,
-    /// Names of copies that the previous manifest counts on.
-    in_use: BTreeSet<String>,
+    /// What the names of this run's copies end with.
+    mark: String,
     /// Lengths of what is there, also of what the manifest does not name.
     present: BTreeMap<String, u64>,
     manifest: Manifest,
@@ -131,12 +135,12 @@ impl<'p> Backup<'p> {
         if staging.exists() {
             files::remove_tree(&staging)?;
         }
-        let manifest = Manifest { run: previous.run + 1, entries: BTreeMap::new() };
+        let manifest = Manifest { run: previous.run.saturating_add(1), entries: BTreeMap::new() };
         let run = Self {
             stages: place.is_far(),
             place,
             data_dir: data_dir.to_owned(),
-            in_use: previous.entries.values().map(|entry| entry.stored.clone()).collect(),
+            mark: mark_of(manifest.run),
             previous,
             present,
             manifest,
@@ -200,14 +204,18 @@ impl<'p> Backup<'p> {
     /// Makes the run the one that counts, and clears away what earlier ones leave.
     pub fn finish(mut self) -> Result<Summary, BackupError> {
         self.send()?;
-        self.place.commit(self.manifest.to_text().as_bytes())?;
-        let _ = files::remove_tree(&self.data_dir.join(STAGING));
-        let used: BTreeSet<&str> = self.manifest.entries.values().map(|e| e.stored.as_str()).collect();
-        for stored in self.place.copies()?.keys() {
-            if !used.contains(stored.as_str()) {
-                self.place.remove(stored)?;
+        // Listed before the commit: copies that come later may be those of a run that goes on from this one.
+        let mut there = self.place.copies()?;
+        for entry in self.manifest.entries.values() {
+            if there.remove(&entry.stored).is_none_or(|bytes| bytes != entry.bytes) {
+                let at = format!("{}/{}", self.place.shown(), entry.stored);
+                let reason = "it is gone before the backup was done; another one may have run meanwhile";
+                return Err(BackupError::Damaged { at, reason });
             }
         }
+        self.place.commit(self.manifest.to_text().as_bytes())?;
+        let _ = files::remove_tree(&self.data_dir.join(STAGING));
+        there.keys().try_for_each(|stored| self.place.remove(stored))?;
         self.summary.files = self.manifest.entries.len() as u64;
         self.summary.bytes = self.manifest.entries.values().map(|e| e.bytes).sum();
         Ok(self.summary)
@@ -248,7 +256,7 @@ impl<'p> Backup<'p> {
             self.manifest.entries.insert(path.to_owned(), known);
             return Ok(());
         }
-        let stored = self.name_for(path);
+        let stored = format!("{path}{}", self.mark);
         let source = self.data_dir.join(path);
         // Before it is read: what is written meanwhile makes it another file for the next run.
         let modified_ns = self.modified_ns(path);
@@ -274,15 +282,6 @@ impl<'p> Backup<'p> {
         Ok(())
     }
 
-    /// What never changes keeps its own name, unless the manifest that counts names a copy of
-    /// that name which turned out to be another: that one must stay whole until the end.
-    fn name_for(&self, path: &str) -> String {
-        match is_closed(path) && !self.in_use.contains(path) {
-            true => path.to_owned(),
-            false => format!("{path}{RUN_MARK}{}", self.manifest.run),
-        }
-    }
-
     fn stage(&self, source: &Path, stored: &str) -> Result<Copied, BackupError> {
         let nearby = self.data_dir.join(STAGING).join(stored);
         if let Some(directory) = nearby.parent() {
@@ -299,6 +298,16 @@ impl<'p> Backup<'p> {
             && known.modified_ns.is_some()
             && known.modified_ns == self.modified_ns(path)
     }
+}
+
+/// Counted, for people, and by chance, since runs that begin at the same time count alike.
+fn mark_of(run: u64) -> String {
+    format!("{RUN_MARK}{run}-{:016x}", RandomState::new().build_hasher().finish())
+}
+
+/// The path in the data directory that a copy's name was made of.
+fn path_of(stored: &str) -> &str {
+    stored.rsplit_once(RUN_MARK).map_or(stored, |(path, _)| path)
 }
 
 /// All plain files below a directory by path from there, sorted. Links are not followed.

@@ -16,7 +16,7 @@ use crate::files::{self, NewFile};
 /// In the data directory while a restore is not done; holds the checksum of the manifest.
 const MARK: &str = "RESTORE";
 
-/// Reads all copies of a backup and compares; tells each that is wrong.
+/// Reads all copies of a backup and compares; tells each that is wrong, or that the disk does not give back.
 pub fn verify(
     place: &mut dyn Place,
     progress: &Progress,
@@ -26,7 +26,7 @@ pub fn verify(
     let mut damaged = Vec::new();
     for entry in manifest.entries.values() {
         match check(place, entry, &mut io::sink(), progress) {
-            Err(error @ BackupError::Damaged { .. }) => damaged.push(error),
+            Err(error @ (BackupError::Damaged { .. } | BackupError::Disk(_))) => damaged.push(error),
             checked => checked?,
         }
         summary.files += 1;
@@ -45,11 +45,17 @@ pub fn refuse_unfinished(data_dir: &Path) -> Result<(), BackupError> {
 
 /// Puts a backup into a directory that is new or empty, or that a restore of the same backup was filling when it
 /// broke off: what came by then and is whole stays. Checks every copy while it is read. Where the place keeps no
-/// permissions, files are for their owner alone.
+/// permissions, files are for their owner alone. Nobody else fills the directory meanwhile: fails with
+/// [`Error::Locked`] where somebody does.
 pub fn restore(place: &mut dyn Place, data_dir: &Path, progress: &Progress) -> Result<Summary, BackupError> {
     let manifest = load_whole(place, progress)?;
     files::create_directory(data_dir)?;
-    mark(data_dir, &manifest)?;
+    // Once before there is a lock, which is not left in a directory of somebody else's.
+    is_marked(data_dir, &manifest)?;
+    let _lock = directory::lock(data_dir)?;
+    if !is_marked(data_dir, &manifest)? {
+        files::write_atomic(&data_dir.join(MARK), mark_of(&manifest).as_bytes())?;
+    }
     let mut summary = Summary::default();
     for (path, entry) in &manifest.entries {
         let to = data_dir.join(path);
@@ -69,15 +75,18 @@ pub fn restore(place: &mut dyn Place, data_dir: &Path, progress: &Progress) -> R
     Ok(summary)
 }
 
-/// Says that the directory is being filled, if it may be.
-fn mark(data_dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
-    let path = data_dir.join(MARK);
-    let text = format!(
+fn mark_of(manifest: &Manifest) -> String {
+    format!(
         "{:08x}\nA restore into this directory is not done. Run it once more, or empty the directory.\n",
         crc32c::crc32c(manifest.to_text().as_bytes())
-    );
+    )
+}
+
+/// Whether the directory says that this backup is being put into it; fails where it may not be.
+fn is_marked(data_dir: &Path, manifest: &Manifest) -> Result<bool, BackupError> {
+    let path = data_dir.join(MARK);
     match fs::read(&path) {
-        Ok(found) if found == text.as_bytes() => return Ok(()),
+        Ok(found) if found == mark_of(manifest).as_bytes() => return Ok(true),
         // Of another backup.
         Ok(_) => return Err(BackupError::Unfinished { at: data_dir.display().to_string() }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -85,11 +94,12 @@ fn mark(data_dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
     }
     for entry in fs::read_dir(data_dir).map_err(Error::io("list", data_dir))? {
         let name = entry.map_err(Error::io("list", data_dir))?.file_name();
-        if name != "lost+found" && Path::new(&name) != files::unfinished_path(Path::new(MARK)) {
+        let is_ours = name == "LOCK" || Path::new(&name) == files::unfinished_path(Path::new(MARK));
+        if name != "lost+found" && !is_ours {
             return Err(BackupError::NotEmpty { at: data_dir.display().to_string() });
         }
     }
-    Ok(files::write_atomic(&path, text.as_bytes())?)
+    Ok(false)
 }
 
 /// Whether an earlier run has put a file back as a whole.

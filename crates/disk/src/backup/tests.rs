@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::faults::Disk;
 
@@ -23,6 +25,12 @@ fn run_into(data: &Path, place: &mut dyn Place) -> Result<Summary, BackupError> 
 
 fn run(data: &Path, backup: &Path) -> Summary {
     run_into(data, &mut Directory::new(backup)).unwrap()
+}
+
+/// Where the copy of a file lies.
+fn copy_in(backup: &Path, path: &str) -> PathBuf {
+    let names = list_files(&backup.join("data")).unwrap();
+    backup.join("data").join(names.iter().find(|name| path_of(name) == path).unwrap())
 }
 
 fn verify_in(place: &mut dyn Place) -> Result<Summary, BackupError> {
@@ -117,15 +125,36 @@ fn closed_files_are_linked_where_that_is_asked_for_and_others_never() {
     assert_eq!(fs::read(dir.path().join("again").join(CLOSED)).unwrap(), b"written anew");
 }
 
-/// A place in memory that breaks after so many writes.
 #[derive(Debug, Default)]
-struct Far {
+struct Objects {
     copies: BTreeMap<String, Vec<u8>>,
     manifest: Option<Vec<u8>>,
+}
+
+/// A place in memory that breaks after so many writes.
+#[derive(Debug)]
+struct Far {
+    objects: Arc<Mutex<Objects>>,
+    /// Only this manifest is replaced, if the place knows conditions.
+    read: Option<Vec<u8>>,
+    knows_conditions: bool,
     writes_left: usize,
+    /// A copy that somebody puts there as soon as a run is the one that counts.
+    comes_after: Option<String>,
+}
+
+impl Default for Far {
+    fn default() -> Self {
+        Self::of(&Arc::default(), true)
+    }
 }
 
 impl Far {
+    fn of(objects: &Arc<Mutex<Objects>>, knows_conditions: bool) -> Self {
+        let objects = Arc::clone(objects);
+        Self { objects, read: None, knows_conditions, writes_left: usize::MAX, comes_after: None }
+    }
+
     fn write(&mut self) -> Result<(), BackupError> {
         let broken = || BackupError::Far { at: self.shown(), reason: "it is broken".to_owned() };
         self.writes_left = self.writes_left.checked_sub(1).ok_or_else(broken)?;
@@ -147,11 +176,18 @@ impl Place for Far {
     }
 
     fn manifest(&mut self) -> Result<Option<Vec<u8>>, BackupError> {
-        Ok(self.manifest.clone())
+        self.read = self.objects.lock().manifest.clone();
+        Ok(self.read.clone())
     }
 
     fn copies(&mut self) -> Result<BTreeMap<String, u64>, BackupError> {
-        Ok(self.copies.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect())
+        Ok(self
+            .objects
+            .lock()
+            .copies
+            .iter()
+            .map(|(name, bytes)| (name.clone(), bytes.len() as u64))
+            .collect())
     }
 
     fn put(&mut self, name: &str, from: &Path, _: &Progress) -> Result<Copied, BackupError> {
@@ -159,16 +195,16 @@ impl Place for Far {
         let bytes = fs::read(from).map_err(Error::io("read", from))?;
         let mut copied = Copied::default();
         copied.add(&bytes);
-        self.copies.insert(name.to_owned(), bytes);
+        self.objects.lock().copies.insert(name.to_owned(), bytes);
         Ok(copied)
     }
 
     fn get(&mut self, name: &str, to: &mut dyn Write, _: &Progress) -> Result<Copied, BackupError> {
         let missing = BackupError::Damaged { at: name.to_owned(), reason: "it is not there" };
-        let bytes = self.copies.get(name).ok_or(missing)?;
+        let bytes = self.objects.lock().copies.get(name).cloned().ok_or(missing)?;
         let mut copied = Copied::default();
-        copied.add(bytes);
-        to.write_all(bytes).map_err(Error::io("write", name))?;
+        copied.add(&bytes);
+        to.write_all(&bytes).map_err(Error::io("write", name))?;
         Ok(copied)
     }
 
@@ -178,13 +214,18 @@ impl Place for Far {
 
     fn commit(&mut self, manifest: &[u8]) -> Result<(), BackupError> {
         self.write()?;
-        self.manifest = Some(manifest.to_owned());
+        let mut objects = self.objects.lock();
+        if self.knows_conditions && objects.manifest != self.read {
+            return Err(BackupError::Far { at: self.shown(), reason: "it is another".to_owned() });
+        }
+        objects.manifest = Some(manifest.to_owned());
+        objects.copies.extend(self.comes_after.take().map(|name| (name, Vec::new())));
         Ok(())
     }
 
     fn remove(&mut self, name: &str) -> Result<(), BackupError> {
         self.write()?;
-        self.copies.remove(name);
+        self.objects.lock().copies.remove(name);
         Ok(())
     }
 }
@@ -196,7 +237,7 @@ fn wherever_a_run_breaks_off_there_is_a_whole_backup() {
     let data = dir.path().join("data");
     put(&data, CLOSED, b"over");
     put(&data, "control.redb", b"one");
-    let mut far = Far { writes_left: usize::MAX, ..Far::default() };
+    let mut far = Far::default();
     let first = run_into(&data, &mut far).unwrap();
     assert_eq!(first, Summary { files: 2, bytes: 7, copied_files: 2, copied_bytes: 7 });
     // The day was written anew under its old name, which happens where a run met it unfinished.
@@ -216,7 +257,7 @@ fn wherever_a_run_breaks_off_there_is_a_whole_backup() {
         let mode = fs::metadata(restored.join("control.redb")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         if done.is_ok() {
-            assert!(is_new && far.copies.len() == 3 && writes > 4, "{writes}: {:?}", far.copies);
+            assert!(is_new && far.objects.lock().copies.len() == 3 && writes > 4, "{writes}: {far:?}");
             break;
         }
     }
@@ -256,7 +297,7 @@ fn all_that_is_damaged_is_told_and_copied_again_once_it_is_taken_away() {
     let other = "metrics/a/day/2026-11-23.000004.l1.redb";
     [CLOSED, other, "control.redb"].iter().for_each(|path| put(&data, path, path.as_bytes()));
     run(&data, &backup);
-    let copies = [CLOSED, other].map(|path| backup.join("data").join(path));
+    let copies = [CLOSED, other].map(|path| copy_in(&backup, path));
     copies.iter().for_each(|copy| fs::write(copy, b"nonsense").unwrap());
     let (summary, damaged) = verify(&mut Directory::new(&backup), &Progress::default()).unwrap();
     assert_eq!((summary.files, damaged.len()), (3, 2));
@@ -274,7 +315,7 @@ fn a_restore_that_broke_off_is_known_as_such_and_gone_on_with() {
     put(&data, "control.redb", b"state");
     put(&data, "root-token", b"secret");
     run(&data, &backup);
-    let copy = backup.join("data/root-token.run-1");
+    let copy = copy_in(&backup, "root-token");
     fs::write(&copy, b"sacred").unwrap();
     let restored = dir.path().join("restored");
     restore_at(&backup, &restored).unwrap_err();
@@ -322,6 +363,7 @@ fn a_power_cut_leaves_a_whole_backup_and_a_restore_that_can_be_gone_on_with() {
     let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
     put(&data, "metrics/a/day/2026-11-21.000001.l1.redb", b"never changes");
     put(&data, "control.redb", b"state 0");
+    put(&data, CLOSED, b"over");
     run(&data, &backup);
     let disk = Disk::below(dir.path());
     for step in 0..60 {
@@ -368,4 +410,86 @@ fn a_full_disk_leaves_the_backup_before() {
     disk.fill_after(u64::MAX);
     run(&data, &backup);
     assert_eq!(verify_at(&backup).unwrap().files, 2);
+}
+
+/// Two machines that back up to one place, of which neither sees a lock of the other.
+#[test]
+fn of_two_runs_at_once_into_a_place_without_locks_one_counts_and_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = ["a", "b"].map(|name| dir.path().join(name));
+    for (i, knows_conditions) in [true, false].into_iter().enumerate() {
+        let objects = Arc::default();
+        data.iter().for_each(|data| put(data, "control.redb", b"before"));
+        run_into(&data[0], &mut Far::of(&objects, knows_conditions)).unwrap();
+        for data in &data {
+            put(data, CLOSED, data.to_string_lossy().as_bytes());
+            put(data, "control.redb", data.to_string_lossy().as_bytes());
+        }
+        let [mut far_a, mut far_b] = [0, 1].map(|_| Far::of(&objects, knows_conditions));
+        let mut a = Backup::begin(&data[0], &mut far_a, Arc::default()).unwrap();
+        let mut b = Backup::begin(&data[1], &mut far_b, Arc::default()).unwrap();
+        a.add_closed(&data[0]).unwrap();
+        b.add_all(&data[1]).unwrap();
+        assert_eq!(b.finish().unwrap().files, 2);
+        a.add_all(&data[0]).unwrap();
+        let failed = a.finish().unwrap_err();
+        assert!(matches!(failed, BackupError::Damaged { .. } | BackupError::Far { .. }), "{failed}");
+        let restored = dir.path().join(format!("restored-{i}"));
+        restore(&mut Far::of(&objects, true), &restored, &Progress::default()).unwrap();
+        for path in [CLOSED, "control.redb"] {
+            assert_eq!(fs::read(restored.join(path)).unwrap(), data[1].to_string_lossy().as_bytes());
+        }
+        data.iter().for_each(|data| fs::remove_file(data.join(CLOSED)).unwrap());
+    }
+}
+
+#[test]
+fn a_run_clears_away_nothing_that_came_after_it_was_done() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "control.redb", b"state");
+    let mut far = Far::default();
+    run_into(dir.path(), &mut far).unwrap();
+    far.comes_after = Some("of a run that goes on from here".to_owned());
+    run_into(dir.path(), &mut far).unwrap();
+    assert_eq!(far.objects.lock().copies.len(), 2, "{far:?}");
+    run_into(dir.path(), &mut far).unwrap();
+    assert_eq!(far.objects.lock().copies.len(), 1, "{far:?}");
+}
+
+#[test]
+fn all_copies_are_looked_at_though_one_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    let paths = [CLOSED, "control.redb", "root-token"];
+    paths.iter().for_each(|path| put(&data, path, path.as_bytes()));
+    run(&data, &backup);
+    // A directory opens as a file does, and then fails to be read, as a bad block does.
+    let unreadable = copy_in(&backup, "control.redb");
+    fs::remove_file(&unreadable).unwrap();
+    fs::create_dir(&unreadable).unwrap();
+    fs::write(copy_in(&backup, "root-token"), b"nonsense").unwrap();
+    let (summary, damaged) = verify(&mut Directory::new(&backup), &Progress::default()).unwrap();
+    assert_eq!((summary.files, damaged.len()), (3, 2), "{damaged:?}");
+    assert!(matches!(&damaged[0], BackupError::Disk(_)), "{damaged:?}");
+    assert!(damaged[1].to_string().contains("root-token"), "{damaged:?}");
+}
+
+#[test]
+fn two_restores_do_not_go_into_one_directory_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    put(&data, "control.redb", b"state");
+    run(&data, &backup);
+    let restored = dir.path().join("restored");
+    let lock = files::DirectoryLock::acquire(&restored).unwrap();
+    let refused = restore_at(&backup, &restored);
+    assert!(matches!(refused, Err(BackupError::Disk(Error::Locked { .. }))), "{refused:?}");
+    assert_eq!(list_files(&restored).unwrap(), [""; 0]);
+    drop(lock);
+    restore_at(&backup, &restored).unwrap();
+    // In a directory of somebody else's no lock is left.
+    let other = dir.path().join("other");
+    put(&other, "letter", b"dear aunt");
+    assert!(matches!(restore_at(&backup, &other), Err(BackupError::NotEmpty { .. })));
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
 }
