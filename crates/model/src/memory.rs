@@ -13,12 +13,15 @@
 //! so that a server full of data can still be asked.
 
 mod booking;
+mod leaving;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 pub(crate) use booking::attached;
 pub use booking::{Holding, Reservation};
+use leaving::Leaving;
 
 /// Parts of the limit, in percent: from where on caches shrink, queries are refused, writes are.
 const TIGHT: u64 = 75;
@@ -124,6 +127,11 @@ pub struct Memory {
     resident_bytes: AtomicU64,
     /// What was used at the last look, without what counts at once.
     base_bytes: AtomicU64,
+    /// The same without what queries that were ended have given back, as far as it is to leave yet.
+    settled_bytes: AtomicU64,
+    /// What such queries have given back since the last look.
+    given_back_bytes: AtomicU64,
+    leaving: Mutex<Leaving>,
     running: Mutex<Vec<Weak<Load>>>,
     /// Of the queries that go first, all together.
     first_bytes: AtomicU64,
@@ -149,6 +157,9 @@ impl Memory {
             held: Default::default(),
             resident_bytes: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
+            settled_bytes: AtomicU64::new(0),
+            given_back_bytes: AtomicU64::new(0),
+            leaving: Mutex::default(),
             running: Mutex::default(),
             first_bytes: AtomicU64::new(0),
             refused_queries: AtomicU64::new(0),
@@ -184,6 +195,12 @@ impl Memory {
         self.base_bytes.load(Relaxed).saturating_add(self.reserved_bytes())
     }
 
+    /// What will be in use once all that ended queries gave back has left. Whether another one has to end
+    /// is asked of this; what may come in is not, as long as the memory is still taken.
+    fn settled_bytes(&self) -> u64 {
+        self.settled_bytes.load(Relaxed).saturating_add(self.reserved_bytes())
+    }
+
     pub fn resident_bytes(&self) -> u64 {
         self.resident_bytes.load(Relaxed)
     }
@@ -195,14 +212,23 @@ impl Memory {
 
     /// A look: what the stores hold, and what the kernel says is resident (0 if it does not tell).
     pub fn set(&self, parts: &[(Part, u64)], resident_bytes: u64) {
+        self.set_at(parts, resident_bytes, Instant::now());
+    }
+
+    fn set_at(&self, parts: &[(Part, u64)], resident_bytes: u64, now: Instant) {
         for (part, bytes) in parts {
             self.hold(*part, *bytes);
         }
         self.resident_bytes.store(resident_bytes, Relaxed);
         let kept = Part::ALL.into_iter().filter(|part| !part.counts_at_once());
-        let kept_bytes = kept.map(|part| self.held_bytes(part)).sum();
+        let kept_bytes: u64 = kept.map(|part| self.held_bytes(part)).sum();
         let unreserved = resident_bytes.saturating_sub(self.reserved_bytes());
         self.base_bytes.store(unreserved.max(kept_bytes), Relaxed);
+        let given_back = self.given_back_bytes.swap(0, Relaxed);
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaving_bytes = leaving.look(given_back, resident_bytes, now);
+        self.settled_bytes.store(unreserved.saturating_sub(leaving_bytes).max(kept_bytes), Relaxed);
+        drop(leaving);
         self.make_room();
     }
 
@@ -218,7 +244,7 @@ impl Memory {
 
     /// Where even writes find no room, the heaviest query ends though it asks for nothing more.
     fn make_room(&self) {
-        let is_full = self.limit_bytes != u64::MAX && self.used_bytes() > self.share(WRITES_UP_TO);
+        let is_full = self.limit_bytes != u64::MAX && self.settled_bytes() > self.share(WRITES_UP_TO);
         if is_full && self.held_bytes(Part::Queries) > self.share(QUERIES_ALWAYS) {
             self.evict_heaviest(&Load { goes_first: true, ..Load::default() });
         }
@@ -301,7 +327,7 @@ impl Memory {
         if used <= self.share(QUERIES_UP_TO) || self.bytes_like(load) <= self.share(QUERIES_ALWAYS) {
             return Ok(());
         }
-        let gives_way = self.evict_heaviest(load);
+        let gives_way = self.settled_bytes() <= self.share(QUERIES_UP_TO) || self.evict_heaviest(load);
         // Above the writes' bound there is nothing left to wait with.
         if (gives_way || load.goes_first) && used <= self.share(WRITES_UP_TO) {
             return Ok(());
@@ -340,6 +366,9 @@ impl Memory {
         self.of(Part::Queries).fetch_sub(given, Relaxed);
         if load.goes_first {
             self.first_bytes.fetch_sub(given, Relaxed);
+        }
+        if load.evicted.load(Relaxed) {
+            self.given_back_bytes.fetch_add(given, Relaxed);
         }
     }
 
@@ -460,6 +489,48 @@ mod tests {
         small.reserve_bytes(5 * MIB).unwrap();
         memory.set(&[], 99 * MIB);
         assert!(!small.is_evicted());
+    }
+
+    /// What an ended query held stays resident until the allocator gives it back.
+    #[test]
+    fn one_query_ends_where_one_is_enough() {
+        let begin = Instant::now();
+        let at = |ms| begin + std::time::Duration::from_millis(ms);
+        let memory = account();
+        let queries: Vec<_> = (1..=4).map(|_| query(&memory)).collect();
+        for (query, mib) in queries.iter().zip([40, 14, 12, 10]) {
+            query.reserve_bytes(mib * MIB).unwrap();
+        }
+        let ended = |queries: &[Budget]| queries.iter().map(Budget::is_evicted).collect::<Vec<_>>();
+        memory.set_at(&[], 95 * MIB, at(0));
+        memory.set_at(&[], 95 * MIB, at(50));
+        assert_eq!(ended(&queries), [true, false, false, false], "it has not heard of it yet");
+        let [heavy, rest @ ..] = <[Budget; 4]>::try_from(queries).unwrap();
+        drop(heavy);
+        for ms in (100..5_000).step_by(50) {
+            memory.set_at(&[], 95 * MIB, at(ms));
+        }
+        assert_eq!(ended(&rest), [false; 3]);
+        assert!(memory.check_write().is_err(), "the memory is still taken");
+        assert!(is_refused(rest[2].reserve_bytes(MIB)), "and nothing is left to take more of");
+        assert_eq!(ended(&rest), [false; 3]);
+        // It has left, and others have taken as much: that another one ends now helps.
+        memory.set_at(&[], 55 * MIB, at(5_000));
+        assert!(memory.check_write().is_ok());
+        let _held = Reservation::regardless(40 * MIB, &memory);
+        memory.set_at(&[], 95 * MIB, at(5_050));
+        assert_eq!(ended(&rest), [true, false, false]);
+        // One whose memory does not leave in time is made up for by others.
+        let memory = account();
+        let (heavy, light) = (query(&memory), query(&memory));
+        heavy.reserve_bytes(40 * MIB).unwrap();
+        light.reserve_bytes(10 * MIB).unwrap();
+        memory.set_at(&[], 95 * MIB, at(0));
+        drop(heavy);
+        for (ms, expected) in [(50, false), (5_000, false), (8_000, true)] {
+            memory.set_at(&[], 95 * MIB, at(ms));
+            assert_eq!(light.is_evicted(), expected, "{ms}");
+        }
     }
 
     #[test]
