@@ -42,6 +42,8 @@ pub(crate) enum ServeError {
          which saves the tokens, data sources, rules and checks that can be read and sets the damaged file aside"
     )]
     DamagedControl { cause: pilothouse_control::Error, data_dir: String },
+    #[error(transparent)]
+    Restore(#[from] pilothouse_disk::backup::BackupError),
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
     #[error("data: {0}")]
@@ -56,6 +58,7 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     pilothouse_model::matcher::pattern::set_max_compiled_bytes(config.limits.max_regex_bytes);
     let max_connections = descriptors::raise_limit(config.limits.max_open_days);
     make_directory(&config.data_dir)?;
+    pilothouse_disk::backup::refuse_unfinished(&config.data_dir)?;
     let (root, made) = root_token(&config)?;
     let control = open_control(&config, &limits)?;
     let auth = match root {
