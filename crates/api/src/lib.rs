@@ -30,6 +30,7 @@ mod params;
 mod places;
 mod queue;
 mod reply;
+mod request_line;
 mod roots;
 pub mod routes;
 mod rules;

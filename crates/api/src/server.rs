@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -29,6 +29,7 @@ use crate::App;
 use crate::auth::Peer;
 use crate::conversation::{Answering, Conversation, Heads};
 use crate::places::{Place, Places};
+use crate::request_line::RequestLines;
 use crate::service::router;
 use crate::stall::Stalling;
 use crate::tls::Tls;
@@ -138,13 +139,19 @@ impl Welcome {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let conversation = Conversation::new(&self.heads);
-        let stream = self.bounded(stream).telling(Arc::clone(&conversation));
+        let stream = RequestLines::new(self.bounded(stream).telling(Arc::clone(&conversation)));
         let (service, asked) = (self.service.clone(), Arc::clone(&conversation));
         let answering = service_fn(move |mut request: Request<Incoming>| {
             let turn = asked.begin();
             request.extensions_mut().insert(peer);
             let answer = service.call(request);
-            async move { Ok::<_, Infallible>(answer.await?.map(|body| Answering::new(body, turn))) }
+            async move {
+                let answer = answer.await?;
+                if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    turn.hand_over();
+                }
+                Ok::<_, Infallible>(answer.map(|body| Answering::new(body, turn)))
+            }
         });
         let mut connection =
             pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), answering));
@@ -239,6 +246,22 @@ mod tests {
     /// Preface, settings, and a request for `/ready` as HPACK's literals.
     const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
         \0\0\x0a\x01\x05\0\0\0\x01\x82\x86\x04\x06/ready";
+
+    /// As `curl -g` sends it.
+    #[tokio::test]
+    async fn a_query_may_stand_in_the_request_line_as_it_is() {
+        let app = Fixture::with(Limits::default(), Auth::Off).app();
+        let (listener, address) = bind("127.0.0.1:0").await.unwrap();
+        let listening = Listening { max_connections: 10, tls: None };
+        let serving = tokio::spawn(serve(app, listener, listening, std::future::pending()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let line = r#"GET /prometheus/api/v1/query?query=up{job="x"} HTTP/1.1"#;
+        client.write_all(format!("{line}\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("success"), "{said}");
+        serving.abort();
+    }
 
     #[tokio::test]
     async fn who_speaks_http2_and_asks_for_nothing_is_sent_away() {
