@@ -81,20 +81,28 @@ struct State {
     /// Read since the last request began.
     read_bytes: u64,
     share: Share,
+    /// Another protocol goes on where this one ended: what comes is no head any more.
+    is_handed_over: bool,
 }
 
 impl Conversation {
     pub(crate) fn new(heads: &Arc<Heads>) -> Arc<Self> {
         let silent_since = Instant::now();
         let share = Share::new(heads);
-        Arc::new(Self(Mutex::new(State { running: 0, silent_since, read_bytes: 0, share })))
+        Arc::new(Self(Mutex::new(State {
+            running: 0,
+            silent_since,
+            read_bytes: 0,
+            share,
+            is_handed_over: false,
+        })))
     }
 
     /// Before more is read: what was read before has not made a request. Fails where there is no
     /// room for it.
     pub(crate) fn before_reading(&self) -> io::Result<()> {
         let mut state = self.0.lock();
-        if state.running > 0 {
+        if state.running > 0 || state.is_handed_over {
             return Ok(());
         }
         let due = state.read_bytes.saturating_sub(OWN_HEAD_BYTES).min(HEAD_BYTES as u64);
@@ -135,6 +143,13 @@ impl Conversation {
 /// A request that is being answered.
 #[derive(Debug)]
 pub(crate) struct Turn(Arc<Conversation>);
+
+impl Turn {
+    /// Its answer is that another protocol is spoken from here on.
+    pub(crate) fn hand_over(&self) {
+        self.0.0.lock().is_handed_over = true;
+    }
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
@@ -215,6 +230,19 @@ mod tests {
         drop(turn);
         heads(&conversation, 0).unwrap();
         assert_eq!(conversation.0.lock().share.bytes, 0);
+    }
+
+    #[test]
+    fn what_follows_an_upgrade_is_no_head() {
+        let memory = Arc::<Memory>::default();
+        let conversation = Conversation::new(&Arc::new(Heads::new(Arc::clone(&memory))));
+        let turn = conversation.begin();
+        turn.hand_over();
+        drop(turn);
+        for _ in 0..1_000 {
+            heads(&conversation, HEAD_BYTES).unwrap();
+        }
+        assert_eq!(memory.held_bytes(pilothouse_model::memory::Part::Requests), 0);
     }
 
     #[tokio::test(start_paused = true)]

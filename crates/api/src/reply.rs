@@ -16,6 +16,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use parking_lot::Mutex;
 use pilothouse_control::Amounts;
 use pilothouse_model::memory::Reservation;
 use pilothouse_model::{Budget, BudgetError, Memory};
@@ -110,7 +111,7 @@ impl Reply {
             }
             ReplyBody::Whole(bytes) if bytes.len() > PIECE_BYTES => {
                 budget.reserve_bytes(bytes.len() as u64)?;
-                (Vec::new(), Box::new(Slices { bytes, at: 0 }))
+                (Vec::new(), slices(bytes))
             }
             _ => return Ok(self),
         };
@@ -142,14 +143,15 @@ impl Reply {
             self.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
             self.body = compress(self.body);
         }
+        // Until the last piece is made.
+        let counted = |rest: Pieces| Box::new(rest.inspect(move |_| _ = &held));
         let body = match self.body {
             ReplyBody::Whole(bytes) if bytes.len() <= INLINE_BYTES => Body::from(bytes),
-            ReplyBody::Whole(bytes) => Body::from(held.attached_to(bytes)),
-            ReplyBody::Pieces(first, rest) => {
-                // Until the last piece is made.
-                let rest = rest.inspect(move |_| _ = &held);
-                stream(first, Box::new(rest), patience)
+            ReplyBody::Whole(bytes) => {
+                let length = bytes.len() as u64;
+                stream(Vec::new(), counted(slices(bytes)), Some(length), patience)
             }
+            ReplyBody::Pieces(first, rest) => stream(first, counted(rest), None, patience),
             ReplyBody::Made(response) => return *response,
         };
         let mut response = Response::new(body);
@@ -213,6 +215,10 @@ impl Iterator for Slices {
     }
 }
 
+fn slices(bytes: Vec<u8>) -> Pieces {
+    Box::new(Slices { bytes, at: 0 })
+}
+
 fn compress(body: ReplyBody) -> ReplyBody {
     match body {
         ReplyBody::Whole(bytes) if bytes.len() <= INLINE_BYTES => {
@@ -221,7 +227,7 @@ fn compress(body: ReplyBody) -> ReplyBody {
             let _ = encoder.write_all(&bytes);
             ReplyBody::Whole(encoder.finish().unwrap_or_default())
         }
-        ReplyBody::Whole(bytes) => gzip_pieces(Box::new(std::iter::once(Ok(bytes)))),
+        ReplyBody::Whole(bytes) => gzip_pieces(slices(bytes)),
         ReplyBody::Pieces(first, rest) => gzip_pieces(Box::new(std::iter::once(Ok(first)).chain(rest))),
         made @ ReplyBody::Made(_) => made,
     }
@@ -264,25 +270,26 @@ impl Iterator for GzipPieces {
 
 /// Drives a producer from a task of its own; the task ends with the client, or with its patience. The
 /// connection's own clock runs only while something waits to be written, and a client of HTTP/2 may
-/// allow nothing to be written.
-fn stream(first: Vec<u8>, mut rest: Pieces, patience: Duration) -> Body {
+/// allow nothing to be written. `length` is of all pieces together, where it is known.
+fn stream(first: Vec<u8>, mut rest: Pieces, length: Option<u64>, patience: Duration) -> Body {
     let (sender, pieces) = mpsc::channel(1);
     let is_whole = Arc::new(AtomicBool::new(false));
-    let body = PieceBody { pieces, is_whole: Arc::clone(&is_whole) };
+    let body = PieceBody { pieces, is_whole: Arc::clone(&is_whole), left_bytes: length };
     tokio::spawn(async move {
-        let sender = &sender;
-        let send = |piece| async move { matches!(timeout(patience, sender.send(piece)).await, Ok(Ok(()))) };
-        if !first.is_empty() && !send(Ok(Bytes::from(first))).await {
+        let mut outlet = Outlet { sender, waiting: Piece::default(), patience };
+        if !first.is_empty() && !outlet.send(Ok(Bytes::from(first))).await {
             return;
         }
         while let Ok((piece, pieces)) = offload::short(move || (rest.next(), rest)).await {
             rest = pieces;
             let Some(piece) = piece else {
                 is_whole.store(true, Relaxed);
+                drop(rest);
+                outlet.finish().await;
                 return;
             };
             let broken = piece.is_err();
-            if !send(piece.map(Bytes::from)).await || broken {
+            if !outlet.send(piece.map(Bytes::from)).await || broken {
                 return;
             }
         }
@@ -290,10 +297,52 @@ fn stream(first: Vec<u8>, mut rest: Pieces, patience: Duration) -> Body {
     Body::new(body)
 }
 
+/// A piece on its way; nothing once it is taken, or taken back.
+type Piece = Arc<Mutex<Option<Result<Bytes, BrokenBody>>>>;
+
+/// Where a producer's pieces go.
+struct Outlet {
+    sender: mpsc::Sender<Piece>,
+    /// The one that was sent last.
+    waiting: Piece,
+    patience: Duration,
+}
+
+impl Outlet {
+    /// Waits for a place; `false` where the client has gone or has no right to wait for more.
+    async fn send(&mut self, piece: Result<Bytes, BrokenBody>) -> bool {
+        match timeout(self.patience, self.sender.reserve()).await {
+            Ok(Ok(place)) => {
+                self.waiting = Arc::new(Mutex::new(Some(piece)));
+                place.send(Arc::clone(&self.waiting));
+                true
+            }
+            Ok(Err(_)) => false,
+            Err(_) => {
+                self.take_back();
+                false
+            }
+        }
+    }
+
+    /// After the last piece: waits until it is taken.
+    async fn finish(self) {
+        if timeout(self.patience, self.sender.reserve()).await.is_err() {
+            self.take_back();
+        }
+    }
+
+    /// The body may never be asked again, and what it was to give would stay as long as it.
+    fn take_back(&self) {
+        *self.waiting.lock() = None;
+    }
+}
+
 struct PieceBody {
-    pieces: mpsc::Receiver<Result<Bytes, BrokenBody>>,
+    pieces: mpsc::Receiver<Piece>,
     /// Whether the producer came to its end before its pieces did.
     is_whole: Arc<AtomicBool>,
+    left_bytes: Option<u64>,
 }
 
 impl http_body::Body for PieceBody {
@@ -304,13 +353,20 @@ impl http_body::Body for PieceBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BrokenBody>>> {
+        let broken = |why: &str| Some(Err(BrokenBody(why.to_owned())));
         let piece = match ready!(self.pieces.poll_recv(cx)) {
-            None if !self.is_whole.load(Relaxed) => {
-                Some(Err(BrokenBody("the answer's producer ended before its end".to_owned())))
-            }
-            piece => piece,
+            None if !self.is_whole.load(Relaxed) => broken("the answer's producer ended before its end"),
+            None => None,
+            Some(piece) => piece.lock().take().or_else(|| broken("nobody took the answer for too long")),
         };
+        if let (Some(left), Some(Ok(piece))) = (&mut self.left_bytes, &piece) {
+            *left = left.saturating_sub(piece.len() as u64);
+        }
         Poll::Ready(piece.map(|piece| piece.map(http_body::Frame::data)))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.left_bytes.map(http_body::SizeHint::with_exact).unwrap_or_default()
     }
 }
 
@@ -401,6 +457,37 @@ mod tests {
                 assert!(began.elapsed() < PATIENCE);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
+        }
+    }
+
+    /// As a client of HTTP/2 may do that allows nothing to be written.
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_given_up_with_all_it_holds() {
+        for (gzip, bytes) in [(false, 2 << 20), (true, 2 << 20), (false, INLINE_BYTES + 1)] {
+            let memory = Arc::new(Memory::limited(1 << 20));
+            let noise: Vec<u8> = (0..bytes as u64).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+            let reply = Reply::json(noise);
+            let mut unread = reply.into_response(gzip, Duration::from_millis(1), &memory).await.into_body();
+            let began = tokio::time::Instant::now();
+            while memory.held_bytes(Part::Requests) > 0 {
+                assert!(began.elapsed() < PATIENCE, "{bytes} of {gzip}");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(
+                unread.frame().await.unwrap().is_err(),
+                "no half of an answer is left: {bytes} of {gzip}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_length_of_a_whole_answer_is_told() {
+        for bytes in [10, INLINE_BYTES + 1, 3 * PIECE_BYTES, 3 * PIECE_BYTES + 7] {
+            let reply = Reply::json(vec![b'x'; bytes]);
+            let body = reply.into_response(false, PATIENCE, &Arc::default()).await.into_body();
+            assert_eq!(http_body::Body::size_hint(&body).exact(), Some(bytes as u64));
+            assert_eq!(body.collect().await.unwrap().to_bytes().len(), bytes);
         }
     }
 
