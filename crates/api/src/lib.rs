@@ -61,6 +61,7 @@ pub use backend::{
 };
 pub use cockpit::{AlertRule, MANAGED_RULES, ManagedRule, RuleBook, audit_line};
 pub use offload::on_all_threads;
+pub use origin::Origins;
 pub use own::backup::Backups;
 pub use own::reload::{Configuration, Reload, Shown, needs_restart};
 pub use pilothouse_wire::exposition::TextFormat;
@@ -85,6 +86,8 @@ pub struct Settings {
     pub memory: Arc<Memory>,
     /// Where clients reach this server, without a trailing slash; unsaid, where the request came to.
     pub external_url: Option<String>,
+    /// Whose pages may do what this server's own may, where no token is asked for.
+    pub origins: Origins,
     /// What is added to log entries on their way in.
     pub enrichment: Enrichment,
     /// What of the configuration is shown, and changes at a reload.

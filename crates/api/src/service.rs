@@ -110,8 +110,9 @@ async fn answer(
     };
     app.telemetry.served(route.endpoint, reply.status.as_u16(), started.elapsed());
     let mut response = reply.into_response(gzip, app.patience(), app.memory()).await;
-    if origin.is_some() {
-        allow_origins(response.headers_mut());
+    if let Some(origin) = origin {
+        let is_own = origin.to_str().is_ok_and(|origin| app.settings.origins.contains(origin));
+        allow_origins(response.headers_mut(), is_own);
     }
     response
 }
@@ -133,7 +134,7 @@ async fn handle(
     let (parts, body) = request.into_parts();
     if matches!(app.settings.auth, Auth::Off)
         && !origin::is_open(route, &parts.method)
-        && origin::is_foreign(&parts.headers, &parts.uri)
+        && origin::is_foreign(&parts.headers, &parts.uri, &app.settings.origins)
     {
         return Err(ApiError::new(Kind::Forbidden, "pages of other origins may not do this"));
     }
@@ -272,10 +273,12 @@ pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn allow_origins(headers: &mut HeaderMap) {
+/// Pages of origins that count as this server's own may change and delete.
+fn allow_origins(headers: &mut HeaderMap, is_own: bool) {
+    let methods = if is_own { "GET, POST, PUT, PATCH, DELETE, OPTIONS" } else { "GET, POST, OPTIONS" };
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
     ] {

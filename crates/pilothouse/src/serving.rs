@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pilothouse_api::{App, Auth, Build, Configuration, Listening, Settings, Tls};
+use pilothouse_api::{App, Auth, Build, Configuration, Listening, Origins, Settings, Tls};
 use pilothouse_control::Control;
 use pilothouse_disk::space::Guard;
 use pilothouse_model::limits::LiveLimits;
@@ -132,6 +132,7 @@ fn settings(config: &Config, limits: &LiveLimits, control: &Arc<Control>, auth: 
         disk: Arc::new(Guard::new(&config.data_dir, config.room.disk)),
         memory: Arc::new(Memory::never_above(config.room.memory_limit_bytes)),
         external_url: config.external_url.clone(),
+        origins: Origins::of(config.origins_of_pages()),
         enrichment: config.enrichment.clone(),
         configuration: Arc::new(Configuration::new(reload::shown(config), SystemClock.now_ms())),
         build: BUILD,

@@ -111,6 +111,7 @@ impl Fixture {
             disk: Arc::new(Guard::unbounded()),
             memory: Arc::default(),
             external_url: None,
+            origins: crate::Origins::default(),
             enrichment: Enrichment::default(),
             configuration: Arc::new(Configuration::new(
                 Shown { yaml: "listen: x\n".to_owned(), retention_ms: 0 },

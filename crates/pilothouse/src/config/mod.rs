@@ -280,6 +280,12 @@ impl Config {
         self.external_url.clone().unwrap_or_else(listened)
     }
 
+    /// Where pages come from that may do what this server's own may.
+    pub(crate) fn origins_of_pages(&self) -> impl Iterator<Item = &str> {
+        let allowed = self.settings.allowed_origins.iter().map(|url| url.0.as_str());
+        self.external_url.as_deref().into_iter().chain(allowed)
+    }
+
     /// As a file would say it, secrets left out.
     pub(crate) fn to_yaml(&self) -> String {
         yaml(&self.settings, &BTreeMap::new())

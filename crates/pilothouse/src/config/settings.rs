@@ -152,6 +152,10 @@ settings! {
         "auth" => auth: Option<AuthMode> = None, Restart,
             "Whether a token is asked for. Unsaid: off on a loopback address, and no start on any other.",
             e.g. "\"required\"";
+        "allowed_origins" => allowed_origins: Vec<BaseUrl> = Vec::new(), Restart,
+            "Origins whose pages may do all that pages of this server may, where no token is asked for: make silences, \
+             change rules and the configuration. external_url is one by itself.",
+            e.g. "[\"https://grafana.example.org\"]";
         "root_token" => root_token: Option<Secret> = None, Restart,
             "The token that may do everything. Unsaid: made when it is needed and kept in the data directory.",
             e.g. "\"file:/etc/pilothouse/root-token\"";
@@ -325,6 +329,7 @@ mod tests {
         ("tls_client_ca", "/x"),
         ("external_url", "https://x"),
         ("auth", "required"),
+        ("allowed_origins", "https://x"),
         ("root_token", "x"),
         ("memory_limit", "1GB"),
         ("disk_limit", "1GB"),
