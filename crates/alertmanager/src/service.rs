@@ -11,19 +11,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use pilothouse_model::limits::{LARGE_NOTIFICATIONS_TOGETHER, LiveLimits};
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::memory::{NoMemory, Part};
 use pilothouse_model::{Alert, AlertSink, Clock, Memory, SourceError, StateChange, StateStore};
 use pilothouse_net::Secret;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use crate::config::{Config, ConfigError, Document, DocumentError, Global};
 use crate::contacts::{self, Contact, Mail};
 use crate::engine::{Attempt, Engine, JobId, Kept, Setup, Taking};
 use crate::heartbeat::{Heartbeat, STEP_MS};
 use crate::keeper::Teller;
-use crate::receivers::{Failure, Integration};
+use crate::receivers::{Failure, Integration, Places};
 use crate::silence::{SilenceError, Wanted};
 use crate::telemetry::FailureReason;
 use crate::templates::Templates;
@@ -103,7 +102,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     options: Options,
     runtime: Handle,
-    large_messages: Arc<Semaphore>,
+    places: Arc<Places>,
     events: Sender<Event>,
     /// Held by whoever writes down what changed.
     keeping: Mutex<()>,
@@ -156,7 +155,7 @@ impl Alertmanager {
             store,
             clock: Arc::clone(&clock),
             runtime: runtime.clone(),
-            large_messages: Arc::new(Semaphore::new(LARGE_NOTIFICATIONS_TOGETHER as usize)),
+            places: Arc::new(Places::new(Arc::clone(&options.memory))),
             events,
             keeping: Mutex::new(()),
             waking: AtomicBool::new(false),
@@ -531,7 +530,10 @@ impl Shared {
             return true;
         }
         match self.store.apply(&changes) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.engine.lock().changes_written(&changes);
+                true
+            }
             Err(error) => {
                 tracing::error!(%error, "alerts and notifications cannot be written down; a restart may repeat");
                 self.engine.lock().changes_failed(changes);
@@ -543,10 +545,10 @@ impl Shared {
     fn start(&self, attempt: Attempt) {
         let events = self.events.clone();
         let patience = Duration::from_millis(attempt.patience_ms.unsigned_abs());
-        let large = Arc::clone(&self.large_messages);
+        let places = Arc::clone(&self.places);
         self.runtime.spawn(async move {
             let began = Instant::now();
-            let sending = attempt.integration.send(&attempt.message, &large);
+            let sending = attempt.integration.send(&attempt.message, &places);
             let outcome = match tokio::time::timeout(patience, sending).await {
                 Ok(outcome) => outcome,
                 Err(_) => {

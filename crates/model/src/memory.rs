@@ -55,7 +55,7 @@ pub enum Part {
     /// Open connections and streams, a fixed cost each.
     Connections,
     /// Bodies of requests and what they become until it is stored; answers that are read of targets and
-    /// other systems; answers on their way; entries that wait for who follows logs; a backup under way.
+    /// other systems; answers and notifications on their way; entries that wait for who follows logs; a backup under way.
     Requests,
     /// Queries of clients and of rules, and what they read of other systems.
     Queries,

@@ -29,25 +29,55 @@ pub fn is_too_deep(text: &[u8]) -> bool {
     false
 }
 
-/// Whether aliases stand for so much that a reader, which puts a copy in the place of each, would need
-/// far more memory than the text has bytes. Nothing is copied to find out.
+/// What the aliases of a text stand for, which a reader puts a copy of in the place of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aliases {
+    /// Little enough.
+    Few,
+    /// A reader would need far more memory than the text has bytes.
+    TooMany,
+    /// There is a mistake in the text, at least by the parser that looked here: a reader that goes by the
+    /// same one says which, and gets no further. Another may, and `too_many` says whether it had better
+    /// not.
+    Broken { too_many: bool },
+}
+
+/// Whether aliases stand for too much for any reader.
 pub fn repeats_too_much(text: &[u8]) -> bool {
+    matches!(aliases(text), Aliases::TooMany | Aliases::Broken { too_many: true })
+}
+
+/// Looks at the aliases of a text. Nothing is copied to find out.
+pub fn aliases(text: &[u8]) -> Aliases {
     if !text.contains(&b'*') || !text.contains(&b'&') {
-        return false;
+        return Aliases::Few;
     }
-    let Ok(text) = std::str::from_utf8(text) else { return true };
-    let mut sizes = Sizes::default();
+    let Ok(text) = std::str::from_utf8(text) else { return Aliases::Broken { too_many: true } };
+    let (mut sizes, mut last) = (Sizes::default(), 0);
     for event in Parser::new_from_str(text) {
-        match event {
-            Ok((event, _)) => sizes.take(event),
-            // What is wrong is told by who reads it, if it finds anything wrong.
-            Err(_) => return text.matches('*').count() as u64 * text.len() as u64 > REPEATED_BYTES,
-        }
+        let Ok((event, span)) = event else {
+            let rest = text.char_indices().nth(last).and_then(|(at, _)| text.get(at..)).unwrap_or(text);
+            return Aliases::Broken { too_many: sizes.with(rest) > REPEATED_BYTES };
+        };
+        last = span.start.index();
+        sizes.take(event);
         if sizes.repeated_bytes > REPEATED_BYTES {
-            return true;
+            return Aliases::TooMany;
         }
     }
-    false
+    Aliases::Few
+}
+
+/// How many words of a text begin with a mark, as those of aliases and anchors do. In quotes and comments
+/// they count too.
+fn marked(text: &str, mark: char) -> u64 {
+    let may_precede = |c: char| c.is_whitespace() || "[{,:?".contains(c);
+    let may_follow = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let is_one = |(at, _): &(usize, &str)| {
+        let (before, behind) = text.split_at(*at);
+        before.chars().next_back().is_none_or(may_precede) && behind.chars().nth(1).is_some_and(may_follow)
+    };
+    text.match_indices(mark).filter(is_one).count() as u64
 }
 
 const REPEATED_BYTES: u64 = limits::YAML_REPEATED_BYTES;
@@ -81,6 +111,17 @@ impl Sizes {
             }
             _ => {}
         }
+    }
+
+    /// What aliases stand for at most if the rest of the text is read, which is not taken apart: each for
+    /// the longest of what has an anchor, or gets one there.
+    fn with(&self, rest: &str) -> u64 {
+        let rest_bytes = NODE_BYTES + rest.len() as u64;
+        let known = self.anchored.values().copied();
+        let open = self.open.iter().filter(|(anchor, _)| *anchor > 0).map(|(_, bytes)| bytes + rest_bytes);
+        let coming = (marked(rest, '&') > 0).then_some(rest_bytes);
+        let longest = known.chain(open).chain(coming).max().unwrap_or(0);
+        self.repeated_bytes.saturating_add(marked(rest, '*').saturating_mul(longest))
     }
 
     fn add(&mut self, anchor: usize, bytes: u64) {
@@ -132,9 +173,14 @@ mod tests {
             (levels(9), true),
             (format!("{}\n\"unclosed: [&a *a", of(10)), false),
             (format!("x: ]\n{}", of(10_000)), true),
+            (format!("a: &a [b]\nc: *a\n{}x: ]\n", "- expr: '5 * 3 =~ \".*\"'\n".repeat(9_000)), false),
+            (format!("a: &a [b]\n{}x: ]\n{}", "y: z\n".repeat(40_000), "c: *a\n".repeat(50)), false),
+            (format!("a: &a [b]\nx: ]\n{}", "y: &b z\nc: *a\n".repeat(9_000)), true),
+            (format!("a: &a {long}\nx: ]\n{}", "- [*a,*a]\n".repeat(50)), true),
         ] {
             assert_eq!(repeats_too_much(text.as_bytes()), expected, "{text:.40}");
         }
+        assert_eq!(aliases(b"a: &a b\nc: [*a\nd: ]]"), Aliases::Broken { too_many: false });
         assert!(repeats_too_much(b"\xff\xfe&\0*\0"), "nobody looks into other encodings");
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use pilothouse_model::limits::Limits;
-use pilothouse_model::yaml::{is_too_deep, repeats_too_much};
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::{Config, ConfigError, REPEATS, TOO_DEEP};
+use super::{Config, ConfigError, read_yaml};
 use crate::templates::Templates;
 
 /// Templates by name, and a configuration as text.
@@ -36,13 +35,7 @@ impl Document {
         if body.len() as u64 > limits.max_alertmanager_config_bytes {
             return Err(DocumentError::TooBig(limits.max_alertmanager_config_bytes));
         }
-        if is_too_deep(body) {
-            return Err(DocumentError::Yaml(TOO_DEEP.to_owned()));
-        }
-        if repeats_too_much(body) {
-            return Err(DocumentError::Yaml(REPEATS.to_owned()));
-        }
-        let value: Value = serde_norway::from_slice(body).map_err(|e| DocumentError::Yaml(e.to_string()))?;
+        let value = read_yaml(body).map_err(DocumentError::Yaml)?;
         let document: Self = match value {
             Value::Null => Self::default(),
             value => super::lenient::from_value(value).map_err(|e| DocumentError::Yaml(e.to_string()))?,

@@ -13,8 +13,9 @@ pub(crate) mod values;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use pilothouse_model::yaml::{Aliases, aliases, is_too_deep};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
+use serde::de::{Deserializer, Error as _, IgnoredAny};
 use serde_norway::Value;
 
 pub(crate) use document::fits;
@@ -153,6 +154,23 @@ impl<'de> Deserialize<'de> for MuteInterval {
 const TOO_DEEP: &str = "recursion limit exceeded";
 const REPEATS: &str = "repetition limit exceeded";
 
+/// Reads a text that may be anybody's. Where its aliases could stand for too much and there is a mistake
+/// in it, the mistake is told: a look that leaves out all values follows no alias.
+fn read_yaml(text: &[u8]) -> Result<Value, String> {
+    if is_too_deep(text) {
+        return Err(TOO_DEEP.to_owned());
+    }
+    match aliases(text) {
+        Aliases::TooMany => return Err(REPEATS.to_owned()),
+        Aliases::Broken { too_many: true } => {
+            serde_norway::from_slice::<IgnoredAny>(text).map_err(|e| e.to_string())?;
+            return Err(REPEATS.to_owned());
+        }
+        Aliases::Few | Aliases::Broken { too_many: false } => {}
+    }
+    serde_norway::from_slice(text).map_err(|e| e.to_string())
+}
+
 impl Config {
     /// Reads a configuration from YAML and completes it.
     pub fn load(text: &str) -> Result<Self, ConfigError> {
@@ -168,14 +186,8 @@ impl Config {
     }
 
     fn complete(text: &str, directory: Option<PathBuf>) -> Result<Self, ConfigError> {
-        if pilothouse_model::yaml::is_too_deep(text.as_bytes()) {
-            return Err(ConfigError(format!("yaml: {TOO_DEEP}")));
-        }
-        if pilothouse_model::yaml::repeats_too_much(text.as_bytes()) {
-            return Err(ConfigError(format!("yaml: {REPEATS}")));
-        }
+        let value = read_yaml(text.as_bytes()).map_err(|e| ConfigError(format!("yaml: {e}")))?;
         crate::matchers::begin_text();
-        let value: Value = serde_norway::from_str(text).map_err(|e| ConfigError(format!("yaml: {e}")))?;
         let mut read = read(text, value.clone())?;
         if let Some(directory) = &directory {
             read.set_directory(directory);

@@ -10,11 +10,12 @@ mod jobs;
 mod query;
 mod schedule;
 mod setup;
+mod unwritten;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use pilothouse_model::limits::{LiveLimits, UNWRITTEN_CHANGES};
+use pilothouse_model::limits::LiveLimits;
 use pilothouse_model::memory::NoMemory;
 use pilothouse_model::{Alert, Labels, Memory, SourceError, StateChange, StateStore};
 
@@ -36,6 +37,7 @@ use crate::work::Slice;
 use groups::{Group, GroupId};
 use jobs::Job;
 use schedule::Schedule;
+use unwritten::OnDisk;
 
 /// What a group takes in memory, and a place in one, about.
 const GROUP_BYTES: u64 = 600;
@@ -102,6 +104,7 @@ pub struct Engine {
     forget_at_ms: i64,
     forgot_at_ms: i64,
     changes: Vec<StateChange>,
+    on_disk: OnDisk,
     history: History,
     counters: Counters,
 }
@@ -121,6 +124,7 @@ impl Engine {
     /// An engine that remembers, without a configuration. The number says how many records could
     /// not be read.
     pub fn new(kept: Kept, limits: LiveLimits, now_ms: i64) -> (Self, usize) {
+        let on_disk = OnDisk::of([(keeper::TABLE, &kept.alerts), (nflog::TABLE, &kept.nflog)]);
         let (keeper, held, unread_alerts) = Keeper::load(kept.alerts, now_ms);
         let mut alerts = Alerts::default();
         for alert in held {
@@ -154,6 +158,7 @@ impl Engine {
             forget_at_ms: now_ms.saturating_add(FORGET_EVERY_MS),
             forgot_at_ms: now_ms,
             changes: Vec::new(),
+            on_disk,
             history: History::new(most_events),
             counters: Counters::default(),
         };
@@ -432,6 +437,7 @@ impl Engine {
             self.silences.held_bytes(),
             self.nflog.held_bytes(),
             self.inhibitor.held_bytes(),
+            self.on_disk.held_bytes(),
             self.group_bytes,
             self.job_bytes,
         ];
@@ -487,22 +493,12 @@ impl Engine {
         self.counters.state_failures += 1;
         let newer = std::mem::replace(&mut self.changes, changes);
         self.changes.extend(newer);
-        // Of several changes of one record the last counts: a disk that is full for long shall not
-        // take the memory as well.
-        let mut seen = HashSet::new();
-        let mut newest_first = std::mem::take(&mut self.changes);
-        newest_first.reverse();
-        newest_first.retain(|change| seen.insert((change.table, change.key.clone())));
-        // Still too many are those that forget what came and went meanwhile. What they leave behind is
-        // forgotten again after the next start.
-        let mut surplus = newest_first.len().saturating_sub(UNWRITTEN_CHANGES);
-        newest_first.retain(|change| {
-            let is_left_out = surplus > 0 && change.value.is_none();
-            surplus -= usize::from(is_left_out);
-            !is_left_out
-        });
-        newest_first.reverse();
-        self.changes = newest_first;
+        self.changes = self.on_disk.needed(std::mem::take(&mut self.changes));
+    }
+
+    /// Notes that changes were written.
+    pub fn changes_written(&mut self, changes: &[StateChange]) {
+        self.on_disk.note(changes);
     }
 
     /// Adds what rulers saw to the history.

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use pilothouse_model::Memory;
 use pilothouse_model::limits::{
-    LARGE_NOTIFICATION_ALERTS, LARGE_NOTIFICATIONS_TOGETHER, LATE_NOTIFICATIONS, NOTIFICATION_TRY_SECONDS,
+    LARGE_NOTIFICATION_ALERTS, LARGE_NOTIFICATIONS_TOGETHER, LATE_NOTIFICATIONS, LATE_NOTIFICATIONS_BYTES,
+    NOTIFICATION_TRY_SECONDS,
 };
+use pilothouse_model::memory::Reservation;
 use tokio::sync::Semaphore;
 
 use super::{Failure, Message, Notifier, Sending};
@@ -30,6 +33,32 @@ pub struct Integration {
 /// An answer that comes later than this is late.
 const LATE_AFTER: Duration = Duration::from_secs(10);
 pub(crate) const LONGEST_TRY: Duration = Duration::from_secs(NOTIFICATION_TRY_SECONDS);
+
+/// What the integrations of all receivers share.
+#[derive(Debug)]
+pub struct Places {
+    /// For alerts of large messages.
+    large: Semaphore,
+    /// Kibibytes of messages that wait for late answers.
+    late: Semaphore,
+    /// Where messages are booked while they are printed and sent.
+    memory: Arc<Memory>,
+}
+
+impl Places {
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Self::of(LARGE_NOTIFICATIONS_TOGETHER, LATE_NOTIFICATIONS_BYTES, memory)
+    }
+
+    fn of(large: u32, late_bytes: u64, memory: Arc<Memory>) -> Self {
+        let semaphore = |places: u32| Semaphore::new(places as usize);
+        Self { large: semaphore(large), late: semaphore(kibibytes(late_bytes)), memory }
+    }
+}
+
+fn kibibytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}
 
 impl Integration {
     /// The one of its kind that stands at an index within the receiver.
@@ -56,28 +85,43 @@ impl Integration {
     }
 
     /// Makes one try, when it is its turn, and where it is a large message when there is a place
-    /// among the `large` ones. A receiver that answers late may have taken the message, so it is
-    /// waited for as Alertmanager does; turn and place go to others.
-    pub async fn send(&self, message: &Message, large: &Semaphore) -> Result<(), Failure> {
+    /// among the large ones. A receiver that answers late may have taken the message, so it is
+    /// waited for as Alertmanager does; turn and place go to others. Where too much waits so, a
+    /// message keeps its turn, and a large one is given up: large ones of others need its place.
+    pub async fn send(&self, message: &Message, places: &Places) -> Result<(), Failure> {
         let turn = self.turns.acquire().await;
-        let place = large.acquire_many(places(message)).await;
+        let large = large_places(message);
+        let place = places.large.acquire_many(large).await;
+        let bytes = PRINTED * message.bytes();
+        // It goes out while memory is short: others give way to it.
+        let _held = Reservation::regardless(bytes, &places.memory);
         let mut sending = self.notifier.send(message);
         if let Some(outcome) = within(self.late_after, &mut sending).await {
             return outcome;
         }
-        let late = self.late.try_acquire();
-        let kept = late.is_err().then_some((turn, place));
+        let room = kibibytes(bytes.min(LATE_NOTIFICATIONS_BYTES));
+        let late = self.late.try_acquire().and_then(|late| Ok((late, places.late.try_acquire_many(room)?)));
+        let kept = match late {
+            Ok(_) => None,
+            Err(_) if large > 0 => return Err(late_answer()),
+            Err(_) => Some((turn, place)),
+        };
         let outcome = within(LONGEST_TRY.saturating_sub(self.late_after), &mut sending).await;
         drop((late, kept));
-        outcome.unwrap_or_else(|| {
-            Err(Failure::retry(FailureReason::ContextDeadlineExceeded, "context deadline exceeded"))
-        })
+        outcome.unwrap_or_else(|| Err(late_answer()))
     }
 }
 
+fn late_answer() -> Failure {
+    Failure::retry(FailureReason::ContextDeadlineExceeded, "context deadline exceeded")
+}
+
+/// What templates see of a message and what they print take so many times its alerts, about.
+const PRINTED: u64 = 2;
+
 /// What a message takes of the places of large ones. One of very many alerts takes many times their
 /// memory while it is printed and sent; such wait for each other, and none of the others for them.
-fn places(message: &Message) -> u32 {
+fn large_places(message: &Message) -> u32 {
     match u32::try_from(message.alerts.len()).unwrap_or(u32::MAX) {
         alerts @ LARGE_NOTIFICATION_ALERTS.. => alerts.min(LARGE_NOTIFICATIONS_TOGETHER),
         _ => 0,
@@ -124,32 +168,70 @@ mod tests {
         })
     }
 
+    fn send(
+        integration: &Arc<Integration>,
+        message: &Arc<Message>,
+        places: &Arc<Places>,
+    ) -> tokio::task::JoinHandle<Result<(), Failure>> {
+        let (integration, message, places) =
+            (Arc::clone(integration), Arc::clone(message), Arc::clone(places));
+        tokio::spawn(async move { integration.send(&message, &places).await })
+    }
+
+    fn message(alerts: u32, over: bool) -> Arc<Message> {
+        Arc::new(message_of(alerts as usize, over))
+    }
+
     /// A receiver that hangs keeps neither its own other messages waiting nor large ones of others,
     /// until too many hang at once.
     #[tokio::test]
     async fn who_answers_late_gives_turn_and_place_to_others() {
         let (hanging, well) = (integration(), integration());
-        let large = Arc::new(Semaphore::new(LARGE_NOTIFICATIONS_TOGETHER as usize));
-        let alerts = LARGE_NOTIFICATIONS_TOGETHER as usize;
-        let (over, firing) = (Arc::new(message_of(alerts, true)), Arc::new(message_of(alerts, false)));
-        let hang = || {
-            let (integration, message, large) = (Arc::clone(&hanging), Arc::clone(&over), Arc::clone(&large));
-            tokio::spawn(async move { integration.send(&message, &large).await })
-        };
-        let first = hang();
+        let places = Arc::new(Places::new(Arc::default()));
+        let firing = message(LARGE_NOTIFICATIONS_TOGETHER, false);
+        let first = send(&hanging, &message(LARGE_NOTIFICATIONS_TOGETHER, true), &places);
         tokio::task::yield_now().await;
-        assert_eq!(well.send(&firing, &large).await, Ok(()), "a large one of another receiver");
-        assert_eq!(hanging.send(&firing, &large).await, Ok(()), "one of its own");
+        assert_eq!(well.send(&firing, &places).await, Ok(()), "a large one of another receiver");
+        assert_eq!(hanging.send(&firing, &places).await, Ok(()), "one of its own");
         assert!(!first.is_finished(), "it may have taken the message, and is waited for");
         // One more than may be late: it keeps its turn.
-        let second = hang();
+        let second = send(&hanging, &message(1, true), &places);
         tokio::task::yield_now().await;
         let small = message_of(1, false);
-        let waits = tokio::time::timeout(Duration::from_millis(200), hanging.send(&small, &large)).await;
+        let waits = tokio::time::timeout(Duration::from_millis(200), hanging.send(&small, &places)).await;
         assert!(waits.is_err(), "its turn does not come");
-        assert_eq!(well.send(&small, &large).await, Ok(()), "others go on");
+        assert_eq!(well.send(&small, &places).await, Ok(()), "others go on");
         second.abort();
-        assert_eq!(hanging.send(&small, &large).await, Ok(()));
+        assert_eq!(hanging.send(&small, &places).await, Ok(()));
         first.abort();
+    }
+
+    /// However many receivers hang, what waits for them has a bound, is counted, and keeps no message of
+    /// others waiting.
+    #[tokio::test]
+    async fn what_waits_for_late_answers_has_a_bound_over_all_receivers() {
+        let (memory, alerts) = (Arc::<Memory>::default(), LARGE_NOTIFICATION_ALERTS);
+        let large = message(alerts, true);
+        let bytes = PRINTED * large.bytes();
+        let places = Arc::new(Places::of(2 * alerts, 2 * bytes + 2_048, Arc::clone(&memory)));
+        let sends: Vec<_> = (0..7).map(|_| send(&integration(), &large, &places)).collect();
+        let given_up = || sends.iter().filter(|send| send.is_finished()).count();
+        let began = std::time::Instant::now();
+        while given_up() < 5 {
+            assert!(began.elapsed() < Duration::from_secs(10), "{} were given up", given_up());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(memory.held_bytes(pilothouse_model::memory::Part::Requests), 2 * bytes);
+        for quick in [message(1, false), message(alerts, false)] {
+            assert_eq!(integration().send(&quick, &places).await, Ok(()));
+        }
+        let mut outcomes = Vec::new();
+        for send in sends {
+            match send.is_finished() {
+                true => outcomes.push(send.await.unwrap().unwrap_err().retry),
+                false => send.abort(),
+            }
+        }
+        assert_eq!(outcomes, [true; 5], "they are tried again");
     }
 }

@@ -70,6 +70,11 @@ impl Message {
         self.alerts.iter().any(|a| !a.resolved)
     }
 
+    /// What its alerts take in memory, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.alerts.iter().map(|told| told.alert.bytes()).sum()
+    }
+
     /// The name of the group where names are limited: SHA-256 of its key, in hexadecimal.
     pub(crate) fn group_hash(&self) -> String {
         Sha256::digest(self.group_key.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()

@@ -61,8 +61,8 @@ use pilothouse_model::Matcher;
 use serde::Deserialize;
 
 pub(crate) use email::mail_to;
-pub use integration::Integration;
 pub(crate) use integration::LONGEST_TRY;
+pub use integration::{Integration, Places};
 pub use message::{Message, Told};
 
 use crate::config::{ConfigError, Global};

@@ -1,13 +1,13 @@
 //! Each kind against a server on this machine: what it is asked, and what its answers mean.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use pilothouse_model::Labels;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::alert::Held;
@@ -73,7 +73,7 @@ async fn talk(stream: TcpStream, (status, answer): &(u16, String)) -> Seen {
     }
 }
 
-static LARGE: Semaphore = Semaphore::const_new(0);
+static PLACES: LazyLock<Places> = LazyLock::new(|| Places::new(Arc::default()));
 
 fn message(resolved: bool) -> Message {
     message_of(2, resolved)
@@ -129,7 +129,7 @@ async fn check(yaml: &str, answers: &[(u16, Json)], resolved: bool, expected: &[
     let answers = answers.iter().map(|(status, body)| (*status, body.to_string())).collect();
     let (url, mut seen) = serve(answers).await;
     let message = message(resolved);
-    integration(yaml, &url).send(&message, &LARGE).await.unwrap_or_else(|e| panic!("{yaml}: {e:?}"));
+    integration(yaml, &url).send(&message, &PLACES).await.unwrap_or_else(|e| panic!("{yaml}: {e:?}"));
     for (line, wanted) in expected {
         let got = seen.try_recv().unwrap_or_else(|_| panic!("{yaml}: no {line}"));
         let line = line.replace("$HASH", &message.group_hash());
@@ -373,7 +373,7 @@ async fn an_issue_is_made_found_again_and_closed() {
 async fn forms_are_posted() {
     let (url, mut seen) = serve(vec![(200, "{}".to_owned())]).await;
     let yaml = "sns_configs: [{api_url: $URL, topic_arn: 'arn:aws:sns:eu-west-1:1:t.fifo', sigv4: {access_key: a, secret_key: s}, attributes: {k: v}}]";
-    integration(yaml, &url).send(&message(false), &LARGE).await.unwrap();
+    integration(yaml, &url).send(&message(false), &PLACES).await.unwrap();
     let got = seen.recv().await.unwrap();
     for part in [
         "Action=Publish",
@@ -423,13 +423,15 @@ async fn answers_decide_whether_it_is_tried_again() {
         (pager, 400, "{\"message\":\"m\",\"errors\":[\"e\"]}", false, "unexpected status code 400: m: e"),
     ] {
         let (url, _seen) = serve(vec![(status, body.to_owned())]).await;
-        let failure = integration(yaml, &url).send(&message(false), &LARGE).await.unwrap_err();
+        let failure = integration(yaml, &url).send(&message(false), &PLACES).await.unwrap_err();
         assert_eq!((failure.retry, failure.text.as_str()), (retry, text), "{yaml} {status}");
     }
-    let failure = integration(hook, "http://127.0.0.1:1").send(&message(false), &LARGE).await.unwrap_err();
+    let failure = integration(hook, "http://127.0.0.1:1").send(&message(false), &PLACES).await.unwrap_err();
     assert!(failure.retry && !failure.text.contains("secret"), "{failure:?}");
     let wrong = "webhook_configs: [{url: '$URL/{{ .Nope }}'}]";
-    assert!(!integration(wrong, "http://127.0.0.1:1").send(&message(false), &LARGE).await.unwrap_err().retry);
+    assert!(
+        !integration(wrong, "http://127.0.0.1:1").send(&message(false), &PLACES).await.unwrap_err().retry
+    );
 }
 
 #[tokio::test]
@@ -457,7 +459,7 @@ async fn each_service_has_its_own_idea_of_what_is_worth_another_try() {
     for (yaml, when_limited) in kinds {
         for (status, retry) in [(429, when_limited), (500, true), (503, true), (400, yaml == telegram)] {
             let (url, _seen) = serve(vec![(status, "{}".to_owned())]).await;
-            let failure = integration(yaml, &url).send(&message(false), &LARGE).await.unwrap_err();
+            let failure = integration(yaml, &url).send(&message(false), &PLACES).await.unwrap_err();
             assert_eq!(failure.retry, retry, "{yaml} {status} {}", failure.text);
         }
     }
@@ -471,7 +473,7 @@ async fn each_service_has_its_own_idea_of_what_is_worth_another_try() {
         ("gateway", Err(FailureReason::Other)),
     ] {
         let (url, _seen) = serve(vec![(200, answer.to_owned())]).await;
-        let sent = integration(telegram, &url).send(&message(false), &LARGE).await;
+        let sent = integration(telegram, &url).send(&message(false), &PLACES).await;
         assert_eq!(sent.map_err(|failure| failure.reason), expected, "{answer}");
     }
 }
@@ -479,7 +481,7 @@ async fn each_service_has_its_own_idea_of_what_is_worth_another_try() {
 #[tokio::test]
 async fn keys_that_print_nothing_are_refused_and_paths_hold_what_they_are_given() {
     let yaml = "pagerduty_configs: [{routing_key: '{{ .CommonLabels.nope }}', url: $URL}]";
-    let failure = integration(yaml, "http://127.0.0.1:1").send(&message(false), &LARGE).await.unwrap_err();
+    let failure = integration(yaml, "http://127.0.0.1:1").send(&message(false), &PLACES).await.unwrap_err();
     assert_eq!((failure.retry, failure.text.as_str()), (false, "routing key cannot be empty"));
     let yaml = "victorops_configs: [{api_key: k, api_url: $URL, routing_key: 'a b?c'}]";
     check(yaml, &[(200, json!({}))], false, &[("POST /k/a%20b%3Fc", json!({}))]).await;
@@ -527,7 +529,7 @@ async fn mail(options: &str) -> String {
     let yaml = format!(
         "email_configs: [{{to: 'a@x.org, b@x.org', from: 'Me <me@x.org>', smarthost: '{address}', require_tls: false, {options}}}]"
     );
-    integration(&yaml, "").send(&message(false), &LARGE).await.unwrap();
+    integration(&yaml, "").send(&message(false), &PLACES).await.unwrap();
     let mut all = String::new();
     while let Some(line) = said.recv().await {
         all.push_str(&line);
@@ -569,7 +571,7 @@ async fn a_login_that_is_offered_needs_a_secret() {
     let yaml = format!(
         "email_configs: [{{to: a@x.org, from: me@x.org, smarthost: '{address}', require_tls: false, auth_username: u}}]"
     );
-    let failure = integration(&yaml, "").send(&message(false), &LARGE).await.unwrap_err();
+    let failure = integration(&yaml, "").send(&message(false), &PLACES).await.unwrap_err();
     assert_eq!(
         (failure.retry, failure.text.as_str()),
         (
@@ -583,7 +585,7 @@ async fn a_login_that_is_offered_needs_a_secret() {
 async fn mail_without_tls_is_refused_unless_it_is_allowed() {
     let (address, _said) = mail_server().await;
     let yaml = format!("email_configs: [{{to: a@x.org, from: me@x.org, smarthost: '{address}'}}]");
-    let failure = integration(&yaml, "").send(&message(false), &LARGE).await.unwrap_err();
+    let failure = integration(&yaml, "").send(&message(false), &PLACES).await.unwrap_err();
     assert_eq!(
         failure.text,
         format!(

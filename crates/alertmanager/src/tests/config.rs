@@ -8,6 +8,19 @@ fn error(yaml: &str) -> String {
     Config::load(yaml).map(|_| "taken".to_owned()).unwrap_or_else(|e| e.0)
 }
 
+/// Aliases are measured by another parser than the one that reads; what is wrong is told by the latter.
+#[test]
+fn a_slip_in_a_long_file_is_told_rather_than_its_aliases() {
+    let long = "# - receiver: 'a * b & c'\n".repeat(9_000);
+    let aliases = "- [*a, &b c, *b]\n".repeat(50);
+    let broken = error(&format!("route: &a {{receiver: r}}\nx: ]\n{long}{aliases}"));
+    assert!(broken.contains("line 2") && !broken.contains("repetition"), "{broken}");
+    let repeated = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 200].join(","));
+    assert_eq!(error(&repeated), "yaml: repetition limit exceeded");
+    let broken = error(&format!("{repeated}c: ]\n"));
+    assert_eq!(broken, "yaml: repetition limit exceeded", "nobody goes so far");
+}
+
 fn with_receiver(receiver: &str) -> String {
     format!("route: {{receiver: r}}\nreceivers:\n- name: r\n  {receiver}\n")
 }

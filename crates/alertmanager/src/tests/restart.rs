@@ -89,3 +89,30 @@ fn a_configuration_that_is_loaded_again_repeats_nothing() {
     }
     assert_eq!(world.heard().len(), 1);
 }
+
+/// The disk is full from when an alert fires until long after it is over; what fired and ended meanwhile
+/// leaves nothing, however much that is.
+#[test]
+fn what_ended_while_nothing_could_be_written_does_not_fire_again() {
+    let mut world = World::new(YAML);
+    world.put("x", &[("g", "1")], 1_000_000 * S);
+    world.until(100 * S);
+    assert_eq!(world.heard(), ["10s a: firing[x] resolved[]"]);
+    world.disk_is_full = true;
+    world.resolve("x", &[("g", "1")]);
+    for i in 0..50 {
+        let name = format!("brief {i}");
+        world.fire(&name, &[("g", "2")]);
+        world.resolve(&name, &[("g", "2")]);
+    }
+    world.until(2_000 * S);
+    let waiting = world.engine.take_changes();
+    assert!(waiting.len() < 10, "{waiting:?}");
+    world.engine.changes_failed(waiting);
+    world.heard();
+    world.disk_is_full = false;
+    world.keep();
+    world.restart();
+    world.until(2_500 * S);
+    assert_eq!((world.heard(), world.alerts().len()), (Vec::<String>::new(), 0));
+}

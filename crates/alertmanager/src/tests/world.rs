@@ -7,12 +7,11 @@ use parking_lot::Mutex;
 use pilothouse_model::limits::{Limits, LiveLimits};
 use pilothouse_model::state::MemoryState;
 use pilothouse_model::{Alert, Labels, Memory, StateStore as _};
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::engine::{AlertFilter, AlertView, Engine, Kept, Pending, Setup};
 use crate::keeper::Teller;
-use crate::receivers::{Failure, Integration, Message, Notifier, Sending};
+use crate::receivers::{Failure, Integration, Message, Notifier, Places, Sending};
 use crate::telemetry::FailureReason;
 use crate::templates::Templates;
 use crate::work::Slice;
@@ -61,8 +60,10 @@ pub(super) struct World {
     pub(super) store: Arc<MemoryState>,
     pub(super) told: Told,
     pub(super) failures: BTreeMap<String, Arc<Mutex<u32>>>,
+    /// Nothing can be written down.
+    pub(super) disk_is_full: bool,
     setup: Arc<Setup>,
-    large: Semaphore,
+    places: Places,
 }
 
 fn engine(store: &MemoryState, limits: Limits, now_ms: i64) -> Engine {
@@ -98,7 +99,16 @@ impl World {
         let setup = Arc::new(setup);
         let mut engine = engine(&store, limits, now_ms);
         engine.configure(Arc::clone(&setup), now_ms);
-        Self { engine, now_ms, store, told, failures, setup, large: Semaphore::new(1_000_000) }
+        Self {
+            engine,
+            now_ms,
+            store,
+            told,
+            failures,
+            disk_is_full: false,
+            setup,
+            places: Places::new(Arc::default()),
+        }
     }
 
     /// Ends without a word and starts again from what was written down.
@@ -150,7 +160,7 @@ impl World {
         loop {
             let attempts = self.engine.step(self.now_ms);
             for attempt in attempts {
-                let outcome = now(attempt.integration.send(&attempt.message, &self.large));
+                let outcome = now(attempt.integration.send(&attempt.message, &self.places));
                 self.engine.finished(attempt.job, outcome, 1, self.now_ms);
                 self.keep();
             }
@@ -166,7 +176,12 @@ impl World {
 
     pub(super) fn keep(&mut self) {
         let changes = self.engine.take_changes();
+        if self.disk_is_full {
+            self.engine.changes_failed(changes);
+            return;
+        }
         self.store.apply(&changes).unwrap();
+        self.engine.changes_written(&changes);
     }
 
     /// Alerts that are not over, as they are shown.

@@ -113,8 +113,8 @@ bounds! {
         SILENCES_BYTES: u64 = 64 << 20, "bytes", "All silences in memory, with their compiled expressions.";
         LARGE_NOTIFICATION_ALERTS: u32 = 2_000, "alerts", "Alerts from which on a notification is a large one, which waits for its turn among them.";
         LARGE_NOTIFICATIONS_TOGETHER: u32 = 100_000, "alerts", "Alerts of large notifications under way at once; while it is printed and sent, one takes some kilobytes.";
-        UNWRITTEN_CHANGES: usize = 200_000, "changes", "Changes of alerts and of the notification log that wait for a full disk; of more, those that only forget are left out.";
         LATE_NOTIFICATIONS: usize = 256, "notifications", "Notifications to one integration that wait for a late answer, beside those whose turn it is.";
+        LATE_NOTIFICATIONS_BYTES: u64 = 64 << 20, "bytes", "Notifications to all integrations that wait for a late answer, with what is printed of them; a large one that finds no room is tried again later.";
         NOTIFICATION_TRY_SECONDS: u64 = 300, "seconds", "How long one try to notify waits for an answer; no longer than the group's interval, which is all that Alertmanager knows.";
         ALERT_PAGE_ROWS: usize = 1_000, "rows", "Rows of the page of alerts; the API gives all.";
     }
@@ -126,6 +126,8 @@ bounds! {
         CHECK_VARIABLES: usize = 5, "variables", "Variables of one such request, as in the original.";
         CHECK_EXPRESSION_BYTES: usize = 1_024, "bytes", "A JSONPath or a CSS selector of a check of several requests; what runs it recurses with its length.";
         CHECK_EXPRESSION_DEPTH: usize = 16, "brackets", "Brackets of such an expression that are open at once, quoted ones included.";
+        CHECK_TAG_ATTRIBUTES: usize = 512, "attributes", "Attributes of one tag of a page that a CSS selector looks into; in a page with more it finds nothing, since each is compared with all before it.";
+        CHECK_PAGE_NODES: usize = 8, "nodes", "Elements and texts that such a page makes for each of its `<`; in a page with more a selector finds nothing. Formatting that is not closed is opened again in each paragraph that follows.";
         CHECK_REDIRECTS: u32 = 10, "redirects", "Redirects that an HTTP check follows, as the real probe program does; with the next one it ends.";
         CHECK_GAUGES: usize = 2_000, "values", "Values that one run of a check takes down; more are left out. A run of ten requests has some three hundred.";
         CHECK_LINES: usize = 1_000, "lines", "Lines that one run of a check says; more are left out.";

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use pilothouse_model::limits::{YAML_DEPTH, YAML_NODES};
-use pilothouse_model::yaml::repeats_too_much;
+use pilothouse_model::yaml::{Aliases, aliases};
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 /// Line and column, both from 1; both 0 where nothing stands.
@@ -60,7 +60,8 @@ struct Open {
 
 /// The first document of a text; `None` if there is nothing in it.
 pub fn parse(text: &str) -> Result<Option<Node>, String> {
-    if repeats_too_much(text.as_bytes()) {
+    // What is broken is told below, by the same parser, before any alias behind it is met.
+    if aliases(text.as_bytes()) == Aliases::TooMany {
         return Err("yaml: document contains excessive aliasing".to_owned());
     }
     let mut builder = Builder::default();
@@ -191,5 +192,16 @@ mod tests {
         assert!(parse(&bomb).is_err());
         assert!(matches!(parse(""), Ok(None)));
         assert!(parse("a: [").is_err());
+    }
+
+    #[test]
+    fn a_slip_in_a_long_file_is_told_with_its_line() {
+        let rules = "- expr: a\n  for: 5m\n".repeat(9_000);
+        for slip in ["x: ]", "\tx: y", "x: y: z"] {
+            let text =
+                format!("a: &a [b]\nc: *a\nrules:\n{slip}\n{rules}{}", "- [*a, &b c, *b]\n".repeat(50));
+            let Err(why) = parse(&text) else { panic!("{slip} is taken") };
+            assert!(why.starts_with("yaml: line ") && !why.contains("aliasing"), "{slip}: {why}");
+        }
     }
 }
