@@ -15,13 +15,14 @@ use tantivy::index::SegmentId;
 use crate::block::{Head, Reader, Want};
 use crate::catalog;
 use crate::day::directory::segment_of;
-use crate::day::one::{Change, Day, Segment};
+use crate::day::one::{Change, Day, MoreBlocks, Segment};
 use crate::day::set::directory_names;
 use crate::day::table::Row;
-use crate::delete::{LeftBlock, Rewriter};
+use crate::delete::{LeftBlock, REWRITTEN_AT_ONCE, Rewriter};
 use crate::error::Error;
 use crate::options::StoreOptions;
 use crate::record::{Deletion, RecordSink, read_record};
+use crate::seen::{Seen, is_on_disk};
 use crate::store::Store;
 
 /// Looks the store of a directory over, and changes nothing; tells segment by segment how far it is. Fails if
@@ -58,7 +59,7 @@ pub fn repair(directory: &Path, options: StoreOptions, progress: &Progress) -> R
     store.flush()?;
     for day in store.inner.days.all() {
         for segment in damaged_segments(&day)? {
-            cut_out(&store, &day, segment)?;
+            cut_out(&store, &day, segment, REWRITTEN_AT_ONCE)?;
         }
         let known = store.inner.day_streams.read().get(&day.number).cloned().unwrap_or_default();
         day.streams.add(&[], || store.inner.registry.read().rows(&known))?;
@@ -84,53 +85,74 @@ fn damaged_segments(day: &Day) -> Result<BTreeSet<SegmentId>, Error> {
     Ok(damaged)
 }
 
-/// In one commit: what is left of a segment is there, the segment is not.
-fn cut_out(store: &Store, day: &Day, id: SegmentId) -> Result<(), Error> {
+/// In one commit: what is left of a segment is there, the segment is not. So many of its blocks are held at once.
+pub(crate) fn cut_out(store: &Store, day: &Day, id: SegmentId, at_once: usize) -> Result<(), Error> {
     let view = day.view()?;
-    let left = match view.segments.iter().find(|segment| segment.id() == id) {
-        Some(segment) => left_of(store, segment)?,
-        None => left_of_store(store, day, id)?,
+    let change = Change { cut_out: vec![id], ..Change::default() };
+    let mut left = match view.segments.iter().find(|segment| segment.id() == id) {
+        Some(segment) => left_of(store, segment, at_once)?,
+        None => left_of_store(store, day, id, at_once)?,
     };
-    let blocks = left.iter().map(LeftBlock::borrowed).collect();
-    day.commit(&Change { blocks, cut_out: vec![id], ..Change::default() }, &|_| {})
+    day.commit_with(&change, &mut *left, &|_| {})
 }
 
-fn left_of(store: &Store, segment: &Segment) -> Result<Vec<LeftBlock>, Error> {
+fn left_of<'a>(store: &'a Store, segment: &'a Segment, at_once: usize) -> Result<Box<MoreBlocks<'a>>, Error> {
     let mut rewriter = Rewriter::new(&store.inner, &[])?;
-    let mut left = Vec::new();
-    for row in &segment.table.rows {
-        let again = segment.head(row).and_then(|head| {
-            let (body, metadata) = segment.body(row)?;
-            rewriter.again(row, &head, &body, &metadata)
-        });
-        left.extend(unless_damaged(again, &mut rewriter)?);
-    }
-    Ok(left)
+    let mut groups = segment.table.rows.chunks(at_once);
+    Ok(Box::new(move || {
+        let Some(rows) = groups.next() else { return Ok(None) };
+        let mut left = Vec::new();
+        for row in rows {
+            let again = segment.head(row).and_then(|head| {
+                let (body, metadata) = segment.body(row)?;
+                rewriter.again(row, &head, &body, &metadata).map(Some)
+            });
+            left.extend(unless_damaged(again, &mut rewriter)?);
+        }
+        Ok(Some(left))
+    }))
 }
 
 /// Of a segment that cannot be opened, what its store has. Which cut its blocks were of is not known any more; as blocks
-/// of the first, no deletion that waits passes them over.
-fn left_of_store(store: &Store, day: &Day, id: SegmentId) -> Result<Vec<LeftBlock>, Error> {
-    let stored = match day.stored_blocks(id) {
-        Err(error) if error.is_damage() => return Ok(Vec::new()),
+/// of the first, no deletion that waits passes them over. As long as it could not be read, nobody who sent its lines once
+/// more was told that they are there: those that came again are taken from elsewhere.
+fn left_of_store<'a>(
+    store: &'a Store,
+    day: &'a Day,
+    id: SegmentId,
+    at_once: usize,
+) -> Result<Box<MoreBlocks<'a>>, Error> {
+    let mut stored = match day.stored_blocks(id) {
+        Err(error) if error.is_damage() => return Ok(Box::new(|| Ok(None))),
         stored => stored?,
     };
     let mut rewriter = Rewriter::new(&store.inner, &[])?;
-    let mut left = Vec::new();
-    for [head, body, metadata] in stored {
-        let row = Row::unknown(store.inner.layers.write().take_block_id());
-        let again = rewriter.again(&row, &head, &body, &metadata);
-        left.extend(unless_damaged(again, &mut rewriter)?);
-    }
-    Ok(left)
+    let mut seen = Seen::default();
+    Ok(Box::new(move || {
+        let group: Vec<_> = stored.by_ref().take(at_once).collect::<Result<_, _>>()?;
+        if group.is_empty() {
+            return Ok(None);
+        }
+        let mut left = Vec::new();
+        for block in group {
+            let row = Row::unknown(store.inner.layers.write().take_block_id());
+            let mut is_elsewhere = |stream, t_ns, line: &str| {
+                // What a deletion hides there it hides here too.
+                is_on_disk(&mut seen, day, (stream, t_ns, line), |_, _| false)
+            };
+            let again = rewriter.unless_elsewhere(&row, &block, &mut is_elsewhere);
+            left.extend(unless_damaged(again, &mut rewriter)?);
+        }
+        Ok(Some(left))
+    }))
 }
 
 fn unless_damaged(
-    block: Result<LeftBlock, Error>,
+    block: Result<Option<LeftBlock>, Error>,
     rewriter: &mut Rewriter<'_>,
 ) -> Result<Option<LeftBlock>, Error> {
     match block {
-        Ok(block) => Ok(Some(block)),
+        Ok(block) => Ok(block),
         Err(error) if error.is_damage() => {
             rewriter.clear();
             Ok(None)

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::workers::Rounds as _;
 use pilothouse_index::{RoaringBitmap, resolve};
 use pilothouse_model::logs::{LineNeed, MetadataNeed};
 use pilothouse_model::{Budget, Labels, Matcher, SourceError};
+use tantivy::directory::OwnedBytes;
 
 use crate::block::{Encoded, Encoder, Head, Reader, StreamEntries, Want};
 use crate::day::day_of;
@@ -25,7 +27,7 @@ use crate::store::{Inner, Store};
 use crate::tail::metadata_volume;
 
 /// Blocks that are rewritten in one commit.
-const REWRITTEN_AT_ONCE: usize = 64;
+pub(crate) const REWRITTEN_AT_ONCE: usize = 64;
 
 /// What is to be deleted: entries of matching streams with `start <= t < end`.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +63,47 @@ impl Predicate {
             Self::Lines(means) => means(labels, line, metadata),
             Self::Unknown => false,
         }
+    }
+}
+
+impl Predicate {
+    fn hides(&self, sought: &Sought<'_>, metadata: Option<&Labels>) -> bool {
+        self.means(sought.labels, sought.line, metadata)
+    }
+}
+
+/// Whether a deletion that is not done hides an entry of a cut, unless its filter says otherwise.
+fn may_hide(deletion: &Deletion, sought: &Sought<'_>, cut: u64) -> bool {
+    let matches = |m: &Matcher| m.matches(sought.labels.value(&m.name));
+    let is_inside = sought.t_ns >= deletion.start_ns && sought.t_ns < deletion.end_ns;
+    !deletion.done && cut <= deletion.upto_cut && is_inside && deletion.matchers.iter().all(matches)
+}
+
+/// The filters of deletions while the log is read again and there is no store to ask, by the deletions' ids.
+#[derive(Debug)]
+pub(crate) struct Predicates {
+    compiler: FilterCompiler,
+    compiled: HashMap<u64, Predicate>,
+}
+
+impl Predicates {
+    pub(crate) fn new(compiler: &FilterCompiler) -> Self {
+        Self { compiler: compiler.clone(), compiled: HashMap::new() }
+    }
+
+    /// Whether a deletion hides an entry of a cut. A filter that cannot be understood hides nothing.
+    pub(crate) fn hides(
+        &mut self,
+        deletion: &Deletion,
+        sought: &Sought<'_>,
+        cut: u64,
+        metadata: Option<&Labels>,
+    ) -> bool {
+        if !may_hide(deletion, sought, cut) {
+            return false;
+        }
+        let compile = || predicate_of(&deletion.filter, &self.compiler).unwrap_or(Predicate::Unknown);
+        self.compiled.entry(deletion.id).or_insert_with(compile).hides(sought, metadata)
     }
 }
 
@@ -192,6 +235,30 @@ impl Sifted {
             self.metadata.extend(entries.metadata.get(i));
         }
     }
+
+    fn line(&self, i: usize) -> &str {
+        let range = self.bounds.get(i).zip(self.bounds.get(i + 1));
+        range.and_then(|(start, end)| self.text.get(*start as usize..*end as usize)).unwrap_or("")
+    }
+
+    /// Keeps of what is left the entries that are, by time and line, nowhere else.
+    fn retain(
+        &mut self,
+        is_elsewhere: &mut dyn FnMut(i64, &str) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let mut kept = Self { bounds: vec![0], ..Self::default() };
+        for (i, t_ns) in self.times_ns.iter().enumerate() {
+            let line = self.line(i);
+            if !is_elsewhere(*t_ns, line)? {
+                kept.times_ns.push(*t_ns);
+                kept.text.push_str(line);
+                kept.bounds.push(kept.text.len() as u32);
+                kept.metadata.extend(self.metadata.get(i));
+            }
+        }
+        *self = kept;
+        Ok(())
+    }
 }
 
 impl Inner {
@@ -246,22 +313,12 @@ impl Inner {
         metadata: Option<&Labels>,
     ) -> Result<bool, Error> {
         let all = self.deletions.all();
-        for known in all.iter().filter(|k| !k.deletion.done && cut <= k.deletion.upto_cut) {
-            let deletion = &known.deletion;
-            let matches = |m: &Matcher| m.matches(sought.labels.value(&m.name));
-            let inside = sought.t_ns >= deletion.start_ns && sought.t_ns < deletion.end_ns;
-            if !inside || !deletion.matchers.iter().all(matches) {
-                continue;
-            }
-            if !known.predicate.means(sought.labels, sought.line, metadata) {
-                continue;
-            }
-            if !deletion.is_final {
-                self.make_final(deletion.id)?;
-            }
-            return Ok(true);
+        let hides = |k: &&Known| may_hide(&k.deletion, sought, cut) && k.predicate.hides(sought, metadata);
+        let Some(Known { deletion, .. }) = all.iter().find(hides) else { return Ok(false) };
+        if !deletion.is_final {
+            self.make_final(deletion.id)?;
         }
-        Ok(false)
+        Ok(true)
     }
 
     fn make_final(&self, id: u64) -> Result<(), Error> {
@@ -513,6 +570,9 @@ impl LeftBlock {
     }
 }
 
+/// Whether an entry is stored elsewhere too, by stream, time and line.
+type IsElsewhere<'a> = dyn FnMut(u32, i64, &str) -> Result<bool, Error> + 'a;
+
 /// Makes blocks anew without what is deleted.
 pub(crate) struct Rewriter<'a> {
     inner: &'a Inner,
@@ -530,7 +590,7 @@ impl<'a> Rewriter<'a> {
     }
 
     fn rewrite(&mut self, row: &Row, head: &[u8], body: &[u8], metadata: &[u8]) -> Result<Rewritten, Error> {
-        let (kept, spans) = self.sift(row, head, body, metadata)?;
+        let (kept, spans) = self.sift(row, [head, body, metadata], None)?;
         if kept == row.entries as usize {
             self.encoder.clear();
             return Ok(Rewritten::Same);
@@ -549,8 +609,21 @@ impl<'a> Rewriter<'a> {
         body: &[u8],
         metadata: &[u8],
     ) -> Result<LeftBlock, Error> {
-        let (_, spans) = self.sift(row, head, body, metadata)?;
+        let (_, spans) = self.sift(row, [head, body, metadata], None)?;
         self.finish(row, spans)
+    }
+
+    /// A block once more but for entries that are elsewhere; `None` if all are.
+    pub(crate) fn unless_elsewhere(
+        &mut self,
+        row: &Row,
+        [head, body, metadata]: &[OwnedBytes; 3],
+        is_elsewhere: &mut IsElsewhere<'_>,
+    ) -> Result<Option<LeftBlock>, Error> {
+        match self.sift(row, [head, body, metadata], Some(is_elsewhere))? {
+            (0, _) => Ok(None),
+            (_, spans) => self.finish(row, spans).map(Some),
+        }
     }
 
     /// Begins anew after an error.
@@ -562,9 +635,8 @@ impl<'a> Rewriter<'a> {
     fn sift(
         &mut self,
         row: &Row,
-        head: &[u8],
-        body: &[u8],
-        metadata: &[u8],
+        [head, body, metadata]: [&[u8]; 3],
+        mut is_elsewhere: Option<&mut IsElsewhere<'_>>,
     ) -> Result<(usize, Vec<Span>), Error> {
         let head = Head::decode(head).map_err(block_error)?;
         let want = Want {
@@ -581,6 +653,9 @@ impl<'a> Rewriter<'a> {
             let labels = self.inner.registry.read().get(entries.number).map(|s| s.labels.clone());
             let labels = labels.unwrap_or_default();
             self.sifted.sift(&entries, &labels, row.cut, self.applied);
+            if let Some(is_elsewhere) = &mut is_elsewhere {
+                self.sifted.retain(&mut |t_ns, line| is_elsewhere(entries.number, t_ns, line))?;
+            }
             kept += self.sifted.times_ns.len();
             if let Some(span) = push_stream(&mut self.encoder, &entries, &self.sifted)? {
                 spans.push(span);
@@ -606,12 +681,10 @@ fn push_stream(
     encoder.stream(entries.number).map_err(block_error)?;
     let mut sum = 0;
     for (i, t_ns) in left.times_ns.iter().enumerate() {
-        let range = left.bounds.get(i).zip(left.bounds.get(i + 1));
-        let line = range.and_then(|(start, end)| left.text.get(*start as usize..*end as usize));
         let set = left.metadata.get(i).and_then(|set| entries.metadata_sets.get(*set as usize));
         let set = set.cloned().unwrap_or_default();
         sum += metadata_volume(&set);
-        encoder.push(*t_ns, line.unwrap_or(""), &set).map_err(block_error)?;
+        encoder.push(*t_ns, left.line(i), &set).map_err(block_error)?;
     }
     Ok(Some(Span {
         stream: entries.number,

@@ -21,14 +21,14 @@ use crate::catalog::{Catalog, Loaded, Save, read_copy};
 use crate::day::day_of;
 use crate::day::one::{Day, Payload, guarded};
 use crate::day::set::Days;
-use crate::delete::Deletions;
+use crate::delete::{Deletions, Predicates};
 use crate::error::Error;
 use crate::flush::Flusher;
 use crate::layers::{Cut, Layers};
-use crate::options::{StoreOptions, Sync};
+use crate::options::{FilterCompiler, StoreOptions, Sync};
 use crate::record::{Deletion, RecordSink, read_record};
 use crate::registry::{MAX_GROUPS, Registry};
-use crate::seen::{Seen, is_on_disk};
+use crate::seen::{Seen, Sought, is_on_disk};
 use crate::stats::Counters;
 use crate::store::{Inner, oldest_ns};
 use crate::tail::{OpenGroup, Tail};
@@ -57,7 +57,8 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
     let from = loaded.log_start.max(recovery.first());
     forget_dropped(&catalog, &mut loaded, from);
-    let mut replay = Replay::new(registry, loaded, &days, (now_ms, oldest_ns(options.retention_ms, now_ms)))?;
+    let times = (now_ms, oldest_ns(options.retention_ms, now_ms));
+    let mut replay = Replay::new(registry, loaded, &days, times, &options.filters)?;
     let replayed = recovery.replay(from, OnDamage::Skip, |position, payload| {
         replay.position = position;
         if read_record(payload, &mut replay).is_err() {
@@ -284,6 +285,9 @@ struct Replay {
     /// Days of which blocks alone tell what they have of the log.
     unsure: BTreeMap<i32, Arc<Day>>,
     seen: Seen,
+    predicates: Predicates,
+    /// Ids of deletions that stand in the log before where it is read now.
+    passed: Vec<u64>,
     /// What kept a day from telling.
     failed: Option<Error>,
     /// Where the entries that follow go: stream, and group with the place in it.
@@ -297,6 +301,7 @@ impl Replay {
         loaded: Loaded,
         days: &Days,
         (now_ms, oldest_ns): (i64, i64),
+        filters: &FilterCompiler,
     ) -> Result<Self, Error> {
         let mut payloads = BTreeMap::new();
         let mut unsure = BTreeMap::new();
@@ -333,6 +338,8 @@ impl Replay {
             aliases: HashMap::default(),
             unsure,
             seen: Seen::default(),
+            predicates: Predicates::new(filters),
+            passed: Vec::new(),
             failed: None,
             part: None,
             unknown: 0,
@@ -380,10 +387,37 @@ impl Replay {
 
     fn is_on_disk(&mut self, stream: u32, t_ns: i64, line: &str) -> bool {
         let Some(day) = self.unsure.get(&day_of(t_ns)) else { return false };
-        is_on_disk(&mut self.seen, day, (stream, t_ns, line)).unwrap_or_else(|error| {
+        let Some(known) = self.registry.get(stream) else { return false };
+        let sought = Sought { group: known.group, stream, labels: &known.labels, t_ns, line };
+        let mut hiding = None;
+        // One that may still be taken back hides nothing that was written before it; of what came again behind it, it
+        // must not show the first again.
+        let is_hidden = |cut: u64, metadata: Option<&Labels>| {
+            let mut hides = |d: &&Deletion| {
+                (d.is_final || self.passed.contains(&d.id))
+                    && self.predicates.hides(d, &sought, cut, metadata)
+            };
+            let found = self.deletions.iter().find(|d| hides(d)).map(|d| d.id);
+            hiding = hiding.or(found);
+            found.is_some()
+        };
+        let is_there = is_on_disk(&mut self.seen, day, (stream, t_ns, line), is_hidden);
+        let is_there = is_there.unwrap_or_else(|error| {
             self.failed.get_or_insert(error);
             false
-        })
+        });
+        if !is_there {
+            hiding.into_iter().for_each(|id| self.make_final(id));
+        }
+        is_there
+    }
+
+    fn make_final(&mut self, id: u64) {
+        if let Some(known) = self.deletions.iter_mut().find(|d| d.id == id && !d.is_final) {
+            known.is_final = true;
+            self.new_deletions.retain(|d| d.id != id);
+            self.new_deletions.push(known.clone());
+        }
     }
 
     /// Whether what a deletion means may have come back from the log, because a day does not know that it had it.
@@ -477,6 +511,7 @@ impl RecordSink for Replay {
         self.cut_all(deletion.upto_cut);
         self.next_deletion = self.next_deletion.max(deletion.id + 1);
         let may_be_undone = self.may_be_undone(&deletion);
+        self.passed.push(deletion.id);
         match self.deletions.iter_mut().find(|known| known.id == deletion.id) {
             None => {
                 self.new_deletions.push(deletion.clone());

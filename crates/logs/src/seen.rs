@@ -128,12 +128,14 @@ impl Seen {
     }
 }
 
-/// Whether a day on the disk has an entry, asked when its log is read again. Blocks that cannot be read have
-/// nothing.
+/// Whether a day on the disk has an entry that is not hidden, asked when its log is read again and when it is repaired.
+/// Blocks that cannot be read have nothing. `is_hidden` is asked of each that is found, by its cut and its structured
+/// metadata.
 pub(crate) fn is_on_disk(
     seen: &mut Seen,
     day: &Day,
     (stream, t_ns, line): (u32, i64, &str),
+    mut is_hidden: impl FnMut(u64, Option<&Labels>) -> bool,
 ) -> Result<bool, Error> {
     let end_ns = t_ns.saturating_add(1);
     for segment in day.view()?.segments.iter().filter(|s| s.table.overlaps(t_ns, end_ns)) {
@@ -144,9 +146,13 @@ pub(crate) fn is_on_disk(
                 continue;
             };
             match seen.read(&candidate, stream) {
-                Ok(decoded) if decoded.find(t_ns, line).is_some() => return Ok(true),
-                Err(error) if !error.is_damage() => return Err(error),
-                _ => {}
+                Ok(decoded) => {
+                    if decoded.find(t_ns, line).is_some_and(|metadata| !is_hidden(candidate.cut, metadata)) {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
             }
         }
     }

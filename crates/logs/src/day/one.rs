@@ -23,6 +23,7 @@ use super::streams::StreamFile;
 use super::table::{Row, Span, Table};
 use super::{meta, rebuild};
 use crate::block::{BlockFilter, SlabBuilder};
+use crate::delete::LeftBlock;
 use crate::error::Error;
 
 const FORMAT_FILE: &str = "FORMAT";
@@ -107,6 +108,12 @@ impl Payload {
         Some(Self { filters_end, newest_ns, last_cut, next_block, positions, unsure_upto })
     }
 
+    fn counts(&mut self, row: &Row) {
+        self.newest_ns = self.newest_ns.max(row.max_ns);
+        self.last_cut = self.last_cut.max(row.cut);
+        self.next_block = self.next_block.max(row.id + 1);
+    }
+
     pub(crate) fn position_of(&self, group: u32) -> Option<Position> {
         self.positions.iter().find(|(g, _)| *g == group).map(|(_, p)| *p)
     }
@@ -135,6 +142,9 @@ pub(crate) struct Change<'a> {
     /// Positions below this are of no use any more.
     pub(crate) log_first: Position,
 }
+
+/// The blocks of a change that are not held at once: some with each call, `None` when there are no more.
+pub(crate) type MoreBlocks<'a> = dyn FnMut() -> Result<Option<Vec<LeftBlock>>, Error> + 'a;
 
 // ---- what a reader holds ----
 
@@ -365,10 +375,20 @@ impl Day {
     /// Makes a change durable, then shows it. After an error nothing of it is there or all of it
     /// is; [`Payload::positions`] tell. `reached` hears of the steps on the way.
     pub(crate) fn commit(&self, change: &Change<'_>, reached: &dyn Fn(&str)) -> Result<(), Error> {
+        self.commit_with(change, &mut || Ok(None), reached)
+    }
+
+    /// As [`Day::commit`], with blocks of which only some are held at a time.
+    pub(crate) fn commit_with(
+        &self,
+        change: &Change<'_>,
+        more: &mut MoreBlocks<'_>,
+        reached: &dyn Fn(&str),
+    ) -> Result<(), Error> {
         let bytes: usize = change.blocks.iter().map(|b| b.head.len() + b.body.len()).sum();
         files::require_space(&self.path, COMMIT_BYTES + bytes as u64)?;
         let mut next = self.payload()?;
-        let places = self.append_filters(change, &mut next)?;
+        let places = self.append_filters(&change.blocks, &mut next)?;
         next.positions.retain(|(_, position)| *position > change.log_first);
         next.unsure_upto = next.unsure_upto.filter(|upto| *upto > change.log_first);
         for (group, position) in &change.positions {
@@ -378,13 +398,9 @@ impl Day {
             }
         }
         reached("day: filters written");
-        for block in &change.blocks {
-            next.newest_ns = next.newest_ns.max(block.row.max_ns);
-            next.last_cut = next.last_cut.max(block.row.cut);
-            next.next_block = next.next_block.max(block.row.id + 1);
-        }
+        change.blocks.iter().for_each(|block| next.counts(block.row));
         *self.payload.lock() = None;
-        self.index(change, &places, &next)?;
+        self.write(change, &places, more, &mut next)?;
         reached("day: committed");
         *self.payload.lock() = Some(next);
         self.refresh();
@@ -404,10 +420,14 @@ impl Day {
         }
     }
 
-    fn append_filters(&self, change: &Change<'_>, payload: &mut Payload) -> Result<Vec<FilterPlace>, Error> {
-        let mut places = Vec::with_capacity(change.blocks.len());
+    fn append_filters(
+        &self,
+        blocks: &[NewBlock<'_>],
+        payload: &mut Payload,
+    ) -> Result<Vec<FilterPlace>, Error> {
+        let mut places = Vec::with_capacity(blocks.len());
         let mut slabs = Vec::new();
-        for part in change.blocks.chunks(SLAB_BLOCKS) {
+        for part in blocks.chunks(SLAB_BLOCKS) {
             let mut builder = SlabBuilder::default();
             let at = payload.filters_end + slabs.len() as u64;
             for block in part {
@@ -426,28 +446,39 @@ impl Day {
         Ok(places)
     }
 
-    fn index(&self, change: &Change<'_>, places: &[FilterPlace], payload: &Payload) -> Result<(), Error> {
+    fn write(
+        &self,
+        change: &Change<'_>,
+        places: &[FilterPlace],
+        more: &mut MoreBlocks<'_>,
+        payload: &mut Payload,
+    ) -> Result<(), Error> {
         let _permit = Permit::take();
-        self.write(change, places, payload).map_err(Error::tantivy(&self.path))
+        let failed = || Error::tantivy(&self.path);
+        let mut writer = self.writer(&self.cut_out_by(change)).map_err(failed())?;
+        for id in &change.removed {
+            writer.delete_term(Term::from_field_u64(schema().1.id, *id));
+        }
+        add_blocks(&mut writer, &change.blocks, places).map_err(failed())?;
+        while let Some(blocks) = more()? {
+            let blocks: Vec<NewBlock<'_>> = blocks.iter().map(LeftBlock::borrowed).collect();
+            let places = self.append_filters(&blocks, payload)?;
+            blocks.iter().for_each(|block| payload.counts(block.row));
+            add_blocks(&mut writer, &blocks, &places).map_err(failed())?;
+        }
+        self.finish(writer, payload).map_err(failed())
     }
 
-    fn write(&self, change: &Change<'_>, places: &[FilterPlace], payload: &Payload) -> tantivy::Result<()> {
-        let cut_out = self.cut_out_by(change);
-        let index = Index::open(self.directory_without(&cut_out)?)?;
-        let (_, fields) = schema();
+    fn writer(&self, cut_out: &[SegmentId]) -> tantivy::Result<IndexWriter> {
+        let index = Index::open(self.directory_without(cut_out)?)?;
         let options =
             IndexWriterOptions::builder().memory_budget_per_thread(HEAP_BYTES).num_merge_threads(1).build();
-        let mut writer: IndexWriter = index.writer_with_options(options)?;
+        let writer: IndexWriter = index.writer_with_options(options)?;
         writer.set_merge_policy(Box::new(MergeReadable::but(self.damaged_segments())));
-        for id in &change.removed {
-            writer.delete_term(Term::from_field_u64(fields.id, *id));
-        }
-        for (block, place) in change.blocks.iter().zip(places) {
-            let first = fields.first_document(block.row, block.spans, *place, block.head);
-            let second = fields.second_document(block.row, block.body, block.metadata);
-            // In one batch: both go to the same segment.
-            writer.run([UserOperation::Add(first), UserOperation::Add(second)])?;
-        }
+        Ok(writer)
+    }
+
+    fn finish(&self, mut writer: IndexWriter, payload: &Payload) -> tantivy::Result<()> {
         let mut prepared = writer.prepare_commit()?;
         prepared.set_payload(&payload.to_string());
         prepared.commit()?;
@@ -509,16 +540,20 @@ impl Day {
 
     /// What the store of a segment has, whatever else of it cannot be read: head, body and metadata of each block
     /// that can be had. Fails with damage where the store, or what is deleted in it, cannot be opened.
-    pub(crate) fn stored_blocks(&self, id: SegmentId) -> Result<Vec<[OwnedBytes; 3]>, Error> {
+    pub(crate) fn stored_blocks(
+        &self,
+        id: SegmentId,
+    ) -> Result<impl Iterator<Item = Result<[OwnedBytes; 3], Error>> + use<>, Error> {
+        let path = self.path.clone();
         let failed = || Error::tantivy(&self.path);
-        let segments = open_index(&self.path)?.searchable_segments().map_err(failed())?;
+        let segments = open_index(&path)?.searchable_segments().map_err(failed())?;
         let segment = segments.iter().find(|segment| segment.id() == id);
-        let segment = segment.ok_or_else(|| Error::corrupt(&self.path, "a segment is missing"))?;
+        let segment = segment.ok_or_else(|| Error::corrupt(&path, "a segment is missing"))?;
         let read = |component| {
             let opened = segment.open_read(component);
             opened.map_err(|e| failed()(tantivy::TantivyError::from(e)))
         };
-        let (store, alive) = guarded(&self.path, || {
+        let (store, alive) = guarded(&path, || {
             let alive = match segment.meta().has_deletes() {
                 true => Some(read(SegmentComponent::Delete)?.read_bytes().map_err(|e| failed()(e.into()))?),
                 false => None,
@@ -528,19 +563,18 @@ impl Day {
             Ok((store, alive.map(AliveBitSet::open)))
         })?;
         let fields = schema().1;
-        let document = |doc: u32| {
-            let read = guarded(&self.path, || store.get_document_bytes(doc).map_err(failed()));
+        let document = move |doc: u32| {
+            let read = guarded(&path, || store.get_document_bytes(doc).map_err(Error::tantivy(&path)));
             read.map(Some).or_else(|error| if error.is_damage() { Ok(None) } else { Err(error) })
         };
-        let mut blocks = Vec::new();
-        for doc in (0..segment.meta().max_doc()).filter(|doc| alive.as_ref().is_none_or(|a| a.is_alive(*doc)))
-        {
-            let Some(head) = document(doc)?.and_then(|first| fields.head_of(&first)) else { continue };
-            if let Some((body, metadata)) = document(doc + 1)?.and_then(|second| fields.body_of(&second)) {
-                blocks.push([head, body, metadata]);
-            }
-        }
-        Ok(blocks)
+        let block = move |doc: u32| {
+            let Some(head) = document(doc)?.and_then(|first| fields.head_of(&first)) else { return Ok(None) };
+            let second = document(doc + 1)?.and_then(|second| fields.body_of(&second));
+            Ok(second.map(|(body, metadata)| [head, body, metadata]))
+        };
+        let is_alive = move |doc: &u32| alive.as_ref().is_none_or(|a| a.is_alive(*doc));
+        let docs = (0..segment.meta().max_doc()).filter(is_alive);
+        Ok(docs.filter_map(move |doc| block(doc).transpose()))
     }
 
     /// Bytes of all files.
@@ -548,6 +582,21 @@ impl Day {
         let names = files::file_names(&self.path).unwrap_or_default();
         names.iter().map(|name| files::allocated_bytes(&self.path.join(name)).unwrap_or(0)).sum()
     }
+}
+
+fn add_blocks(
+    writer: &mut IndexWriter,
+    blocks: &[NewBlock<'_>],
+    places: &[FilterPlace],
+) -> tantivy::Result<()> {
+    let (_, fields) = schema();
+    for (block, place) in blocks.iter().zip(places) {
+        let first = fields.first_document(block.row, block.spans, *place, block.head);
+        let second = fields.second_document(block.row, block.body, block.metadata);
+        // In one batch: both go to the same segment.
+        writer.run([UserOperation::Add(first), UserOperation::Add(second)])?;
+    }
+    Ok(())
 }
 
 /// tantivy and redb trust their files, and panic over some damaged ones.

@@ -480,3 +480,98 @@ fn a_repair_writes_anew_what_is_held_twice() {
         store.close().unwrap();
     }
 }
+
+/// While a segment cannot be read its lines are taken for new when they are sent again.
+#[test]
+fn what_was_sent_again_while_it_could_not_be_read_is_there_once_after_a_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+    let entries = filled(dir.path(), &clock);
+    let day = dir.path().join("day/2026-11-21");
+    // Half of one, then of all that is left and of what came again.
+    for (ending, again) in [(".idx", 0..100), (".fast", 50..400)] {
+        let before = files_of(&day, ending);
+        before.iter().for_each(|path| fs::write(path, "").unwrap());
+        let store = open(dir.path(), &clock);
+        let left = all(&store).len();
+        assert!(left < entries.len(), "{ending}");
+        let came = push(&store, &entries[again.clone()]).entries;
+        assert_eq!(came as usize, again.len(), "{ending}");
+        store.flush().unwrap();
+        assert_eq!(all(&store).len(), left + again.len());
+        store.close().unwrap();
+        drop(store);
+        crate::repair(dir.path(), options(&clock), &Progress::default()).unwrap();
+        let store = open(dir.path(), &clock);
+        check_same(&all(&store), &entries, ending);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_segment_of_many_blocks_is_cut_out_some_at_a_time() {
+    for ending in ["", ".fast"] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+        let store = open(dir.path(), &clock);
+        let entries: Vec<Entry> = (0..8).map(|i| line("a", NOON_NS + i, &format!("line {i}"))).collect();
+        for entry in &entries {
+            push(&store, std::slice::from_ref(entry));
+            store.flush().unwrap();
+        }
+        let day = || store.inner.days.all()[0].clone();
+        let id = day().view().unwrap().segments[0].id();
+        assert_eq!((day().view().unwrap().segments.len(), day().view().unwrap().block_count()), (1, 8));
+        if !ending.is_empty() {
+            let files = files_of(&dir.path().join("day/2026-11-22"), ending);
+            files.iter().for_each(|path| fs::write(path, "").unwrap());
+            store.inner.days.all()[0].unload();
+            assert_eq!(day().view().unwrap().segments.len(), 0);
+        }
+        crate::check::cut_out(&store, &day(), id, 3).unwrap();
+        store.inner.forget_seen();
+        assert_eq!(day().view().unwrap().block_count(), 8, "{ending}");
+        check_same(&all(&store), &entries, ending);
+        store.close().unwrap();
+        drop(store);
+        assert!(crate::check(dir.path(), &Progress::default()).unwrap().findings.is_empty());
+        check_same(&all(&open(dir.path(), &clock)), &entries, ending);
+    }
+}
+
+/// What a deletion hides on the disk is no reason to forget what was written after it.
+#[test]
+fn a_line_that_came_again_after_its_deletion_outlives_a_lost_list() {
+    for filter in ["", "|= line"] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = TestClock::at(NOON_NS + 60 * MINUTE_NS);
+        let options = super::deletions::with_filters(&clock);
+        let open = || Store::open(dir.path(), options.clone()).unwrap();
+        let store = open();
+        let entries: Vec<Entry> = (0..10).map(|i| line("a", NOON_NS + i, &format!("line {i}"))).collect();
+        push(&store, &entries);
+        store.flush().unwrap();
+        let request = crate::DeletionRequest {
+            matchers: vec![Matcher::equal("app", "a")],
+            start_ns: NOON_NS,
+            end_ns: NOON_NS + 6,
+            filter: filter.to_owned(),
+            ..crate::DeletionRequest::default()
+        };
+        store.delete(&request).unwrap();
+        assert_eq!(push(&store, &entries[3..]).entries, 3);
+        check_same(&all(&store), &entries[3..], "before");
+        drop(store);
+        for life in 0..2 {
+            lose_list(&dir.path().join("day/2026-11-22"));
+            let store = open();
+            check_same(&all(&store), &entries[3..], &format!("life {life} {filter}"));
+        }
+        let store = open();
+        clock.advance(25 * 3_600_000);
+        store.flush().unwrap();
+        store.maintain().unwrap();
+        assert!(store.deletions().iter().all(|deletion| deletion.done));
+        check_same(&all(&store), &entries[3..], filter);
+    }
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{DeletionRequest, FilterCompiler, LinePredicate};
 
-fn with_filters(clock: &Arc<TestClock>) -> StoreOptions {
+pub(super) fn with_filters(clock: &Arc<TestClock>) -> StoreOptions {
     let compile = |text: &str| -> Result<LinePredicate, String> {
         let needle = text.strip_prefix("|= ").ok_or("only |= is known")?.to_owned();
         Ok(Arc::new(move |_: &Labels, line: &str, _: Option<&Labels>| line.contains(&needle)))
