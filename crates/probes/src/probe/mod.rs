@@ -12,6 +12,7 @@ mod http;
 mod icmp;
 mod multihttp;
 mod ping;
+mod readers;
 mod reverse;
 mod rules;
 mod tcp;
@@ -27,6 +28,7 @@ use pilothouse_model::{Memory, NoMemory};
 
 use crate::run::{Prober, Recorder, Target};
 
+pub use multihttp::found_in;
 pub use rules::{TargetRules, UnknownRange};
 
 /// Probes from this machine.
@@ -36,12 +38,13 @@ pub struct LocalProber {
     limits: LiveLimits,
     /// Where bodies of answers are booked, and what is made of them.
     memory: Arc<Memory>,
+    readers: readers::Readers,
     tls: tls::Clients,
 }
 
 impl LocalProber {
     pub fn new(rules: TargetRules, limits: LiveLimits, memory: Arc<Memory>) -> Self {
-        Self { rules, limits, memory, tls: tls::Clients::default() }
+        Self { rules, limits, memory, readers: readers::Readers::default(), tls: tls::Clients::default() }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn judge(
         return judge_here(answer, settings, most, recorder);
     }
     let (settings, mut own) = (settings.clone(), std::mem::take(recorder));
-    let judging = tokio::task::spawn_blocking(move || {
+    let judging = prober.readers.run(move || {
         let good = judge_here(answer, &settings, most, &mut own);
         (own, good)
     });

@@ -8,25 +8,28 @@ use pilothouse_model::NoMemory;
 use pilothouse_model::matcher::{Anchoring, Pattern};
 use serde_json::Value;
 
+use super::inspected::Inspected;
 use super::tree;
-use crate::probe::http::{Answer, text};
+use crate::probe::http::Answer;
 use crate::run::Recorder;
 use crate::words::{
     AssertionCondition as Condition, AssertionSubject as Subject, AssertionType, MultiHttpAssertion,
 };
 
-pub(super) fn holds(assertion: &MultiHttpAssertion, answer: &mut Answer) -> Result<bool, NoMemory> {
+pub(super) fn holds(assertion: &MultiHttpAssertion, inspected: &mut Inspected) -> Result<bool, NoMemory> {
     Ok(match AssertionType::try_from(assertion.kind) {
-        Ok(AssertionType::Text) => subjects(assertion, answer)?.iter().any(|text| compare(assertion, text)),
+        Ok(AssertionType::Text) => {
+            subjects(assertion, inspected)?.iter().any(|text| compare(assertion, text))
+        }
         Ok(AssertionType::JsonPathValue) => {
             let is_wanted = |value: &Value| compare_json(assertion, value);
-            tree::json(&assertion.expression, answer, |found| found.iter().any(|value| is_wanted(value)))?
+            tree::json(&assertion.expression, inspected, |found| found.iter().any(|value| is_wanted(value)))?
         }
         Ok(AssertionType::JsonPathAssertion) => {
-            tree::json(&assertion.expression, answer, |found| !found.is_empty())?
+            tree::json(&assertion.expression, inspected, |found| !found.is_empty())?
         }
         Ok(AssertionType::RegexAssertion) => {
-            let texts = subjects(assertion, answer)?;
+            let texts = subjects(assertion, inspected)?;
             let pattern = Pattern::new(&assertion.expression, Anchoring::Part);
             pattern.is_ok_and(|p| texts.iter().any(|text| p.is_match(text)))
         }
@@ -38,21 +41,25 @@ pub(super) fn holds(assertion: &MultiHttpAssertion, answer: &mut Answer) -> Resu
 /// them. Where a text names a header it is the value alone, and nothing if there is no such header.
 fn subjects<'a>(
     assertion: &MultiHttpAssertion,
-    answer: &'a mut Answer,
+    inspected: &'a mut Inspected,
 ) -> Result<Vec<Cow<'a, str>>, NoMemory> {
     let is_named = AssertionType::try_from(assertion.kind) == Ok(AssertionType::Text);
-    Ok(match Subject::try_from(assertion.subject) {
+    let subject = Subject::try_from(assertion.subject);
+    if !matches!(subject, Ok(Subject::HttpStatusCode | Subject::ResponseHeaders)) {
+        return Ok(vec![inspected.text()?.0.into()]);
+    }
+    let answer = &inspected.answer;
+    Ok(match subject {
         Ok(Subject::HttpStatusCode) => vec![answer.status.as_u16().to_string().into()],
         Ok(Subject::ResponseHeaders) if is_named && !assertion.expression.is_empty() => {
             let name = HeaderName::from_bytes(assertion.expression.as_bytes()).ok();
             let present = name.filter(|name| answer.headers.contains_key(name));
             present.map(|name| header_value(answer, &name).into()).into_iter().collect()
         }
-        Ok(Subject::ResponseHeaders) => {
+        _ => {
             let line = |name: &'a HeaderName| format!("{name}: {}", header_value(answer, name)).into();
             answer.headers.keys().map(line).collect()
         }
-        _ => vec![text(&answer.body, &mut answer.held)?],
     })
 }
 
@@ -160,7 +167,7 @@ fn describe(assertion: &MultiHttpAssertion) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, StatusCode, Version};
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -180,16 +187,10 @@ mod tests {
     fn check(kind: i32, subject: i32, condition: i32, expression: &str, value: &str, expected: bool) {
         let headers = [("server", "abc"), ("vary", "x"), ("vary", "y")];
         let headers = headers.map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)));
-        let mut answer = Answer {
-            status: StatusCode::OK,
-            version: Version::HTTP_11,
-            headers: HeaderMap::from_iter(headers),
-            body: bytes::Bytes::from_static(BODY.as_bytes()),
-            held: pilothouse_model::memory::Reservation::nothing(&Default::default()),
-            encrypted: false,
-        };
+        let (mut inspected, _) = Inspected::of(BODY);
+        inspected.answer.headers = HeaderMap::from_iter(headers);
         let assertion = assertion(kind, subject, condition, expression, value);
-        assert_eq!(holds(&assertion, &mut answer), Ok(expected), "{assertion:?}");
+        assert_eq!(holds(&assertion, &mut inspected), Ok(expected), "{assertion:?}");
     }
 
     #[test]

@@ -2,14 +2,19 @@
 //! cookies. Redirects are answers like any other: nothing follows them here.
 
 mod assertion;
+mod inspected;
+mod page;
 mod tree;
 mod variables;
 
-use pilothouse_model::{NoMemory, limits};
+use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use cookie_store::CookieStore;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use pilothouse_model::memory::Reservation;
+use pilothouse_model::{Memory, NoMemory, limits};
 use url::Url;
 
 use super::LocalProber;
@@ -20,10 +25,11 @@ use super::http::{
 use crate::run::{Recorder, Target};
 use crate::words::{
     HttpMethod, HttpSettings, MultiHttpAssertion, MultiHttpEntry, MultiHttpRequest, MultiHttpSettings,
-    MultiHttpVariable,
+    MultiHttpVariable, VariableType,
 };
 
 use assertion::Tally;
+use inspected::Inspected;
 use variables::Variables;
 
 pub(super) async fn probe(
@@ -55,6 +61,9 @@ pub(super) async fn probe(
     recorder.gauge("probe_iteration_duration_seconds", "Duration of an iteration", SCENARIO, seconds);
     Ok(good)
 }
+
+/// Pages up to this are looked into on the spot.
+const INLINE_PAGE_BYTES: usize = 4 << 10;
 
 const SCENARIO: &[(&str, &str)] = &[("scenario", "default")];
 
@@ -118,7 +127,9 @@ impl Run<'_> {
             }
         }
         let findings = match answer {
-            Some(answer) if !self.broken => found(entry, answer).await?,
+            Some(answer) if !self.broken => {
+                found(self.prober, entry, Inspected::new(answer, self.deadline)).await?
+            }
             _ => Findings::default(),
         };
         for (i, assertion) in entry.assertions.iter().enumerate() {
@@ -200,26 +211,53 @@ impl Findings {
     fn of(
         assertions: &[MultiHttpAssertion],
         variables: &[MultiHttpVariable],
-        answer: &mut Answer,
+        inspected: &mut Inspected,
     ) -> Result<Self, NoMemory> {
         for (held, assertion) in assertions.iter().enumerate() {
-            if !assertion::holds(assertion, answer)? {
+            if inspected.is_late() || !assertion::holds(assertion, inspected)? {
                 return Ok(Self { held, values: Vec::new() });
             }
         }
-        Ok(Self { held: assertions.len(), values: variables::values(variables, answer)? })
+        Ok(Self { held: assertions.len(), values: variables::values(variables, inspected)? })
     }
 }
 
-/// Long bodies are searched and taken apart off the async workers.
-async fn found(entry: &MultiHttpEntry, mut answer: Answer) -> Result<Findings, NoMemory> {
-    if answer.body.len() <= INLINE_BYTES {
-        return Findings::of(&entry.assertions, &entry.variables, &mut answer);
+/// Long bodies are searched and taken apart off the async workers, a page that a selector looks into
+/// long before it is long.
+async fn found(
+    prober: &LocalProber,
+    entry: &MultiHttpEntry,
+    mut inspected: Inspected,
+) -> Result<Findings, NoMemory> {
+    let selects = entry.variables.iter().any(|v| v.kind == VariableType::CssSelector as i32);
+    let inline_bytes = if selects { INLINE_PAGE_BYTES } else { INLINE_BYTES };
+    if inspected.answer.body.len() <= inline_bytes {
+        return Findings::of(&entry.assertions, &entry.variables, &mut inspected);
     }
     let (assertions, variables) = (entry.assertions.clone(), entry.variables.clone());
-    let looking = tokio::task::spawn_blocking(move || Findings::of(&assertions, &variables, &mut answer));
+    let looking = prober.readers.run(move || Findings::of(&assertions, &variables, &mut inspected));
     // If that panicked, nothing holds.
     looking.await.unwrap_or_else(|_| Ok(Findings::default()))
+}
+
+/// What a variable finds in a body, as a run would before its deadline. The empty text where it finds
+/// nothing.
+pub fn found_in(
+    variable: &MultiHttpVariable,
+    body: Bytes,
+    deadline: Instant,
+    memory: &Arc<Memory>,
+) -> Result<String, NoMemory> {
+    let answer = Answer {
+        status: StatusCode::OK,
+        version: Version::HTTP_11,
+        headers: HeaderMap::new(),
+        body,
+        held: Reservation::nothing(memory),
+        encrypted: false,
+    };
+    let found = variables::find(variable, &mut Inspected::new(answer, deadline))?;
+    Ok(found.unwrap_or_default())
 }
 
 /// What tells the series of one request from those of another.

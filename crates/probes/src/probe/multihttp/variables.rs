@@ -6,8 +6,8 @@ use pilothouse_model::NoMemory;
 use pilothouse_model::matcher::{Anchoring, CapturingPattern};
 use serde_json::Value;
 
+use super::inspected::Inspected;
 use super::tree;
-use crate::probe::http::{Answer, text};
 use crate::words::{MultiHttpVariable, VariableType};
 
 #[derive(Debug, Default)]
@@ -43,22 +43,25 @@ impl Variables {
 /// Names and values. A variable that finds nothing becomes the empty text.
 pub(super) fn values(
     wanted: &[MultiHttpVariable],
-    answer: &mut Answer,
+    inspected: &mut Inspected,
 ) -> Result<Vec<(String, String)>, NoMemory> {
-    wanted.iter().map(|v| Ok((v.name.clone(), find(v, answer)?.unwrap_or_default()))).collect()
+    wanted.iter().map(|v| Ok((v.name.clone(), find(v, inspected)?.unwrap_or_default()))).collect()
 }
 
-fn find(variable: &MultiHttpVariable, answer: &mut Answer) -> Result<Option<String>, NoMemory> {
+pub(super) fn find(
+    variable: &MultiHttpVariable,
+    inspected: &mut Inspected,
+) -> Result<Option<String>, NoMemory> {
     let expression = variable.expression.as_str();
     match VariableType::try_from(variable.kind) {
-        Ok(VariableType::JsonPath) => tree::json(expression, answer, |found| {
+        Ok(VariableType::JsonPath) => tree::json(expression, inspected, |found| {
             found.first().map(|value| match value {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             })
         }),
-        Ok(VariableType::Regex) => Ok(captured(expression, &text(&answer.body, &mut answer.held)?)),
-        Ok(VariableType::CssSelector) => tree::element(expression, &variable.attribute, answer),
+        Ok(VariableType::Regex) => Ok(captured(expression, inspected.text()?.0)),
+        Ok(VariableType::CssSelector) => tree::element(expression, &variable.attribute, inspected),
         Err(_) => Ok(None),
     }
 }
@@ -73,19 +76,10 @@ fn captured(expression: &str, body: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode, Version};
-
     use super::*;
 
     fn filled(kind: i32, expression: &str, attribute: &str, body: &'static str) -> String {
-        let mut answer = Answer {
-            status: StatusCode::OK,
-            version: Version::HTTP_11,
-            headers: HeaderMap::new(),
-            body: bytes::Bytes::from_static(body.as_bytes()),
-            held: pilothouse_model::memory::Reservation::nothing(&Default::default()),
-            encrypted: false,
-        };
+        let (mut inspected, _) = Inspected::of(body);
         let variable = MultiHttpVariable {
             kind,
             name: "v".into(),
@@ -93,7 +87,7 @@ mod tests {
             attribute: attribute.into(),
         };
         let mut variables = Variables::default();
-        variables.keep(values(&[variable], &mut answer).unwrap());
+        variables.keep(values(&[variable], &mut inspected).unwrap());
         variables.fill("<${v}|${other}|${>")
     }
 
