@@ -75,7 +75,7 @@ pub fn database(path: &Path, kind: &'static str, version: u32, checked: &mut Che
             checked.found(path, "", "a checksum of the database is wrong");
             Ok(false)
         }
-        Err(error) if error.is_damage() => {
+        Err(error) if error.is_damage() || error.is_unreadable() => {
             checked.found(path, "", error);
             Ok(false)
         }

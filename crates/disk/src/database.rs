@@ -4,7 +4,7 @@
 //! There is no migration of older formats here: a store that needs one reads the old file with
 //! its old version number and writes a new one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
@@ -287,7 +287,7 @@ fn open_read_only(path: &Path, cache_bytes: usize) -> Result<redb::ReadOnlyDatab
 /// Walks a whole file and compares its checksums, and changes nothing in it. `false` when some
 /// are wrong; an error when it cannot be opened.
 pub(crate) fn verify_untouched(path: &Path, kind: &'static str, version: u32) -> Result<bool, Error> {
-    let overlay = File::open(path).and_then(Overlay::new).map_err(Error::io("open", path))?;
+    let overlay = Overlay::open(path).map_err(Error::io("open", path))?;
     let mut redb = redb::Builder::new().create_with_backend(overlay).map_err(Error::database(path))?;
     check_format(&redb.begin_read().map_err(Error::database(path))?, path, kind, version)?;
     redb.check_integrity().map_err(Error::database(path))

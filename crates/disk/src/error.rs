@@ -60,10 +60,9 @@ impl Error {
 
     /// Whether the device does not give the bytes, as with a bad sector.
     pub fn is_unreadable(&self) -> bool {
-        let is_it = |e: &io::Error| e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
         match self {
-            Self::Io { source, .. } => is_it(source),
-            Self::Database { source, .. } => matches!(&**source, redb::Error::Io(e) if is_it(e)),
+            Self::Io { source, .. } => is_unreadable(source),
+            Self::Database { source, .. } => matches!(&**source, redb::Error::Io(e) if is_unreadable(e)),
             _ => false,
         }
     }
@@ -87,6 +86,19 @@ impl Error {
 /// As [`Error::is_latched`], for an error that came another way.
 pub fn is_latched(error: &redb::Error) -> bool {
     matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed)
+}
+
+/// As [`Error::is_unreadable`], for an error that came another way.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Whether a file system has no hard links, or no more of them.
+pub(crate) fn lacks_links(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    let without = [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV];
+    without.iter().any(|e| code == Some(e.raw_os_error()))
 }
 
 pub(crate) fn is_no_space(error: &io::Error) -> bool {

@@ -12,7 +12,8 @@ mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -38,6 +39,9 @@ struct State {
     fails_opens: AtomicBool,
     fails_reads: AtomicBool,
     fails_writes: AtomicBool,
+    refuses_links: AtomicBool,
+    /// Files, by what stays when they are renamed, with what of them is not given.
+    spoiled: Mutex<Vec<(u64, Range<u64>)>>,
     power: Power,
     root: PathBuf,
 }
@@ -55,6 +59,8 @@ impl Disk {
             fails_opens: AtomicBool::new(false),
             fails_reads: AtomicBool::new(false),
             fails_writes: AtomicBool::new(false),
+            refuses_links: AtomicBool::new(false),
+            spoiled: Mutex::default(),
             power: Power::default(),
             root: directory.to_owned(),
         });
@@ -80,6 +86,17 @@ impl Disk {
     /// Every read fails with EIO.
     pub fn fail_reads(&self, fail: bool) {
         self.0.fails_reads.store(fail, SeqCst);
+    }
+
+    /// From now on every read of these bytes of a file fails with EIO, under whatever name it goes.
+    pub fn spoil(&self, path: &Path, bytes: Range<u64>) {
+        let inode = fs::metadata(path).map_or(0, |metadata| metadata.ino());
+        self.0.spoiled.lock().push((inode, bytes));
+    }
+
+    /// Every hard link fails with EPERM, as where the file system has none.
+    pub fn refuse_links(&self, refuse: bool) {
+        self.0.refuses_links.store(refuse, SeqCst);
     }
 
     /// Every write and sync fails with EIO.
@@ -129,8 +146,9 @@ pub(crate) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     disk.power.making(path, || options.open(path))
 }
 
-pub(crate) fn reading(path: &Path) -> io::Result<()> {
-    of(path).map_or(Ok(()), |disk| disk.check(&disk.fails_reads, Errno::IO))
+pub(crate) fn reading(file: &File, path: &Path, offset: u64, bytes: usize) -> io::Result<()> {
+    let Some(disk) = of(path) else { return Ok(()) };
+    disk.reading(file.metadata()?.ino(), offset, bytes)
 }
 
 pub(crate) fn write(
@@ -162,7 +180,9 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn linking(to: &Path) -> io::Result<()> {
-    of(to).map_or(Ok(()), |disk| disk.changing()?.power.making(to, || Ok(())))
+    let Some(disk) = of(to) else { return Ok(()) };
+    disk.check(&disk.refuses_links, Errno::PERM)?;
+    disk.changing()?.power.making(to, || Ok(()))
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
@@ -183,6 +203,16 @@ impl State {
 
     fn check(&self, failing: &AtomicBool, errno: Errno) -> io::Result<()> {
         if failing.load(SeqCst) { Err(io::Error::from_raw_os_error(errno.raw_os_error())) } else { Ok(()) }
+    }
+
+    fn reading(&self, inode: u64, offset: u64, bytes: usize) -> io::Result<()> {
+        self.check(&self.fails_reads, Errno::IO)?;
+        let end = offset + bytes as u64;
+        let meets = |(file, bad): &(u64, Range<u64>)| *file == inode && bad.start < end && offset < bad.end;
+        match self.spoiled.lock().iter().any(meets) {
+            true => Err(io::Error::from_raw_os_error(Errno::IO.raw_os_error())),
+            false => Ok(()),
+        }
     }
 
     /// How many of some bytes still fit.
@@ -208,6 +238,7 @@ impl State {
 #[derive(Debug)]
 struct Backend {
     file: FileBackend,
+    inode: u64,
     path: PathBuf,
     disk: Arc<State>,
 }
@@ -217,8 +248,9 @@ pub(crate) fn backend(path: &Path, writable: bool) -> io::Result<Option<impl Sto
     let Some(disk) = of(path) else { return Ok(None) };
     disk.check(&disk.fails_opens, Errno::MFILE)?;
     let file = OpenOptions::new().read(true).write(writable).create(writable).truncate(false).open(path)?;
+    let inode = file.metadata()?.ino();
     let file = FileBackend::new(file).map_err(io::Error::other)?;
-    Ok(Some(Backend { file, path: path.to_owned(), disk }))
+    Ok(Some(Backend { file, inode, path: path.to_owned(), disk }))
 }
 
 impl StorageBackend for Backend {
@@ -227,7 +259,7 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.check(&self.disk.fails_reads, Errno::IO)?;
+        self.disk.reading(self.inode, offset, out.len())?;
         self.file.read(offset, out)
     }
 

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, os};
+use crate::error::lacks_links;
+use crate::{Error, os, sectors};
 
 /// Ending of files that are being written. They are nothing until renamed, and
 /// [`remove_unfinished`] clears them away at start.
@@ -226,10 +227,19 @@ pub fn set_aside(path: &Path, why: &str) -> Result<PathBuf, Error> {
     Ok(free)
 }
 
-/// As [`set_aside`], for a file that somebody else is about to remove.
+/// As [`set_aside`], for a file that somebody else is about to remove. Where there are no hard links it is copied, as
+/// far as it can be read.
 pub fn keep_aside(path: &Path, why: &str) -> Result<PathBuf, Error> {
     let free = free_name(path, why);
-    os::hard_link(path, &free).map_err(Error::io("link", path))?;
+    match os::hard_link(path, &free) {
+        Err(e) if lacks_links(&e) => {
+            let unfinished = unfinished_path(&free);
+            remove(&unfinished)?;
+            sectors::copy_readable(path, &unfinished)?;
+            rename_durably(&unfinished, &free)?;
+        }
+        linked => linked.map_err(Error::io("link", path))?,
+    }
     Ok(free)
 }
 

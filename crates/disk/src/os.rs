@@ -21,7 +21,7 @@ pub(crate) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
 
 pub(crate) fn read_at(file: &File, path: &Path, out: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(any(test, feature = "faults"))]
-    faults::reading(path)?;
+    faults::reading(file, path, offset, out.len())?;
     let _ = path;
     file.read_exact_at(out, offset)
 }

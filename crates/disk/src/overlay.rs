@@ -6,16 +6,19 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use redb::StorageBackend;
+
+use crate::os;
 
 const BLOCK: u64 = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Overlay {
     file: File,
+    path: PathBuf,
     state: Mutex<State>,
 }
 
@@ -29,9 +32,14 @@ struct State {
 }
 
 impl Overlay {
-    pub(crate) fn new(file: File) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
         let len = file.metadata()?.len();
-        Ok(Self { file, state: Mutex::new(State { len, shown: len, written: HashMap::new() }) })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            state: Mutex::new(State { len, shown: len, written: HashMap::new() }),
+        })
     }
 
     /// A block as the file has it, with zeros behind its end.
@@ -40,7 +48,7 @@ impl Overlay {
         let start = number * BLOCK;
         let there = shown.saturating_sub(start).min(BLOCK) as usize;
         if let Some(part) = block.get_mut(..there) {
-            self.file.read_exact_at(part, start)?;
+            os::read_at(&self.file, &self.path, part, start)?;
         }
         Ok(block.into())
     }
@@ -139,7 +147,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("file");
             std::fs::write(&path, &content).unwrap();
-            let overlay = Overlay::new(File::open(&path).unwrap()).unwrap();
+            let overlay = Overlay::open(&path).unwrap();
             let mut model = content.clone();
             for (offset, len, cuts) in steps {
                 if cuts {

@@ -3,7 +3,7 @@
 //! Series by id, positions of groups in the log, exemplars, metadata, deletions. It is read as a
 //! whole at start, each page held against its checksum, and only written after that.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pilothouse_disk::remains::Remains;
 use pilothouse_disk::{Ledger, Position, files};
@@ -13,6 +13,7 @@ use pilothouse_model::ports::Exemplar;
 use pilothouse_model::write::MetadataEntry;
 use redb::{Key, ReadableTable as _, TableDefinition, TableHandle as _, Value, WriteTransaction};
 use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::Error;
 use crate::head::group_of;
@@ -74,10 +75,9 @@ pub(crate) struct Loaded {
     pub(crate) deletions: Vec<Deletion>,
     pub(crate) next_flush: u32,
     pub(crate) next_deletion: u32,
-    /// Nothing in the log before it is needed,
+    /// Nothing in the log before it is needed. Zero where rows are missing that the log may have
+    /// anywhere, until they are in the catalog again.
     pub(crate) log_start: Position,
-    /// unless labels are missing that the log may have further back.
-    pub(crate) reads_all_of_log: bool,
 }
 
 #[derive(Debug)]
@@ -137,21 +137,31 @@ impl Catalog {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.ledger.path()
+    }
+
     /// At the end.
     pub(crate) fn compact(&self) {
         self.ledger.compact_small();
     }
 
-    pub(crate) fn save_deletion(&self, deletion: &Deletion) -> Result<(), Error> {
-        let mut row = Vec::new();
-        push_deletion(&mut row, deletion);
+    /// Ids of deletions below `following` are never given again.
+    pub(crate) fn save_deletions(&self, deletions: &[Deletion], following: u32) -> Result<(), Error> {
         self.change(|transaction, path| {
             let mut table = transaction.open_table(DELETIONS).map_err(Error::redb(path))?;
-            table.insert(deletion.id, row.as_slice()).map_err(Error::redb(path))?;
+            for deletion in deletions {
+                let mut row = Vec::new();
+                push_deletion(&mut row, deletion);
+                table.insert(deletion.id, row.as_slice()).map_err(Error::redb(path))?;
+            }
+            copy_deletions(path, &table)?;
             let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
             // A deletion that replay brings back must not turn the count back.
             let known = next.get("deletion").map_err(Error::redb(path))?.map_or(0, |n| n.value());
-            next.insert("deletion", known.max(u64::from(deletion.id) + 1)).map_err(Error::redb(path))?;
+            let behind = deletions.iter().map(|d| d.id.saturating_add(1)).max().unwrap_or(0);
+            let following = u64::from(following.max(behind));
+            next.insert("deletion", known.max(following)).map_err(Error::redb(path))?;
             Ok(())
         })
     }
@@ -162,7 +172,7 @@ impl Catalog {
             for id in ids {
                 table.remove(id).map_err(Error::redb(path))?;
             }
-            Ok(())
+            copy_deletions(path, &table)
         })
     }
 
@@ -206,45 +216,118 @@ pub(crate) fn look(path: &Path) -> Result<Loaded, Error> {
 }
 
 /// Puts a new catalog, with all rows of a damaged one that are certain, in its place; the damaged one is kept aside.
-/// `None`, and nothing done, if there is no series among them; else whether some may be missing.
-pub(crate) fn salvage(path: &Path) -> Result<Option<bool>, Error> {
+/// `None`, and nothing done, if there is no series among them; else the tables that may lack rows.
+pub(crate) fn salvage(path: &Path) -> Result<Option<Vec<String>>, Error> {
     let unfinished = files::unfinished_path(path);
     files::remove(&unfinished)?;
-    let remains = Remains::open(path)?;
+    let remains = match Remains::open(path) {
+        Err(error) if error.is_damage() || error.is_unreadable() => return Ok(None),
+        opened => opened?,
+    };
     let mut series = 0;
-    let gaps = remains.each(SERIES, |_, _, is_certain| series += u64::from(is_certain));
+    remains.each(SERIES, |_, _, is_certain| series += u64::from(is_certain));
     if series == 0 {
         return Ok(None);
     }
     let fresh = Catalog::open(&unfinished)?;
+    let mut lacking = Vec::new();
     fresh.change(|transaction, path| {
-        copy(transaction, path, &remains, SERIES)?;
-        copy(transaction, path, &remains, GROUPS)?;
-        copy(transaction, path, &remains, EXEMPLARS)?;
-        copy(transaction, path, &remains, METADATA)?;
-        copy(transaction, path, &remains, DELETIONS)?;
-        copy(transaction, path, &remains, NEXT)
+        let mut salvage = Salvage { transaction, path, remains: &remains, lacking: &mut lacking };
+        salvage.copy(SERIES)?;
+        salvage.copy(GROUPS)?;
+        salvage.copy(EXEMPLARS)?;
+        salvage.copy(METADATA)?;
+        salvage.copy(DELETIONS)?;
+        salvage.copy(NEXT)?;
+        // The log may have any of what is missing. What comes back from it is in memory at first: every
+        // start reads all of it, until a flush has brought that into the catalog and says where it begins.
+        if !lacking.is_empty() {
+            let mut next = transaction.open_table(NEXT).map_err(Error::redb(path))?;
+            next.remove("log").map_err(Error::redb(path))?;
+        }
+        Ok(())
     })?;
     drop(fresh);
     files::keep_aside(path, "damaged")?;
     files::rename_durably(&unfinished, path)?;
-    Ok(Some(!gaps.is_empty()))
+    Ok(Some(lacking))
 }
 
-fn copy<K: Key + 'static, V: Value + 'static>(
-    transaction: &WriteTransaction,
-    path: &Path,
-    remains: &Remains,
-    table: TableDefinition<'_, K, V>,
-) -> Result<(), Error> {
-    let mut to = transaction.open_table(table).map_err(Error::redb(path))?;
-    let mut failed = None;
-    remains.each(table, |key, value, is_certain| {
-        if is_certain && failed.is_none() {
-            failed = to.insert(key, value).err();
+struct Salvage<'a> {
+    transaction: &'a WriteTransaction,
+    path: &'a Path,
+    remains: &'a Remains,
+    /// Tables with gaps.
+    lacking: &'a mut Vec<String>,
+}
+
+impl Salvage<'_> {
+    fn copy<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<(), Error> {
+        let mut to = self.transaction.open_table(table).map_err(Error::redb(self.path))?;
+        let mut failed = None;
+        let gaps = self.remains.each(table, |key, value, is_certain| {
+            if is_certain && failed.is_none() {
+                failed = to.insert(key, value).err();
+            }
+        });
+        if !gaps.is_empty() {
+            self.lacking.push(table.name().to_owned());
         }
-    });
-    failed.map_or(Ok(()), |error| Err(Error::redb(path)(error)))
+        failed.map_or(Ok(()), |error| Err(Error::redb(self.path)(error)))
+    }
+}
+
+// ---- the copy of the deletions ----
+
+/// Without them samples that are on the disk would be seen again, and the log has only the last ones.
+pub(crate) const COPY: &str = "deletions.bin";
+const SUM_BYTES: usize = 16;
+
+fn copy_path(catalog: &Path) -> PathBuf {
+    catalog.with_file_name(COPY)
+}
+
+/// Writes all deletions beside the catalog, before a change of them is committed: the XXH3 of the rest, then each
+/// as in the table.
+fn copy_deletions(catalog: &Path, table: &redb::Table<'_, u32, &[u8]>) -> Result<(), Error> {
+    let mut bytes = vec![0; SUM_BYTES];
+    for row in table.iter().map_err(Error::redb(catalog))? {
+        let (_, value) = row.map_err(Error::redb(catalog))?;
+        bytes.extend_from_slice(value.value());
+    }
+    let (sum, rows) = bytes.split_at_mut(SUM_BYTES);
+    sum.copy_from_slice(&xxh3_128(rows).to_le_bytes());
+    Ok(files::write_atomic(&copy_path(catalog), &bytes)?)
+}
+
+pub(crate) fn has_copy(catalog: &Path) -> bool {
+    copy_path(catalog).exists()
+}
+
+/// The deletions as the copy has them; `None` if there never were any.
+pub(crate) fn read_copy(catalog: &Path) -> Result<Option<Vec<Deletion>>, Error> {
+    let path = copy_path(catalog);
+    let bytes = match files::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(pilothouse_disk::Error::io("read", &path))?,
+    };
+    parse_copy(&bytes).map(Some).map_err(|malformed| Error::corrupt(&path, malformed.to_string()))
+}
+
+fn parse_copy(bytes: &[u8]) -> Result<Vec<Deletion>, Malformed> {
+    let (sum, rows) = bytes.split_first_chunk::<SUM_BYTES>().ok_or(Malformed("copy of the deletions"))?;
+    if xxh3_128(rows) != u128::from_le_bytes(*sum) {
+        return Err(Malformed("checksum of the copy of the deletions"));
+    }
+    let mut reader = Reader(rows);
+    let mut deletions = Vec::new();
+    while !reader.is_empty() {
+        deletions.push(read_deletion(&mut reader)?);
+    }
+    Ok(deletions)
 }
 
 /// The rows of a catalog. Reading fails where a page has not its checksum.

@@ -3,13 +3,14 @@
 //! A look changes nothing, not even what a start would mend after a crash.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pilothouse_disk::Position;
 use pilothouse_disk::backup::Progress;
 use pilothouse_disk::check::{self, Checked};
 use pilothouse_disk::files::{self, DirectoryLock, Generation};
 use pilothouse_disk::remains::{Remains, guarded};
+use pilothouse_disk::sectors::read_around;
 use pilothouse_model::SampleColumns;
 use pilothouse_model::time::parse_day;
 
@@ -30,13 +31,9 @@ fn look(directory: &Path, progress: &Progress) -> Result<(Checked, BTreeSet<i32>
     let catalog = directory.join("series.redb");
     let log_start = check_catalog(&catalog, &mut checked)?;
     check::done_with(&catalog, progress);
-    let day_directory = directory.join("day");
-    let names = if day_directory.is_dir() { files::file_names(&day_directory)? } else { Vec::new() };
-    for name in names {
-        let Some(generation) = Generation::parse(&name) else { continue };
-        let Some(day) = parse_day(&generation.stem) else { continue };
+    check_copy(&catalog, &mut checked)?;
+    for (path, generation, day) in day_files(directory)? {
         let before = checked.findings.len();
-        let path = day_directory.join(&name);
         check_day_file(&path, &generation, &mut checked)?;
         check::done_with(&path, progress);
         if checked.findings.len() > before {
@@ -47,6 +44,23 @@ fn look(directory: &Path, progress: &Progress) -> Result<(Checked, BTreeSet<i32>
         |payload: &[u8]| if is_record(payload) { Ok(()) } else { Err("a record cannot be read".to_owned()) };
     check::log(&directory.join("wal"), log_start, &mut checked, record)?;
     Ok((checked, days))
+}
+
+/// The files of days, and which day each is of.
+fn day_files(directory: &Path) -> Result<Vec<(PathBuf, Generation, i32)>, Error> {
+    let directory = directory.join("day");
+    let names = if directory.is_dir() { files::file_names(&directory)? } else { Vec::new() };
+    let found = names.into_iter().filter_map(|name| {
+        let generation = Generation::parse(&name)?;
+        let day = parse_day(&generation.stem)?;
+        Some((directory.join(name), generation, day))
+    });
+    Ok(found.collect())
+}
+
+/// What is told as a finding: the rest of the store is looked at all the same.
+fn is_finding(error: &Error) -> bool {
+    error.is_damage() || error.is_unreadable()
 }
 
 /// Looks the store of a directory over, and tells file by file how far it is. Fails if somebody has
@@ -62,7 +76,18 @@ pub fn check(directory: &Path, progress: &Progress) -> Result<Checked, Error> {
 pub fn repair(directory: &Path, options: StoreOptions, progress: &Progress) -> Result<Checked, Error> {
     let (checked, days) = {
         let _lock = DirectoryLock::acquire(directory)?;
-        look(directory, progress)?
+        let looked = look(directory, progress)?;
+        let catalog = directory.join("series.redb");
+        // The store writes it anew.
+        if catalog::read_copy(&catalog).is_err_and(|error| is_finding(&error)) {
+            files::set_aside(&catalog.with_file_name(catalog::COPY), "damaged")?;
+        }
+        for (path, _, day) in day_files(directory)? {
+            if looked.1.contains(&day) {
+                read_around(&path)?;
+            }
+        }
+        looked
     };
     if checked.findings.is_empty() {
         return Ok(checked);
@@ -90,11 +115,21 @@ fn check_catalog(path: &Path, checked: &mut Checked) -> Result<Position, Error> 
     }
     match catalog::look(path) {
         Ok(loaded) => Ok(loaded.log_start),
-        Err(error) if error.is_damage() => {
+        Err(error) if is_finding(&error) => {
             checked.found(path, "", error);
             Ok(Position(0))
         }
         Err(error) => Err(error),
+    }
+}
+
+fn check_copy(catalog: &Path, checked: &mut Checked) -> Result<(), Error> {
+    match catalog::read_copy(catalog) {
+        Err(error) if is_finding(&error) => {
+            checked.found(&catalog.with_file_name(catalog::COPY), "", error);
+            Ok(())
+        }
+        read => read.map(drop),
     }
 }
 
@@ -117,7 +152,7 @@ fn check_day_file(path: &Path, generation: &Generation, checked: &mut Checked) -
     };
     match read {
         Ok(()) => Ok(()),
-        Err(error) if error.is_damage() => {
+        Err(error) if is_finding(&error) => {
             checked.found(path, "", error);
             Ok(())
         }
@@ -148,7 +183,13 @@ fn check_closed(open: &OpenL1, checked: &mut Checked) {
     for number in open.page_numbers() {
         checked.parts += 1;
         if let Err(error) = open.load(number).and_then(|page| read_all(&page, &lists)) {
+            // After a read that the disk failed nothing more is given.
+            let is_last = error.is_latched();
             checked.found(open.path(), format!("page {number}"), error);
+            if is_last {
+                checked.found(open.path(), "", "what follows was not looked at");
+                return;
+            }
         }
     }
     for position in (0..open.about.series).step_by(256) {

@@ -474,7 +474,7 @@ impl<'a> DaySource<'a> {
     fn readable<T>(&self, read: Result<T, Error>) -> Result<Option<T>, Error> {
         match read {
             Ok(value) => Ok(Some(value)),
-            Err(Error::Corrupt { .. } | Error::Codec(_)) => {
+            Err(error) if error.is_damage() => {
                 self.damaged.set(true);
                 Ok(None)
             }

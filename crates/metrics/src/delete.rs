@@ -116,7 +116,7 @@ impl Inner {
     /// it again for one that could not be saved, before the log is trimmed.
     pub(crate) fn save_deletions(&self) -> Result<(), Error> {
         while let Some(deletion) = self.deletions.first_unsaved() {
-            self.catalog.save_deletion(&deletion)?;
+            self.catalog.save_deletions(std::slice::from_ref(&deletion), 0)?;
             self.deletions.set_saved(deletion.id);
         }
         Ok(())

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use pilothouse_disk::sectors::is_bad_in_part;
 use pilothouse_model::SourceError;
 
 /// What can go wrong with the store as a whole. Refused samples are not errors: they are told
@@ -41,6 +42,23 @@ impl Error {
             Self::Index(pilothouse_index::Error::Malformed(_)) => true,
             _ => false,
         }
+    }
+
+    /// Whether the disk did not give what was asked for.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Disk(e) => e.is_unreadable(),
+            Self::Index(pilothouse_index::Error::Database(e)) => {
+                matches!(&**e, redb::Error::Io(e) if pilothouse_disk::is_unreadable(e))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a file does not say what was written to it: its bytes are wrong, or the disk gives some of them, but
+    /// not all. Where it gives none it may come back.
+    pub(crate) fn is_lost(&self, path: &std::path::Path) -> bool {
+        self.is_damage() || self.is_unreadable() && is_bad_in_part(path)
     }
 
     /// Whether a database refuses everything until it is opened anew.

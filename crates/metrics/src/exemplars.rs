@@ -32,6 +32,19 @@ impl Exemplars {
         Self { capacity, first, ring: VecDeque::new(), series: HashMap::default(), saved: first }
     }
 
+    /// Those of the disk, by number. Where numbers are missing between them, all are numbered anew behind the
+    /// last, and must be saved again: the next ones would write over them else.
+    pub(crate) fn of_disk(capacity: usize, rows: Vec<(u64, u32, Exemplar)>) -> Self {
+        let (first, next) = (rows.first().map_or(0, |row| row.0), rows.last().map_or(0, |row| row.0 + 1));
+        let is_whole = next - first == rows.len() as u64;
+        let mut exemplars = Self::new(capacity, if is_whole { first } else { next });
+        rows.into_iter().for_each(|(_, id, exemplar)| exemplars.push(id, exemplar));
+        if is_whole {
+            exemplars.set_saved(next);
+        }
+        exemplars
+    }
+
     /// Checks and keeps one. As in Prometheus an exemplar older than the newest of its series is
     /// refused, and the very same one again changes nothing.
     pub(crate) fn offer(&mut self, id: u32, exemplar: &BatchExemplar, max_chars: u64) -> Kept {
@@ -154,6 +167,23 @@ mod tests {
 
     fn exemplar(t_ms: i64, trace: &str) -> BatchExemplar {
         BatchExemplar { t_ms, value: 1.0, labels: vec![("trace_id".into(), trace.into())] }
+    }
+
+    #[test]
+    fn exemplars_of_a_disk_that_lost_some_are_saved_again_and_new_ones_with_them() {
+        let kept = |t_ms| Exemplar { labels: exemplar_labels(&exemplar(0, "a").labels), value: 1.0, t_ms };
+        let numbers = |ring: &Exemplars| ring.unsaved().iter().map(|u| u.0).collect::<Vec<_>>();
+        for (rows, first, unsaved) in
+            [(vec![], 0, vec![0]), (vec![7, 8, 9], 7, vec![10]), (vec![3, 4, 9], 10, vec![10, 11, 12, 13])]
+        {
+            let rows: Vec<_> = rows.into_iter().map(|number| (number, 1, kept(number as i64))).collect();
+            let count = rows.len();
+            let mut ring = Exemplars::of_disk(10, rows);
+            assert!(matches!(ring.offer(1, &exemplar(20, "b"), 128), Kept::Stored(_)));
+            assert_eq!((ring.first(), ring.len(), numbers(&ring)), (first, count + 1, unsaved));
+            ring.set_saved(ring.next());
+            assert!(numbers(&ring).is_empty() && ring.of(1, 0, 100).is_sorted_by_key(|e| e.t_ms));
+        }
     }
 
     #[test]

@@ -332,7 +332,7 @@ impl Handle {
 /// What is damaged was counted and told of; a query goes on with what there is besides.
 fn unless_damaged(read: Result<(), Error>) -> Result<(), Error> {
     match read {
-        Err(Error::Corrupt { .. } | Error::Codec(_)) => Ok(()),
+        Err(error) if error.is_damage() => Ok(()),
         read => read,
     }
 }
@@ -394,7 +394,7 @@ impl Inner {
 
     /// Counts damage that was met.
     pub(crate) fn corrupt(&self, error: Error) -> Error {
-        if matches!(error, Error::Corrupt { .. } | Error::Codec(_)) {
+        if error.is_damage() {
             // Each query that comes by meets it again.
             if self.counters.corruptions.fetch_add(1, Relaxed) < TOLD {
                 tracing::error!(%error, "damaged samples are left out");

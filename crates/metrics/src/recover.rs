@@ -19,7 +19,7 @@ use pilothouse_model::write::MetadataEntry;
 use pilothouse_model::{ActiveLimit, Budget, Histogram, Labels};
 
 use crate::append::{ACTIVE_MINUTES, Appender};
-use crate::catalog::{Catalog, GroupRow, Loaded, salvage};
+use crate::catalog::{Catalog, GroupRow, Loaded, has_copy, read_copy, salvage};
 use crate::day::set::{Days, set_aside_young};
 use crate::delete::{Deletions, matching};
 use crate::error::Error;
@@ -46,12 +46,12 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
     // An id that any file uses is never given to another series.
     registry.set_next_id(days.largest_id().map_or(0, |id| id.saturating_add(1)));
     if lost {
-        loaded.next_deletion = loaded.next_deletion.max(days.deletions_below()?);
+        regain_deletions(&catalog, &mut loaded, &days)?;
     }
+    copy_deletions(&catalog, &loaded);
     let now_ms = options.clock.now_ms();
     let mut recovery = Wal::open(&directory.join("wal"), wal_options(options.sync))?;
-    let log_start = loaded.log_start;
-    let from = if loaded.reads_all_of_log { recovery.first() } else { log_start };
+    let from = loaded.log_start;
     let log_is_gone = recovery.is_empty() && from > Position(0);
     let mut replay = Replay::new(registry, loaded, &options, now_ms);
     let counters = Counters::default();
@@ -69,10 +69,10 @@ pub(crate) fn open(directory: &Path, options: StoreOptions) -> Result<Inner, Err
         tracing::error!(from = from.0, "the log is gone; what was only in it is lost");
     }
     counters.replayed_records.store(replayed.records, Relaxed);
-    for deletion in &replay.new_deletions {
-        catalog.save_deletion(deletion)?;
+    if !replay.new_deletions.is_empty() {
+        catalog.save_deletions(&replay.new_deletions, 0)?;
     }
-    let wal = recovery.start(replay.least_start().max(log_start))?;
+    let wal = recovery.start(replay.least_start().max(from))?;
     let floor_ms = disk_floor_ms(&days).max(replay.floor_ms);
     let newest_flush =
         days.newest_flush().max(replay.deletions.iter().map(|d| d.upto_flush).max().unwrap_or(0));
@@ -125,7 +125,7 @@ fn find_catalog(path: &Path, days: &Path) -> Result<(Catalog, Registry, Loaded, 
     if !is_new {
         match read_catalog(path) {
             Ok((catalog, registry, loaded)) => return Ok((catalog, registry, loaded, false)),
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_lost(path) => {
                 tracing::error!(%error, "the catalog of series is damaged; it is set aside and written anew");
             }
             Err(error) => return Err(error),
@@ -142,7 +142,41 @@ fn find_catalog(path: &Path, days: &Path) -> Result<(Catalog, Registry, Loaded, 
     if !is_new {
         files::set_aside(path, "damaged")?;
     }
-    Ok((Catalog::open(path)?, Registry::default(), Loaded::default(), !is_new || orphans > 0))
+    let is_lost = !is_new || orphans > 0 || has_copy(path);
+    Ok((Catalog::open(path)?, Registry::default(), Loaded::default(), is_lost))
+}
+
+/// Takes deletions from their copy, where the catalog may have lost some, and sees to it that no id is given
+/// again that a closed day may have done.
+fn regain_deletions(catalog: &Catalog, loaded: &mut Loaded, days: &Days) -> Result<(), Error> {
+    let copy = match read_copy(catalog.path()) {
+        Err(error) if error.is_damage() || error.is_unreadable() => {
+            tracing::error!(%error, "the copy of the deletions is damaged");
+            None
+        }
+        read => read?,
+    };
+    for deletion in copy.unwrap_or_default() {
+        if loaded.deletions.iter().all(|known| known.id != deletion.id) {
+            loaded.deletions.push(deletion);
+        }
+    }
+    loaded.deletions.sort_by_key(|deletion| deletion.id);
+    loaded.next_deletion = loaded.next_deletion.max(days.deletions_below()?);
+    if loaded.deletions.is_empty() && loaded.next_deletion == 0 {
+        return Ok(());
+    }
+    catalog.save_deletions(&loaded.deletions, loaded.next_deletion)
+}
+
+/// A store of before there was a copy gets one.
+fn copy_deletions(catalog: &Catalog, loaded: &Loaded) {
+    if loaded.deletions.is_empty() || has_copy(catalog.path()) {
+        return;
+    }
+    if let Err(error) = catalog.save_deletions(&loaded.deletions, 0) {
+        tracing::warn!(%error, "the deletions cannot be copied now");
+    }
 }
 
 /// redb believes its file, and panics over some damage.
@@ -157,16 +191,16 @@ fn read_catalog(path: &Path) -> Result<(Catalog, Registry, Loaded), Error> {
 
 /// `None` where there is nothing to save.
 fn salvaged_catalog(path: &Path) -> Result<Option<(Catalog, Registry, Loaded, bool)>, Error> {
-    let lacks_series = match salvage(path) {
-        Ok(Some(lacks_series)) => lacks_series,
+    let lacking = match salvage(path) {
+        Ok(Some(lacking)) => lacking,
         Ok(None) => return Ok(None),
         Err(error) if error.is_damage() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let (catalog, registry, mut loaded) = read_catalog(path)?;
-    if lacks_series {
-        tracing::error!("the labels of some series are lost, unless the log still has them");
-        loaded.reads_all_of_log = true;
+    let (catalog, registry, loaded) = read_catalog(path)?;
+    if !lacking.is_empty() {
+        let tables = lacking.join(", ");
+        tracing::error!(tables, "rows of the catalog are lost, unless the log or a copy still has them");
     }
     Ok(Some((catalog, registry, loaded, true)))
 }
@@ -224,16 +258,8 @@ struct Replay {
 impl Replay {
     fn new(registry: Registry, loaded: Loaded, options: &StoreOptions, now_ms: i64) -> Self {
         let limits = options.limits.now();
-        let mut exemplars =
-            Exemplars::new(limits.max_exemplars as usize, loaded.exemplars.first().map_or(0, |e| e.0));
-        let mut saved = 0;
-        let mut saved_exemplars = HashSet::default();
-        for (number, id, exemplar) in loaded.exemplars {
-            saved_exemplars.insert(exemplar_hash(id, &exemplar));
-            exemplars.push(id, exemplar);
-            saved = number + 1;
-        }
-        exemplars.set_saved(saved);
+        let saved_exemplars = loaded.exemplars.iter().map(|(_, id, e)| exemplar_hash(*id, e)).collect();
+        let exemplars = Exemplars::of_disk(limits.max_exemplars as usize, loaded.exemplars);
         let mut metadata = Metadata::default();
         for entry in &loaded.metadata {
             metadata.insert(entry, limits.max_metadata_families, limits.max_metadata_text_bytes);

@@ -1,7 +1,6 @@
 //! Opening a log: every record from a position on, up to a torn end, damage told.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +10,8 @@ use super::record::{self, Entry, Invalid};
 use super::segment::{self, BadHeader, HEADER_BYTES, Header, Segment, SegmentFiles};
 use super::writer::{Shared, Writer};
 use super::{Options, Position, Wal, WalError};
-use crate::error::is_no_space;
-use crate::{files, os};
+use crate::error::{is_no_space, is_unreadable};
+use crate::{files, os, sectors};
 
 /// Bytes read at a time; a longer record is read as a whole.
 const READ_BYTES: usize = 1 << 20;
@@ -332,6 +331,18 @@ fn reason_of(invalid: Invalid) -> &'static str {
     }
 }
 
+/// What the disk does not give reads as zeros, which are invalid entries, where it gives other parts of the segment.
+fn read_at(file: &File, segment: &Segment, out: &mut [u8], offset: u64) -> Result<(), WalError> {
+    let path = &segment.path;
+    let read = match os::read_at(file, path, out, offset) {
+        Err(e) if is_unreadable(&e) && sectors::is_bad_in_part(path) => {
+            sectors::read_around_at(file, path, out, offset)
+        }
+        read => read,
+    };
+    read.map_err(WalError::io("read", path))
+}
+
 /// Where to go on behind something invalid at the start of `bytes`, which are the whole rest of
 /// a segment or the first part of it: the next mark, or the entry that the invalid one's length
 /// leads to, if that one is valid and comes before. `None` if these bytes do not tell.
@@ -428,7 +439,7 @@ impl<'a> Reader<'a> {
         let old = self.window.len();
         self.window.resize(old + wanted, 0);
         let target = self.window.get_mut(old..).unwrap_or(&mut []);
-        self.file.read_exact_at(target, end).map_err(WalError::io("read", &self.segment.path))
+        read_at(&self.file, self.segment, target, end)
     }
 
     /// Where to go on behind the invalid entry at the current place; `None` if nothing valid
@@ -456,8 +467,7 @@ impl<'a> Reader<'a> {
     fn rest(&self, at_most: u64) -> Result<(Vec<u8>, bool), WalError> {
         let left = self.segment.bytes.saturating_sub(self.offset());
         let mut bytes = vec![0; left.min(at_most) as usize];
-        let read = self.file.read_exact_at(&mut bytes, self.offset());
-        read.map_err(WalError::io("read", &self.segment.path))?;
+        read_at(&self.file, self.segment, &mut bytes, self.offset())?;
         Ok((bytes, left <= at_most))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
 use pilothouse_disk::files::{self, Generation};
+use pilothouse_disk::sectors::read_around;
 use pilothouse_model::time::{format_day, parse_day};
 
 use super::l0::L0;
@@ -89,7 +90,7 @@ impl Days {
                 files::remove(&path)?;
                 continue;
             }
-            match L0::open(&path, number, days.uid()) {
+            match days.found_l0(&path, number) {
                 Ok(l0) => {
                     if l0.is_damaged() {
                         tracing::error!(file = %path.display(), "a part of a day file is damaged and left out");
@@ -107,6 +108,31 @@ impl Days {
         set.values_mut().for_each(|day| day.l0.sort_by_key(|l0| l0.generation));
         *days.set.write() = Arc::new(set);
         Ok(days)
+    }
+
+    /// Opens a file that is there.
+    fn found_l0(&self, path: &Path, number: u64) -> Result<L0, Error> {
+        match L0::open(path, number, self.uid()) {
+            Err(error) if error.is_unreadable() && self.read_around(path)? => {
+                L0::open(path, number, self.uid())
+            }
+            opened => opened,
+        }
+    }
+
+    fn found_l1(&self, l1: &L1) -> Result<Arc<OpenL1>, Error> {
+        let now = self.uses.fetch_add(1, Relaxed);
+        match l1.get(now) {
+            Err(error) if error.is_unreadable() && self.read_around(l1.path())? => l1.get(now),
+            opened => opened,
+        }
+    }
+
+    fn read_around(&self, path: &Path) -> Result<bool, Error> {
+        let _changing = self.changing.lock();
+        let is_copied = read_around(path)?;
+        self.damaged.fetch_add(u64::from(is_copied), Relaxed);
+        Ok(is_copied)
     }
 
     /// One damaged file must not keep everything else from being read.
@@ -145,7 +171,7 @@ impl Days {
     /// Opens a closed day's file, and closes the one that was not asked for the longest when
     /// too many are open.
     pub(crate) fn open_l1(&self, l1: &L1) -> Result<Arc<OpenL1>, Error> {
-        let open = match l1.get(self.uses.fetch_add(1, Relaxed)) {
+        let open = match self.found_l1(l1) {
             Err(error) if error.is_damage() => {
                 self.quarantine(l1, &error)?;
                 return Err(error);
@@ -192,7 +218,11 @@ impl Days {
         let (set, _) = self.snapshot();
         let mut below = 0;
         for l1 in set.values().filter_map(|d| d.l1.as_ref()) {
-            below = below.max(self.open_l1(l1)?.about.deletions_below);
+            match self.open_l1(l1) {
+                // It was set aside.
+                Err(error) if error.is_damage() => {}
+                open => below = below.max(open?.about.deletions_below),
+            }
         }
         Ok(below)
     }

@@ -345,3 +345,116 @@ fn a_log_that_is_damaged_where_nobody_needs_it_is_no_finding() {
     let store = Store::open(dir.path(), options(&clock)).unwrap();
     assert_eq!((read_all(&store), store.stats().corruptions), (content, 0));
 }
+
+/// Damages every page of the catalog in turn, some at least, where the log still has everything. What it brings
+/// back stays, though the process is killed before any of it is in the catalog.
+#[test]
+fn what_the_log_brings_back_of_a_damaged_catalog_outlives_a_kill() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    let push = (0..3_000).fold(Push::new(), |push, i| push.floats(&series("m", i), &[(NOON, i as f64)]));
+    push.to(&store);
+    let content = read_all(&store);
+    store.close().unwrap();
+    drop(store);
+    let bytes = std::fs::read(dir.path().join("series.redb")).unwrap();
+    let mut regained = 0;
+    for page in (1..bytes.len() / 4096).step_by(bytes.len() / 4096 / 16) {
+        let copy = tempfile::tempdir().unwrap();
+        copy_directory(dir.path(), copy.path());
+        let mut bytes = bytes.clone();
+        bytes[page * 4096..page * 4096 + 64].iter_mut().for_each(|byte| *byte ^= 0x11);
+        std::fs::write(copy.path().join("series.redb"), bytes).unwrap();
+        let store = Store::open(copy.path(), options(&clock)).unwrap();
+        regained += store.stats().corruptions;
+        assert_eq!(read_all(&store), content, "page {page}");
+        drop(store);
+        let store = Store::open(copy.path(), options(&clock)).unwrap();
+        assert_eq!((read_all(&store), store.stats().corruptions), (content.clone(), 0), "page {page}");
+        store.close().unwrap();
+        drop(store);
+        let store = Store::open(copy.path(), options(&clock)).unwrap();
+        assert_eq!(read_all(&store), content, "page {page}");
+        assert!(store.stats().replayed_records <= 1, "page {page}: the log is not read again");
+    }
+    assert!(regained > 5, "{regained}");
+}
+
+/// A deletion that no file has taken in yet, and the page of the catalog that holds it.
+#[test]
+fn a_deletion_that_the_catalog_lost_holds_by_the_copy_or_the_log() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    fill(&store, "kept", NOON);
+    fill(&store, "deleted", NOON);
+    store.compact_now().unwrap();
+    let delete = |store: &Store, name: &str| {
+        store.delete_series(&[vec![Matcher::equal("__name__", name)]], NOON, i64::MAX).unwrap();
+    };
+    delete(&store, "deleted");
+    let content = read_all(&store);
+    assert_eq!(content.len(), 20);
+    store.close().unwrap();
+    drop(store);
+    let catalog = dir.path().join("series.redb");
+    let mut bytes = std::fs::read(&catalog).unwrap();
+    let said = b"\x08__name__\x07deleted";
+    let places: Vec<usize> =
+        (0..bytes.len() - said.len()).filter(|at| bytes[*at..].starts_with(said)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at + 12] ^= 1);
+    std::fs::write(&catalog, bytes).unwrap();
+    assert!(!crate::check(dir.path(), &Progress::default()).unwrap().findings.is_empty());
+    for (copy_stays, log_stays) in [(true, true), (true, false), (false, true), (false, false)] {
+        let copy = tempfile::tempdir().unwrap();
+        copy_directory(dir.path(), copy.path());
+        if !copy_stays {
+            std::fs::write(copy.path().join("deletions.bin"), b"no longer what was written").unwrap();
+        }
+        if !log_stays {
+            std::fs::remove_dir_all(copy.path().join("wal")).unwrap();
+        }
+        let holds = copy_stays || log_stays;
+        for start in 0..2 {
+            let store = Store::open(copy.path(), options(&clock)).unwrap();
+            assert_eq!(
+                read_all(&store).len(),
+                if holds { 20 } else { 40 },
+                "{copy_stays} {log_stays} {start}"
+            );
+            assert_eq!(store.stats().corruptions > 0, start == 0);
+        }
+        // Another is not taken for one that is done.
+        let store = Store::open(copy.path(), options(&clock)).unwrap();
+        delete(&store, "deleted");
+        delete(&store, "kept");
+        store.compact_now().unwrap();
+        assert!(read_all(&store).is_empty(), "{copy_stays} {log_stays}");
+        store.close().unwrap();
+        drop(store);
+        let found = crate::check(copy.path(), &Progress::default()).unwrap().findings;
+        assert_eq!(found, [], "{copy_stays} {log_stays}");
+    }
+}
+
+/// The copy is compared and made anew too.
+#[test]
+fn a_damaged_copy_of_the_deletions_is_found_and_mended() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    fill(&store, "deleted", NOON);
+    store.compact_now().unwrap();
+    store.delete_series(&[vec![Matcher::equal("__name__", "deleted")]], NOON, i64::MAX).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let copy = dir.path().join("deletions.bin");
+    let whole = std::fs::read(&copy).unwrap();
+    let mut bytes = whole.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&copy, bytes).unwrap();
+    assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings.len(), 1);
+    crate::repair(dir.path(), options(&clock), &Progress::default()).unwrap();
+    assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings, []);
+    assert!(std::fs::read(&copy).unwrap() == whole);
+    assert!(read_all(&Store::open(dir.path(), options(&clock)).unwrap()).is_empty());
+}

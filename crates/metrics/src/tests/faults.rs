@@ -1,6 +1,7 @@
 //! Disks that are full or broken for a while: nothing acknowledged is lost, and what was refused
 //! is taken when the disk is well again.
 
+use pilothouse_disk::backup::Progress;
 use pilothouse_disk::faults::Disk;
 use pilothouse_model::ports::LabelQuery;
 
@@ -142,4 +143,122 @@ fn a_broken_disk_keeps_what_was_acknowledged() {
     let store = Store::open(dir.path(), options(&clock)).unwrap();
     assert_eq!((read_all(&store), store.stats().corruptions), (content, 0));
     assert!(push(&store, &clock));
+}
+
+/// A store of one young and one closed day; what it held.
+fn two_days(path: &std::path::Path, clock: &Arc<Stepped>) -> Content {
+    let store = Store::open(path, options(clock)).unwrap();
+    let noise = |i: usize, day: i64| {
+        (0..300)
+            .map(move |t| (NOON + day * DAY_MS + t, ((i as i64 * 300 + t) as f64).sin()))
+            .collect::<Vec<_>>()
+    };
+    for day in [-1, 0] {
+        (0..60).for_each(|i| drop(Push::new().floats(&series("a", i), &noise(i, day)).to(&store)));
+        if day < 0 {
+            store.compact_now().unwrap();
+        }
+    }
+    store.seal_all().unwrap();
+    let content = read_all(&store);
+    store.close().unwrap();
+    content
+}
+
+fn files_below(directory: &std::path::Path, ending: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.to_str().unwrap().ends_with(ending)).collect()
+}
+
+/// A bad sector costs what is in it, as bytes that are wrong do: a look tells of it, the store opens, and a repair
+/// leaves one that can be read from end to end.
+#[test]
+fn a_bad_sector_anywhere_keeps_neither_a_start_nor_a_repair_from_the_rest() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let content = two_days(dir.path(), &clock);
+    let mut partly = 0;
+    for (below, ending) in [("", "series.redb"), ("day", ".l0.redb"), ("day", ".l1.redb"), ("wal", ".wal")] {
+        let file = files_below(&dir.path().join(below), ending).remove(0);
+        let pages = std::fs::metadata(&file).unwrap().len() / 4096;
+        // A segment whose header is bad is told of until it is trimmed.
+        let first = u64::from(ending == ".wal");
+        for page in (first..pages).step_by(pages as usize / 8 + 1) {
+            let name = format!("{ending}, page {page}");
+            let copy = tempfile::tempdir().unwrap();
+            copy_directory(dir.path(), copy.path());
+            let disk = Disk::below(copy.path());
+            let file = copy.path().join(file.strip_prefix(dir.path()).unwrap());
+            disk.spoil(&file, page * 4096 + 100..page * 4096 + 612);
+            let found = crate::check(copy.path(), &Progress::default()).unwrap().findings;
+            drop(Store::open(copy.path(), options(&clock)).unwrap());
+            crate::repair(copy.path(), options(&clock), &Progress::default()).unwrap();
+            let again = crate::check(copy.path(), &Progress::default()).unwrap().findings;
+            assert_eq!(again, [], "{name}");
+            let store = Store::open(copy.path(), options(&clock)).unwrap();
+            let held = read_all(&store);
+            for (labels, samples) in &held {
+                let known = &content[labels];
+                assert!(samples.iter().all(|(t, value)| known.get(t) == Some(value)), "{name}: {labels:?}");
+            }
+            let is_whole = held == content;
+            assert!(is_whole || !found.is_empty(), "{name}");
+            partly += u32::from(!is_whole && !held.is_empty());
+            assert!(push(&store, &clock), "{name}");
+        }
+    }
+    assert!(partly > 4, "{partly}");
+}
+
+/// What is only in the log, some of which cannot be read.
+#[test]
+fn a_bad_sector_in_the_log_costs_what_is_in_it() {
+    let (dir, disk, clock, store) = open();
+    (0..200).for_each(|_| assert!(push(&store, &clock)));
+    let content = read_all(&store);
+    drop(store);
+    let segment = files_below(&dir.path().join("wal"), ".wal").remove(0);
+    let written = std::fs::read(&segment).unwrap();
+    let bytes = written.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    assert!(bytes > 5 * 4096, "{bytes}");
+    disk.spoil(&segment, bytes / 2..bytes / 2 + 512);
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    let held = read_all(&store);
+    assert!(samples(&held) > samples(&content) / 2 && held != content && store.stats().corruptions > 0);
+    assert!(push(&store, &clock));
+}
+
+#[test]
+fn a_disk_that_gives_nothing_is_waited_for() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let content = two_days(dir.path(), &clock);
+    let disk = Disk::below(dir.path());
+    disk.fail_reads(true);
+    assert!(Store::open(dir.path(), options(&clock)).is_err());
+    disk.fail_reads(false);
+    for below in ["", "day", "wal"] {
+        assert!(files_below(&dir.path().join(below), "-1").is_empty());
+    }
+    let store = Store::open(dir.path(), options(&clock)).unwrap();
+    assert_eq!((read_all(&store), store.stats().corruptions), (content, 0));
+}
+
+/// The damaged catalog is kept as a copy.
+#[test]
+fn a_catalog_is_salvaged_where_files_cannot_be_linked() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Stepped::new(NOON));
+    let content = two_days(dir.path(), &clock);
+    let disk = Disk::below(dir.path());
+    let catalog = dir.path().join("series.redb");
+    let pages = std::fs::metadata(&catalog).unwrap().len() / 4096;
+    disk.refuse_links(true);
+    for page in 1..pages {
+        disk.spoil(&catalog, page * 4096..page * 4096 + 512);
+        let store = Store::open(dir.path(), options(&clock)).unwrap();
+        assert_eq!(read_all(&store), content);
+        store.close().unwrap();
+        if !files_below(dir.path(), ".damaged-1").is_empty() {
+            return;
+        }
+    }
+    panic!("no page of the catalog was read");
 }
