@@ -43,14 +43,11 @@ pub(crate) fn table_of<R: Row>() -> TableDefinition<'static, &'static str, &'sta
 pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub limits: LiveLimits,
-    /// The copy beside the file is not written anew, because the file is only looked at. What is deleted
-    /// goes from it all the same.
-    pub leaves_copy: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), limits: LiveLimits::default(), leaves_copy: false }
+        Self { clock: Arc::new(SystemClock), limits: LiveLimits::default() }
     }
 }
 
@@ -78,12 +75,14 @@ impl fmt::Debug for Control {
 // ---- opening and reading ----
 
 impl Control {
-    /// Opens the file or makes it, with the default data sources in it.
+    /// Opens the file or makes it, with the default data sources in it. None is made while the copy of one
+    /// that is gone is there.
     pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
         guarded(path, || Self::open_file(path, options))
     }
 
     fn open_file(path: &Path, options: Options) -> Result<Self, Error> {
+        copy::refuse_gone(path)?;
         let database = Database::open(path, KIND, VERSION, CACHE_BYTES)?;
         make_tables(&database)?;
         let (image, next_number, usage) = load(&database)?;
@@ -170,7 +169,7 @@ impl Control {
     /// What the copy is written from is held against its checksums: damage never gets there, and is
     /// mended from what is there.
     fn write_copy(&self, writer: &mut Writer) {
-        if writer.is_copied || self.options.leaves_copy || self.database.is_closed() {
+        if writer.is_copied || self.database.is_closed() {
             return;
         }
         let mut written = copy::write(&self.database);
@@ -190,7 +189,13 @@ impl Control {
     pub(crate) fn reading<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
         let attempt = || guarded(self.database.path(), || read(&self.database.read()?));
         match attempt() {
-            Err(cause) if cause.is_in_file() && self.mend(&mut self.writer(), &cause) => attempt(),
+            Err(cause) if cause.is_in_file() => {}
+            done => return done,
+        }
+        let mut writer = self.writer();
+        // Somebody else may have met the same damage, and mended it by now.
+        match attempt() {
+            Err(cause) if cause.is_in_file() && self.mend(&mut writer, &cause) => attempt(),
             done => done,
         }
     }
@@ -288,12 +293,7 @@ impl LoadTable<Error> for Loader<'_> {
 }
 
 fn decoded<R: Row>(database: &Database, key: &str, bytes: &[u8]) -> Result<R, Error> {
-    row::decode(bytes).map_err(|why| Error::Damaged {
-        path: database.path().to_owned(),
-        table: R::TABLE,
-        key: key.to_owned(),
-        why,
-    })
+    row::decode(bytes).map_err(|unread| Error::unread(database.path(), R::TABLE, key, unread))
 }
 
 /// Everything that is held in memory, and the number of the next change.

@@ -8,6 +8,7 @@
 //! trail, but for its last entry, are not in it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pilothouse_disk::remains::Remains;
@@ -18,7 +19,7 @@ use redb::{TableDefinition, TableHandle as _};
 use crate::control::AUDIT;
 use crate::error::Error;
 use crate::image::Image;
-use crate::row::Row as _;
+use crate::row::{Row as _, Unread};
 use crate::state::RECORDS;
 use crate::token::TokenUseRow;
 
@@ -61,9 +62,21 @@ fn seal(control: &Path, mut bytes: Vec<u8>) -> Result<(), Error> {
     Ok(files::write_private(&path_of(control), &bytes)?)
 }
 
-/// Takes rows, named by table and key, out of the copy, if there is one that is whole.
+/// Takes rows, named by table and key, out of the copy. One that cannot be read is set aside: it may
+/// have what goes, and nothing is taken from there any more without a hand.
 pub(crate) fn forget(control: &Path, gone: &[(&str, &str)]) -> Result<(), Error> {
-    let Some(rows) = (if gone.is_empty() { None } else { read(control) }) else { return Ok(()) };
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let rows = match read(control) {
+        Err(error @ Error::Copy { .. }) => {
+            let aside = set_aside(control)?;
+            tracing::error!(%error, aside = %aside.display(), "it was set aside");
+            return Ok(());
+        }
+        read => read?,
+    };
+    let Some(rows) = rows else { return Ok(()) };
     let stays = |row: &&Kept| !gone.contains(&(row.table.as_str(), row.key.as_str()));
     if rows.iter().all(|row| stays(&row)) {
         return Ok(());
@@ -74,14 +87,53 @@ pub(crate) fn forget(control: &Path, gone: &[(&str, &str)]) -> Result<(), Error>
     seal(control, bytes)
 }
 
-/// Whether the file of a control plane has a copy beside it that is whole.
-pub(crate) fn has_copy(control: &Path) -> bool {
-    read(control).is_some()
+pub(crate) fn set_aside(control: &Path) -> Result<PathBuf, Error> {
+    Ok(files::set_aside(&path_of(control), "damaged")?)
 }
 
-/// What the copy holds; `None` if there is none that is whole.
-pub(crate) fn read(control: &Path) -> Option<Vec<Kept>> {
-    parse(&files::read(&path_of(control)).ok()?)
+/// Whether the file of a control plane has a copy beside it that is whole.
+pub(crate) fn has_copy(control: &Path) -> bool {
+    matches!(read(control), Ok(Some(_)))
+}
+
+/// Fails where the file is gone or empty and its copy, whole or not, is there: an empty file would soon be
+/// copied over it.
+pub(crate) fn refuse_gone(control: &Path) -> Result<(), Error> {
+    if !files::is_absent_or_empty(control)? {
+        return Ok(());
+    }
+    let why = match read(control) {
+        Ok(None) => return Ok(()),
+        Ok(Some(_)) => String::new(),
+        Err(Error::Copy { why, .. }) => format!(", which cannot be read as a whole ({why})"),
+        Err(error) => return Err(error),
+    };
+    Err(Error::Gone { path: control.to_owned(), copy: path_of(control), why })
+}
+
+/// What the copy holds; `None` if there is none. Fails with [`Error::Copy`] where it is damaged, or the
+/// disk does not give it.
+pub(crate) fn read(control: &Path) -> Result<Option<Vec<Kept>>, Error> {
+    let path = path_of(control);
+    let bytes = match files::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(pilothouse_disk::Error::io("read", &path)),
+    };
+    let parsed = match bytes {
+        Err(e) if e.is_unreadable() || e.is_damage() => Err(Unread::Damaged(e.to_string())),
+        bytes => parse(&bytes?),
+    };
+    parsed.map(Some).map_err(|unread| match unread {
+        Unread::Damaged(why) => Error::Copy { path, why },
+        Unread::Unknown(why) => Error::Unknown { path, what: "the copy".to_owned(), why },
+    })
+}
+
+/// What can be told apart of a copy that is damaged: its rows up to the first that is none. None of them is
+/// certain.
+pub(crate) fn scraps(control: &Path) -> Vec<Kept> {
+    let bytes = files::read(&path_of(control)).unwrap_or_default();
+    rows_of(bytes.get(MAGIC.len()..).unwrap_or_default()).0
 }
 
 struct Copying<'a> {
@@ -154,31 +206,42 @@ fn push(out: &mut Vec<u8>, kind: Kind, table: &str, key: &str, value: &[u8]) {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Vec<Kept>> {
-    let (content, sum) = bytes.split_last_chunk::<4>()?;
+fn parse(bytes: &[u8]) -> Result<Vec<Kept>, Unread> {
+    let damaged = |why: &str| Unread::Damaged(why.to_owned());
+    let (content, sum) = bytes.split_last_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*sum) {
-        return None;
+        return Err(damaged("its checksum is wrong"));
     }
-    let mut rest = content.strip_prefix(MAGIC)?;
+    let unknown = || Unread::Unknown("it has a format that this release does not know".to_owned());
+    match rows_of(content.strip_prefix(MAGIC).ok_or_else(unknown)?) {
+        (rows, true) => Ok(rows),
+        (_, false) => Err(unknown()),
+    }
+}
+
+/// Rows up to the first that is none, and whether that was the end.
+fn rows_of(mut bytes: &[u8]) -> (Vec<Kept>, bool) {
     let mut rows = Vec::new();
-    while let Some((kind, after)) = rest.split_first() {
-        rest = after;
-        let kind = [Kind::Row, Kind::Record, Kind::Audit].into_iter().find(|k| *k as u8 == *kind)?;
-        let mut part = || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let (part, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-            rest = after;
-            Some(part.to_vec())
-        };
-        let (table, key, value) = (part()?, part()?, part()?);
-        rows.push(Kept {
-            kind,
-            table: String::from_utf8(table).ok()?,
-            key: String::from_utf8(key).ok()?,
-            value,
-        });
+    while !bytes.is_empty() {
+        let Some(row) = take_row(&mut bytes) else { return (rows, false) };
+        rows.push(row);
     }
-    Some(rows)
+    (rows, true)
+}
+
+fn take_row(bytes: &mut &[u8]) -> Option<Kept> {
+    let (kind, mut rest) = bytes.split_first()?;
+    let kind = [Kind::Row, Kind::Record, Kind::Audit].into_iter().find(|k| *k as u8 == *kind)?;
+    let mut part = || {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (part, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        rest = after;
+        Some(part.to_vec())
+    };
+    let (table, key, value) = (part()?, part()?, part()?);
+    *bytes = rest;
+    let (table, key) = (String::from_utf8(table).ok()?, String::from_utf8(key).ok()?);
+    Some(Kept { kind, table, key, value })
 }
 
 #[cfg(test)]
@@ -198,12 +261,19 @@ mod tests {
         let mut bytes = MAGIC.to_vec();
         rows.iter().for_each(|row| push(&mut bytes, row.kind, &row.table, &row.key, &row.value));
         bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
-        assert_eq!(parse(&bytes).as_deref(), Some(&rows[..]));
+        assert_eq!(parse(&bytes).as_deref(), Ok(&rows[..]));
         for at in 0..bytes.len() {
-            assert_eq!(parse(&bytes[..at]), None, "{at}");
+            assert!(matches!(parse(&bytes[..at]), Err(Unread::Damaged(_))), "{at}");
             bytes[at] ^= 1;
-            assert_eq!(parse(&bytes), None, "{at}");
+            assert!(matches!(parse(&bytes), Err(Unread::Damaged(_))), "{at}");
             bytes[at] ^= 1;
+        }
+        // Whole, and of another release.
+        for (at, byte) in [(MAGIC.len() - 2, b'2'), (MAGIC.len(), 9)] {
+            let mut bytes = bytes[..bytes.len() - 4].to_vec();
+            bytes[at] = byte;
+            bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+            assert!(matches!(parse(&bytes), Err(Unread::Unknown(_))), "{at}");
         }
     }
 }

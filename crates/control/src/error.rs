@@ -1,5 +1,9 @@
 //! What can go wrong. What callers are told is made at the edge from the fields here.
 
+use std::path::{Path, PathBuf};
+
+use crate::row::Unread;
+
 /// The kinds of objects, as errors name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
@@ -56,9 +60,22 @@ pub enum Error {
     Quota { resource: Resource, quota: u64, current: u64 },
     #[error("{} {id} exists already", resource.as_str())]
     Exists { resource: Resource, id: String },
-    /// A row that this release cannot read. Nothing is changed.
+    /// A row that no release has written so. Nothing is changed.
     #[error("{path}: table {table}, row {key}: {why}", path = path.display())]
-    Damaged { path: std::path::PathBuf, table: &'static str, key: String, why: String },
+    Damaged { path: PathBuf, table: &'static str, key: String, why: String },
+    /// What another release wrote and this one cannot read. It is no damage: nothing is changed.
+    #[error(
+        "{path}: {what}: {why}. Another release wrote it; nothing was changed. Start a release that reads it, or \
+         restore a backup",
+        path = path.display()
+    )]
+    Unknown { path: PathBuf, what: String, why: String },
+    /// The copy is there, and not as it was written.
+    #[error("the copy {path} cannot be read: {why}", path = path.display())]
+    Copy { path: PathBuf, why: String },
+    /// A new file is not made while there is something that the old one could be made from.
+    #[error("{path} is gone or empty, and beside it there is still {copy}{why}", path = path.display(), copy = copy.display())]
+    Gone { path: PathBuf, copy: PathBuf, why: String },
     #[error(transparent)]
     Disk(#[from] pilothouse_disk::Error),
 }
@@ -80,11 +97,31 @@ impl Error {
         Self::NotFound { resource, id: id.to_string() }
     }
 
+    /// Of a row of a file.
+    pub(crate) fn unread(path: &Path, table: &'static str, key: &str, unread: Unread) -> Self {
+        let (path, key) = (path.to_owned(), key.to_owned());
+        match unread {
+            Unread::Unknown(why) => Self::Unknown { path, what: format!("table {table}, row {key}"), why },
+            Unread::Damaged(why) => Self::Damaged { path, table, key, why },
+        }
+    }
+
     /// Whether bytes on the disk are at fault, which no other try will mend.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Disk(e) => e.is_damage(),
-            Self::Damaged { .. } => true,
+            Self::Damaged { .. } | Self::Copy { .. } | Self::Gone { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether another release wrote what this one cannot read.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Disk(e) => {
+                matches!(e, pilothouse_disk::Error::Newer { .. } | pilothouse_disk::Error::Older { .. })
+            }
+            Self::Unknown { .. } => true,
             _ => false,
         }
     }
@@ -96,7 +133,14 @@ impl Error {
 
     /// Whether the fault lies with the storage rather than with the caller.
     pub fn is_storage(&self) -> bool {
-        matches!(self, Self::Disk(_) | Self::Damaged { .. })
+        matches!(
+            self,
+            Self::Disk(_)
+                | Self::Damaged { .. }
+                | Self::Unknown { .. }
+                | Self::Copy { .. }
+                | Self::Gone { .. }
+        )
     }
 }
 

@@ -91,12 +91,17 @@ impl Grant {
     pub(crate) fn used(&self, now_ms: i64) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.last_used_ms.fetch_max(now_ms, Ordering::Relaxed);
-        self.unsaved.store(true, Ordering::Relaxed);
+        self.mark_unsaved();
     }
 
     /// Whether it was used since the last call.
     pub(crate) fn take_unsaved(&self) -> bool {
         self.unsaved.swap(false, Ordering::Relaxed)
+    }
+
+    /// What is written down may be less than what was used.
+    pub(crate) fn mark_unsaved(&self) {
+        self.unsaved.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn stored(&self, amounts: Amounts) {

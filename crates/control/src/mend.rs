@@ -20,7 +20,8 @@ const MAX_MENDS: u32 = 8;
 impl Control {
     /// Opens the file as [`Control::open`] does; where it is damaged, or gone though there is a copy, it is
     /// mended first. Without a copy nothing is done that would lose a row: the file is opened as it
-    /// is, or refused.
+    /// is, or refused. Nobody else may have the file open, nor open it meanwhile: that is for the
+    /// caller to see to, with a lock on the directory.
     pub fn open_mended(path: &Path, options: Options) -> Result<Self, Error> {
         let mut damage = mend_file(path)?;
         let control = match Self::open(path, options.clone()) {
@@ -41,7 +42,7 @@ impl Control {
     pub(crate) fn mend(&self, writer: &mut Writer, cause: &Error) -> bool {
         self.met_damage(1);
         tracing::error!(%cause, "the control plane's file is damaged");
-        if writer.mends >= MAX_MENDS || self.database().is_closed() || self.options().leaves_copy {
+        if writer.mends >= MAX_MENDS || self.database().is_closed() {
             return false;
         }
         let (path, image) = (self.database().path(), self.image());
@@ -50,6 +51,7 @@ impl Control {
             Ok(Some(saved)) => {
                 writer.mends += 1;
                 writer.is_copied = false;
+                self.save_all_use();
                 tell(&saved);
                 true
             }
@@ -86,8 +88,8 @@ fn mend_file(path: &Path) -> Result<u64, Error> {
             Ok(None) => tracing::error!(
                 "there is no copy of it; stop the server and run `pilothouse check-data` with --repair"
             ),
-            // A new file would be made, and its emptiness copied.
-            Err(error) if is_gone => return Err(error),
+            // A new file would be made, or what another release wrote would be left out.
+            Err(error) if is_gone || error.is_unknown() => return Err(error),
             // As with a full disk. What can be read is served, and the next copy tries again.
             Err(error) => tracing::error!(%error, "the control plane's file cannot be mended now"),
         }

@@ -20,7 +20,7 @@ pub(crate) trait Row: Clone + Debug + Send + Sync + Sized + 'static {
 
     fn key(&self) -> Self::Key;
     fn to_message(&self) -> Self::Message;
-    /// `None` where a field makes no sense.
+    /// `None` where a field makes no sense here, such as a word that a newer release added.
     fn from_message(message: Self::Message) -> Option<Self>;
 }
 
@@ -62,19 +62,32 @@ pub(crate) fn encode<R: Row>(row: &R) -> Vec<u8> {
     bytes
 }
 
-/// The text of an error names what is wrong with the bytes.
-pub(crate) fn decode<R: Row>(bytes: &[u8]) -> Result<R, String> {
-    let (version, message) = bytes.split_first().ok_or_else(|| "no bytes".to_owned())?;
-    if *version != R::VERSION {
-        return Err(format!("version {version} of the row, this release reads {}", R::VERSION));
-    }
-    let message = R::Message::decode(message).map_err(|e| e.to_string())?;
-    R::from_message(message).ok_or_else(|| "a field makes no sense".to_owned())
+/// Why bytes are not taken for a row; says what is wrong with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Another release may well read them: their version, or a word in them, is not known here.
+    Unknown(String),
+    Damaged(String),
 }
 
-/// Whether bytes are a row of this kind, and that of this key.
-pub(crate) fn is_row<R: Row>(key: &str, bytes: &[u8]) -> bool {
-    decode::<R>(bytes).is_ok_and(|row| row.key().text() == key)
+pub(crate) fn decode<R: Row>(bytes: &[u8]) -> Result<R, Unread> {
+    let (version, message) =
+        bytes.split_first().ok_or_else(|| Unread::Damaged("it has no bytes".to_owned()))?;
+    if *version != R::VERSION {
+        let what = format!("it has version {version}, and this release reads version {}", R::VERSION);
+        return Err(Unread::Unknown(what));
+    }
+    let message = R::Message::decode(message).map_err(|e| Unread::Damaged(e.to_string()))?;
+    let unknown = || Unread::Unknown("a field has a value that this release does not know".to_owned());
+    R::from_message(message).ok_or_else(unknown)
+}
+
+/// As [`decode`], of what is found under a key.
+pub(crate) fn judge<R: Row>(key: &str, bytes: &[u8]) -> Result<(), Unread> {
+    match decode::<R>(bytes)?.key().text() == key {
+        true => Ok(()),
+        false => Err(Unread::Damaged("it is the row of another key".to_owned())),
+    }
 }
 
 /// When a record was made and last changed, and its place in the order of making.

@@ -19,7 +19,7 @@ use crate::control::{AUDIT, CACHE_BYTES, KIND, VERSION, make_tables, table_of};
 use crate::copy::{self, Kept, Kind};
 use crate::error::Error;
 use crate::image::{Image, LoadTable};
-use crate::row::{self, Row};
+use crate::row::{self, Row, Unread};
 use crate::state::RECORDS;
 use crate::token::TokenUseRow;
 use crate::usage::UsageRow;
@@ -41,9 +41,18 @@ pub struct Salvaged {
 
 /// Puts a fresh file in the place of a damaged or missing one that nobody has open, with all rows that
 /// can be read. Where nothing can be read there is no file afterwards, and the next start makes an empty
-/// one.
+/// one. Of a copy that is damaged, too, what decodes is taken; it is set aside then.
 pub fn salvage(path: &Path) -> Result<Salvaged, Error> {
-    Salvage::of(path)?.write(path)
+    let (copy, scraps) = match copy::read(path) {
+        Err(Error::Copy { .. }) => (None, Some(copy::scraps(path))),
+        read => (read?, None),
+    };
+    let is_damaged = scraps.is_some();
+    let saved = Salvage::made_of(path, copy, scraps.unwrap_or_default())?.write(path)?;
+    if is_damaged {
+        copy::set_aside(path)?;
+    }
+    Ok(saved)
 }
 
 /// The tables of a file that nobody has open which lack rows, or have some that make no sense, with the number of
@@ -66,17 +75,32 @@ pub(crate) struct Salvage {
 }
 
 /// What it is made from.
-struct Reading {
+struct Reading<'a> {
+    path: &'a Path,
     /// `None` where there is not even a header.
     remains: Option<Remains>,
+    /// `None` where there is none that is whole.
     copy: Option<Vec<Kept>>,
+    /// Of one that is damaged.
+    scraps: Vec<Kept>,
     into: Salvage,
 }
 
 impl Salvage {
-    /// Reads a file that nobody writes to, and its copy.
+    /// Reads a file that nobody writes to, and its copy if that is whole. Fails with [`Error::Unknown`]
+    /// where it would leave out what another release wrote.
     pub(crate) fn of(path: &Path) -> Result<Self, Error> {
-        let copy = copy::read(path);
+        let copy = match copy::read(path) {
+            Err(error @ Error::Copy { .. }) => {
+                tracing::error!("{error}");
+                None
+            }
+            read => read?,
+        };
+        Self::made_of(path, copy, Vec::new())
+    }
+
+    fn made_of(path: &Path, copy: Option<Vec<Kept>>, scraps: Vec<Kept>) -> Result<Self, Error> {
         let remains = match Remains::open(path) {
             Err(e) if !e.is_damage() && !e.is_unreadable() && !files::is_absent_or_empty(path)? => {
                 return Err(e.into());
@@ -91,7 +115,7 @@ impl Salvage {
             incomplete: Vec::new(),
             has_copy: copy.is_some(),
         };
-        let mut reading = Reading { remains, copy, into };
+        let mut reading = Reading { path, remains, copy, scraps, into };
         Image::load(&mut reading)?;
         reading.table::<TokenUseRow>()?;
         reading.table::<UsageRow>()?;
@@ -167,7 +191,7 @@ impl Salvage {
     }
 }
 
-impl Reading {
+impl Reading<'_> {
     /// Visits the rows that are believed; what is not certain only where there is no copy.
     fn each<K: redb::Key + 'static>(
         &self,
@@ -183,7 +207,7 @@ impl Reading {
     }
 
     fn kept(&self, kind: Kind) -> impl Iterator<Item = &Kept> {
-        self.copy.iter().flatten().filter(move |kept| kept.kind == kind)
+        self.copy.iter().flatten().chain(&self.scraps).filter(move |kept| kept.kind == kind)
     }
 
     fn tell(&mut self, table: &'static str, is_whole: bool, lost: u64) {
@@ -195,7 +219,12 @@ impl Reading {
     fn audit(&mut self) {
         let (mut entries, mut lost) = (BTreeMap::new(), 0);
         let gaps = self.each(AUDIT, |number, bytes, is_certain| {
-            if !row::is_row::<AuditEntry>(&number.to_string(), bytes) {
+            // Nothing but a reader of the trail has to understand one.
+            let is_row = match row::judge::<AuditEntry>(&number.to_string(), bytes) {
+                Err(Unread::Unknown(_)) => is_certain,
+                judged => judged.is_ok(),
+            };
+            if !is_row {
                 lost += 1;
             } else if is_certain || !entries.contains_key(&number) {
                 entries.insert(number, bytes.to_vec());
@@ -205,7 +234,8 @@ impl Reading {
         let newest = entries.keys().next_back().copied().unwrap_or_default();
         let last = self.kept(Kind::Audit).find_map(|kept| {
             let number = kept.key.parse().ok().filter(|number| *number > newest)?;
-            row::is_row::<AuditEntry>(&kept.key, &kept.value).then(|| (number, kept.value.clone()))
+            let judged = row::judge::<AuditEntry>(&kept.key, &kept.value);
+            judged.is_ok().then(|| (number, kept.value.clone()))
         });
         self.into.copied += u64::from(last.is_some());
         entries.extend(last);
@@ -234,22 +264,36 @@ impl Reading {
     }
 }
 
-impl LoadTable<Error> for Reading {
+impl LoadTable<Error> for Reading<'_> {
     fn table<R: Row>(&mut self) -> Result<BTreeMap<R::Key, Arc<R>>, Error> {
-        let (mut rows, mut lost) = (BTreeMap::new(), 0);
-        let gaps = self.each(table_of::<R>(), |key, bytes, is_certain| {
-            if !row::is_row::<R>(key, bytes) {
-                lost += 1;
-            } else if is_certain || !rows.contains_key(key) {
+        let (mut rows, mut lost, mut unknown) = (BTreeMap::new(), 0, None);
+        let gaps = self.each(table_of::<R>(), |key, bytes, is_certain| match row::judge::<R>(key, bytes) {
+            Ok(()) if is_certain || !rows.contains_key(key) => {
                 rows.insert(key.to_owned(), bytes.to_vec());
             }
+            Ok(()) => {}
+            Err(unread @ Unread::Unknown(_)) if is_certain => {
+                unknown.get_or_insert(Error::unread(self.path, R::TABLE, key, unread));
+            }
+            Err(_) => lost += 1,
         });
         let read = rows.len();
         // A row that makes no sense does not say either which one it was.
         for Kept { key, value, .. } in self.kept(Kind::Row).filter(|kept| kept.table == R::TABLE) {
-            if (lost > 0 || gaps.may_hold(&key.as_str())) && row::is_row::<R>(key, value) {
-                rows.entry(key.clone()).or_insert_with(|| value.clone());
+            if lost == 0 && !gaps.may_hold(&key.as_str()) {
+                continue;
             }
+            match row::judge::<R>(key, value) {
+                Ok(()) => drop(rows.entry(key.clone()).or_insert_with(|| value.clone())),
+                Err(unread @ Unread::Unknown(_)) if self.copy.is_some() => {
+                    let copy = copy::path_of(self.path);
+                    unknown.get_or_insert(Error::unread(&copy, R::TABLE, key, unread));
+                }
+                Err(_) => {}
+            }
+        }
+        if let Some(unknown) = unknown {
+            return Err(unknown);
         }
         self.into.copied += (rows.len() - read) as u64;
         self.into.rows.extend(rows.into_iter().map(|(key, row)| ((R::TABLE, key), row)));

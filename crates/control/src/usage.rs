@@ -4,6 +4,7 @@
 //! a crash may lose that minute. Hours older than two days are folded into their day.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -153,6 +154,15 @@ impl Control {
         sum
     }
 
+    /// Sums may be gone from the file: all of them are written down the next time.
+    pub(crate) fn save_all_use(&self) {
+        let mut book = self.usage();
+        let UsageBook { rows, changed } = &mut *book;
+        changed.extend(rows.keys().copied());
+        drop(book);
+        self.image().grants.values().flatten().for_each(|grant| grant.mark_unsaved());
+    }
+
     /// Writes down what was counted since the last time, and brings the copy of the file up to date. To be
     /// called about once a minute, and before the end.
     pub fn save_usage(&self) -> Result<(), Error> {
@@ -166,6 +176,7 @@ impl Control {
             };
             changed.into_iter().map(row).collect()
         };
+        let mut used = Vec::new();
         let saved = self.quietly(|draft| {
             for (key, row) in &rows {
                 match row {
@@ -177,11 +188,13 @@ impl Control {
                 let total = grant.total_use();
                 if grant.take_unsaved() {
                     draft.keep(&TokenUseRow { token: grant.token(), total });
+                    used.push(Arc::clone(grant));
                 }
             }
         });
         if saved.is_err() {
             self.usage().changed.extend(rows.iter().map(|(key, _)| *key));
+            used.iter().for_each(|grant| grant.mark_unsaved());
         }
         self.renew_copy();
         saved

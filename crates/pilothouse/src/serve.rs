@@ -3,10 +3,12 @@
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pilothouse_api::{Auth, TlsError};
 use pilothouse_control::{Control, Options};
+use pilothouse_disk::Error;
+use pilothouse_disk::files::DirectoryLock;
 use pilothouse_model::limits::LiveLimits;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +24,13 @@ pub(crate) enum ServeError {
     Config(#[from] ConfigError),
     #[error("cannot make the data directory {path}: {cause}")]
     DataDir { path: String, cause: std::io::Error },
+    #[error(
+        "the data directory {0} is in use by another process: a server that runs on it or has not ended yet, a restore, or a \
+         repair. Nothing in it was touched; start again when that has ended, or give another --data-dir"
+    )]
+    InUse(String),
+    #[error("data directory: {0}")]
+    Lock(pilothouse_disk::Error),
     #[error("cannot listen on {address}: {cause}")]
     Listen { address: String, cause: std::io::Error },
     #[error("cannot make or read {path}: {cause}")]
@@ -58,6 +67,7 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     pilothouse_model::matcher::pattern::set_max_compiled_bytes(config.limits.max_regex_bytes);
     let max_connections = descriptors::raise_limit(config.limits.max_open_days);
     make_directory(&config.data_dir)?;
+    hold(&config.data_dir)?;
     pilothouse_disk::backup::refuse_unfinished(&config.data_dir)?;
     let (root, made) = root_token(&config)?;
     let control = open_control(&config, &limits)?;
@@ -76,6 +86,18 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
 fn make_directory(path: &Path) -> Result<(), ServeError> {
     std::fs::create_dir_all(path)
         .map_err(|cause| ServeError::DataDir { path: path.display().to_string(), cause })
+}
+
+/// Keeps all others away from the data directory, before anything in it is looked at: a start mends
+/// files. Until the process ends, since threads that are not waited for may write to the last.
+fn hold(data_dir: &Path) -> Result<(), ServeError> {
+    static HELD: OnceLock<DirectoryLock> = OnceLock::new();
+    let lock = DirectoryLock::acquire(data_dir).map_err(|error| match error {
+        Error::Locked { .. } => ServeError::InUse(data_dir.display().to_string()),
+        error => ServeError::Lock(error),
+    })?;
+    let _ = HELD.set(lock);
+    Ok(())
 }
 
 /// The root token where one is asked for, and the same again if it was made just now.

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod faults;
+mod mend;
 mod model;
 mod rules;
 mod salvage;
@@ -59,18 +60,13 @@ impl Fixture {
     fn with(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(Stepped(AtomicI64::new(1_700_000_000_000)));
-        let options =
-            Options { clock: Arc::clone(&clock) as _, limits: limits.clone().into(), ..Options::default() };
+        let options = Options { clock: Arc::clone(&clock) as _, limits: limits.clone().into() };
         let control = Control::open(&directory.path().join(FILE), options).unwrap();
         Self { directory, clock, limits, control }
     }
 
     fn options(&self) -> Options {
-        Options {
-            clock: Arc::clone(&self.clock) as _,
-            limits: self.limits.clone().into(),
-            ..Options::default()
-        }
+        Options { clock: Arc::clone(&self.clock) as _, limits: self.limits.clone().into() }
     }
 
     /// Closes the file and opens it again.

@@ -227,7 +227,8 @@ impl<'p> Backup<'p> {
 
     fn list(&self, below: &Path) -> Result<Vec<String>, BackupError> {
         if below.is_file() {
-            return Ok(vec![self.relative(below)]);
+            let name = below.file_name().unwrap_or_default().to_string_lossy();
+            return Ok(if is_left_out(&name) { Vec::new() } else { vec![self.relative(below)] });
         }
         let prefix = self.relative(below);
         let join = |name: String| if prefix.is_empty() { name } else { format!("{prefix}/{name}") };

@@ -197,9 +197,10 @@ fn offline(data_dir: &Path, said: &BackUp) -> Result<Summary, Failed> {
     if !path.is_file() {
         return Err(Failed::NoData(data_dir.to_owned()));
     }
+    // The directory itself first: whoever holds it may be mending what is in it.
+    let mut locks = vec![DirectoryLock::acquire(data_dir).map_err(|e| in_use(data_dir, &e))?];
     let control =
         Control::open(&path, pilothouse_control::Options::default()).map_err(|e| in_use(&path, &e))?;
-    let mut locks = Vec::new();
     for (_, directory) in store_directories(data_dir) {
         locks.push(DirectoryLock::acquire(&directory).map_err(|e| in_use(&directory, &e))?);
     }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use pilothouse_control::{Control, Options, Salvaged, SourceKind};
+use pilothouse_control::{Salvaged, SourceKind};
 use pilothouse_disk::backup::{self, BackupError, Progress};
 use pilothouse_disk::check::Checked;
-use pilothouse_disk::{files, space};
+use pilothouse_disk::files::{self, DirectoryLock};
+use pilothouse_disk::{Error, space};
 
 use super::print;
 use super::progress::{Loudness, Meter};
@@ -45,13 +46,18 @@ enum Failed {
     NoData(PathBuf),
     #[error("{}: {}", .0.display(), .1)]
     Store(PathBuf, String),
+    #[error("{} is in use by another process; stop the server first", .0.display())]
+    InUse(PathBuf),
+    #[error(transparent)]
+    Lock(Error),
     #[error(transparent)]
     Unfinished(#[from] BackupError),
 }
 
 pub(crate) fn run(said: &CheckData) -> ExitCode {
-    match look(said) {
-        Ok(checked) => {
+    match begin(said).and_then(|lock| Ok((lock, look(said)?))) {
+        // Held until all is said.
+        Ok((_lock, checked)) => {
             let left = if said.repair { look_again(said) } else { checked.findings.len() };
             tell(&checked, said.repair, left)
         }
@@ -60,6 +66,26 @@ pub(crate) fn run(said: &CheckData) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Refuses what is no data directory, and one that another process works on if it is to be repaired.
+fn begin(said: &CheckData) -> Result<Option<DirectoryLock>, Failed> {
+    let data_dir = &said.data_dir;
+    backup::refuse_unfinished(data_dir)?;
+    if !has_data(data_dir) {
+        return Err(Failed::NoData(data_dir.clone()));
+    }
+    let lock = said.repair.then(|| DirectoryLock::acquire(data_dir)).transpose();
+    lock.map_err(|error| match error {
+        Error::Locked { .. } => Failed::InUse(data_dir.clone()),
+        error => Failed::Lock(error),
+    })
+}
+
+/// Of a control plane that is lost the copy may be all there is.
+fn has_data(data_dir: &Path) -> bool {
+    let files = [CONTROL, CONTROL_COPY];
+    files.iter().any(|name| data_dir.join(name).is_file()) || !store_directories(data_dir).is_empty()
 }
 
 fn look_again(said: &CheckData) -> usize {
@@ -82,12 +108,8 @@ fn tell(checked: &Checked, repaired: bool, left: usize) -> ExitCode {
 }
 
 fn look(said: &CheckData) -> Result<Checked, Failed> {
-    backup::refuse_unfinished(&said.data_dir)?;
     let control = said.data_dir.join(CONTROL);
     let stores = store_directories(&said.data_dir);
-    if !control.is_file() && stores.is_empty() {
-        return Err(Failed::NoData(said.data_dir.clone()));
-    }
     let progress = Progress::default();
     let sizes: Vec<u64> =
         stores.iter().map(|(_, directory)| space::files_bytes(directory).unwrap_or(0)).collect();
@@ -141,16 +163,10 @@ fn check_control(path: &Path, repair: bool) -> Result<Checked, Failed> {
         return Ok(checked);
     }
     if pilothouse_control::check(path, &mut checked).map_err(|e| failed(&e))? {
+        // Rows of a later release are no damage: they end this.
         let incomplete = pilothouse_control::incomplete(path).map_err(|e| failed(&e))?;
         for (table, undecodable) in &incomplete {
             checked.found(path, "", format!("{undecodable} rows of {table} cannot be read"));
-        }
-        if repair && !incomplete.is_empty() {
-            // Rows of a later release are no damage.
-            match Control::open(path, Options { leaves_copy: true, ..Options::default() }) {
-                Err(error) if error.is_damage() => {}
-                opened => drop(opened.map_err(|e| failed(&e))?),
-            }
         }
     }
     if repair && !checked.findings.is_empty() {
