@@ -101,11 +101,10 @@ impl Integration {
         }
         let room = kibibytes(bytes.min(LATE_NOTIFICATIONS_BYTES));
         let late = self.late.try_acquire().and_then(|late| Ok((late, places.late.try_acquire_many(room)?)));
-        let kept = match late {
-            Ok(_) => None,
-            Err(_) if large > 0 => return Err(late_answer()),
-            Err(_) => Some((turn, place)),
-        };
+        let kept = late.is_err().then_some((turn, place));
+        if kept.is_some() && large > 0 {
+            return Err(late_answer());
+        }
         let outcome = within(LONGEST_TRY.saturating_sub(self.late_after), &mut sending).await;
         drop((late, kept));
         outcome.unwrap_or_else(|| Err(late_answer()))
