@@ -38,6 +38,7 @@ pub mod rw1;
 pub mod rw2;
 pub mod snappy;
 pub mod synthetic_check;
+pub mod synthetic_look;
 pub mod tsdb_block;
 pub mod wal_replay;
 pub mod xor_chunk;
@@ -60,7 +61,7 @@ targets! {
     histogram_algebra, index_day, index_page, log_block, log_explore, log_template, logql_lines,
     logql_parse, loki_json, loki_proto, metrics_record, openmetrics, otlp_json, otlp_logs, otlp_proto,
     promql_parse, re2, read_request, relabel, remote_answers, rule_groups, rule_text, rw1, rw2,
-    snappy, synthetic_check, tsdb_block, wal_replay, xor_chunk,
+    snappy, synthetic_check, synthetic_look, tsdb_block, wal_replay, xor_chunk,
 }
 
 /// The input as far as it is UTF-8.
