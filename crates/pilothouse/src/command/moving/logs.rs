@@ -83,7 +83,8 @@ async fn pages(
     let end = bounds.end_ms.saturating_mul(MS_NS).saturating_add(1);
     let mut span = Span { width_ns: HOUR_NS, limit: MOVE_PAGE_LINES };
     while place.next < end {
-        let (streams, next) = span.page(from, query, place.next, end).await?;
+        let ask = |start, end, limit| page(from, query, start, end, limit);
+        let (streams, next) = span.page(ask, place.next, end).await?;
         place.items += entries_of(&streams);
         let settled = target.take(&streams, counts).await?;
         place.next = next;
@@ -105,36 +106,40 @@ struct Span {
 
 impl Span {
     /// The next page, and where the one after it begins. It is asked for again with a lower limit where it
-    /// is too large, and with a higher one where all of it has one time.
+    /// is too large, and with a higher one where all of it has one time: then for that time alone, so that what
+    /// is too large cannot be had. `ask` gives `None` for what is too large.
     async fn page(
         &mut self,
-        from: &Peer,
-        query: &str,
+        ask: impl AsyncFn(i64, i64, u64) -> Result<Option<Vec<Stream>>, CommandError>,
         start: i64,
         end: i64,
     ) -> Result<(Vec<Stream>, i64), CommandError> {
+        let (mut was_too_large, mut one_time) = (false, None::<i64>);
         loop {
             let until = start.saturating_add(self.width_ns).min(end);
-            let Some(streams) = page(from, query, start, until, self.limit).await? else {
-                // Long lines; a page that had to be longer than usual cannot be made shorter.
-                if self.limit == 1 || self.limit > MOVE_PAGE_LINES {
+            let until = one_time.map_or(until, |t| t.saturating_add(1));
+            let Some(streams) = ask(start, until, self.limit).await? else {
+                if self.limit == 1 || one_time.is_some() {
                     return Err(too_many(start));
                 }
+                was_too_large = true;
                 self.limit /= 2;
                 continue;
             };
             let is_all = entries_of(&streams) < self.limit;
+            let last = last_of(&streams);
             let found = if is_all { Some((streams, until)) } else { cut(streams, until) };
             if let Some(found) = found {
-                self.limit = self.limit.min(MOVE_PAGE_LINES);
-                if is_all {
+                // Long lines come to an end. By steps that are small beside the halves: where they do not, few pages
+                // are asked for in vain.
+                let grown = if was_too_large { self.limit } else { self.limit + self.limit / 4 + 1 };
+                self.limit = grown.min(MOVE_PAGE_LINES);
+                if is_all && one_time.is_none() {
                     self.width_ns = (self.width_ns * 2).min(MOVE_LOG_RANGE_MS * MS_NS);
                 }
                 return Ok(found);
             }
-            if self.limit < MOVE_PAGE_LINES {
-                return Err(too_many(start));
-            }
+            one_time = last;
             self.limit *= 2;
         }
     }
@@ -149,10 +154,13 @@ fn too_many(t_ns: i64) -> CommandError {
     CommandError::Answer(format!("the lines of one time, {at}, are too many; ask for fewer streams"))
 }
 
+fn last_of(streams: &[Stream]) -> Option<i64> {
+    streams.iter().flat_map(|stream| &stream.values).map(|entry| entry.0.0).max()
+}
+
 /// The entries before the last time of a full page, and that time; `None` if there are none.
 fn cut(mut streams: Vec<Stream>, until: i64) -> Option<(Vec<Stream>, i64)> {
-    let times = streams.iter().flat_map(|stream| &stream.values).map(|entry| entry.0.0);
-    let last = times.max().unwrap_or(until);
+    let last = last_of(&streams).unwrap_or(until);
     for stream in &mut streams {
         stream.values.retain(|entry| entry.0.0 < last);
     }
@@ -362,6 +370,58 @@ mod tests {
             let kept = cut.map(|(s, next)| (s.iter().map(|s| s.values.len()).sum::<usize>(), next));
             assert_eq!(kept, expected, "{times:?}");
         }
+    }
+
+    /// All that there is of some lines, each a time and a length, from a server that is asked page by page and whose
+    /// answers are too large from so many bytes on; and how often it was asked.
+    fn all_pages(lines: &[(i64, usize)], largest: usize) -> (Result<Vec<i64>, CommandError>, usize) {
+        let asked = std::cell::Cell::new(0);
+        let ask = async |start: i64, end: i64, limit: u64| {
+            asked.set(asked.get() + 1);
+            let inside = lines.iter().filter(|(t, _)| (start..end).contains(t));
+            let found: Vec<_> = inside.take(limit as usize).collect();
+            let is_large = found.iter().map(|(_, bytes)| bytes).sum::<usize>() > largest;
+            let times: Vec<i64> = found.iter().map(|(t, _)| *t).collect();
+            Ok((!is_large).then(|| streams(&[&times[..]])))
+        };
+        let end = lines.last().unwrap().0 + 1;
+        let carry = async {
+            let mut span = Span { width_ns: HOUR_NS, limit: MOVE_PAGE_LINES };
+            let (mut next, mut carried) = (0, Vec::new());
+            while next < end {
+                let (streams, then) = span.page(&ask, next, end).await?;
+                carried.extend(streams.iter().flat_map(|s| &s.values).map(|entry| entry.0.0));
+                next = then;
+            }
+            Ok(carried)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        (runtime.block_on(carry), asked.get())
+    }
+
+    #[test]
+    fn long_lines_make_the_pages_short_that_hold_them_and_no_others() {
+        let page = MOVE_PAGE_LINES as i64;
+        let long = |i: i64| (i, 1_000);
+        // Many of one time behind the long ones, as a restart writes them.
+        let crowd = (0..page / 4).map(|_| (500, 1));
+        let short = (1_000..1_000 + 3 * page).map(|i| (i, 1));
+        let lines: Vec<(i64, usize)> = (0..100).map(long).chain(crowd).chain(short).collect();
+        let (carried, asked) = all_pages(&lines, 10_000);
+        assert_eq!(carried.unwrap(), lines.iter().map(|(t, _)| *t).collect::<Vec<_>>());
+        assert!(asked < 100, "{asked}");
+        // Where none of the lines is short, no more than some pages are asked for in vain.
+        let lines: Vec<(i64, usize)> = (0..1_000).map(long).collect();
+        let (carried, asked) = all_pages(&lines, 10_000);
+        assert_eq!(carried.unwrap().len(), 1_000);
+        assert!(asked < 300, "{asked}");
+        // Long ones before and behind many of one time.
+        let many = (0..60).map(|_| (2_000, 100));
+        let lines: Vec<(i64, usize)> =
+            (0..20).map(long).chain(many).chain((3_000..3_020).map(long)).collect();
+        assert_eq!(all_pages(&lines, 10_000).0.unwrap().len(), 100);
+        // More of one time than any answer may hold.
+        assert!(all_pages(&[(5, 1_000); 40], 10_000).0.is_err());
     }
 
     #[test]
