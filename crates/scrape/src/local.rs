@@ -21,6 +21,9 @@ use crate::exchange::Form;
 use crate::ingest::Ingest;
 use crate::report::Report;
 
+/// How much of a refusal is told.
+const TOLD_CHARS: usize = 500;
+
 /// Gives metrics in Prometheus' text format; may block.
 pub type Collect = Box<dyn Fn() -> String + Send>;
 
@@ -64,11 +67,10 @@ impl LocalTarget {
         let stored = match tokio::task::spawn_blocking(move || inner.lock().take()).await {
             Ok(Ok(appended)) => {
                 if appended.rejected > 0 {
-                    tracing::warn!(
-                        "own metrics: {} refused: {:?}",
-                        appended.rejected,
-                        appended.rejections.first()
-                    );
+                    // A name from outside (a group of rules, say) may be longer than a label may.
+                    let first = format!("{:?}", appended.rejections.first());
+                    let first: String = first.chars().take(TOLD_CHARS).collect();
+                    tracing::warn!("own metrics: {} refused: {first}", appended.rejected);
                 }
                 appended.durable.await
             }
