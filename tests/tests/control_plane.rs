@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use pilothouse_tests::Server;
+use pilothouse_tests::{Server, binary};
 use serde_json::{Value, json};
 
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
@@ -13,6 +16,10 @@ const SOURCES: &str = "/cockpit/v1/regions/fr-par/data-sources";
 fn put_rule_and_silence(server: &Server) {
     let group = "name: g\nrules: [{record: sum:kept, expr: sum(kept)}]\n";
     assert_eq!(server.send("POST", "/prometheus/config/v1/rules/ns", &[], group.as_bytes()).status, 202);
+    put_silence(server);
+}
+
+fn put_silence(server: &Server) {
     let silence = json!({
         "matchers": [{"name": "alertname", "value": "Quiet", "isRegex": false, "isEqual": true}],
         "startsAt": "2026-01-01T00:00:00Z", "endsAt": "2096-01-01T00:00:00Z", "createdBy": "me", "comment": "sleeping",
@@ -89,4 +96,52 @@ fn changes_of_one_data_source_at_once_are_all_made() {
             (Some(&*tenant), Some(&*timeout))
         );
     }
+}
+
+/// Makes silences until it is told to end; gives how many were acknowledged.
+fn silence_until(server: &Server, is_over: &AtomicBool) -> usize {
+    let mut made = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        put_silence(server);
+        made += 1;
+    }
+    made
+}
+
+#[test]
+fn a_data_directory_is_one_process_own() {
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (data, backup) = (directory.path().to_str().unwrap(), elsewhere.path().join("backup"));
+    let backup = backup.to_str().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    put_rule_and_silence(&server);
+    let inode = || directory.path().join("control.redb").metadata().unwrap().ino();
+    let (before, is_over) = (inode(), AtomicBool::new(false));
+    let made = std::thread::scope(|scope| {
+        let made = scope.spawn(|| silence_until(&server, &is_over));
+        for arguments in [
+            ["serve", "--listen", "127.0.0.1:0", "--data-dir", data].as_slice(),
+            &["check-data", data, "--repair"],
+            &["backup", backup, "--data-dir", data],
+        ] {
+            for _ in 0..3 {
+                let output = Command::new(binary()).args(arguments).output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(!output.status.success(), "{arguments:?}");
+                assert!(said.contains(data) && said.contains("in use by another process"), "{said}");
+            }
+        }
+        let url = format!("http://{}", server.address);
+        let output = Command::new(binary()).args(["backup", backup, "--server", &url]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        is_over.store(true, Ordering::Relaxed);
+        made.join().unwrap()
+    });
+    assert_eq!(inode(), before);
+    // The lock is no data.
+    assert!(!std::fs::read_to_string(Path::new(backup).join("MANIFEST")).unwrap().contains("LOCK"));
+    server.kill();
+    let server = Server::start(directory.path(), &[]);
+    let silences = server.get("/alertmanager/api/v2/silences").json();
+    assert_eq!(silences.as_array().unwrap().len(), made + 1);
 }
