@@ -84,11 +84,11 @@ impl SeriesSource for Source {
         Ok(Vec::new())
     }
 
-    fn exemplars(&self, _: &LabelQuery) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+    fn exemplars(&self, _: &LabelQuery, _: &Budget) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
         Ok(Vec::new())
     }
 
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<MetadataEntry>, SourceError> {
+    fn metadata(&self, _: Option<&str>, _: &Budget) -> Result<Vec<MetadataEntry>, SourceError> {
         Ok(Vec::new())
     }
 }
