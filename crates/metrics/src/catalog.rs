@@ -290,16 +290,17 @@ fn copy_path(catalog: &Path) -> PathBuf {
     catalog.with_file_name(COPY)
 }
 
-/// Writes all deletions beside the catalog, before a change of them is committed: the XXH3 of the rest, then each
-/// as in the table.
+/// Writes all deletions beside the catalog, before a change of them is committed: the XXH3 of the rest, the version of
+/// the catalog, then each as in the table.
 fn copy_deletions(catalog: &Path, table: &redb::Table<'_, u32, &[u8]>) -> Result<(), Error> {
     let mut bytes = vec![0; SUM_BYTES];
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
     for row in table.iter().map_err(Error::redb(catalog))? {
         let (_, value) = row.map_err(Error::redb(catalog))?;
         bytes.extend_from_slice(value.value());
     }
-    let (sum, rows) = bytes.split_at_mut(SUM_BYTES);
-    sum.copy_from_slice(&xxh3_128(rows).to_le_bytes());
+    let (sum, rest) = bytes.split_at_mut(SUM_BYTES);
+    sum.copy_from_slice(&xxh3_128(rest).to_le_bytes());
     Ok(files::write_atomic(&copy_path(catalog), &bytes)?)
 }
 
@@ -318,9 +319,13 @@ pub(crate) fn read_copy(catalog: &Path) -> Result<Option<Vec<Deletion>>, Error> 
 }
 
 fn parse_copy(bytes: &[u8]) -> Result<Vec<Deletion>, Malformed> {
-    let (sum, rows) = bytes.split_first_chunk::<SUM_BYTES>().ok_or(Malformed("copy of the deletions"))?;
-    if xxh3_128(rows) != u128::from_le_bytes(*sum) {
+    let (sum, rest) = bytes.split_first_chunk::<SUM_BYTES>().ok_or(Malformed("copy of the deletions"))?;
+    if xxh3_128(rest) != u128::from_le_bytes(*sum) {
         return Err(Malformed("checksum of the copy of the deletions"));
+    }
+    let (version, rows) = rest.split_first_chunk().ok_or(Malformed("copy of the deletions"))?;
+    if u32::from_le_bytes(*version) != VERSION {
+        return Err(Malformed("version of the copy of the deletions"));
     }
     let mut reader = Reader(rows);
     let mut deletions = Vec::new();

@@ -449,12 +449,18 @@ fn a_damaged_copy_of_the_deletions_is_found_and_mended() {
     drop(store);
     let copy = dir.path().join("deletions.bin");
     let whole = std::fs::read(&copy).unwrap();
-    let mut bytes = whole.clone();
-    *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(&copy, bytes).unwrap();
-    assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings.len(), 1);
-    crate::repair(dir.path(), options(&clock), &Progress::default()).unwrap();
-    assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings, []);
-    assert!(std::fs::read(&copy).unwrap() == whole);
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    // One that says another version, and has its checksum.
+    let mut rest = whole[16..].to_vec();
+    rest[0] ^= 1;
+    let other = [xxhash_rust::xxh3::xxh3_128(&rest).to_le_bytes().as_slice(), &rest].concat();
+    for bytes in [damaged, other] {
+        std::fs::write(&copy, bytes).unwrap();
+        assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings.len(), 1);
+        crate::repair(dir.path(), options(&clock), &Progress::default()).unwrap();
+        assert_eq!(crate::check(dir.path(), &Progress::default()).unwrap().findings, []);
+        assert!(std::fs::read(&copy).unwrap() == whole);
+    }
     assert!(read_all(&Store::open(dir.path(), options(&clock)).unwrap()).is_empty());
 }
